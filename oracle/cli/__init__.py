@@ -1,0 +1,5 @@
+"""The ``oracle`` command."""
+
+from oracle.cli.main import main
+
+__all__ = ["main"]

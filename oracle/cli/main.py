@@ -1,0 +1,67 @@
+"""The ``oracle`` command: its subcommands, and what every one of them does with an error.
+
+Exit codes: 0 done; 1 some trials failed; 2 wrong usage or spec; 3 refused before it started; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from oracle.cli.run import run
+from oracle.cli.show import list_searches, report, status
+from oracle.cli.specs import init, plan, schema, validate
+from oracle.errors import LeaseLost, Refused
+from silo.errors import InvalidInput, SiloOracleError
+
+DONE, FAILED, INVALID, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="silo-oracle", prog_name="oracle")
+def cli() -> None:
+    """The best peak learning rate at every pruning cycle.
+
+    A search is one YAML file: 'oracle init' writes one, 'oracle run' runs it, 'oracle report' shows the rest.
+    """
+
+
+for command in (init, schema, validate, plan, run, status, list_searches, report):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Runs the command that the process was called with, and exits."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = INVALID
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("oracle: interrupted", err=True)
+        code = INTERRUPTED
+    except SiloOracleError as error:
+        for line in str(error).splitlines():
+            click.echo(f"oracle: {line}", err=True)
+        code = _code(error)
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = DONE
+    sys.exit(code or DONE)
+
+
+def _code(error: SiloOracleError) -> int:
+    if isinstance(error, InvalidInput):
+        return INVALID
+    return REFUSED if isinstance(error, Refused | LeaseLost) else FAILED
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a search as Ctrl-C does: everything told so far is kept."""
+    raise KeyboardInterrupt

@@ -1,0 +1,154 @@
+"""What a running search shows: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from oracle.decision import Decision
+from oracle.events import Observer
+from oracle.session import Session
+from trials.tasks import Task, TrainedTrial, TrainPack
+
+
+def progress_observer(stream: TextIO = sys.stderr) -> Observer:
+    """The observer that suits the stream: live on a terminal, else plain lines."""
+    return _Live(stream) if stream.isatty() else _Plain(stream)
+
+
+class _Counter:
+    """Trials finished in this run, their rate, and the time that is left at that rate."""
+
+    def __init__(self) -> None:
+        self.count, self.begin = 0, time.monotonic()
+
+    def rate(self) -> float:
+        """Trainings per second of this run; 0 before the first."""
+        return self.count / max(time.monotonic() - self.begin, 1e-9)
+
+    def left(self, session: Session) -> str:
+        """Time that the rest takes at this rate, the later cycles' grids taken as they are in the spec."""
+        if not self.count:
+            return "…"
+        search, rules = session.search, session.search.rules
+        later = max(rules.cycles - search.cycle - 1, 0) * len(rules.grid.values) * rules.replicates
+        rest = later + search.planned() - search.finished(search.cycle)
+        seconds = round(rest / self.rate())
+        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+class _Plain(Observer):
+    """One line per cycle, and one for everything that goes wrong."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._counter = stream, _Counter()
+
+    def started(self, session: Session) -> None:
+        self._line(_opening(session))
+
+    def trained(self, session: Session, outcomes: tuple[TrainedTrial, ...]) -> None:
+        self._counter.count += len(outcomes)
+
+    def retried(self, session: Session, task: Task, reason: str) -> None:
+        self._line(_trouble(task, reason))
+
+    def decided(self, session: Session, decision: Decision) -> None:
+        self._line(
+            f"{_decision(session, decision)} | {self._counter.rate():.1f} trainings/s, "
+            f"{self._counter.left(session)} left"
+        )
+
+    def _line(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+class _Live(Observer):
+    """A bar for the cycle under way below the cycles that are decided."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._counter = _Counter()
+        self._progress = Progress(
+            TextColumn("[bold]cycle {task.fields[cycle]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} trials"),
+            TextColumn("{task.fields[best]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[left]} left"),
+            console=Console(file=stream),
+            transient=True,
+        )
+        self._bar: TaskID | None = None
+
+    def started(self, session: Session) -> None:
+        self._progress.console.print(_opening(session), highlight=False)
+        self._progress.start()
+        self._bar = self._progress.add_task("", total=1, cycle="", best="", rate="", left="…")
+        self._update(session)
+
+    def trained(self, session: Session, outcomes: tuple[TrainedTrial, ...]) -> None:
+        self._counter.count += len(outcomes)
+        self._update(session)
+
+    def retried(self, session: Session, task: Task, reason: str) -> None:
+        self._progress.console.print(_trouble(task, reason), style="yellow", highlight=False, markup=False)
+
+    def decided(self, session: Session, decision: Decision) -> None:
+        self._progress.console.print(_decision(session, decision), highlight=False, markup=False)
+        self._update(session)
+
+    def ended(self, session: Session, state: str) -> None:
+        self._progress.stop()
+
+    def _update(self, session: Session) -> None:
+        search = session.search
+        if self._bar is None or search.done:
+            return
+        self._progress.update(
+            self._bar,
+            completed=search.finished(search.cycle),
+            total=search.planned(),
+            cycle=f"{search.cycle + 1}/{search.rules.cycles}",
+            best=_best(session),
+            rate=f"{self._counter.rate():.1f} trainings/s",
+            left=self._counter.left(session),
+        )
+
+
+def _best(session: Session) -> str:
+    trials = [trial for trial in session.search.outcomes() if trial.cycle == session.search.cycle]
+    if not trials:
+        return ""
+    best = max(trials, key=lambda trial: trial.accuracy)
+    return f"best {best.accuracy:.2%} at {best.max_lr:g}"
+
+
+def _opening(session: Session) -> str:
+    rules = session.search.rules
+    before = f"; {session.resumed} trials are in the ledger already" if session.resumed else ""
+    return (
+        f"search {session.spec.name}: {rules.cycles} cycles × {len(rules.grid.values)} rates × "
+        f"{rules.replicates} replicates, {session.record.pack_reason}{before}"
+    )
+
+
+def _decision(session: Session, decision: Decision) -> str:
+    interval, best = decision.interval, decision.selected
+    pruned = session.search.prunings(decision.cycle)
+    density = sum(p.alive / p.prunable for p in pruned) / len(pruned) if pruned else 1.0
+    low, high = "≤" * interval.low_cut, "≥" * interval.high_cut
+    return (
+        f"cycle {decision.cycle + 1}/{session.search.rules.cycles}: {density:6.1%} of weights left, "
+        f"optimum {interval.optimum:g}, interval [{low}{interval.low:g}, {high}{interval.high:g}], "
+        f"validation {best.accuracy:.2%} ± {best.accuracy_std:.2%}"
+    )
+
+
+def _trouble(task: Task, reason: str) -> str:
+    what = "training" if isinstance(task, TrainPack) else "pruning"
+    last = reason.strip().splitlines()[-1]
+    return f"cycle {task.cycle + 1}, replicate {task.replicate}: {what} is tried again: {last}"

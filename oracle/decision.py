@@ -1,0 +1,128 @@
+"""What a cycle's outcomes decide: the optimum, the optimized interval, and the network to prune.
+
+Section 5.4 of the SILO paper (arXiv 2212.06144) defines the two: the *Oracle optimized max_lr* has the best
+validation accuracy, the *Oracle optimized interval* is the range of rates within 0.5 % of it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from silo.intervals import CycleInterval
+from trials.tasks import TrainedTrial
+
+ROUNDING = 1e-12
+"""Accuracies closer than this are equal: means of the same counts may differ in their last bits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One candidate's outcomes over the replicates.
+
+    Attributes:
+        max_lr: The peak learning rate.
+        trials: One outcome per replicate, by replicate.
+    """
+
+    max_lr: float
+    trials: tuple[TrainedTrial, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Mean validation accuracy, in [0, 1]."""
+        return _mean([trial.accuracy for trial in self.trials])
+
+    @property
+    def accuracy_std(self) -> float:
+        """Sample standard deviation of the validation accuracy; 0 with one replicate."""
+        return _std([trial.accuracy for trial in self.trials])
+
+    @property
+    def test_accuracy(self) -> float:
+        """Mean test accuracy, in [0, 1]."""
+        return _mean([trial.test_accuracy for trial in self.trials])
+
+    @property
+    def test_accuracy_std(self) -> float:
+        """Sample standard deviation of the test accuracy; 0 with one replicate."""
+        return _std([trial.test_accuracy for trial in self.trials])
+
+    @property
+    def diverged(self) -> int:
+        """Replicates whose training diverged."""
+        return sum(trial.diverged for trial in self.trials)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The decision of one cycle.
+
+    Attributes:
+        interval: Optimum and optimized interval; an end that the grid's edge cut off is marked.
+        candidates: All candidates, ascending.
+        detached: Rates within the tolerance that a worse one separates from the optimum's run.
+    """
+
+    interval: CycleInterval
+    candidates: tuple[Candidate, ...]
+    detached: tuple[float, ...]
+
+    @property
+    def cycle(self) -> int:
+        """Times that the network has been pruned."""
+        return self.interval.cycle
+
+    @property
+    def selected(self) -> Candidate:
+        """The candidate whose networks are pruned next: the optimum."""
+        return next(c for c in self.candidates if c.max_lr == self.interval.optimum)
+
+
+def decide(cycle: int, outcomes: Mapping[float, Mapping[int, TrainedTrial]], *, tolerance: float) -> Decision:
+    """Decides a cycle from all its outcomes; the order in which they came plays no part.
+
+    The optimum has the best mean validation accuracy, the smaller rate among equals. The interval is the
+    contiguous run of grid values around it whose mean lies within ``tolerance`` of the best.
+
+    Args:
+        cycle: Times that the network has been pruned.
+        outcomes: max_lr to replicate to outcome; every candidate has every replicate.
+        tolerance: Absolute share of accuracy, for example 0.005.
+    """
+    candidates = tuple(
+        Candidate(max_lr=max_lr, trials=tuple(outcomes[max_lr][r] for r in sorted(outcomes[max_lr])))
+        for max_lr in sorted(outcomes)
+    )
+    means = [candidate.accuracy for candidate in candidates]
+    best = next(i for i, mean in enumerate(means) if mean >= max(means) - ROUNDING)
+    near = [mean >= means[best] - tolerance - ROUNDING for mean in means]
+    first = last = best
+    while first > 0 and near[first - 1]:
+        first -= 1
+    while last < len(near) - 1 and near[last + 1]:
+        last += 1
+    return Decision(
+        interval=CycleInterval(
+            cycle=cycle,
+            optimum=candidates[best].max_lr,
+            low=candidates[first].max_lr,
+            high=candidates[last].max_lr,
+            low_cut=first == 0,
+            high_cut=last == len(near) - 1,
+        ),
+        candidates=candidates,
+        detached=tuple(
+            candidates[i].max_lr for i, is_near in enumerate(near) if is_near and not first <= i <= last
+        ),
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _std(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0

@@ -1,0 +1,33 @@
+"""What a running search tells those who watch it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oracle.decision import Decision
+from trials.tasks import PrunedNetwork, Task, TrainedTrial
+
+if TYPE_CHECKING:
+    from oracle.session import Session
+
+
+class Observer:
+    """Hears of a search's progress, always in the driver's thread. Every method does nothing by default."""
+
+    def started(self, session: Session) -> None:
+        """The search starts, or goes on."""
+
+    def trained(self, session: Session, outcomes: tuple[TrainedTrial, ...]) -> None:
+        """Trials have finished and are in the ledger."""
+
+    def pruned(self, session: Session, pruned: PrunedNetwork) -> None:
+        """A network has been pruned."""
+
+    def retried(self, session: Session, task: Task, reason: str) -> None:
+        """A task has failed, or a file that it needs is lost; it is tried again if the rules allow."""
+
+    def decided(self, session: Session, decision: Decision) -> None:
+        """A cycle is decided."""
+
+    def ended(self, session: Session, state: str) -> None:
+        """The search ends: ``done``, ``failed`` or ``interrupted``."""

@@ -1,0 +1,84 @@
+"""What determines a search's outcomes, and the key of each of its trials."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from oracle.decision import Decision
+from oracle.spec import Spec
+
+KEY_SCHEMA = 1
+"""Changes when the meaning of a field changes: rows of another schema are never taken for ours."""
+
+_FREE = ("name", "cycles", "silo", "resources", "storage", "ledger")
+"""Fields that may change under a search, as none changes a trial's outcome. ``cycles`` may grow only."""
+
+
+def identity(spec: Spec, *, fingerprint: str) -> dict[str, Any]:
+    """What determines the outcomes of a search, as JSON-able data with every default.
+
+    Args:
+        spec: The spec.
+        fingerprint: Checksum of the data set's contents.
+    """
+    fields = {name: value for name, value in spec.model_dump(mode="json").items() if name not in _FREE}
+    return {"schema": KEY_SCHEMA, **fields, "data": fingerprint}
+
+
+def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """The fields in which two identities differ, as ``field: old -> new``."""
+    old, new = _flat(recorded), _flat(current)
+    return [
+        f"{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
+class Keys:
+    """The keys of a search's trials: a hash over everything that determines an outcome.
+
+    A trial of cycle m starts from a network that the decisions of the cycles before it chose, so its key
+    holds the key of the trial that its network comes from, and so on down to the initial weights.
+
+    Args:
+        identity: What determines the search's outcomes.
+        pack_size: Most candidates in one pack: packs of another size agree to rounding only.
+        decisions: The decisions so far; the list may grow while the keys are in use.
+    """
+
+    def __init__(self, identity: Mapping[str, Any], pack_size: int, decisions: Sequence[Decision]) -> None:
+        free = ("grid", "replicates", "tolerance")  # they choose which trials there are, not how they end
+        fixed = {name: value for name, value in identity.items() if name not in free}
+        self._base = _digest({**fixed, "pack_size": pack_size})
+        self._decisions = decisions
+        self.key = cache(self._key)
+
+    def _key(self, cycle: int, replicate: int, max_lr: float) -> str:
+        parent = None
+        if cycle > 0:
+            parent = self.key(cycle - 1, replicate, self._decisions[cycle - 1].interval.optimum)
+        return _digest([self._base, cycle, replicate, max_lr, parent])
+
+
+def _digest(data: Any) -> str:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(data, dict):
+        return {prefix: data}
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        flat.update(_flat(value, f"{prefix}.{name}" if prefix else str(name)))
+    return flat
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,171 @@
+"""The lease: one driver at a time per search, whatever the clocks of the machines say."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+from sqlalchemy import Engine, Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from oracle.errors import LeaseLost, Refused
+from oracle.ledger.tables import leases
+
+SECONDS = 20.0
+"""A lease that has not been renewed for so long, watched by the contender's own clock, is taken over."""
+
+
+class Lease:
+    """A row that its owner renews by counting ``beat`` up.
+
+    A contender never compares times of two machines: it takes a lease over when the owner's process on this
+    very host has ended, or when it has watched ``beat`` stand still for :data:`SECONDS`.
+
+    Args:
+        engine: The ledger's database.
+        search: The search to lease.
+        waiting: Called once with a line if the contender has to watch before it knows.
+    """
+
+    def __init__(
+        self, engine: Engine, search: str, *, waiting: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._engine, self._search, self._waiting = engine, search, waiting
+        self._owner, self._lost = uuid.uuid4().hex, False
+        self._stop = threading.Event()
+        self._renewed = 0.0
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Lease:
+        while not self._insert():
+            current = self._current()
+            if current is None:
+                continue
+            if not _is_dead(current):
+                self._watch(current)
+            self._evict(current)
+        self._renewed = time.monotonic()
+        self._thread = threading.Thread(target=self._renew_forever, name="lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(leases).where(leases.c.search == self._search, leases.c.owner == self._owner)
+            )
+
+    def check(self) -> None:
+        """Makes sure that the lease is still ours; asks the database if it was not renewed in time.
+
+        Raises:
+            LeaseLost: Another driver has taken the search over.
+        """
+        if not self._lost and time.monotonic() - self._renewed > SECONDS:
+            self._renew()
+        if self._lost:
+            raise LeaseLost(f"search {self._search!r} was taken over by another driver; this one stops")
+
+    def _insert(self) -> bool:
+        row = {
+            "search": self._search,
+            "owner": self._owner,
+            "host": _host(),
+            "pid": os.getpid(),
+            "process_started": psutil.Process().create_time(),
+            "beat": 0,
+        }
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(leases).values(**row))
+        except IntegrityError:
+            return False
+        return True
+
+    def _current(self) -> Row[tuple[object, ...]] | None:
+        with self._engine.connect() as connection:
+            return connection.execute(select(leases).where(leases.c.search == self._search)).one_or_none()
+
+    def _watch(self, seen: Row[tuple[object, ...]]) -> None:
+        """Waits until the lease has stood still for long enough; refuses as soon as it is renewed."""
+        holder = f"process {seen.pid} on {str(seen.host).split('/')[0]}"
+        if seen.host == _host():
+            raise Refused(
+                f"search {self._search!r} is being run by {holder}; stop that one first, or wait for it"
+            )
+        self._waiting(f"search {self._search!r} is leased to {holder}; watching whether it still runs")
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(SECONDS / 20)
+            now = self._current()
+            if now is None:
+                return
+            if (now.owner, now.beat) != (seen.owner, seen.beat):
+                raise Refused(
+                    f"search {self._search!r} is being run by {holder}; stop that one first, or wait for it"
+                )
+
+    def _evict(self, seen: Row[tuple[object, ...]]) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(leases).where(
+                    leases.c.search == self._search,
+                    leases.c.owner == seen.owner,
+                    leases.c.beat == seen.beat,
+                )
+            )
+
+    def _renew_forever(self) -> None:
+        while not self._stop.wait(SECONDS / 5) and not self._lost:
+            try:
+                self._renew()
+            except SQLAlchemyError:
+                continue  # the database is away; check() asks again before anything is written
+
+    def _renew(self) -> None:
+        with self._engine.begin() as connection:
+            result = connection.execute(
+                update(leases)
+                .where(leases.c.search == self._search, leases.c.owner == self._owner)
+                .values(beat=leases.c.beat + 1)
+            )
+        self._lost = result.rowcount == 0
+        self._renewed = time.monotonic()
+
+
+def holder(engine: Engine, search: str) -> str | None:
+    """Who runs a search as far as the lease says: ``process PID on HOST``; None if nobody does."""
+    with engine.connect() as connection:
+        row = connection.execute(select(leases).where(leases.c.search == search)).one_or_none()
+    if row is None or _is_dead(row):
+        return None
+    return f"process {row.pid} on {str(row.host).split('/')[0]}"
+
+
+def _is_dead(row: Row[tuple[object, ...]]) -> bool:
+    """Whether the holder is known to have ended: a process of this host that is no more."""
+    if row.host != _host():
+        return False
+    try:
+        process = psutil.Process(int(str(row.pid)))
+        return abs(process.create_time() - float(str(row.process_started))) > 1.0
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _host() -> str:
+    """The host and its boot: process ids of another boot say nothing about this one."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{platform.node()}/{boot.read_text().strip() if boot.exists() else int(psutil.boot_time())}"

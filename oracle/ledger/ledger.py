@@ -1,0 +1,274 @@
+"""What a search writes and what everybody reads."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.engine import Row
+
+from oracle.errors import Refused
+from oracle.ledger import lease, tables
+from oracle.ledger.database import open_storage
+from oracle.ledger.rows import Axis, failed_row, from_row, to_row
+from trials.tasks import PrunedNetwork, StoredFile, TrainedTrial
+
+POLICY = "oracle"
+_METRIC = "validation accuracy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of a driver.
+
+    Attributes:
+        started: Seconds since 1970.
+        ended: Seconds since 1970; None if it has not ended, or was killed.
+        state: ``running``, ``done``, ``failed`` or ``interrupted``.
+        driver: What drove it.
+        host: Where.
+        versions: Package to version.
+        error: First traceback of a run that failed.
+    """
+
+    started: float
+    ended: float | None
+    state: str
+    driver: str
+    host: str
+    versions: dict[str, str]
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRecord:
+    """A search as the ledger knows it.
+
+    Attributes:
+        name: The search's name.
+        spec: The spec as it was last run, as JSON-able data.
+        identity: What determines its outcomes.
+        pack_size: Most candidates in one pack.
+        pack_reason: Why.
+        created: Seconds since 1970.
+    """
+
+    name: str
+    spec: dict[str, Any]
+    identity: dict[str, Any]
+    pack_size: int
+    pack_reason: str
+    created: float
+
+
+class Ledger:
+    """An open ledger.
+
+    Args:
+        url: SQLAlchemy URL of the database.
+        create: Whether a database without a ledger gets one.
+
+    Raises:
+        InvalidInput: The URL is none.
+        Refused: The database can't be reached, has no ledger, or one of another version.
+    """
+
+    def __init__(self, url: str, *, create: bool = False) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.storage = open_storage(url, create=create)
+        self.engine = self.storage.engine
+        self._studies: dict[str, optuna.Study] = {}
+
+    def close(self) -> None:
+        """Gives the database's connections back."""
+        self.storage.remove_session()
+        self.engine.dispose()
+
+    def searches(self) -> tuple[SearchRecord, ...]:
+        """All searches, by name."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(tables.searches).order_by(tables.searches.c.name)).all()
+        return tuple(_record(row) for row in rows)
+
+    def search(self, name: str) -> SearchRecord | None:
+        """A search; None if there is none of that name."""
+        with self.engine.connect() as connection:
+            query = select(tables.searches).where(tables.searches.c.name == name)
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _record(row)
+
+    def register(self, record: SearchRecord) -> None:
+        """Writes a new search, or the spec as it is run now."""
+        values = {"spec": json.dumps(record.spec), "identity": json.dumps(record.identity)}
+        with self.engine.begin() as connection:
+            query = update(tables.searches).where(tables.searches.c.name == record.name)
+            if connection.execute(query.values(**values)).rowcount == 0:
+                names = ("name", "pack_size", "pack_reason", "created")
+                fixed = {name: getattr(record, name) for name in names}
+                connection.execute(insert(tables.searches).values(**values, **fixed))
+
+    def lease(self, search: str, **options: Any) -> lease.Lease:
+        """The lease that a driver holds while it runs the search."""
+        return lease.Lease(self.engine, search, **options)
+
+    def holder(self, search: str) -> str | None:
+        """Who runs the search now, as far as the lease says."""
+        return lease.holder(self.engine, search)
+
+    def start_run(self, search: str, *, driver: str, host: str, versions: dict[str, str]) -> str:
+        """Records that a driver starts; gives the run's id."""
+        run = uuid.uuid4().hex
+        with self.engine.begin() as connection:
+            abandoned = (tables.runs.c.search == search) & (tables.runs.c.state == "running")
+            connection.execute(update(tables.runs).where(abandoned).values(state="interrupted"))
+            connection.execute(
+                insert(tables.runs).values(
+                    id=run,
+                    search=search,
+                    started=time.time(),
+                    state="running",
+                    driver=driver,
+                    host=host,
+                    versions=json.dumps(versions),
+                )
+            )
+        return run
+
+    def end_run(self, run: str, *, state: str, error: str | None = None) -> None:
+        """Records how a run ended."""
+        with self.engine.begin() as connection:
+            query = update(tables.runs).where(tables.runs.c.id == run)
+            connection.execute(query.values(state=state, ended=time.time(), error=error))
+
+    def runs(self, search: str) -> tuple[Run, ...]:
+        """The runs of a search, oldest first."""
+        with self.engine.connect() as connection:
+            query = select(tables.runs).where(tables.runs.c.search == search)
+            rows = connection.execute(query.order_by(tables.runs.c.started)).mappings().all()
+        return tuple(
+            Run(
+                **{name: row[name] for name in ("started", "ended", "state", "driver", "host", "error")},
+                versions=json.loads(row["versions"]),
+            )
+            for row in rows
+        )
+
+    def add_outcome(self, search: str, outcome: TrainedTrial, *, key: str, axis: Axis) -> None:
+        """Writes a finished trial's row, in one transaction."""
+        self._study(search, outcome.cycle).add_trial(to_row(outcome, key=key, axis=axis))
+
+    def add_failure(
+        self, search: str, *, cycle: int, replicate: int, max_lr: float, error: str, axis: Axis
+    ) -> None:
+        """Writes the row of a trial that failed for good in this run."""
+        row = failed_row(replicate=replicate, max_lr=max_lr, error=error, axis=axis)
+        self._study(search, cycle).add_trial(row)
+
+    def replace_checkpoint(self, search: str, key: str, file: StoredFile) -> None:
+        """Records the file that a finished trial's network was written to anew, its first one being lost.
+
+        Optuna lets no finished row change, so this stands beside the row.
+        """
+        table = tables.rewritten
+        with self.engine.begin() as connection:
+            connection.execute(delete(table).where(table.c.key == key))
+            connection.execute(insert(table).values(key=key, search=search, sha256=file.sha256))
+
+    def outcomes(self, search: str) -> dict[str, TrainedTrial]:
+        """All finished trials of a search by their keys."""
+        with self.engine.connect() as connection:
+            query = select(tables.rewritten).where(tables.rewritten.c.search == search)
+            rewritten = {row.key: row.sha256 for row in connection.execute(query)}
+        found: dict[str, TrainedTrial] = {}
+        for cycle, study in self._cycle_studies(search):
+            for row in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                key, outcome = from_row(row, cycle=cycle)
+                if key in rewritten:
+                    file = StoredFile(path=outcome.checkpoint.path, sha256=rewritten[key])
+                    outcome = replace(outcome, checkpoint=file)
+                found[key] = outcome
+        return found
+
+    def add_pruning(self, search: str, pruned: PrunedNetwork) -> None:
+        """Records a pruned network, replacing an earlier one of the same cycle and replicate."""
+        table = tables.prunings
+        place = {"search": search, "policy": POLICY, "cycle": pruned.cycle, "replicate": pruned.replicate}
+        with self.engine.begin() as connection:
+            same_place = (table.c[name] == value for name, value in place.items())
+            connection.execute(delete(table).where(*same_place))
+            connection.execute(
+                insert(table).values(
+                    **place,
+                    path=pruned.start.path,
+                    sha256=pruned.start.sha256,
+                    alive=pruned.alive,
+                    prunable=pruned.prunable,
+                    parameters=pruned.parameters,
+                )
+            )
+
+    def prunings(self, search: str) -> tuple[PrunedNetwork, ...]:
+        """The pruned networks of a search."""
+        with self.engine.connect() as connection:
+            query = select(tables.prunings).where(tables.prunings.c.search == search)
+            rows = connection.execute(query).mappings().all()
+        return tuple(
+            PrunedNetwork(
+                start=StoredFile(path=row["path"], sha256=row["sha256"]),
+                **{name: row[name] for name in ("cycle", "replicate", "alive", "prunable", "parameters")},
+            )
+            for row in rows
+        )
+
+    def summary_study(self, search: str) -> optuna.Study:
+        """The study that carries a search's comparison plot and note in Optuna's dashboard."""
+        return self._open_study(search)
+
+    def _study(self, search: str, cycle: int) -> optuna.Study:
+        return self._open_study(f"{search}/{POLICY}/cycle-{cycle:02d}")
+
+    def _open_study(self, name: str) -> optuna.Study:
+        if name not in self._studies:
+            study = optuna.create_study(
+                storage=self.storage,
+                study_name=name,
+                load_if_exists=True,
+                directions=[StudyDirection.MAXIMIZE],
+            )
+            if not study.metric_names:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    study.set_metric_names([_METRIC])
+            self._studies[name] = study
+        return self._studies[name]
+
+    def _cycle_studies(self, search: str) -> Iterable[tuple[int, optuna.Study]]:
+        prefix = f"{search}/{POLICY}/cycle-"
+        names = (frozen.study_name for frozen in self.storage.get_all_studies())
+        for name in sorted(name for name in names if name.startswith(prefix)):
+            yield int(name.removeprefix(prefix)), optuna.load_study(study_name=name, storage=self.storage)
+
+
+def _record(row: Row[Any]) -> SearchRecord:
+    fields = row._mapping
+    try:
+        spec, identity = json.loads(fields["spec"]), json.loads(fields["identity"])
+    except ValueError as error:
+        raise Refused(f"ledger: the record of search {fields['name']!r} can't be read ({error})") from error
+    return SearchRecord(
+        name=fields["name"],
+        spec=spec,
+        identity=identity,
+        pack_size=fields["pack_size"],
+        pack_reason=fields["pack_reason"],
+        created=fields["created"],
+    )

@@ -1,0 +1,77 @@
+"""One outcome as one row of an Optuna study, and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from trials.tasks import StoredFile, TrainedTrial
+
+_PLAIN = ("replicate", "test_accuracy", "best_step", "diverged", "pack", "worker", "started", "ended")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """The ``max_lr`` axis of a study: the grid's ends, and whether it is logarithmic."""
+
+    low: float
+    high: float
+    log: bool
+
+    def distribution(self, max_lr: float) -> FloatDistribution:
+        """The grid's range, widened to a value past its edge: a study takes ranges that differ."""
+        return FloatDistribution(min(self.low, max_lr), max(self.high, max_lr), log=self.log)
+
+
+def to_row(outcome: TrainedTrial, *, key: str, axis: Axis) -> FrozenTrial:
+    """The finished row of an outcome: parameter ``max_lr``, value the validation accuracy."""
+    row = create_trial(
+        state=TrialState.COMPLETE,
+        value=outcome.accuracy,
+        params={"max_lr": outcome.max_lr},
+        distributions={"max_lr": axis.distribution(outcome.max_lr)},
+        user_attrs=_attributes(outcome, key),
+    )
+    row.datetime_start = datetime.fromtimestamp(outcome.started)
+    row.datetime_complete = datetime.fromtimestamp(outcome.ended)
+    return row
+
+
+def failed_row(*, replicate: int, max_lr: float, error: str, axis: Axis) -> FrozenTrial:
+    """The row of a trial that failed for good in one run; another run tries it again."""
+    return create_trial(
+        state=TrialState.FAIL,
+        params={"max_lr": max_lr},
+        distributions={"max_lr": axis.distribution(max_lr)},
+        user_attrs={"replicate": replicate, "error": error[-2000:]},
+    )
+
+
+def from_row(row: FrozenTrial, *, cycle: int) -> tuple[str, TrainedTrial]:
+    """Key and outcome of a finished row."""
+    attributes = row.user_attrs
+    loss = attributes["train_loss"]
+    assert row.value is not None
+    return attributes["key"], TrainedTrial(
+        cycle=cycle,
+        max_lr=row.params["max_lr"],
+        accuracy=row.value,
+        train_loss=math.nan if loss is None else loss,
+        checkpoint=StoredFile(path=attributes["checkpoint"], sha256=attributes["sha256"]),
+        **{name: attributes[name] for name in _PLAIN},
+    )
+
+
+def _attributes(outcome: TrainedTrial, key: str) -> dict[str, Any]:
+    return {
+        "key": key,
+        **{name: getattr(outcome, name) for name in _PLAIN},
+        "train_loss": outcome.train_loss if math.isfinite(outcome.train_loss) else None,
+        "checkpoint": outcome.checkpoint.path,
+        "sha256": outcome.checkpoint.sha256,
+    }

@@ -1,0 +1,207 @@
+"""What a search means before it is run: trainings, time, disk, and what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oracle.grid import chunks
+from oracle.machine import cores
+from oracle.preflight import Facts, examine, open_runner
+from oracle.spec import Spec
+
+if TYPE_CHECKING:
+    from trials.runner import Runner
+
+_MEASURED_STEPS = 12
+_REPEATS = 3
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a search means.
+
+    Attributes:
+        trainings: Without extensions of the grid.
+        most_trainings: With every extension that the spec allows.
+        workers: Workers that this machine has room for.
+        seconds: Estimated wall time without extensions, on those workers, start-up aside.
+        step_seconds: Measured time of one optimizer step of one pack.
+        kept_bytes: Networks and masks that stay.
+        passing_bytes: Most that a cycle writes and deletes again.
+        free_bytes: Free space where the storage is; None if it is no local folder.
+        missing: What this machine lacks, one sentence each.
+        facts: What was found by building the search's parts.
+    """
+
+    trainings: int
+    most_trainings: int
+    workers: int
+    seconds: float
+    step_seconds: float
+    kept_bytes: int
+    passing_bytes: int
+    free_bytes: int | None
+    missing: tuple[str, ...]
+    facts: Facts
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON-able data."""
+        return dataclasses.asdict(self)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Label and text of each line of the plan."""
+        facts = self.facts
+        free = "" if self.free_bytes is None else f"; {_size(self.free_bytes)} are free"
+        found = [
+            (
+                "network",
+                f"{facts.parameters:,} parameters, {facts.prunable:,} of them prunable; "
+                f"{facts.train:,} training examples, {facts.steps:,} steps a training",
+            ),
+            ("trainings", f"{self.trainings:,}; up to {self.most_trainings:,} if every cycle's grid extends"),
+            ("packs", facts.pack_reason),
+            (
+                "time",
+                f"about {_duration(self.seconds)} on {self.workers} worker{'s' * (self.workers != 1)} "
+                f"({self.step_seconds * 1e3:.2f} ms a step and pack, measured)",
+            ),
+            ("disk", f"{_size(self.kept_bytes)} kept, {_size(self.passing_bytes)} in passing{free}"),
+        ]
+        return found + [("missing", line) for line in self.missing or ("nothing",)]
+
+
+def make_plan(spec: Spec) -> Plan:
+    """Builds the search's parts, measures a few steps and counts.
+
+    Raises:
+        InvalidInput: As :func:`oracle.preflight.examine`.
+    """
+    runner = open_runner(spec)
+    facts = examine(spec, runner)
+    grid = spec.grid.grid()
+    packs = chunks(grid.values, facts.pack_size)
+    workers = max(1, _room(spec))
+    step, evaluation = _measure(spec, runner, packs[0])
+    evaluations = _evaluations(spec, runner, facts)
+    pack_seconds = facts.steps * step + evaluations * evaluation
+    rounds = -(-len(packs) * spec.replicates // workers)
+    state = facts.parameters * _FLOAT_BYTES
+    per_cycle = len(grid.values) * spec.replicates
+    return Plan(
+        trainings=spec.cycles * per_cycle,
+        most_trainings=spec.cycles * (per_cycle + 2 * grid.limit * spec.replicates),
+        workers=workers,
+        seconds=spec.cycles * rounds * pack_seconds,
+        step_seconds=step,
+        kept_bytes=spec.replicates * (spec.cycles * state + (spec.cycles - 1) * (state + facts.prunable)),
+        passing_bytes=per_cycle * state,
+        free_bytes=_free_bytes(spec),
+        missing=_missing(spec),
+        facts=facts,
+    )
+
+
+def _measure(spec: Spec, runner: Runner, max_lrs: tuple[float, ...]) -> tuple[float, float]:
+    """Seconds of one step and of one validation of a pack, medians of a few on this machine's CPU."""
+    from trials.copies import Copies
+    from trials.recipe import Component
+    from trials.training import count_correct, train_pack
+
+    together = len(max_lrs) > 1
+    recipe = dataclasses.replace(
+        spec.recipe(pack_size=len(max_lrs)),
+        unit="iterations",
+        evaluate_every=None,
+        schedule=Component(name="constant"),
+    )
+    module, data = runner.network(0), runner.data
+    state = dict(module.state_dict())
+    copies = Copies.of(module, state, len(max_lrs), runner.device)
+
+    def timed(steps: int) -> float:
+        begin = time.perf_counter()
+        train_pack(
+            module=module,
+            start=state,
+            masks={},
+            data=data,
+            recipe=dataclasses.replace(recipe, length=steps),
+            cycle=0,
+            replicate=0,
+            max_lrs=max_lrs,
+        )
+        return time.perf_counter() - begin
+
+    def validated() -> float:
+        begin = time.perf_counter()
+        count_correct(module, copies, data, data.validation, together)
+        return time.perf_counter() - begin
+
+    timed(1)
+    pairs = [(timed(_MEASURED_STEPS + 1), timed(1)) for _ in range(_REPEATS)]
+    step = statistics.median((more - one) / _MEASURED_STEPS for more, one in pairs)
+    return max(step, 1e-6), statistics.median(validated() for _ in range(_REPEATS))
+
+
+def _evaluations(spec: Spec, runner: Runner, facts: Facts) -> int:
+    from trials.training import training_steps
+
+    steps, _, every = training_steps(spec.recipe(pack_size=1), facts.train)
+    return -(-steps // every)
+
+
+def _room(spec: Spec) -> int:
+    """Workers that this machine has room for, at most those that the spec wants."""
+    import torch
+
+    fits = int(cores() / spec.resources.cpus)
+    if spec.resources.gpus > 0:
+        fits = min(fits, int(torch.cuda.device_count() / spec.resources.gpus))
+    return fits if spec.resources.workers is None else min(fits, spec.resources.workers)
+
+
+def _missing(spec: Spec) -> tuple[str, ...]:
+    import torch
+
+    wanted, found = spec.resources, []
+    if wanted.cpus > cores():
+        found.append(f"a worker needs {wanted.cpus:g} CPU cores, this machine has {cores()}")
+    if wanted.gpus > torch.cuda.device_count():
+        found.append(f"a worker needs {wanted.gpus:g} GPU, this machine has {torch.cuda.device_count()}")
+    if wanted.workers is not None and not found and _room(spec) < wanted.workers:
+        found.append(f"room for {wanted.workers} workers: this machine has room for {_room(spec)}")
+    return tuple(found)
+
+
+def _free_bytes(spec: Spec) -> int | None:
+    if "://" in spec.storage:
+        return None
+    folder = Path(spec.storage_root())
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 120:
+        return f"{minutes:.0f} min"
+    hours = minutes / 60
+    return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:,.1f} days"

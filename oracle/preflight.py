@@ -1,0 +1,191 @@
+"""What is looked at before a search starts: does its spec mean something, and can it run here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from oracle.errors import Refused
+from oracle.identity import differences, identity
+from oracle.ledger import Ledger, SearchRecord
+from oracle.spec import Spec
+from silo.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from trials.runner import Runner
+
+PACKED_PARAMETERS = 100_000
+"""A network with more parameters keeps a core busy alone: packing it gains nothing."""
+
+PACKED_COPIES = 16
+"""Copies of a small network that still share a core's cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What was found by building the search's parts.
+
+    Attributes:
+        parameters: All parameters of the network.
+        prunable: Weights that pruning may remove.
+        train: Examples of the training split.
+        validation: Examples of the validation split.
+        test: Examples of the test split.
+        num_classes: Classes.
+        input_shape: Shape of one example.
+        steps: Optimizer steps of one training.
+        fingerprint: Checksum of the data set.
+        pack_size: Most candidates in one pack.
+        pack_reason: Why, in words.
+    """
+
+    parameters: int
+    prunable: int
+    train: int
+    validation: int
+    test: int
+    num_classes: int
+    input_shape: tuple[int, ...]
+    steps: int
+    fingerprint: str
+    pack_size: int
+    pack_reason: str
+
+
+def open_runner(spec: Spec) -> Runner:
+    """A worker for this process, on its CPU."""
+    from trials.runner import Runner
+
+    return Runner(spec.recipe(pack_size=1), storage=spec.storage_root(), threads=spec.threads)
+
+
+def examine(spec: Spec, runner: Runner) -> Facts:
+    """Builds everything that the spec names.
+
+    Raises:
+        InvalidInput: A name or an argument is wrong, the data can't be read or is broken, the batch is larger
+            than the training split, or the network doesn't take the data.
+    """
+    from trials.optimizers import build_optimizer
+    from trials.pruning import prune
+    from trials.pruning.masks import full_masks, prunable_names
+    from trials.training import rate_multipliers, training_steps
+
+    recipe = runner.recipe
+    build_optimizer(recipe.optimizer)
+    data, train = runner.data, len(runner.data.train.labels)
+    if recipe.batch_size > train:
+        raise InvalidInput(
+            f"training.batch_size: {recipe.batch_size} is larger than the training split ({train} examples); "
+            "take a smaller batch"
+        )
+    steps, per_epoch, _ = training_steps(recipe, train)
+    rate_multipliers(recipe, cycle=0, steps=steps, per_epoch=per_epoch)
+    module = runner.network(0)
+    weights = dict(module.named_parameters())
+    names = prunable_names(module, keep=recipe.keep)
+    prune(
+        recipe.pruner.name,
+        recipe.pruner.arguments,
+        module=module,
+        weights=weights,
+        masks=full_masks(module, names),
+        rate=recipe.pruning_rate,
+        seed=0,
+    )
+    _try_forward(spec, runner)
+    size, reason = _pack_size(spec, runner)
+    return Facts(
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        prunable=sum(weights[name].numel() for name in names),
+        train=train,
+        validation=len(data.validation.labels),
+        test=len(data.test.labels),
+        num_classes=data.num_classes,
+        input_shape=tuple(data.input_shape),
+        steps=steps,
+        fingerprint=data.fingerprint(),
+        pack_size=size,
+        pack_reason=reason,
+    )
+
+
+def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
+    """The search as the ledger will know it; nothing is written.
+
+    Raises:
+        Refused: The ledger holds a search of this name whose outcomes another spec determines.
+    """
+    current = identity(spec, fingerprint=facts.fingerprint)
+    known = ledger.search(spec.name)
+    if known is None:
+        return SearchRecord(
+            name=spec.name,
+            spec=spec.model_dump(mode="json"),
+            identity=current,
+            pack_size=facts.pack_size,
+            pack_reason=facts.pack_reason,
+            created=time.time(),
+        )
+    changed = differences(known.identity, current)
+    if spec.cycles < known.spec["cycles"]:
+        changed.append(f"cycles: {known.spec['cycles']} -> {spec.cycles} (it may grow, not shrink)")
+    if changed:
+        raise Refused(
+            f"search {spec.name!r} has results under another spec; changed: {'; '.join(changed)}. "
+            "Give the new spec a new name, or put the old values back"
+        )
+    return SearchRecord(
+        name=spec.name,
+        spec=spec.model_dump(mode="json"),
+        identity=current,
+        pack_size=known.pack_size,
+        pack_reason=known.pack_reason,
+        created=known.created,
+    )
+
+
+def _try_forward(spec: Spec, runner: Runner) -> None:
+    import torch
+
+    data = runner.data
+    inputs = data.normalise(data.train.inputs[:2])
+    try:
+        with torch.no_grad():
+            outputs = runner.network(0).eval()(inputs)
+    except RuntimeError as error:
+        raise InvalidInput(
+            f"network {spec.network.name!r} doesn't take inputs of shape {tuple(data.input_shape)} from "
+            f"data set {spec.dataset.name!r}: {str(error).splitlines()[0]}"
+        ) from error
+    wanted = (len(inputs), data.num_classes)
+    if tuple(outputs.shape) != wanted:
+        raise InvalidInput(
+            f"network {spec.network.name!r} gives outputs of shape {tuple(outputs.shape)} for {len(inputs)} "
+            f"inputs; data set {spec.dataset.name!r} needs {wanted}"
+        )
+
+
+def _pack_size(spec: Spec, runner: Runner) -> tuple[int, str]:
+    """How many candidates to train together: a pure function of the spec, so that a run repeats exactly."""
+    from torch import nn
+
+    from trials.gradients import why_not_packed
+
+    module, data = runner.network(0), runner.data
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    convolves = any(isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d) for part in module.modules())
+    wanted = spec.training.pack
+    if wanted is None:
+        if convolves:
+            return 1, "each candidate alone: convolutions gain nothing from being packed"
+        if parameters > PACKED_PARAMETERS:
+            return 1, f"each candidate alone: {parameters:,} parameters keep a core busy"
+        wanted = PACKED_COPIES
+    if wanted == 1:
+        return 1, "each candidate alone, as the spec says"
+    reason = why_not_packed(module, data.normalise(data.train.inputs[:8]), data.train.labels[:8])
+    if reason:
+        return 1, f"each candidate alone: this network can't be packed ({reason})"
+    return wanted, f"up to {wanted} candidates together"

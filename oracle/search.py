@@ -1,0 +1,233 @@
+"""The Oracle as a pure ask/tell state machine: no I/O, no clock, no Ray.
+
+``ask`` gives the next task, ``tell`` takes its result. What is decided depends on the set of outcomes alone,
+never on the order in which they came, so that a search that was interrupted ends as one that was not.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from oracle.decision import Decision, decide
+from oracle.grid import Grid, chunks
+from trials.tasks import (
+    Damaged,
+    Failed,
+    PrunedNetwork,
+    PruneNetwork,
+    Result,
+    StoredFile,
+    Task,
+    TrainedTrial,
+    TrainPack,
+)
+
+
+class Signal(enum.Enum):
+    """What ``ask`` says when it has no task."""
+
+    WAIT = "wait"
+    """The cycle's remaining tasks are out: ask again after a result."""
+
+    DONE = "done"
+    """Every cycle is decided."""
+
+    STUCK = "stuck"
+    """A task failed too often, so that its cycle can't be decided; nothing is out any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The rules of a search.
+
+    Attributes:
+        grid: Each cycle's candidates and how they extend.
+        cycles: How many cycles there are; the first trains the dense network.
+        replicates: Independent seeds per candidate.
+        tolerance: How far below the best mean validation accuracy the interval reaches, as a share.
+        pack_size: Most candidates in one pack.
+        attempts: How often a task is tried before the search is stuck.
+    """
+
+    grid: Grid
+    cycles: int
+    replicates: int
+    tolerance: float
+    pack_size: int = 1
+    attempts: int = 3
+
+
+class Search:
+    """The state of a search.
+
+    Args:
+        rules: The rules; they don't change.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.decisions: list[Decision] = []
+        self._rounds: list[list[tuple[float, ...]]] = [[rules.grid.values]]
+        self._outcomes: dict[tuple[int, int, float], TrainedTrial] = {}
+        self._pruned: dict[tuple[int, int], PrunedNetwork] = {}
+        self._lost: set[tuple[int, int, float]] = set()
+        self._out: set[Task] = set()
+        self._failures: Counter[Task] = Counter()
+
+    @property
+    def cycle(self) -> int:
+        """The cycle under way; ``rules.cycles`` once all are decided."""
+        return len(self.decisions)
+
+    @property
+    def done(self) -> bool:
+        """Whether every cycle is decided."""
+        return self.cycle >= self.rules.cycles
+
+    @property
+    def failed(self) -> tuple[Task, ...]:
+        """Tasks that failed as often as the rules allow."""
+        return tuple(t for t, count in self._failures.items() if count >= self.rules.attempts)
+
+    @property
+    def out(self) -> frozenset[Task]:
+        """Tasks that were asked for and not yet told."""
+        return frozenset(self._out)
+
+    def finished(self, cycle: int) -> int:
+        """Trials of a cycle that have an outcome."""
+        return sum(key[0] == cycle for key in self._outcomes)
+
+    def planned(self) -> int:
+        """Trials that the cycle under way means so far, its extensions included."""
+        return 0 if self.done else sum(map(len, self._rounds[self.cycle])) * self.rules.replicates
+
+    def outcomes(self) -> tuple[TrainedTrial, ...]:
+        """All outcomes, by cycle, rate and replicate."""
+        return tuple(sorted(self._outcomes.values(), key=lambda t: (t.cycle, t.max_lr, t.replicate)))
+
+    def prunings(self, cycle: int) -> tuple[PrunedNetwork, ...]:
+        """The pruned networks that a cycle starts from, by replicate; empty at cycle 0."""
+        found = (self._pruned.get((cycle, r)) for r in range(self.rules.replicates))
+        return tuple(pruned for pruned in found if pruned is not None)
+
+    def ask(self) -> Task | Signal:
+        """The next task, or why there is none."""
+        if self.done:
+            return Signal.DONE
+        waiting = bool(self._out)
+        for task in self._missing():
+            if task in self._out:
+                waiting = True
+            elif self._failures[task] < self.rules.attempts:
+                self._out.add(task)
+                return task
+        return Signal.WAIT if waiting else Signal.STUCK
+
+    def tell(self, task: Task, result: Result) -> None:
+        """Takes a task's result. A known outcome stays as it was first told; its file is the newest."""
+        self._out.discard(task)
+        if isinstance(result, Failed | Damaged):
+            self._failures[task] += 1
+        if isinstance(result, Damaged):
+            self._forget(result.file)
+        elif isinstance(result, Failed):
+            return
+        elif isinstance(result, PrunedNetwork):
+            self.restore((), (result,))
+        else:
+            self.restore(result, ())
+
+    def restore(self, outcomes: Iterable[TrainedTrial], prunings: Iterable[PrunedNetwork]) -> None:
+        """Takes outcomes that are known already, of any cycle and in any order."""
+        for outcome in outcomes:
+            key = (outcome.cycle, outcome.replicate, outcome.max_lr)
+            known = self._outcomes.get(key, outcome)
+            self._outcomes[key] = replace(known, checkpoint=outcome.checkpoint)
+            self._lost.discard(key)
+        for pruned in prunings:
+            self._pruned.setdefault((pruned.cycle, pruned.replicate), pruned)
+        while not self.done and self._advance():
+            pass
+
+    def checkpoint(self, cycle: int, replicate: int) -> StoredFile:
+        """The selected network of a decided cycle, as it was last written."""
+        return self._outcomes[cycle, replicate, self.decisions[cycle].interval.optimum].checkpoint
+
+    def _missing(self) -> Iterator[Task]:
+        """The tasks that the cycle under way lacks, each once, those that others wait for first."""
+        seen = set()
+        for values in self._rounds[self.cycle]:
+            for chunk in chunks(values, self.rules.pack_size):
+                for replicate in range(self.rules.replicates):
+                    if all((self.cycle, replicate, v) in self._outcomes for v in chunk):
+                        continue
+                    task = self._pack(self.cycle, replicate, chunk)
+                    if task not in seen:
+                        seen.add(task)
+                        yield task
+
+    def _pack(self, cycle: int, replicate: int, max_lrs: tuple[float, ...]) -> Task:
+        """The pack, or what must be done before it: a file that it needs may have been lost."""
+        if cycle == 0:
+            return TrainPack(cycle=0, replicate=replicate, max_lrs=max_lrs, start=None)
+        if (cycle, replicate) not in self._pruned:
+            return self._pruning(cycle, replicate)
+        start = self._pruned[cycle, replicate].start
+        return TrainPack(cycle=cycle, replicate=replicate, max_lrs=max_lrs, start=start)
+
+    def _pruning(self, cycle: int, replicate: int) -> Task:
+        parent = cycle - 1
+        optimum = self.decisions[parent].interval.optimum
+        if (parent, replicate, optimum) in self._lost:
+            return self._pack(parent, replicate, self._chunk_of(parent, optimum))
+        if parent > 0 and (parent, replicate) not in self._pruned:
+            return self._pruning(parent, replicate)
+        return PruneNetwork(
+            cycle=cycle,
+            replicate=replicate,
+            parent=self.checkpoint(parent, replicate),
+            parent_start=self._pruned[parent, replicate].start if parent > 0 else None,
+        )
+
+    def _chunk_of(self, cycle: int, max_lr: float) -> tuple[float, ...]:
+        """The pack that a candidate of a cycle was trained in."""
+        packs = (c for values in self._rounds[cycle] for c in chunks(values, self.rules.pack_size))
+        return next(chunk for chunk in packs if max_lr in chunk)
+
+    def _advance(self) -> bool:
+        """Extends the cycle under way or decides it, if all its outcomes are there."""
+        cycle, rounds = self.cycle, self._rounds[self.cycle]
+        replicates = range(self.rules.replicates)
+        if any((cycle, r, v) not in self._outcomes for values in rounds for v in values for r in replicates):
+            return False
+        if added := self._extension(cycle, rounds):
+            rounds.append(added)
+        else:
+            self.decisions.append(self._decide(cycle, rounds))
+            self._rounds.append([self.rules.grid.values])
+        return True
+
+    def _decide(self, cycle: int, rounds: list[tuple[float, ...]]) -> Decision:
+        values = [value for added in rounds for value in added]
+        table = {v: {r: self._outcomes[cycle, r, v] for r in range(self.rules.replicates)} for v in values}
+        return decide(cycle, table, tolerance=self.rules.tolerance)
+
+    def _extension(self, cycle: int, rounds: list[tuple[float, ...]]) -> tuple[float, ...]:
+        """The values to add past the edges that the optimized interval touches."""
+        interval = self._decide(cycle, rounds).interval
+        base, values = self.rules.grid.values, [value for added in rounds for value in added]
+        below = self.rules.grid.below(sum(v < base[0] for v in values) + 1) if interval.low_cut else None
+        above = self.rules.grid.above(sum(v > base[-1] for v in values) + 1) if interval.high_cut else None
+        return tuple(value for value in (below, above) if value is not None)
+
+    def _forget(self, file: StoredFile) -> None:
+        """Marks a file as lost, so that what writes it is asked for again."""
+        for key, outcome in self._outcomes.items():
+            if outcome.checkpoint == file:
+                self._lost.add(key)
+        for place in [place for place, pruned in self._pruned.items() if pruned.start == file]:
+            del self._pruned[place]

@@ -1,0 +1,187 @@
+"""A search being run: the state machine, the ledger behind it, and those who watch.
+
+Drivers move tasks; everything else about a search happens here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from oracle.decision import Decision
+from oracle.errors import Refused
+from oracle.events import Observer
+from oracle.identity import Keys
+from oracle.ledger import Ledger, SearchRecord
+from oracle.ledger.lease import Lease
+from oracle.ledger.rows import Axis
+from oracle.search import Rules, Search, Signal
+from oracle.spec import Spec
+from trials.recipe import Recipe
+from trials.tasks import Damaged, Failed, PrunedNetwork, Result, Task, TrainedTrial, TrainPack
+
+
+class Session:
+    """Runs a search's bookkeeping between the drivers and the ledger.
+
+    What a driver tells is in the ledger before the state machine hears of it, so that nothing is decided on
+    an outcome that could be lost.
+
+    Args:
+        spec: The spec.
+        record: The search as the ledger knows it.
+        ledger: The open ledger.
+        lease: The lease, held.
+        observers: Those who watch.
+        attempts: How often a task is tried.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        record: SearchRecord,
+        ledger: Ledger,
+        lease: Lease,
+        *,
+        observers: Sequence[Observer] = (),
+        attempts: int = 3,
+    ) -> None:
+        self.spec, self.record, self.ledger, self._lease = spec, record, ledger, lease
+        self.observers = observers
+        self.search = Search(search_rules(spec, record, attempts=attempts))
+        self.keys = Keys(record.identity, record.pack_size, self.search.decisions)
+        self.first_error: str | None = None
+        grid = self.search.rules.grid
+        self._axis = Axis(low=grid.values[0], high=grid.values[-1], log=grid.scale == "log")
+        self._recorded = ledger.outcomes(spec.name)
+        self.search.restore(self._recorded.values(), ledger.prunings(spec.name))
+        self._check_keys()
+        self._sweep()
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the workers are given."""
+        return self.spec.recipe(pack_size=self.record.pack_size)
+
+    @property
+    def resumed(self) -> int:
+        """Finished trials that the ledger held when the session began."""
+        return self._resumed
+
+    def start(self) -> None:
+        """Tells those who watch that the search starts."""
+        self._notify("started")
+
+    def end(self, state: str) -> None:
+        """Tells those who watch that the search ends: ``done``, ``failed`` or ``interrupted``."""
+        self._notify("ended", state)
+
+    def ask(self) -> Task | Signal:
+        """The next task, or why there is none."""
+        return self.search.ask()
+
+    def tell(self, task: Task, result: Result) -> None:
+        """Records a task's result and what follows from it.
+
+        Raises:
+            LeaseLost: Another driver has taken the search over; nothing was written.
+        """
+        self._lease.check()
+        before = len(self.search.decisions)
+        if isinstance(result, Failed | Damaged):
+            self._tell_trouble(task, result)
+        elif isinstance(result, PrunedNetwork):
+            self.ledger.add_pruning(self.spec.name, result)
+            self.search.tell(task, result)
+            self._notify("pruned", result)
+        else:
+            new = self._record(result)
+            self.search.tell(task, result)
+            if new:
+                self._notify("trained", new)
+            if task.cycle < before:
+                self._discard_losers(self.search.decisions[task.cycle])
+        for decision in self.search.decisions[before:]:
+            self._discard_losers(decision)
+            self._notify("decided", decision)
+
+    def _record(self, outcomes: tuple[TrainedTrial, ...]) -> tuple[TrainedTrial, ...]:
+        """Writes what the ledger lacks; gives the outcomes that are new."""
+        new = []
+        for outcome in outcomes:
+            key = self.keys.key(outcome.cycle, outcome.replicate, outcome.max_lr)
+            known = self._recorded.get(key)
+            if known is None:
+                self.ledger.add_outcome(self.spec.name, outcome, key=key, axis=self._axis)
+                self._recorded[key] = outcome
+                new.append(outcome)
+            elif known.checkpoint != outcome.checkpoint:
+                self.ledger.replace_checkpoint(self.spec.name, key, outcome.checkpoint)
+                self._recorded[key] = outcome
+        return tuple(new)
+
+    def _tell_trouble(self, task: Task, result: Failed | Damaged) -> None:
+        self.search.tell(task, result)
+        reason = result.error if isinstance(result, Failed) else f"{result.file.path} is missing or damaged"
+        self._notify("retried", task, reason)
+        if task not in self.search.failed:
+            return
+        self.first_error = self.first_error or reason
+        if isinstance(task, TrainPack):
+            for max_lr in task.max_lrs:
+                self.ledger.add_failure(
+                    self.spec.name,
+                    cycle=task.cycle,
+                    replicate=task.replicate,
+                    max_lr=max_lr,
+                    error=reason,
+                    axis=self._axis,
+                )
+
+    def _notify(self, event: str, *arguments: object) -> None:
+        for observer in self.observers:
+            getattr(observer, event)(self, *arguments)
+
+    def _check_keys(self) -> None:
+        """Refuses rows that say they belong to this search and don't."""
+        self._resumed = len(self._recorded)
+        for key, outcome in self._recorded.items():
+            if outcome.cycle > self.search.cycle:
+                continue
+            if key != self.keys.key(outcome.cycle, outcome.replicate, outcome.max_lr):
+                raise Refused(
+                    f"ledger: the row of cycle {outcome.cycle}, max_lr {outcome.max_lr:g}, replicate "
+                    f"{outcome.replicate} does not belong to search {self.spec.name!r} as its rows stand; "
+                    "run it under a new name"
+                )
+
+    def _discard_losers(self, decision: Decision) -> None:
+        """Deletes the networks of a decided cycle that no later cycle can need."""
+        from trials.checkpoints import Store
+
+        store = Store(self.spec.storage_root())
+        for candidate in decision.candidates:
+            if candidate.max_lr != decision.interval.optimum:
+                for trial in candidate.trials:
+                    store.delete(trial.checkpoint.path)
+
+    def _sweep(self) -> None:
+        """Deletes what a killed driver may have left: half-written files, the last cycle's losers."""
+        if self.search.decisions:
+            self._discard_losers(self.search.decisions[-1])
+        root = self.spec.storage_root()
+        if "://" not in root:
+            for leftover in Path(root).glob("cycle-*/replicate-*/.*.tmp"):
+                leftover.unlink(missing_ok=True)
+
+
+def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3) -> Rules:
+    """The rules of a search."""
+    return Rules(
+        grid=spec.grid.grid(),
+        cycles=spec.cycles,
+        replicates=spec.replicates,
+        tolerance=spec.tolerance,
+        pack_size=record.pack_size,
+        attempts=attempts,
+    )

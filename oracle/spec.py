@@ -1,0 +1,236 @@
+"""The spec of a search: one YAML file, checked once, here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from oracle.grid import Grid, linear_values, log_values, stepped_values
+from silo.curve import SiloCurve
+from trials.recipe import Component, Recipe
+
+SearchName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class ComponentSpec(_Model):
+    """A thing by name with its arguments; a bare string stands for a name without arguments."""
+
+    name: str = Field(min_length=1)
+    """A known name, or ``package.module:name`` for one of your own."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments."""
+
+    def component(self) -> Component:
+        """The component as the workers know it."""
+        return Component(name=self.name, arguments=self.arguments)
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Named = Annotated[ComponentSpec, BeforeValidator(_named)]
+
+
+class PruningSpec(_Model):
+    """How the network is pruned between two cycles."""
+
+    pruner: Named = ComponentSpec(name="global_magnitude")
+    """Criterion: ``global_magnitude``, ``random``, or your own."""
+    rate: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the remaining weights that each pruning removes."""
+    keep: tuple[str, ...] = ()
+    """Weights that are never pruned: parameter names, or patterns such as ``classifier.*``."""
+
+
+class GridSpec(_Model):
+    """The candidates of every cycle: low and high with points or step, or values."""
+
+    low: Rate | None = None
+    """Smallest peak learning rate."""
+    high: Rate | None = None
+    """Largest peak learning rate."""
+    points: int | None = Field(default=None, ge=2)
+    """Number of values from low to high."""
+    step: Rate | None = None
+    """Distance of neighbours on a linear grid, instead of points."""
+    scale: Literal["linear", "log"] = "log"
+    """``linear``: constant difference; ``log``: constant ratio. Also how the grid extends."""
+    values: tuple[Rate, ...] | None = None
+    """The values themselves, ascending, instead of low and high."""
+    extend: bool = True
+    """Whether a cycle's grid grows past an edge that its optimized interval touches."""
+    limit: int = Field(default=8, ge=1)
+    """Most values that are added past each edge in one cycle."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> GridSpec:
+        if self.values is not None:
+            if any(v is not None for v in (self.low, self.high, self.points, self.step)):
+                raise ValueError("takes either values, or low and high with points or step, not both")
+            if len(self.values) < 2:
+                raise ValueError(f"needs at least two values to choose from, got {list(self.values)}")
+            if list(self.values) != sorted(set(self.values)):
+                raise ValueError(f"values must ascend without repeats, got {list(self.values)}")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("needs low and high (with points or step), or values")
+        if self.low >= self.high:
+            raise ValueError(f"low must be smaller than high, got low {self.low} and high {self.high}")
+        if (self.points is None) == (self.step is None):
+            raise ValueError("needs exactly one of points and step")
+        if self.step is not None and self.scale == "log":
+            raise ValueError("step goes with scale: linear; a log grid takes points")
+        if self.step is not None and self.low + self.step > self.high * (1 + 1e-9):
+            raise ValueError(
+                f"step {self.step} leaves a single value between {self.low} and {self.high}; "
+                "take a smaller one"
+            )
+        return self
+
+    def grid(self) -> Grid:
+        """The grid itself."""
+        return Grid(values=self._values(), scale=self.scale, limit=self.limit if self.extend else 0)
+
+    def _values(self) -> tuple[float, ...]:
+        if self.values is not None:
+            return self.values
+        assert self.low is not None and self.high is not None
+        if self.step is not None:
+            return stepped_values(self.low, self.high, self.step)
+        assert self.points is not None
+        space = linear_values if self.scale == "linear" else log_values
+        return space(self.low, self.high, self.points)
+
+
+class TrainingSpec(_Model):
+    """One training. Its length is counted in epochs or in iterations, and so are the schedule's lengths."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    """Length in passes over the training split."""
+    iterations: int | None = Field(default=None, ge=1)
+    """Length in optimizer steps, instead of epochs."""
+    batch_size: int = Field(default=128, ge=1)
+    """Examples per step."""
+    optimizer: Named = ComponentSpec(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
+    """Optimizer and its parameters, without the learning rate: ``sgd``, or your own."""
+    schedule: Named = ComponentSpec(name="constant")
+    """Learning rate over a training: ``warmup_drops`` or ``constant``, or your own."""
+    evaluate_every: int | None = Field(default=None, ge=1)
+    """Distance between two validations, in epochs or iterations; an epoch by default."""
+    pack: int | None = Field(default=None, ge=1)
+    """Most candidates that one worker trains together; chosen for the network by default."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingSpec:
+        if (self.epochs is None) == (self.iterations is None):
+            raise ValueError("needs exactly one of epochs and iterations")
+        return self
+
+
+class SiloSpec(_Model):
+    """SILO's four numbers, to compare the Oracle with."""
+
+    q: int = Field(default=1, ge=0)
+    """Cycles before the curve rises."""
+    beta: float = Field(default=5.0, gt=0)
+    """How late and how steeply it rises."""
+    epsilon: float = Field(ge=0)
+    """Peak learning rate before the rise."""
+    delta: float = Field(ge=0)
+    """Height of the rise."""
+
+
+class ResourcesSpec(_Model):
+    """What one worker gets."""
+
+    workers: int | None = Field(default=None, ge=1)
+    """Workers at a time; by default as many as the cluster has room for."""
+    cpus: float = Field(default=1.0, gt=0)
+    """CPU cores of one worker; torch uses as many threads."""
+    gpus: float = Field(default=0.0, ge=0)
+    """GPUs of one worker; fractions share a GPU (they don't divide its memory)."""
+
+
+class Spec(_Model):
+    """A search for the best peak learning rate ``max_lr`` at every pruning cycle."""
+
+    name: SearchName
+    """The search's name: letters, digits, dots, dashes and underscores, at most 63."""
+    network: Named
+    """Network: ``fc``, ``resnet20``, ``vgg19``, or your own."""
+    dataset: Named
+    """Data set: ``digits``, ``cifar10``, ``image_folder``, or your own."""
+    pruning: PruningSpec = PruningSpec()
+    """How the network is pruned between two cycles."""
+    cycles: int = Field(ge=1)
+    """Cycles, the first of which trains the dense network."""
+    replicates: int = Field(default=3, ge=1)
+    """Independent seeds per candidate; decisions are made on their mean."""
+    retraining: Literal["weight_rewinding", "lr_rewinding", "fine_tuning"] = "weight_rewinding"
+    """What a pruned network starts from: the initial weights, the trained weights with the schedule begun
+    again, or the trained weights at the schedule's last rate."""
+    grid: GridSpec
+    """The candidates of every cycle."""
+    training: TrainingSpec
+    """How one training goes."""
+    tolerance: float = Field(default=0.005, ge=0, lt=1)
+    """How far below the best validation accuracy the optimized interval reaches, as an absolute share."""
+    silo: SiloSpec | None = None
+    """The curve to compare the Oracle with; without it only the fitted curve is shown."""
+    resources: ResourcesSpec = ResourcesSpec()
+    """What one worker gets."""
+    storage: str = Field(default="oracle-results", min_length=1)
+    """Folder (or URI, such as ``s3://bucket/folder``) for the networks; all nodes must see it."""
+    ledger: str = Field(default="sqlite:///oracle-results/ledger.db", min_length=1)
+    """Database of the results: an SQLAlchemy URL, SQLite or ``postgresql+psycopg://``."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything random."""
+
+    def recipe(self, *, pack_size: int) -> Recipe:
+        """What determines each trial's outcome."""
+        training = self.training
+        return Recipe(
+            network=self.network.component(),
+            dataset=self.dataset.component(),
+            pruner=self.pruning.pruner.component(),
+            pruning_rate=self.pruning.rate,
+            keep=self.pruning.keep,
+            retraining=self.retraining,
+            length=training.epochs or training.iterations or 0,
+            unit="epochs" if training.epochs else "iterations",
+            batch_size=training.batch_size,
+            evaluate_every=training.evaluate_every,
+            optimizer=training.optimizer.component(),
+            schedule=training.schedule.component(),
+            seed=self.seed,
+            pack_size=pack_size,
+        )
+
+    def silo_curve(self) -> SiloCurve | None:
+        """The curve to compare with."""
+        if self.silo is None:
+            return None
+        return SiloCurve(**self.silo.model_dump(), pruning_rate=self.pruning.rate)
+
+    def storage_root(self) -> str:
+        """Where this search's networks lie: an absolute folder or a URI."""
+        base = self.storage if "://" in self.storage else str(Path(self.storage).expanduser().absolute())
+        return f"{base.rstrip('/')}/{self.name}"
+
+    @property
+    def device(self) -> str:
+        """The device of a worker."""
+        return "cuda" if self.resources.gpus > 0 else "cpu"
+
+    @property
+    def threads(self) -> int:
+        """Threads of a worker."""
+        return max(1, int(self.resources.cpus))

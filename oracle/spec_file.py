@@ -1,0 +1,115 @@
+"""Reading a spec from YAML, with one clear line for everything that is wrong in it."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from oracle.spec import Spec
+from silo.errors import InvalidInput
+
+
+def load_spec(path: str | Path) -> Spec:
+    """The spec in a YAML file.
+
+    Raises:
+        InvalidInput: The file can't be read, is no YAML, or is no valid spec.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidInput(f"{path}: the spec can't be read ({reason}); 'oracle init' writes one") from error
+    return parse_spec(text, source=str(path))
+
+
+def parse_spec(text: str, *, source: str = "spec") -> Spec:
+    """The spec in a YAML text (YAML 1.2: ``1e-3`` is a number).
+
+    Args:
+        text: The YAML.
+        source: What errors call it.
+
+    Raises:
+        InvalidInput: The text is no YAML or no valid spec; one line per problem.
+    """
+    try:
+        data = YAML(typ="safe", pure=True).load(io.StringIO(text))
+    except MarkedYAMLError as error:
+        where = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = " ".join(str(error.problem).split())
+        raise InvalidInput(f"{source}{where}: {problem}") from error
+    except YAMLError as error:
+        raise InvalidInput(f"{source}: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise InvalidInput(f"{source}: a spec is a mapping of fields, got {type(data).__name__}")
+    try:
+        return Spec.model_validate(data)
+    except ValidationError as error:
+        lines = [f"{source}: {line}" for line in _problems(error)]
+        raise InvalidInput("\n".join(lines)) from error
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"])
+        given = problem["input"]
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(problem["loc"][:-1])
+            near = _nearest(str(problem["loc"][-1]), known)
+            yield f"{field}: unknown field{near}; known: {', '.join(known)}"
+        elif problem["type"] == "missing":
+            yield f"{field}: is missing; {_description(problem['loc'])}"
+        elif problem["type"] == "value_error":
+            yield f"{field}: {problem['ctx']['error']}"
+        else:
+            yield f"{field}: {problem['msg']}, got {_shown(given)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    model = _model_at(location)
+    return list(model.model_fields) if model else []
+
+
+def _description(location: tuple[int | str, ...]) -> str:
+    model, name = _model_at(location[:-1]), str(location[-1])
+    text = (model.model_fields[name].description or "") if model and name in model.model_fields else ""
+    return " ".join(text.split()) or "give a value"
+
+
+def _model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    model: type[BaseModel] = Spec
+    for part in location:
+        field = model.model_fields.get(str(part))
+        inner = _model_in(field.annotation) if field else None
+        if inner is None:
+            return None
+        model = inner
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
+    return None

@@ -1,0 +1,70 @@
+"""Checks of numbers that come from outside: each returns the plain value or raises InvalidInput."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+
+from silo.errors import InvalidInput
+
+
+def finite(name: str, value: object) -> float:
+    """``value`` as a float.
+
+    Raises:
+        InvalidInput: it is no real number, or not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InvalidInput(f"{name} must be a number, not {value!r}: give a float such as 0.05")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidInput(f"{name} must be finite, not {value!r}: give a float such as 0.05")
+    return number
+
+
+def positive(name: str, value: object) -> float:
+    """``value`` as a float above 0. Raises InvalidInput otherwise."""
+    number = finite(name, value)
+    if number <= 0:
+        raise InvalidInput(f"{name} must be above 0, not {value!r}: give a float such as 0.05")
+    return number
+
+
+def not_negative(name: str, value: object) -> float:
+    """``value`` as a float of at least 0. Raises InvalidInput otherwise."""
+    number = finite(name, value)
+    if number < 0:
+        raise InvalidInput(f"{name} must be at least 0, not {value!r}: give a float such as 0.05")
+    return number
+
+
+def pruning_rate(value: object) -> float:
+    """``value`` as a share strictly between 0 and 1. Raises InvalidInput otherwise."""
+    number = finite("pruning_rate", value)
+    if not 0 < number < 1:
+        raise InvalidInput(
+            f"pruning_rate must lie between 0 and 1, both excluded, not {value!r}: give a share such as 0.2"
+        )
+    return number
+
+
+def whole(name: str, value: object) -> int:
+    """``value`` as an int of at least 0.
+
+    Raises:
+        InvalidInput: it is no integer (a bool and 1.0 are none), or negative.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise InvalidInput(f"{name} must be an integer of at least 0, not {value!r}: give an int such as 1")
+    return int(value)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to say about an unknown name: the known ones, and the nearest of them where one is near."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"known are {', '.join(names)}{hint}"

@@ -1,0 +1,149 @@
+"""SILO's curve: the peak learning rate of every pruning cycle, in closed form.
+
+Source: Liu, Ghosh, Tan, Motani: Optimizing Learning Rate Schedules for Iterative Pruning of Deep Neural
+Networks, TMLR 08/2023, arXiv 2212.06144, Equation 3 and Algorithm 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self, overload
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from silo import _checks
+from silo.errors import InvalidInput
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def logit_gamma(cycle: npt.ArrayLike, q: npt.ArrayLike, pruning_rate: float) -> FloatArray:
+    """log(γ / (1 − γ)) with γ = 1 − (1 − p)^(m − q), and −inf where m ≤ q.
+
+    With x = −(m − q)·log(1 − p) it is log(1 − e^−x) + x: exact near γ = 0, finite where γ rounds to 1.
+    Arguments broadcast and are trusted: cycles finite and at least 0, ``pruning_rate`` in (0, 1).
+    """
+    beyond = np.maximum(np.subtract(cycle, q, dtype=np.float64), 0.0)
+    with np.errstate(divide="ignore", over="ignore"):
+        x = -np.log1p(-pruning_rate) * beyond
+        return np.asarray(np.log(-np.expm1(-x)) + x, dtype=np.float64)
+
+
+def shape(cycle: npt.ArrayLike, q: npt.ArrayLike, beta: npt.ArrayLike, pruning_rate: float) -> FloatArray:
+    """The rise of the curve without its units: S(m) = 1 / (1 + (γ / (1 − γ))^(−β)), 0 where m ≤ q.
+
+    S is the second term of Equation 3 for δ = 1: it grows with m from 0 towards 1 (which it reaches only in
+    rounding), so that max_lr = ε + δ·S.
+
+    Args:
+        cycle: m, at least 0; any shape that broadcasts with ``q`` and ``beta``, as for those.
+        q: the cycles before the curve starts to rise, at least 0.
+        beta: the steepness, above 0.
+        pruning_rate: p, the share of the remaining weights pruned after each cycle, in (0, 1).
+
+    Returns:
+        float64, of the common shape of the arguments.
+
+    Raises:
+        InvalidInput: an argument is outside its range, or not finite.
+    """
+    cycles = _cycles(cycle)
+    delays = np.asarray(q, dtype=np.float64)
+    betas = np.asarray(beta, dtype=np.float64)
+    if not (np.isfinite(delays).all() and (delays >= 0).all()):
+        raise InvalidInput(f"q must be finite and at least 0, not {q!r}: give an int such as 1")
+    if not (np.isfinite(betas).all() and (betas > 0).all()):
+        raise InvalidInput(f"beta must be finite and above 0, not {beta!r}: give a float such as 5.0")
+    with np.errstate(over="ignore"):
+        exponent = betas * logit_gamma(cycles, delays, _checks.pruning_rate(pruning_rate))
+    return np.asarray(expit(exponent), dtype=np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiloCurve:
+    """max_lr(m) = ε for m ≤ q, else ε + δ / (1 + (γ / (1 − γ))^(−β)), γ = 1 − (1 − p)^(m − q) (Equation 3).
+
+    Attributes:
+        q: pruning cycles before the curve starts to rise; an int of at least 0. The paper suggests 0 to 3.
+        beta: steepness of the rise, above 0. The paper suggests 3 to 6.
+        epsilon: the rate it starts from, a learning rate of at least 0.
+        delta: how much it rises in all, a learning rate of at least 0; epsilon + delta is above 0.
+        pruning_rate: p, the share of the remaining weights pruned after each cycle, in (0, 1).
+
+    Raises:
+        InvalidInput: a value is outside its range or not finite.
+    """
+
+    q: int
+    beta: float
+    epsilon: float
+    delta: float
+    pruning_rate: float
+
+    def __post_init__(self) -> None:
+        checked = {
+            "q": _checks.whole("q", self.q),
+            "beta": _checks.positive("beta", self.beta),
+            "epsilon": _checks.not_negative("epsilon", self.epsilon),
+            "delta": _checks.not_negative("delta", self.delta),
+            "pruning_rate": _checks.pruning_rate(self.pruning_rate),
+        }
+        _checks.positive("epsilon + delta", checked["epsilon"] + checked["delta"])
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @overload
+    def max_lr(self, cycle: float) -> float: ...
+    @overload
+    def max_lr(self, cycle: npt.NDArray[Any] | Sequence[float]) -> FloatArray: ...
+    def max_lr(self, cycle: npt.ArrayLike) -> float | FloatArray:
+        """The peak learning rate of cycle m, within [epsilon, epsilon + delta].
+
+        Args:
+            cycle: m, the number of completed pruning cycles: a number or an array, at least 0, finite.
+                Between whole cycles it gives the same curve, for plots.
+
+        Returns:
+            A float for a number; float64 of the same shape for an array.
+
+        Raises:
+            InvalidInput: a cycle is negative or not finite.
+        """
+        rates = self.epsilon + self.delta * shape(cycle, self.q, self.beta, self.pruning_rate)
+        return float(rates) if rates.ndim == 0 else rates
+
+    def to_dict(self) -> dict[str, float]:
+        """The five numbers by name, ready for JSON; ``from_dict`` takes them back unchanged."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The curve of a dict as ``to_dict`` writes it.
+
+        Raises:
+            InvalidInput: a key is unknown or missing, or a value outside its range.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise InvalidInput(f"a curve has no {name!r}: {_checks.nearest(str(name), known)}")
+        missing = [name for name in known if name not in values]
+        if missing:
+            raise InvalidInput(
+                f"a curve needs {', '.join(missing)}, not only {dict(values)!r}: give all five"
+            )
+        return cls(**values)
+
+
+def _cycles(cycle: npt.ArrayLike) -> FloatArray:
+    try:
+        cycles = np.asarray(cycle, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidInput(f"cycle must be a number or an array of numbers, not {cycle!r}: give 3") from None
+    wrong = cycles[~(np.isfinite(cycles) & (cycles >= 0))]
+    if wrong.size:
+        raise InvalidInput(
+            f"cycle must be finite and at least 0, not {float(wrong[0])!r}: give 3 or range(25)"
+        )
+    return cycles

@@ -1,0 +1,203 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from silo import CycleInterval, InvalidInput, SiloCurve, fit_curve, load_table
+
+
+def around(curve: SiloCurve, cycles: list[int], *, width: float = 0.1) -> list[CycleInterval]:
+    """Noise-free: the optimum of each cycle is the curve's."""
+    rates = curve.max_lr(cycles).tolist()
+    pairs = zip(cycles, rates, strict=True)
+    return [CycleInterval(cycle=m, optimum=r, low=r * (1 - width), high=r * (1 + width)) for m, r in pairs]
+
+
+def flat(*optima: float, cycles: list[int] | None = None, **cuts: bool) -> list[CycleInterval]:
+    where = cycles or range(len(optima))
+    pairs = zip(where, optima, strict=True)
+    return [CycleInterval(cycle=m, optimum=r, low=r * 0.9, high=r * 1.1, **cuts) for m, r in pairs]
+
+
+@pytest.mark.parametrize("number", [10, 11])
+def test_scaling_by_any_factor_scales_the_curve(number: int) -> None:
+    result = load_table(number).intervals
+    scaled = [replace(i, optimum=i.optimum * 3.7, low=i.low * 3.7, high=i.high * 3.7) for i in result]
+    before, after = fit_curve(result, pruning_rate=0.2), fit_curve(scaled, pruning_rate=0.2)
+    assert after.curve.epsilon == pytest.approx(before.curve.epsilon * 3.7, rel=1e-6)
+    assert after.curve.delta == pytest.approx(before.curve.delta * 3.7, rel=1e-6)
+    assert after.margin == pytest.approx(before.margin * 3.7, rel=1e-9)
+
+
+def test_table_10_golden() -> None:
+    fit = fit_curve(load_table(10).intervals, pruning_rate=0.2)
+    curve = fit.curve
+    assert (curve.q, fit.feasible_q, fit.missed_cycles) == (1, (1,), ())
+    assert (curve.beta, curve.epsilon, curve.delta) == pytest.approx((3.798, 0.03998, 0.0613), rel=1e-3)
+    assert all(fit.inside.values())
+    # The narrowest interval, [3.6, 4.2], bounds the margin.
+    assert fit.margin == pytest.approx(0.003)
+
+
+def test_table_11_has_a_curve_in_all_intervals_though_the_papers_is_not() -> None:
+    table = load_table(11)
+    fit = fit_curve(table.intervals, pruning_rate=0.2)
+    assert [i.cycle for i in table.intervals if not i.contains(table.curve.max_lr(i.cycle))] == [3, 7]
+    assert fit.hitting is not None
+    assert all(i.contains(fit.hitting.max_lr(i.cycle), slack=0.0) for i in table.intervals)
+    curve = fit.curve
+    assert (curve.q, fit.feasible_q) == (1, (0, 1, 2, 3))
+    assert (curve.beta, curve.epsilon, curve.delta) == pytest.approx((3.233, 0.03396, 0.02865), rel=1e-3)
+    assert fit.margin == pytest.approx(0.0035306, rel=1e-4)
+    best = fit.hitting
+    assert (best.q, best.beta, best.epsilon, best.delta) == pytest.approx(
+        (1, 2.996, 0.03247, 0.03344), rel=1e-3
+    )
+
+
+def test_weighting_follows_the_narrow_intervals() -> None:
+    result = [
+        CycleInterval(cycle=0, optimum=0.05, low=0.0499, high=0.0501),
+        CycleInterval(cycle=1, optimum=0.03, low=0.01, high=0.05),
+    ]
+    weighted = fit_curve(result, pruning_rate=0.2)
+    uniform = fit_curve(result, pruning_rate=0.2, weighting="uniform")
+    assert weighted.curve.epsilon == pytest.approx((0.05 * 200**2 + 0.03) / (200**2 + 1))
+    assert uniform.curve.epsilon == pytest.approx(0.04)
+    assert uniform.weighted_rmse == pytest.approx(0.01)
+    assert weighted.criterion != uniform.criterion
+
+
+def test_an_interval_without_width_weighs_as_the_narrowest_with_one() -> None:
+    points = [CycleInterval(cycle=0, optimum=0.05, low=0.05, high=0.05)]
+    result = [*points, CycleInterval(cycle=1, optimum=0.03, low=0.02, high=0.04)]
+    assert fit_curve(result, pruning_rate=0.2).curve.epsilon == pytest.approx(0.04)
+    assert fit_curve(points, pruning_rate=0.2).curve.epsilon == 0.05
+
+
+def test_points_on_a_curve_are_feasible_though_they_have_no_width() -> None:
+    true = SiloCurve(q=2, beta=4.2, epsilon=0.03, delta=0.07, pruning_rate=0.2)
+    fit = fit_curve(around(true, list(range(12)), width=0.0), pruning_rate=0.2)
+    assert fit.feasible_q == (2,) and fit.margin == pytest.approx(0, abs=1e-9) and fit.margin >= 0
+
+
+def test_a_curve_within_the_slack_of_the_ends_counts_for_both_criteria() -> None:
+    """A curve of the steepest beta misses these by about 1e-9 of an end, on one side or on the other."""
+    result = [
+        CycleInterval(cycle=0, optimum=0.01, low=0.01, high=0.01, low_cut=True),
+        CycleInterval(cycle=6, optimum=0.03, low=0.03, high=0.03, high_cut=True),
+        CycleInterval(cycle=7, optimum=0.01, low=0.01, high=0.03, low_cut=True),
+    ]
+    fit = fit_curve(result, pruning_rate=0.2)
+    assert fit.hitting is not None and fit.margin == 0 and not fit.missed_cycles
+
+
+def test_falling_rates_give_a_flat_curve_that_says_so() -> None:
+    fit = fit_curve(flat(0.08, 0.06, 0.05, 0.04, 0.03), pruning_rate=0.2)
+    assert fit.curve.delta == 0 and fit.hitting is None and fit.missed_cycles and fit.margin < 0
+    assert (fit.curve.q, fit.curve.beta) == (0, 0.5)
+    assert any("q and beta mean nothing" in note for note in fit.notes)
+
+
+@pytest.mark.parametrize("cycles", [[4], [0, 5]])
+def test_under_three_cycles_q_and_beta_are_the_papers(cycles: list[int]) -> None:
+    true = SiloCurve(q=1, beta=5, epsilon=0.03, delta=0.04, pruning_rate=0.2)
+    fit = fit_curve(around(true, cycles), pruning_rate=0.2)
+    assert (fit.curve.q, fit.curve.beta) == (1, 5)
+    assert any("q = 1 and beta = 5 are set" in note for note in fit.notes)
+    inside = fit_curve(around(true, cycles), pruning_rate=0.2, q_values=[2, 3], beta_bounds=(6, 9))
+    assert (inside.curve.q, inside.curve.beta) == (2, 6)
+    assert any("q = 2 and beta = 6 are set" in note for note in inside.notes)
+
+
+@pytest.mark.parametrize(
+    ("cuts", "note"),
+    [
+        ({"low_cut": True, "high_cut": True}, "cut off every interval at both ends"),
+        ({"high_cut": True}, "upper edge cuts off every interval: nothing bounds the curve from above"),
+        ({"low_cut": True}, "lower edge cuts off every interval: nothing bounds the curve from below"),
+    ],
+)
+def test_intervals_that_are_all_cut_off_bound_little(cuts: dict[str, bool], note: str) -> None:
+    fit = fit_curve(flat(0.08, 0.06, 0.05, 0.04, **cuts), pruning_rate=0.2)
+    assert fit.hitting is not None and fit.feasible_q == tuple(range(6)) and fit.margin > 0
+    assert any(note in sentence for sentence in fit.notes)
+
+
+def test_the_cycles_with_a_cut_interval_are_named() -> None:
+    result = list(load_table(10).intervals)
+    result[1], result[4] = replace(result[1], high_cut=True), replace(result[4], high_cut=True)
+    notes = fit_curve(result, pruning_rate=0.2).notes
+    assert any("upper edge cuts off the interval of cycles 3, 13" in note for note in notes)
+    assert not fit_curve(load_table(10).intervals, pruning_rate=0.2).notes
+
+
+def test_other_notes() -> None:
+    true = SiloCurve(q=1, beta=4, epsilon=0.03, delta=0.2, pruning_rate=0.2)
+
+    def notes(cycles: list[int], **options: object) -> str:
+        fit = fit_curve(around(true, cycles), pruning_rate=0.2, **options)  # type: ignore[arg-type]
+        return " ".join(fit.notes)
+
+    assert "No measured cycle lies beyond q = 5" in notes([0, 1, 2, 3], q_values=[5])
+    assert "Only one measured cycle lies beyond q = 2" in notes([0, 1, 3], q_values=[2])
+    assert "3 cycles for four parameters" in notes([0, 1, 3])
+    assert "beta is at its bound 3: a steeper" in notes(list(range(12)), beta_bounds=(1, 3))
+    assert "beta is at its bound 6: a gentler" in notes(list(range(12)), beta_bounds=(6, 9))
+    assert "cycle, 3, the curve has made 9.1% of its rise" in notes([0, 1, 2, 3], q_values=[1])
+    assert "epsilon is an extrapolation" in notes([5, 6, 7, 8, 9, 10], q_values=[1])
+    assert "q is not determined: with q = 1 the" in notes([0, 5, 12])
+    assert notes(list(range(12))) == ""
+
+
+def test_str_has_the_curves_and_the_notes() -> None:
+    text = str(fit_curve(load_table(11).intervals, pruning_rate=0.2))
+    assert "q=1, beta=3.233, epsilon=0.03396, delta=0.02865" in text
+    assert "inside 5 of 5" in text and "margin 0.00353" in text and "q = 0, 1, 2, 3" in text
+    text = str(fit_curve(flat(0.08, 0.02, 0.05, high_cut=False), pruning_rate=0.2))
+    assert "No curve lies in all intervals" in text and "outside at m=" in text and "Note: " in text
+    assert len(text.splitlines()) < 12
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("pruning_rate", 0.0),
+        ("pruning_rate", 20),
+        ("q_values", []),
+        ("q_values", 3),
+        ("q_values", [1, -2]),
+        ("q_values", [1.5]),
+        ("beta_bounds", (5.0, 0.5)),
+        ("beta_bounds", (0.0, 5.0)),
+        ("beta_bounds", (1.0, math.inf)),
+        ("beta_bounds", 5.0),
+        ("weighting", "intervall"),
+        ("intervals", []),
+        ("intervals", None),
+        ("intervals", [3]),
+    ],
+)
+def test_bad_options_are_named(name: str, value: object) -> None:
+    options = {"intervals": load_table(10).intervals, "pruning_rate": 0.2, name: value}
+    with pytest.raises(InvalidInput) as raised:
+        fit_curve(**options)  # type: ignore[arg-type]
+    message = str(raised.value)
+    given_value = value[-1] if isinstance(value, list) and value else value
+    assert name.rstrip("s") in message and "\n" not in message
+    assert any(
+        repr(v) in message for v in (value, given_value, *(value if isinstance(value, tuple) else ()), ())
+    )
+
+
+def test_an_unknown_weighting_gets_the_nearest_name() -> None:
+    with pytest.raises(InvalidInput, match=r"known are interval, uniform; did you mean 'interval'\?"):
+        fit_curve(load_table(10).intervals, pruning_rate=0.2, weighting="intervall")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pruning_rate", [1e-300, 1e-6, 0.999999])
+def test_extreme_pruning_rates_give_finite_curves(pruning_rate: float) -> None:
+    fit = fit_curve(load_table(11).intervals, pruning_rate=pruning_rate)
+    assert np.isfinite(fit.curve.max_lr(range(30))).all()
+    assert np.isfinite([fit.margin, fit.weighted_rmse]).all()

@@ -1,0 +1,110 @@
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from silo import CycleInterval, SiloCurve, fit_curve, shape
+
+
+def around(curve: SiloCurve, cycles: list[int], *, width: float = 0.1) -> list[CycleInterval]:
+    """Noise-free: the optimum of each cycle is the curve's."""
+    rates = curve.max_lr(cycles).tolist()
+    pairs = zip(cycles, rates, strict=True)
+    return [CycleInterval(cycle=m, optimum=r, low=r * (1 - width), high=r * (1 + width)) for m, r in pairs]
+
+
+@st.composite
+def results(draw: st.DrawFn) -> list[CycleInterval]:
+    """An Oracle's result of 1 to 7 cycles on a grid of steps of 0.01, which no curve need explain."""
+    cycles = draw(st.lists(st.integers(0, 14), min_size=1, max_size=7, unique=True))
+    found = []
+    for m in cycles:
+        low = draw(st.integers(1, 12))
+        optimum = low + draw(st.integers(0, 3))
+        high = optimum + draw(st.integers(0, 3))
+        cuts = {"low_cut": draw(st.integers(0, 9)) == 0, "high_cut": draw(st.integers(0, 9)) == 0}
+        found.append(CycleInterval(cycle=m, optimum=optimum / 100, low=low / 100, high=high / 100, **cuts))
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    q=st.integers(0, 3),
+    beta=st.floats(1.5, 7),
+    epsilon=st.floats(0.005, 0.1),
+    delta=st.floats(0.02, 0.2),
+    pruning_rate=st.floats(0.06, 0.35),
+    weighting=st.sampled_from(["interval", "uniform"]),
+)
+def test_a_curve_without_noise_is_found_again(
+    q: int, beta: float, epsilon: float, delta: float, pruning_rate: float, weighting: str
+) -> None:
+    true = SiloCurve(q=q, beta=beta, epsilon=epsilon, delta=delta, pruning_rate=pruning_rate)
+    cycles = list(range(30))
+    rise = shape(cycles, q, beta, pruning_rate)
+    assume(((rise > 0.001) & (rise < 0.999)).sum() >= 6)
+    intervals = around(true, cycles)
+    fit = fit_curve(intervals, pruning_rate=pruning_rate, weighting=weighting)  # type: ignore[arg-type]
+    assert fit.curve.q == q
+    assert fit.curve.beta == pytest.approx(beta, rel=1e-6)
+    assert fit.curve.epsilon == pytest.approx(epsilon, rel=1e-6)
+    assert fit.curve.delta == pytest.approx(delta, rel=1e-6)
+    assert all(fit.inside.values()) and q in fit.feasible_q and fit.missed_cycles == ()
+    assert fit.weighted_rmse < 1e-9
+
+
+@settings(max_examples=60, deadline=None)
+@given(result=results(), power=st.integers(-10, 10))
+def test_scaling_all_rates_scales_the_curve(result: list[CycleInterval], power: int) -> None:
+    """By powers of two, so that no rounding decides a tie."""
+    factor = 2.0**power
+    scaled = [
+        replace(i, optimum=i.optimum * factor, low=i.low * factor, high=i.high * factor) for i in result
+    ]
+    before, after = fit_curve(result, pruning_rate=0.2), fit_curve(scaled, pruning_rate=0.2)
+    for old, new in [(before.curve, after.curve), (before.fewest_misses, after.fewest_misses)]:
+        assert new == replace(old, epsilon=old.epsilon * factor, delta=old.delta * factor)
+    assert (after.weighted_rmse, after.margin) == (before.weighted_rmse * factor, before.margin * factor)
+    assert (after.inside, after.feasible_q) == (before.inside, before.feasible_q)
+    assert (after.missed_cycles, after.notes) == (before.missed_cycles, before.notes)
+
+
+@settings(max_examples=100, deadline=None)
+@given(result=results(), data=st.data())
+def test_widening_an_interval_keeps_what_is_feasible(
+    result: list[CycleInterval], data: st.DataObject
+) -> None:
+    before = fit_curve(result, pruning_rate=0.2)
+    k = data.draw(st.integers(0, len(result) - 1))
+    change: dict[str, float | bool] = data.draw(
+        st.sampled_from(
+            [
+                {"low": result[k].low / 2},
+                {"high": result[k].high * 1.5},
+                {"low_cut": True},
+                {"high_cut": True},
+            ]
+        )
+    )
+    wider = [replace(i, **change) if i is result[k] else i for i in result]  # type: ignore[arg-type]
+    after = fit_curve(wider, pruning_rate=0.2)
+    assert set(before.feasible_q) <= set(after.feasible_q)
+    assert after.hitting is not None or before.hitting is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(result=results())
+def test_what_a_fit_says_holds(result: list[CycleInterval]) -> None:
+    fit = fit_curve(result, pruning_rate=0.2)
+    by_cycle = {i.cycle: i for i in result}
+    assert fit.inside == {m: by_cycle[m].contains(fit.curve.max_lr(m)) for m in sorted(by_cycle)}
+    missed = [m for m in sorted(by_cycle) if not by_cycle[m].compatible(fit.fewest_misses.max_lr(m))]
+    assert fit.missed_cycles == tuple(missed)
+    of_least_squares = [m for m in by_cycle if not by_cycle[m].compatible(fit.curve.max_lr(m))]
+    assert len(missed) <= len(of_least_squares)
+    assert (fit.hitting is None) == bool(missed) == (not fit.feasible_q) == (fit.margin < 0)
+    assert json.loads(json.dumps(fit.to_dict()))["missed_cycles"] == missed
+    assert all(note.endswith(".") and "\n" not in note for note in fit.notes)
+    assert fit_curve(result[::-1], pruning_rate=0.2) == fit

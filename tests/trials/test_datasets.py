@@ -1,0 +1,277 @@
+import dataclasses
+import hashlib
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from silo.errors import InvalidInput
+from trials.datasets import Dataset, Split, load_dataset
+from trials.datasets.base import channel_statistics
+from trials.datasets.splits import split_indices
+from trials.vision import load_torchvision
+
+
+def split(inputs=None, labels=None):
+    inputs = torch.arange(12.0).view(3, 4) if inputs is None else inputs
+    labels = torch.tensor([0, 1, 1]) if labels is None else labels
+    return Split(inputs=inputs, labels=labels)
+
+
+def dataset(**changes):
+    values = {"num_classes": 2, "mean": (0.0,), "std": (1.0,)}
+    return Dataset(**{"train": split(), "validation": split(), "test": split(), **values, **changes})
+
+
+def images(seed=0, count=3):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (count, 3, 4, 4), generator=generator, dtype=torch.uint8)
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=4, max_size=60).map(lambda labels: torch.tensor(labels)),
+    st.data(),
+    st.integers(0, 2**63 - 1),
+)
+def test_splits_are_disjoint_exact_and_stratified(labels, data, seed):
+    first = data.draw(st.integers(1, len(labels) - 2))
+    second = data.draw(st.integers(1, len(labels) - first - 1))
+    parts = split_indices(labels, [first, second], seed=seed)
+    assert [len(part) for part in parts] == [first, second, len(labels) - first - second]
+    assert torch.equal(torch.cat(parts).sort().values, torch.arange(len(labels)))
+    assert all(torch.equal(part, part.sort().values) for part in parts)
+    whole = torch.bincount(labels, minlength=5)
+    for part, slack in zip(parts, (1, 2, 2), strict=True):
+        fair = whole * len(part) / len(labels)
+        assert bool(((torch.bincount(labels[part], minlength=5) - fair).abs() < slack).all())
+
+
+def test_splits_follow_the_seed_alone():
+    labels = torch.arange(100) % 5
+    before = torch.get_rng_state()
+    first, again, other = (split_indices(labels, [20], seed=seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("sizes", [[0], [5], [3, 2], [-1]])
+def test_splits_that_leave_nothing(sizes):
+    with pytest.raises(InvalidInput, match="can't split 5 examples"):
+        split_indices(torch.zeros(5, dtype=torch.int64), sizes, seed=0)
+
+
+def test_digits():
+    data = load_dataset("digits", {}, seed=3)
+    assert data.input_shape == (1, 8, 8) and data.num_classes == 10 and not data.augment
+    assert [len(data.train), len(data.validation), len(data.test)] == [1079, 359, 359]
+    assert data.train.inputs.dtype == torch.float32
+    assert (data.train.inputs.min(), data.train.inputs.max()) == (0, 1)
+    normal = data.normalise(data.train.inputs)
+    assert normal.mean().item() == pytest.approx(0, abs=1e-6)
+    assert normal.std(unbiased=False).item() == pytest.approx(1, abs=1e-6)
+    assert bool((torch.bincount(data.validation.labels) >= 34).all())
+
+
+def test_digits_are_the_bundled_ones_each_once():
+    from sklearn.datasets import load_digits
+
+    data = load_dataset("digits", {"validation_share": 0.1, "test_share": 0.3}, seed=0)
+    rows = torch.cat([part.inputs for part in (data.train, data.validation, data.test)]).flatten(1) * 16
+    labels = torch.cat([part.labels for part in (data.train, data.validation, data.test)])
+    ours = sorted(map(tuple, torch.cat([labels[:, None], rows.long()], 1).tolist()))
+    bundle = load_digits()
+    assert ours == sorted(map(tuple, np.c_[bundle.target, bundle.data.astype(int)].tolist()))
+
+
+def test_fingerprint_follows_seed_and_content():
+    one, again, other = (load_dataset("digits", {}, seed=seed).fingerprint() for seed in (0, 0, 1))
+    assert one == again != other
+    base = dataset()
+    changed = split(inputs=torch.arange(12.0).view(3, 4).clone().index_fill_(0, torch.tensor(2), 0))
+    others = [
+        dataset(test=changed),
+        dataset(train=changed),
+        dataset(mean=(0.5,)),
+        dataset(std=(2.0,)),
+        dataset(num_classes=3),
+        dataset(validation=split(labels=torch.tensor([1, 1, 1]))),
+        dataset(train=split(inputs=torch.arange(12.0).view(3, 2, 2))),
+    ]
+    prints = {each.fingerprint() for each in (base, *others)}
+    assert len(prints) == len(others) + 1
+    assert all(len(each) == 64 for each in prints)
+    transposed = split(inputs=torch.arange(12.0).view(3, 4).t().contiguous().t())
+    assert dataset(train=transposed).fingerprint() == base.fingerprint()
+
+
+@pytest.mark.parametrize("argument", ["validation_share", "test_share"])
+@pytest.mark.parametrize("share", [0, 1, -0.5])
+def test_digits_share_outside(argument, share):
+    with pytest.raises(InvalidInput, match=f"{argument} must be above 0 and below 1"):
+        load_dataset("digits", {argument: share}, seed=0)
+
+
+def test_normalise_is_what_torchvision_does():
+    pixels, mean, std = images(), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+    part = split(inputs=pixels)
+    data = dataset(train=part, validation=part, test=part, mean=mean, std=std)
+    transforms = load_torchvision().transforms
+    expected = transforms.Normalize(mean, std)(transforms.functional.convert_image_dtype(pixels))
+    torch.testing.assert_close(data.normalise(pixels), expected)
+    assert data.normalise(pixels).dtype == torch.float32
+
+
+def test_normalise_features():
+    data = dataset(mean=(1.0, 2.0, 3.0, 4.0), std=(1.0, 2.0, 4.0, 8.0))
+    assert data.normalise(torch.full((2, 4), 5.0)).tolist() == [[4, 1.5, 0.5, 0.125]] * 2
+
+
+@pytest.mark.parametrize("inputs", [images(count=300), images(count=300).float() / 7])
+def test_channel_statistics(inputs):
+    mean, std = channel_statistics(inputs)
+    values = inputs.double() / (255 if inputs.dtype == torch.uint8 else 1)
+    assert mean == pytest.approx(values.mean((0, 2, 3)).tolist())
+    assert std == pytest.approx(values.std((0, 2, 3), unbiased=False).tolist())
+
+
+def test_a_constant_channel_can_be_divided_by():
+    assert channel_statistics(torch.full((5, 1, 2, 2), 7, dtype=torch.uint8))[1] == (1.0,)
+
+
+def test_to_moves_every_split():
+    moved = dataset().to("meta")
+    assert {each.inputs.device.type for each in (moved.train, moved.validation, moved.test)} == {"meta"}
+
+
+def spoiled(value):
+    inputs = torch.zeros(3, 4)
+    inputs[1, 2] = inputs[2, 0] = value
+    return split(inputs=inputs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"validation": spoiled(torch.nan)}, r"validation split has 2 values .*first at inputs\[1, 2\]"),
+        ({"test": spoiled(-torch.inf)}, r"test split has 2 values that are NaN or infinite"),
+        ({"num_classes": 1}, r"train split has 2 labels outside 0 to 0, the first is 1 at labels\[1\]"),
+        ({"train": split(labels=torch.tensor([0, -1, 1]))}, r"1 labels outside 0 to 1, the first is -1"),
+        ({"test": split(labels=torch.tensor([0]))}, "test split has 3 inputs and 1 labels"),
+        ({"test": split(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))}, "test split is empty"),
+        ({"test": split(inputs=torch.zeros(3, 5))}, r"test split has inputs of float32 \(3, 5\).*\(3, 4\)"),
+        ({"test": split(inputs=torch.zeros(3, 4, dtype=torch.uint8))}, "inputs of uint8.*must be the same"),
+        ({"train": split(inputs=torch.zeros(3, 4).double())}, "inputs of float64.*give uint8 or float32"),
+        ({"train": split(inputs=torch.zeros(3))}, r"inputs of float32 \(3,\)"),
+        ({"train": split(labels=torch.zeros(3))}, "labels of float32.*give int64"),
+        ({"mean": (0.0, 1.0)}, r"mean \(0.0, 1.0\) doesn't fit inputs of shape \(4,\)"),
+        ({"std": (0.0,)}, r"std \(0.0,\).*above 0"),
+        ({"augment": True}, "augment needs images"),
+    ],
+)
+def test_check_refuses(changes, message):
+    with pytest.raises(InvalidInput, match=message):
+        dataset(**changes).check()
+
+
+def test_check_accepts_and_datasets_are_frozen():
+    dataset().check()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        dataset().num_classes = 3
+
+
+@pytest.fixture
+def fake_cifar(tmp_path, monkeypatch):
+    """A tiny CIFAR-10 in the form of the real one: pickled batches with checksums."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+
+    def write(name, entry):
+        data = pickle.dumps(entry)
+        (folder / name).write_bytes(data)
+        return [name, hashlib.md5(data).hexdigest()]
+
+    def batch(name):
+        pixels = generator.integers(0, 256, (20, 3072), dtype=np.uint8)
+        return write(name, {"data": pixels, "labels": [index % 10 for index in range(20)]})
+
+    reader = load_torchvision().datasets.CIFAR10
+    monkeypatch.setattr(reader, "train_list", [batch(f"data_batch_{index}") for index in range(1, 6)])
+    monkeypatch.setattr(reader, "test_list", [batch("test_batch")])
+    name, checksum = write("batches.meta", {"label_names": [str(index) for index in range(10)]})
+    monkeypatch.setattr(reader, "meta", {"filename": name, "key": "label_names", "md5": checksum})
+    return tmp_path
+
+
+def test_cifar10(fake_cifar):
+    data = load_dataset("cifar10", {"root": str(fake_cifar), "validation_size": 30}, seed=0)
+    assert data.input_shape == (3, 32, 32) and data.augment and data.train.inputs.dtype == torch.uint8
+    assert [len(data.train), len(data.validation), len(data.test)] == [70, 30, 20]
+    assert torch.bincount(data.validation.labels).tolist() == [3] * 10
+    with open(fake_cifar / "cifar-10-batches-py" / "test_batch", "rb") as file:
+        raw = pickle.load(file)
+    assert torch.equal(data.test.inputs.flatten(1), torch.from_numpy(raw["data"]))
+    assert data.test.labels.tolist() == raw["labels"]
+    other = load_dataset("cifar10", {"root": fake_cifar, "validation_size": 30, "augment": False}, seed=1)
+    assert not other.augment and not torch.equal(other.validation.inputs, data.validation.inputs)
+
+
+def test_cifar10_missing(tmp_path):
+    with pytest.raises(
+        InvalidInput, match=r"missing or damaged in root .*download: true.*cifar-10-batches-py"
+    ) as caught:
+        load_dataset("cifar10", {"root": str(tmp_path / "nowhere")}, seed=0)
+    assert str(tmp_path / "nowhere") in str(caught.value)
+
+
+def test_cifar10_damaged(fake_cifar):
+    (fake_cifar / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"cut off")
+    with pytest.raises(InvalidInput, match="missing or damaged"):
+        load_dataset("cifar10", {"root": fake_cifar, "validation_size": 30}, seed=0)
+
+
+def test_cifar10_without_a_network(tmp_path, monkeypatch):
+    def refuse(self):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(load_torchvision().datasets.CIFAR10, "download", refuse)
+    with pytest.raises(InvalidInput, match=r"can't be fetched into root .*no route to host"):
+        load_dataset("cifar10", {"root": tmp_path, "download": True}, seed=0)
+
+
+def test_cifar10_that_is_all_validation(fake_cifar):
+    with pytest.raises(InvalidInput, match="can't split 100 examples into parts of \\[100\\]"):
+        load_dataset("cifar10", {"root": fake_cifar, "validation_size": 100}, seed=0)
+
+
+OWN = """
+import torch
+from trials.datasets import Dataset, Split
+
+def points(*, seed, spoil=False):
+    inputs = torch.randn(6, 2, generator=torch.Generator().manual_seed(seed))
+    if spoil:
+        inputs[3, 1] = float("nan")
+    part = Split(inputs=inputs, labels=torch.tensor([0, 1] * 3))
+    return Dataset(train=part, validation=part, test=part, num_classes=2, mean=(0.0,), std=(1.0,))
+
+def nothing(*, seed):
+    return None
+"""
+
+
+def test_own_data(tmp_path, monkeypatch):
+    (tmp_path / "own_data.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_dataset("own_data:points", {}, seed=0).input_shape == (2,)
+    with pytest.raises(InvalidInput, match=r"train split has 1 values .*inputs\[3, 1\]"):
+        load_dataset("own_data:points", {"spoil": True}, seed=0)
+    with pytest.raises(InvalidInput, match=r"must give a trials\.datasets\.Dataset, it gave NoneType"):
+        load_dataset("own_data:nothing", {}, seed=0)
+    with pytest.raises(InvalidInput, match="'seed' of data set 'own_data:points' can't be given"):
+        load_dataset("own_data:points", {"seed": 1}, seed=0)
+    with pytest.raises(InvalidInput, match=r"unknown data set 'cifar': known are .*did you mean 'cifar10'"):
+        load_dataset("cifar", {}, seed=0)

@@ -1,0 +1,135 @@
+"""Tensors in safetensors files that are there whole or not at all, each known by its checksum."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from silo.errors import InvalidInput, SiloOracleError
+from trials.tasks import StoredFile
+
+_URI = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+class DamagedFile(SiloOracleError):
+    """A stored file is missing, or its bytes are not those that were written."""
+
+    def __init__(self, file: StoredFile, reason: str) -> None:
+        super().__init__(f"{file.path}: {reason}")
+        self.file = file
+
+
+class Store:
+    """The files of one search, below a folder or a URI that pyarrow's file systems take (``s3://…``).
+
+    A local file is written under a temporary name, synced to the disk and renamed; object stores show an
+    upload only when it is complete. Either way a reader never sees half a file.
+
+    Args:
+        root: An absolute folder, or a URI.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._remote: tuple[Any, str] | None = None
+        if _URI.match(root):
+            self._remote = _open_remote(root)
+
+    def write(self, path: str, tensors: Mapping[str, Tensor]) -> StoredFile:
+        """Writes the tensors, replacing what was there."""
+        data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        if self._remote:
+            filesystem, base = self._remote
+            filesystem.create_dir(os.path.dirname(f"{base}/{path}"), recursive=True)
+            with filesystem.open_output_stream(f"{base}/{path}") as stream:
+                stream.write(data)
+        else:
+            _write_durably(Path(self.root) / path, data)
+        return StoredFile(path=path, sha256=hashlib.sha256(data).hexdigest())
+
+    def read(self, file: StoredFile) -> dict[str, Tensor]:
+        """The tensors of a file, on the CPU.
+
+        Raises:
+            DamagedFile: The file is missing or its checksum is another.
+        """
+        try:
+            data = self._read_bytes(file.path)
+        except FileNotFoundError:
+            raise DamagedFile(file, "the file is missing") from None
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            raise DamagedFile(file, "the file's checksum is not the recorded one")
+        return safetensors.torch.load(data)
+
+    def delete(self, path: str) -> None:
+        """Deletes a file; one that is not there is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            if self._remote:
+                filesystem, base = self._remote
+                filesystem.delete_file(f"{base}/{path}")
+            else:
+                (Path(self.root) / path).unlink()
+
+    def check_writable(self) -> None:
+        """Writes and deletes a small file.
+
+        Raises:
+            InvalidInput: The store can't be written to.
+        """
+        path = f".write-check-{uuid.uuid4().hex}"
+        try:
+            self.write(path, {})
+            self.delete(path)
+        except OSError as error:
+            raise InvalidInput(
+                f"storage can't be written: {self.root} ({error.strerror or error}); name a folder of yours"
+            ) from error
+
+    def _read_bytes(self, path: str) -> bytes:
+        if not self._remote:
+            return (Path(self.root) / path).read_bytes()
+        filesystem, base = self._remote
+        with filesystem.open_input_stream(f"{base}/{path}") as stream:
+            return stream.read()
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _open_remote(root: str) -> tuple[Any, str]:
+    try:
+        from pyarrow import fs
+    except ImportError as error:
+        raise InvalidInput(
+            f"storage {root!r} is a URI, which needs pyarrow: pip install pyarrow, or name a folder"
+        ) from error
+    try:
+        filesystem, base = fs.FileSystem.from_uri(root)
+    except (ValueError, OSError) as error:
+        raise InvalidInput(f"storage {root!r} is no URI that pyarrow's file systems take: {error}") from error
+    return filesystem, base.rstrip("/")

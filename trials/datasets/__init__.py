@@ -1,0 +1,41 @@
+"""The data sets, by name."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from silo.errors import InvalidInput
+from trials.datasets.base import Dataset, Split
+from trials.datasets.cifar10 import cifar10
+from trials.datasets.digits import digits
+from trials.datasets.image_folder import image_folder
+from trials.registry import call, resolve
+
+__all__ = ["DATASETS", "Dataset", "Split", "load_dataset"]
+
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "digits": digits,
+    "cifar10": cifar10,
+    "image_folder": image_folder,
+}
+
+
+def load_dataset(name: str, arguments: Mapping[str, Any], *, seed: int) -> Dataset:
+    """Loads a data set into memory and checks it.
+
+    Args:
+        name: A key of DATASETS, or ``"package.module:name"``: a function ``(*, seed, **arguments) ->
+            Dataset``.
+        arguments: The data set's own arguments.
+        seed: Seed of the split into training, validation and test data.
+
+    Raises:
+        InvalidInput: No such data set, arguments that it doesn't take, missing or unreadable files, or data
+            that can't be trained on (see :meth:`Dataset.check`).
+    """
+    dataset = call("data set", name, resolve("data set", name, DATASETS), arguments, seed=seed)
+    if not isinstance(dataset, Dataset):
+        raise InvalidInput(
+            f"data set {name!r} must give a trials.datasets.Dataset, it gave {type(dataset).__name__}"
+        )
+    dataset.check()
+    return dataset

@@ -1,0 +1,189 @@
+"""A data set in memory: three splits and how their inputs are normalised."""
+
+import dataclasses
+import functools
+import hashlib
+import math
+
+import torch
+from torch import Tensor
+
+from silo.errors import InvalidInput
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """Inputs and their classes.
+
+    Attributes:
+        inputs: [N, C, H, W] or [N, F]; uint8 (images, 0 to 255) or float32.
+        labels: [N], int64, from 0 to the number of classes - 1.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> "Split":
+        """The same split on a device."""
+        return Split(inputs=self.inputs.to(device), labels=self.labels.to(device))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """What a search trains, decides and reports on.
+
+    Attributes:
+        train: What the weights are fitted to.
+        validation: What picks the epoch and the learning rate.
+        test: What is reported, and decides nothing.
+        num_classes: Number of classes.
+        mean: One number per channel (or feature), or a single one for all: see :meth:`normalise`.
+        std: As ``mean``.
+        augment: Whether training images are cropped and flipped at random.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: bool = False
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: (C, H, W) or (F,)."""
+        return tuple(self.train.inputs.shape[1:])
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        """The same data set on a device."""
+        return dataclasses.replace(self, **{name: getattr(self, name).to(device) for name in SPLITS})
+
+    def normalise(self, inputs: Tensor) -> Tensor:
+        """What the network sees: (x / 255 - mean) / std of uint8 inputs, (x - mean) / std of others.
+
+        Args:
+            inputs: [B, *input_shape], a batch of any split, augmented or not, on any device.
+
+        Returns:
+            float32 of the same shape.
+        """
+        mean, std = (each.to(inputs.device) for each in self._mean_and_std)
+        values = inputs.to(torch.float32)
+        if inputs.dtype == torch.uint8:
+            values = values / 255
+        return (values - mean) / std
+
+    @functools.cached_property
+    def _mean_and_std(self) -> tuple[Tensor, Tensor]:
+        # Made once, on the data's device: a copy from the host in every step would hold up an accelerator.
+        shape = (1, -1, *[1] * (len(self.input_shape) - 1))
+        device = self.train.inputs.device
+        mean, std = (torch.tensor(each, device=device, dtype=torch.float32) for each in (self.mean, self.std))
+        return mean.view(shape), std.view(shape)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) over all that a training sees: shapes, dtypes, bytes, normalisation."""
+        digest = hashlib.sha256()
+        digest.update(repr((self.num_classes, tuple(self.mean), tuple(self.std), self.augment)).encode())
+        for name in SPLITS:
+            split: Split = getattr(self, name)
+            for tensor in (split.inputs, split.labels):
+                digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+                digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def check(self) -> None:
+        """Refuses what can't be trained on.
+
+        Raises:
+            InvalidInput: A split is empty, has inputs of another shape or dtype than the training split,
+                values that are NaN or infinite, more inputs than labels or the reverse, or labels outside
+                [0, num_classes); or mean and std don't fit the inputs; or ``augment`` is set for inputs that
+                are no images.
+        """
+        for name in SPLITS:
+            _check_split(name, getattr(self, name), self.num_classes)
+        for name in SPLITS[1:]:
+            inputs = getattr(self, name).inputs
+            if inputs.shape[1:] != self.train.inputs.shape[1:] or inputs.dtype != self.train.inputs.dtype:
+                raise InvalidInput(
+                    f"the {name} split has inputs of {_described(inputs)}, the train split of "
+                    f"{_described(self.train.inputs)}: they must be the same"
+                )
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            fits = len(values) in (1, self.input_shape[0]) and all(map(math.isfinite, values))
+            if not fits or (name == "std" and min(values) <= 0):
+                raise InvalidInput(
+                    f"{name} {values} doesn't fit inputs of shape {self.input_shape}: "
+                    f"give 1 or {self.input_shape[0]} finite numbers{', above 0' if name == 'std' else ''}"
+                )
+        if self.augment and len(self.input_shape) != 3:
+            raise InvalidInput(
+                f"augment needs images (C, H, W), the inputs have the shape {self.input_shape}: turn it off"
+            )
+
+
+def channel_statistics(inputs: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, in the units of :meth:`Dataset.normalise`.
+
+    Args:
+        inputs: [N, C, H, W] or [N, F], uint8 or floating point.
+
+    Returns:
+        Two tuples of length C, summed in float64. A constant channel gets the standard deviation 1, so that
+        it can be divided by.
+    """
+    total = torch.zeros(inputs.shape[1], dtype=torch.float64)
+    squares = torch.zeros_like(total)
+    for chunk in inputs.split(64):
+        values = chunk.transpose(0, 1).flatten(1).double()
+        total += values.sum(1).cpu()
+        squares += values.square().sum(1).cpu()
+    # Scaled only now: sums of whole numbers are exact, so the number of threads doesn't show in the digits.
+    scale = 255 if inputs.dtype == torch.uint8 else 1
+    count = inputs.numel() / inputs.shape[1]
+    mean = total / count / scale
+    variance = (squares / count / scale**2 - mean.square()).clamp(min=0)
+    std = torch.where(variance > 1e-12, variance.sqrt(), 1.0)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _check_split(name: str, split: Split, num_classes: int) -> None:
+    inputs, labels = split.inputs, split.labels
+    if inputs.ndim < 2 or inputs.dtype not in (torch.uint8, torch.float32):
+        raise InvalidInput(
+            f"the {name} split has inputs of {_described(inputs)}: "
+            "give uint8 or float32, [N, C, H, W] or [N, F]"
+        )
+    if labels.ndim != 1 or labels.dtype != torch.int64:
+        raise InvalidInput(f"the {name} split has labels of {_described(labels)}: give int64, [N]")
+    if len(inputs) != len(labels):
+        raise InvalidInput(
+            f"the {name} split has {len(inputs)} inputs and {len(labels)} labels: give one label per input"
+        )
+    if not inputs.numel():
+        raise InvalidInput(f"the {name} split is empty: give it at least one example")
+    if inputs.dtype != torch.uint8:
+        wrong = (~inputs.isfinite()).nonzero()
+        if len(wrong):
+            raise InvalidInput(
+                f"the {name} split has {len(wrong)} values that are NaN or infinite, the first at inputs"
+                f"{wrong[0].tolist()}: leave those examples out or fill them in"
+            )
+    outside = ((labels < 0) | (labels >= num_classes)).nonzero()
+    if len(outside):
+        first = int(outside[0])
+        raise InvalidInput(
+            f"the {name} split has {len(outside)} labels outside 0 to {num_classes - 1}, the first is "
+            f"{int(labels[first])} at labels[{first}]: number the {num_classes} classes from 0"
+        )
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -1,0 +1,116 @@
+"""Loss gradients of K copies of a network on one batch: one copy after another, or all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cross_entropy
+
+from trials.copies import Copies
+
+Gradients = Callable[[Copies, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(copies, inputs, labels) to gradients [K, P] and losses [K]; the copies' buffers are updated in place."""
+
+
+def lone_gradients(module: nn.Module) -> Gradients:
+    """Autograd on one copy after another: works for every module."""
+
+    def gradients(copies: Copies, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        rows, losses = [], []
+        for index in range(copies.flat.shape[0]):
+            leaves = {
+                name: stacked[index].detach().requires_grad_() for name, stacked in copies.parameters.items()
+            }
+            buffers = {name: stacked[index] for name, stacked in copies.buffers.items()}
+            loss = cross_entropy(functional_call(module, {**leaves, **buffers}, (inputs,)), labels)
+            parts = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+            rows.append(torch.cat([part.reshape(-1) for part in parts]))
+            losses.append(loss.detach())
+        return torch.stack(rows), torch.stack(losses)
+
+    return gradients
+
+
+def packed_gradients(module: nn.Module) -> Gradients:
+    """One vectorised call for all copies (``torch.func.vmap``): fast where a single copy is too small to
+    keep the machine busy. Modules that draw random numbers or branch on data are refused by vmap."""
+
+    def loss(
+        parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor, labels: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor]]]:
+        own = {name: buffer.clone() for name, buffer in buffers.items()}
+        value = cross_entropy(functional_call(module, {**parameters, **own}, (inputs,)), labels)
+        return value, (value.detach(), own)
+
+    vectorised = vmap(grad(loss, has_aux=True), in_dims=(0, 0, None, None), randomness="error")
+
+    def gradients(copies: Copies, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        parts, (losses, buffers) = vectorised(copies.parameters, copies.buffers, inputs, labels)
+        for name, buffer in buffers.items():
+            copies.buffers[name].copy_(buffer)
+        count = copies.flat.shape[0]
+        return torch.cat([part.reshape(count, -1) for part in parts.values()], dim=1), losses
+
+    return gradients
+
+
+def lone_outputs(module: nn.Module) -> Callable[[Copies, Tensor], Tensor]:
+    """Forward of one copy after another: (copies, inputs) to outputs [K, B, classes]."""
+
+    def outputs(copies: Copies, inputs: Tensor) -> Tensor:
+        rows = []
+        for index in range(copies.flat.shape[0]):
+            state = {
+                name: stacked[index] for name, stacked in {**copies.parameters, **copies.buffers}.items()
+            }
+            rows.append(functional_call(module, state, (inputs,)))
+        return torch.stack(rows)
+
+    return outputs
+
+
+def packed_outputs(module: nn.Module) -> Callable[[Copies, Tensor], Tensor]:
+    """Forward of all copies at once: (copies, inputs) to outputs [K, B, classes]."""
+
+    def forward(state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        return functional_call(module, state, (inputs,))
+
+    vectorised = vmap(forward, in_dims=(0, None), randomness="error")
+    return lambda copies, inputs: vectorised({**copies.parameters, **copies.buffers}, inputs)
+
+
+def why_not_packed(module: nn.Module, inputs: Tensor, labels: Tensor) -> str | None:
+    """Tries whether the module trains the same packed and alone; None if it does, else the reason.
+
+    Two copies with different weights take a step in double precision either way; losses, gradients and
+    buffers must agree to 1e-9.
+
+    Args:
+        module: The network; it is not changed.
+        inputs: A small normalised batch.
+        labels: [B].
+    """
+    state = {
+        name: tensor.detach().double() if tensor.is_floating_point() else tensor
+        for name, tensor in module.state_dict().items()
+    }
+    was_training = module.training
+    module.train()
+    pair = Copies.of(module, state, 2, torch.device("cpu"))
+    pair.flat[1].mul_(0.9)
+    alone = pair.clone(module)
+    try:
+        grads, losses = packed_gradients(module)(pair, inputs.double(), labels)
+        lone_grads, lone_losses = lone_gradients(module)(alone, inputs.double(), labels)
+    except Exception as error:  # whatever vmap can't take is a reason, and lone training still works
+        return f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+    finally:
+        module.train(was_training)
+    pairs = [(grads, lone_grads), (losses, lone_losses)]
+    pairs += [(pair.buffers[name], alone.buffers[name]) for name in pair.buffers]
+    if any(not torch.allclose(a.double(), b.double(), rtol=1e-9, atol=1e-9) for a, b in pairs):
+        return "packed and lone training differ"
+    return None

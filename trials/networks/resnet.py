@@ -1,0 +1,83 @@
+"""The residual network of He et al. 2015 (arXiv 1512.03385, section 4.2) for small images."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from silo.errors import InvalidInput
+from trials.networks.base import initialise, require_classes, require_image
+
+SHORTCUTS = ("identity", "conv")
+
+
+class ResNet20(nn.Module):
+    """ResNet-20: a convolution, three stages of three residual blocks, the mean over pixels, a linear head.
+
+    The stages have 16, 32 and 64 channels. For 32×32×3 inputs and 10 classes it has 269,722 parameters with
+    identity shortcuts (268,336 of them weights) and 272,474 with convolutional ones (270,896).
+
+    Args:
+        input_shape: (C, H, W), H and W multiples of 4: two stages halve them.
+        num_classes: Number of outputs.
+        shortcut: What a block that changes the shape adds to its output. ``"identity"``: the paper's option
+            A, every second pixel with channels of zeros around, no weights. ``"conv"``: option B, a 1×1
+            convolution of stride 2 with batch normalisation.
+
+    Raises:
+        InvalidInput: Another input shape, another shortcut, or no class.
+    """
+
+    def __init__(self, *, input_shape: tuple[int, ...], num_classes: int, shortcut: str = "identity") -> None:
+        super().__init__()
+        require_image("resnet20", input_shape, divisor=4)
+        require_classes("resnet20", num_classes)
+        if shortcut not in SHORTCUTS:
+            raise InvalidInput(f"resnet20 has no shortcut {shortcut!r}: it is 'identity' or 'conv'")
+        self.conv = nn.Conv2d(input_shape[0], 16, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(16)
+        blocks, fan_in = [], 16
+        for channels in (16, 32, 64):
+            for _ in range(3):
+                blocks.append(_Block(fan_in, channels, shortcut))
+                fan_in = channels
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(fan_in, num_classes)
+        initialise(self)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits [B, num_classes] of images [B, C, H, W]."""
+        features = self.blocks(self.norm(self.conv(inputs)).relu())
+        return self.head(features.mean((2, 3)))
+
+
+class _Block(nn.Module):
+    """Two 3×3 convolutions and a shortcut. Where the channels double, height and width are halved."""
+
+    def __init__(self, fan_in: int, channels: int, shortcut: str) -> None:
+        super().__init__()
+        stride = 1 if fan_in == channels else 2
+        self.conv1 = nn.Conv2d(fan_in, channels, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride == 2 and shortcut == "conv":
+            projection = nn.Conv2d(fan_in, channels, 1, stride=stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(channels))
+        elif stride == 2:
+            self.shortcut = _SubsampleAndPad((channels - fan_in) // 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        values = self.norm1(self.conv1(inputs)).relu()
+        values = self.norm2(self.conv2(values))
+        return (values + self.shortcut(inputs)).relu()
+
+
+class _SubsampleAndPad(nn.Module):
+    """Option A: every second row and column, with ``padding`` channels of zeros before and behind."""
+
+    def __init__(self, padding: int) -> None:
+        super().__init__()
+        self.padding = padding
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return functional.pad(inputs[:, :, ::2, ::2], (0, 0, 0, 0, self.padding, self.padding))

@@ -1,0 +1,164 @@
+"""Masks: which weights are left.
+
+A mask is a boolean tensor shaped like its weight, True where the weight is left. A set of masks is a mapping
+from parameter names to masks. Its order matters: it breaks ties.
+"""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from silo.errors import InvalidInput
+from trials.registry import did_you_mean, listed
+
+_LAYERS = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+# Bare parameters of nn.MultiheadAttention: a walk over linear modules misses them.
+_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+
+def prunable_names(module: nn.Module, keep: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names of the parameters that pruning may touch, in the order of ``module.named_parameters()``.
+
+    Weights of convolutions (transposed ones too) and linear layers, and the projections of
+    ``nn.MultiheadAttention``. Never biases, never normalisation, no embeddings. A weight that two layers
+    share counts once, by its first name.
+
+    Args:
+        module: The network.
+        keep: Names to leave dense: exact, or patterns with ``*``, ``?`` and ``[]``, such as ``"head.*"``.
+
+    Raises:
+        InvalidInput: A pattern matches no prunable weight, or none is left to prune.
+    """
+    weights = {id(weight) for each in module.modules() for weight in _own_weights(each)}
+    names = [name for name, parameter in module.named_parameters() if id(parameter) in weights]
+    for pattern in keep:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise InvalidInput(
+                f"nothing to keep is called {pattern!r}{did_you_mean(pattern, names)}: "
+                f"the prunable weights are {listed(names)}"
+            )
+    pruned = tuple(name for name in names if not any(fnmatchcase(name, pattern) for pattern in keep))
+    if not pruned:
+        raise InvalidInput(
+            f"the network has nothing to prune: of its convolution and linear weights ({listed(names)}) "
+            f"all are kept by {listed(keep)}; it needs at least one"
+        )
+    return pruned
+
+
+def _own_weights(module: nn.Module) -> list[Tensor]:
+    if isinstance(module, _LAYERS):
+        return [module.weight]
+    if isinstance(module, nn.MultiheadAttention):
+        projections = [getattr(module, name) for name in _PROJECTIONS]
+        return [each for each in projections if each is not None]
+    return []
+
+
+def full_masks(module: nn.Module, names: Sequence[str]) -> dict[str, Tensor]:
+    """Masks under which every weight is left, for the named parameters, each on its parameter's device."""
+    parameters = dict(module.named_parameters())
+    return {name: torch.ones_like(parameters[name], dtype=torch.bool) for name in names}
+
+
+def alive(masks: Mapping[str, Tensor]) -> int:
+    """The number of weights left."""
+    return sum(int(mask.count_nonzero()) for mask in masks.values())
+
+
+def density(masks: Mapping[str, Tensor]) -> float:
+    """The share of weights left among those that have a mask, in [0, 1]."""
+    return alive(masks) / sum(mask.numel() for mask in masks.values())
+
+
+def apply_masks(tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with 0 where a weight is pruned, even if a NaN was there; those without a mask as they
+    are.
+
+    A tensor may have leading dimensions that its mask lacks: [pack, *shape] under a mask of [*shape].
+    """
+    return {
+        name: tensor.masked_fill(~masks[name], 0) if name in masks else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def remove_lowest(
+    scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], rate: float
+) -> dict[str, Tensor]:
+    """Removes the lowest-scored share of the weights that are left, ranked over the whole network.
+
+    Exactly ``round(rate × alive)`` go. Python rounds halves to the even number: 2.5 → 2, 3.5 → 4. At rate
+    0.2, 1000 weights become 800, 640, 512, 410, 328. Among equal scores the first go: in the order of the
+    masks, then of the flattened tensor. What was pruned stays pruned, its score is not looked at. With few
+    weights left and a small rate the number rounds to 0, and the masks come back unchanged (2 weights at
+    rate 0.2).
+
+    Args:
+        scores: By name, each shaped like its mask; infinities are ranked, names without a mask ignored.
+        masks: The weights left so far.
+        rate: Share to remove, in [0, 1).
+
+    Returns:
+        New masks, in the same order.
+
+    Raises:
+        InvalidInput: The rate is outside [0, 1), a score is missing, of another shape or NaN, or no weight
+            would be left.
+    """
+    if not 0 <= rate < 1:
+        raise InvalidInput(f"the pruning rate must be at least 0 and below 1, such as 0.2: given was {rate}")
+    parts = [_alive_scores(name, scores, mask) for name, mask in masks.items()]
+    ranked = torch.cat(parts)
+    count = round(rate * len(ranked))
+    if count == len(ranked):
+        raise InvalidInput(
+            f"pruning {count} of {len(ranked)} weights left leaves none (rate {rate}): "
+            "prune fewer times or at a lower rate"
+        )
+    stays = (~_lowest(ranked, count)).split([len(part) for part in parts])
+    return {
+        name: mask.masked_scatter(mask, left) for (name, mask), left in zip(masks.items(), stays, strict=True)
+    }
+
+
+def _alive_scores(name: str, scores: Mapping[str, Tensor], mask: Tensor) -> Tensor:
+    if name not in scores:
+        raise InvalidInput(
+            f"the pruner gave no scores for {name!r}: every mask needs some, given are {listed(scores)}"
+        )
+    if scores[name].shape != mask.shape:
+        raise InvalidInput(
+            f"the pruner's scores for {name!r} have the shape {tuple(scores[name].shape)}: "
+            f"it must be the mask's, {tuple(mask.shape)}"
+        )
+    chosen = scores[name][mask]
+    undefined = int(chosen.isnan().count_nonzero())
+    if undefined:
+        raise InvalidInput(
+            f"{undefined} scores of {name!r} are NaN and can't be ranked: did the training diverge?"
+        )
+    return chosen
+
+
+def _lowest(ranked: Tensor, count: int) -> Tensor:
+    """True at the ``count`` lowest values of a vector, the first ones among equals."""
+    if count == 0:
+        return torch.zeros_like(ranked, dtype=torch.bool)
+    # Not kthvalue: it is refused on CUDA when only deterministic algorithms are allowed.
+    threshold = ranked.topk(count, largest=False, sorted=False).values.max()
+    lowest = ranked < threshold
+    equal = (ranked == threshold).nonzero().squeeze(1)
+    lowest[equal[: count - int(lowest.count_nonzero())]] = True
+    return lowest

@@ -1,0 +1,66 @@
+"""What determines the outcome of a trial, as plain frozen data that travels to a worker and into a hash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Retraining = Literal["weight_rewinding", "lr_rewinding", "fine_tuning"]
+Unit = Literal["epochs", "iterations"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A thing by name, from one of the registries or as ``package.module:name``, with its arguments."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How every trial of a search trains and how its networks are pruned.
+
+    Attributes:
+        network: The network and its arguments.
+        dataset: The data set and its arguments.
+        pruner: The pruning criterion and its arguments.
+        pruning_rate: Share of the remaining weights that one pruning removes, in (0, 1).
+        keep: Names or patterns of weights that are never pruned.
+        retraining: Where a pruned network starts from.
+        length: Length of one training, in ``unit``.
+        unit: The unit of ``length``, of ``evaluate_every`` and of the schedule's arguments.
+        batch_size: Examples per step; the incomplete last batch of an epoch is left out.
+        evaluate_every: Distance between two validations in ``unit``; None means one epoch.
+        optimizer: The optimizer and its arguments, without the learning rate.
+        schedule: The schedule and its arguments.
+        seed: Seed of the whole search; all else that is random derives from it.
+        pack_size: Most candidates that are trained together; 1 trains each alone.
+    """
+
+    network: Component
+    dataset: Component
+    pruner: Component
+    pruning_rate: float
+    keep: tuple[str, ...] = ()
+    retraining: Retraining = "weight_rewinding"
+    length: int
+    unit: Unit = "epochs"
+    batch_size: int
+    evaluate_every: int | None = None
+    optimizer: Component
+    schedule: Component
+    seed: int = 0
+    pack_size: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON-able data, every default included."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """The recipe that ``to_dict`` wrote."""
+        components = {"network", "dataset", "pruner", "optimizer", "schedule"}
+        fields = {name: Component(**value) if name in components else value for name, value in data.items()}
+        return cls(**{**fields, "keep": tuple(data.get("keep", ()))})

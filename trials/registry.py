@@ -1,0 +1,155 @@
+"""Things chosen by name: one of ours, or the user's own as ``package.module:name``."""
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any, TypeVar
+
+from silo.errors import InvalidInput
+from trials.vision import is_missing_operator, load_torchvision
+
+T = TypeVar("T")
+
+_BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def resolve(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """Finds the thing that a name stands for.
+
+    Args:
+        kind: What is looked for, for messages: ``"network"``.
+        name: A key of ``known``, or ``"package.module:name"``, which is imported. The working directory is
+            searched last, also where the interpreter doesn't search it by itself.
+        known: The things that come with this project.
+
+    Raises:
+        InvalidInput: The name is unknown, or its module or its attribute is missing.
+    """
+    if name in known:
+        return known[name]
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        raise InvalidInput(
+            f"unknown {kind} {name!r}: known are {listed(known)}{did_you_mean(name, known)}; "
+            "your own is given as 'package.module:name'"
+        )
+    if not module_name or not attribute or ":" in attribute:
+        raise InvalidInput(f"{kind} {name!r} can't be read: your own is given as 'package.module:name'")
+    found: Any = _import_module(kind, name, module_name)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            public = [each for each in dir(found) if not each.startswith("_")]
+            raise InvalidInput(
+                f"{kind} {name!r}: module {module_name!r} has no attribute {attribute!r}"
+                f"{did_you_mean(part, public)} (read from {getattr(found, '__file__', None) or found!r})"
+            )
+        found = getattr(found, part)
+    return found
+
+
+def call(
+    kind: str, name: str, function: Callable[..., T], arguments: Mapping[str, Any], /, **context: Any
+) -> T:
+    """Calls ``function(**context, **arguments)``, telling a wrong argument from an error inside the
+    function.
+
+    Args:
+        kind: What the function makes, for messages: ``"network"``.
+        name: The function's name, as the user gave it.
+        function: What :func:`resolve` found.
+        arguments: What the user gave.
+        context: What the caller adds. The user can't set these.
+
+    Raises:
+        InvalidInput: The function can't be called with these arguments; it was not called.
+    """
+    if not callable(function):
+        raise InvalidInput(f"{kind} {name!r} is not a function or a class but {type(function).__name__}")
+    for argument in arguments:
+        if argument in context:
+            raise InvalidInput(
+                f"argument {argument!r} of {kind} {name!r} can't be given: "
+                "leave it out, it is set by the search itself"
+            )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some compiled functions have none
+        return function(**context, **arguments)
+    try:
+        signature.bind(**context, **arguments)
+    except TypeError as error:
+        raise InvalidInput(_misfit(f"{kind} {name!r}", signature, arguments, context, error)) from None
+    return function(**context, **arguments)
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names in quotes, separated by commas; "nothing" for none."""
+    return ", ".join(repr(name) for name in names) or "nothing"
+
+
+def did_you_mean(name: object, choices: Iterable[str]) -> str:
+    """``" (did you mean 'x'?)"`` for the choice nearest to the name, in any case; empty if none is near."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
+    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message without line breaks."""
+    return " ".join(str(error).split())
+
+
+def _import_module(kind: str, name: str, module_name: str) -> ModuleType:
+    # A console script's path begins with the script's folder. Last, so that it hides no installed package.
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
+    importlib.invalidate_caches()
+    try:
+        try:
+            return importlib.import_module(module_name)
+        except RuntimeError as error:
+            if not is_missing_operator(error):
+                raise
+            load_torchvision()
+            return importlib.import_module(module_name)
+    except ImportError as error:
+        missing = getattr(error, "name", None) or ""
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{missing}."):
+            raise InvalidInput(
+                f"{kind} {name!r}: there is no module {missing!r}; it must be importable, "
+                f"from PYTHONPATH or the working directory ({os.getcwd()})"
+            ) from None
+        raise InvalidInput(
+            f"{kind} {name!r}: module {module_name!r} can't be imported: {one_line(error)}"
+        ) from error
+
+
+def _misfit(
+    what: str,
+    signature: inspect.Signature,
+    arguments: Mapping[str, Any],
+    context: Mapping[str, Any],
+    error: TypeError,
+) -> str:
+    parameters = signature.parameters.values()
+    accepted = [each.name for each in parameters if each.kind in _BY_KEYWORD]
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+    offered = [each for each in accepted if each not in context]
+    for argument in arguments:
+        if not isinstance(argument, str) or (argument not in accepted and not takes_any):
+            hint = did_you_mean(argument, offered)
+            return f"{what} takes no argument {argument!r}{hint}: it takes {listed(offered)}"
+    for each in context:
+        if each not in accepted and not takes_any:
+            return (
+                f"{what} must take the keyword {each!r}, which is passed to it: it takes {listed(accepted)}"
+            )
+    for parameter in parameters:
+        needed = parameter.kind in _BY_KEYWORD and parameter.default is inspect.Parameter.empty
+        if needed and parameter.name not in arguments and parameter.name not in context:
+            return f"{what} needs the argument {parameter.name!r}: given were {listed(arguments)}"
+    return f"{what} can't be called by keywords: {error}"

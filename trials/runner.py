@@ -1,0 +1,167 @@
+"""A worker's side of a search: runs tasks one by one, and keeps the network and the data set in memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import traceback
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from trials.checkpoints import DamagedFile, Store
+from trials.datasets import Dataset, load_dataset
+from trials.networks import build_network
+from trials.pruning import prune
+from trials.pruning.masks import alive, full_masks, prunable_names
+from trials.recipe import Recipe
+from trials.seeding import derive_seed
+from trials.tasks import Damaged, Failed, PrunedNetwork, PruneNetwork, Result, Task, TrainedTrial, TrainPack
+from trials.training import train_pack
+
+_WEIGHTS, _MASKS = "weights/", "masks/"
+
+
+class Runner:
+    """Runs the tasks of one search.
+
+    Args:
+        recipe: How the search trains and prunes.
+        storage: Folder or URI below which the search's files lie.
+        device: Where to train, for example ``cpu`` or ``cuda``.
+        threads: Threads that torch may use; None leaves the setting alone.
+    """
+
+    def __init__(
+        self, recipe: Recipe, *, storage: str, device: str = "cpu", threads: int | None = None
+    ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.recipe, self.store, self.device = recipe, Store(storage), torch.device(device)
+        self._starts: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data set, on the device."""
+        return load_dataset(
+            self.recipe.dataset.name,
+            self.recipe.dataset.arguments,
+            seed=derive_seed(self.recipe.seed, "split"),
+        ).to(self.device)
+
+    def network(self, replicate: int) -> nn.Module:
+        """A network with the initial weights of a replicate, on the CPU."""
+        return build_network(
+            self.recipe.network.name,
+            self.recipe.network.arguments,
+            input_shape=self.data.input_shape,
+            num_classes=self.data.num_classes,
+            seed=derive_seed(self.recipe.seed, replicate, "initial weights"),
+        )
+
+    @cached_property
+    def _module(self) -> nn.Module:
+        return self.network(0).to(self.device)
+
+    def run(self, task: Task) -> Result:
+        """Runs one task; whatever goes wrong is part of the answer, nothing is raised but interrupts."""
+        try:
+            return self._train(task) if isinstance(task, TrainPack) else self._prune(task)
+        except DamagedFile as error:
+            return Damaged(file=error.file)
+        except Exception:
+            return Failed(error=traceback.format_exc())
+
+    def _train(self, task: TrainPack) -> tuple[TrainedTrial, ...]:
+        started = time.time()
+        weights, masks = self._start(task)
+        copies = train_pack(
+            module=self._module,
+            start=weights,
+            masks=masks,
+            data=self.data,
+            recipe=self.recipe,
+            cycle=task.cycle,
+            replicate=task.replicate,
+            max_lrs=task.max_lrs,
+        )
+        folder = f"cycle-{task.cycle:02d}/replicate-{task.replicate}"
+        stored = [
+            self.store.write(f"{folder}/max_lr-{max_lr!r}.safetensors", copy.state)
+            for max_lr, copy in zip(task.max_lrs, copies, strict=True)
+        ]
+        ended, worker = time.time(), f"{platform.node()}:{os.getpid()}"
+        return tuple(
+            TrainedTrial(
+                cycle=task.cycle,
+                replicate=task.replicate,
+                max_lr=max_lr,
+                accuracy=copy.accuracy,
+                test_accuracy=copy.test_accuracy,
+                best_step=copy.best_step,
+                diverged=copy.diverged,
+                train_loss=copy.train_loss,
+                checkpoint=file,
+                started=started,
+                ended=ended,
+                pack=len(copies),
+                worker=worker,
+            )
+            for max_lr, copy, file in zip(task.max_lrs, copies, stored, strict=True)
+        )
+
+    def _prune(self, task: PruneNetwork) -> PrunedNetwork:
+        recipe, module = self.recipe, self.network(task.replicate)
+        trained = self.store.read(task.parent)
+        names = prunable_names(module, keep=recipe.keep)
+        masks = full_masks(module, names)
+        if task.parent_start is not None:
+            masks = _unpack(self.store.read(task.parent_start))[1]
+        pruned = prune(
+            recipe.pruner.name,
+            recipe.pruner.arguments,
+            module=module,
+            weights={name: trained[name] for name in names},
+            masks=masks,
+            rate=recipe.pruning_rate,
+            seed=derive_seed(recipe.seed, task.replicate, task.cycle, "prune"),
+        )
+        state = module.state_dict() if recipe.retraining == "weight_rewinding" else trained
+        weights = {name: value * pruned[name] if name in pruned else value for name, value in state.items()}
+        file = self.store.write(
+            f"cycle-{task.cycle:02d}/replicate-{task.replicate}/start.safetensors",
+            {
+                **{_WEIGHTS + name: value for name, value in weights.items()},
+                **{_MASKS + name: value for name, value in pruned.items()},
+            },
+        )
+        return PrunedNetwork(
+            cycle=task.cycle,
+            replicate=task.replicate,
+            start=file,
+            alive=alive(pruned),
+            prunable=sum(mask.numel() for mask in pruned.values()),
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+        )
+
+    def _start(self, task: TrainPack) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Weights and masks that a pack starts from; the last few are kept in memory."""
+        key = f"initial {task.replicate}" if task.start is None else task.start.sha256
+        if key not in self._starts:
+            while len(self._starts) >= 4:
+                self._starts.pop(next(iter(self._starts)))
+            if task.start is None:
+                module = self.network(task.replicate)
+                names = prunable_names(module, keep=self.recipe.keep)
+                self._starts[key] = (dict(module.state_dict()), full_masks(module, names))
+            else:
+                self._starts[key] = _unpack(self.store.read(task.start))
+        return self._starts[key]
+
+
+def _unpack(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    weights = {name.removeprefix(_WEIGHTS): t for name, t in tensors.items() if name.startswith(_WEIGHTS)}
+    masks = {name.removeprefix(_MASKS): t for name, t in tensors.items() if name.startswith(_MASKS)}
+    return weights, masks

@@ -1,0 +1,123 @@
+"""What a worker is asked to do and what it answers: plain data that crosses process borders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """A file of a search: its path below the search's storage and the SHA-256 of its bytes."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPack:
+    """Train one replicate of a cycle's network once for each of several candidates.
+
+    Attributes:
+        cycle: Times that the network has been pruned.
+        replicate: Index of the independent seed.
+        max_lrs: The candidates: peak learning rates, ascending.
+        start: The pruned network that training starts from; None at cycle 0, where it is the initial one.
+    """
+
+    cycle: int
+    replicate: int
+    max_lrs: tuple[float, ...]
+    start: StoredFile | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneNetwork:
+    """Prune the network that was selected at the previous cycle.
+
+    Attributes:
+        cycle: The cycle that the pruned network is for, at least 1.
+        replicate: Index of the independent seed.
+        parent: The selected, trained network of ``cycle - 1``.
+        parent_start: What the parent's training started from (its masks); None if it was never pruned.
+    """
+
+    cycle: int
+    replicate: int
+    parent: StoredFile
+    parent_start: StoredFile | None
+
+
+Task = TrainPack | PruneNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTrial:
+    """The outcome of one trial.
+
+    Attributes:
+        cycle: Times that the network has been pruned.
+        replicate: Index of the independent seed.
+        max_lr: The candidate: peak learning rate.
+        accuracy: Validation accuracy in [0, 1] at the best validation; chance level if it diverged.
+        test_accuracy: Test accuracy in [0, 1] of the same weights; chance level if it diverged.
+        best_step: Optimizer steps until the best validation; 0 if there was none.
+        diverged: Whether a loss or an output became infinite or NaN.
+        train_loss: Mean training loss between the last two validations; NaN if it diverged.
+        checkpoint: The weights at the best validation.
+        started: When its pack started, in seconds since 1970.
+        ended: When its pack ended, in seconds since 1970.
+        pack: How many trials were trained together.
+        worker: Host name and process id of the worker.
+    """
+
+    cycle: int
+    replicate: int
+    max_lr: float
+    accuracy: float
+    test_accuracy: float
+    best_step: int
+    diverged: bool
+    train_loss: float
+    checkpoint: StoredFile
+    started: float
+    ended: float
+    pack: int
+    worker: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunedNetwork:
+    """The outcome of one pruning.
+
+    Attributes:
+        cycle: The cycle that the pruned network is for.
+        replicate: Index of the independent seed.
+        start: What that cycle's trainings start from: weights and masks.
+        alive: Prunable weights that are left.
+        prunable: All prunable weights.
+        parameters: All parameters of the network, prunable or not.
+    """
+
+    cycle: int
+    replicate: int
+    start: StoredFile
+    alive: int
+    prunable: int
+    parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damaged:
+    """A file that the task needs is missing or is not what was written."""
+
+    file: StoredFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The task ended with an error; ``error`` is the traceback."""
+
+    error: str
+
+
+Result = tuple[TrainedTrial, ...] | PrunedNetwork | Damaged | Failed
