@@ -19,11 +19,12 @@ _CHUNK = 8
 def fewest_misses(shapes: FloatArray, low: FloatArray, high: FloatArray) -> tuple[int, float, float]:
     """The row, ε and δ, both at least 0, whose line ε + δ·s misses the fewest intervals.
 
-    The count is exact for every row: the lines that hit a given set of intervals are a convex polygon in
-    (ε, δ) bounded by ends of intervals and by the axes, so if there are any, a crossing of two of those
-    bounds is one of them, and all crossings are tried. Among equal counts the row and the intervals kept are
-    those of the crossing whose worst violation is smallest; for them a linear program then makes the
-    violation as small as it can be, unless its roundings lose an interval.
+    The count is exact for every row. The lines that hit a given set of intervals are a convex polygon in
+    (ε, δ), and if there are any, the one with the largest ε is at a crossing of two ends of intervals or of
+    an end and δ = 0 (where ε has no upper bound, the highest lower end with δ = 0 hits them). All of those
+    are tried. Among equal counts the row and the intervals kept are those of the crossing whose worst
+    violation is smallest; for them a linear program then makes the violation as small as it can be, unless
+    its roundings lose an interval.
 
     Args:
         shapes: (R, n), s in [0, 1], not falling along a row.
@@ -49,7 +50,7 @@ def fewest_misses(shapes: FloatArray, low: FloatArray, high: FloatArray) -> tupl
 
 
 def _crossings(shapes: FloatArray, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(R, V) each: ε and δ, at least 0, where two ends, or an end and an axis, meet."""
+    """(R, V) each: ε and δ, at least 0, where two ends, or an end and δ = 0, meet."""
     cycles, ends = _ends(low, high)
     first, second = np.nonzero((cycles[:, None] < cycles) & (ends[:, None] <= ends))
     run = shapes[:, cycles[second]] - shapes[:, cycles[first]]
@@ -57,13 +58,11 @@ def _crossings(shapes: FloatArray, low: FloatArray, high: FloatArray) -> tuple[F
     deltas = (ends[second] - ends[first]) / np.where(crossing, run, 1.0)
     epsilons = ends[first] - deltas * shapes[:, cycles[first]]
     crossing &= epsilons >= 0
-    rises = shapes[:, cycles] > 0
-    on_delta_axis = np.where(rises, ends / np.where(rises, shapes[:, cycles], 1.0), 0.0)
-    flat = np.broadcast_to(ends, rises.shape)
+    flat = np.broadcast_to(ends, (shapes.shape[0], ends.size))
     # What is no crossing becomes the first flat line, which is one anyway.
     return (
-        np.concatenate([np.where(crossing, epsilons, ends[0]), np.where(rises, 0.0, ends[0]), flat], axis=1),
-        np.concatenate([np.where(crossing, deltas, 0.0), on_delta_axis, np.zeros_like(flat)], axis=1),
+        np.concatenate([np.where(crossing, epsilons, ends[0]), flat], axis=1),
+        np.concatenate([np.where(crossing, deltas, 0.0), np.zeros_like(flat)], axis=1),
     )
 
 

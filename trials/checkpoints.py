@@ -35,14 +35,18 @@ class Store:
     upload only when it is complete. Either way a reader never sees half a file.
 
     Args:
-        root: An absolute folder, or a URI.
+        root: An absolute folder, or a URI; ``file://…`` is the folder that it names.
     """
 
     def __init__(self, root: str) -> None:
         self.root = root
         self._remote: tuple[Any, str] | None = None
         if _URI.match(root):
-            self._remote = _open_remote(root)
+            filesystem, base = _open_remote(root)
+            if filesystem.type_name == "local":
+                self.root = base
+            else:
+                self._remote = filesystem, base
 
     def write(self, path: str, tensors: Mapping[str, Tensor]) -> StoredFile:
         """Writes the tensors, replacing what was there."""

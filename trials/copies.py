@@ -1,4 +1,8 @@
-"""K copies of one network's parameters and buffers, stacked, so that they can be trained together."""
+"""K copies of one network's parameters and buffers, stacked, so that they can be trained together.
+
+Names are those of ``named_parameters`` and ``named_buffers``: a tensor that two layers share has one. A
+parameter that needs no gradient (``requires_grad=False``) counts as a buffer: no step changes it.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +21,27 @@ class Copies:
         flat: [K, P], all parameters of each copy, one after another.
         parameters: Name to [K, *shape], views into ``flat``.
         buffers: Name to [K, *shape].
+        keys: Each key of ``Module.state_dict`` to the name of its tensor.
     """
 
     flat: Tensor
     parameters: dict[str, Tensor]
     buffers: dict[str, Tensor]
+    keys: dict[str, str]
 
     @classmethod
     def of(cls, module: nn.Module, state: Mapping[str, Tensor], count: int, device: torch.device) -> Copies:
-        """``count`` equal copies that start from ``state`` (parameters and buffers by name)."""
-        names = [name for name, _ in module.named_parameters()]
-        row = torch.cat([state[name].reshape(-1) for name in names]).to(device)
+        """``count`` equal copies that start from ``state``: parameters and buffers by name.
+
+        Buffers that ``state`` lacks, as those that aren't persistent may be, are the module's own.
+        """
+        trained = _trained(module)
+        row = torch.cat([state[name].reshape(-1) for name in trained]).to(device)
         flat = row.expand(count, -1).clone()
-        buffers = {
-            name: state[name].to(device).expand(count, *state[name].shape).clone()
-            for name, _ in module.named_buffers()
-        }
-        return cls(flat=flat, parameters=_views(module, flat), buffers=buffers)
+        others = {name: tensor for name, tensor in named_tensors(module).items() if name not in trained}
+        starts = {name: state.get(name, tensor).to(device) for name, tensor in others.items()}
+        buffers = {name: tensor.expand(count, *tensor.shape).clone() for name, tensor in starts.items()}
+        return cls(flat=flat, parameters=_views(module, flat), buffers=buffers, keys=_keys(module))
 
     def clone(self, module: nn.Module) -> Copies:
         """A copy of the copies that shares no memory."""
@@ -42,6 +50,7 @@ class Copies:
             flat=flat,
             parameters=_views(module, flat),
             buffers={name: buffer.clone() for name, buffer in self.buffers.items()},
+            keys=self.keys,
         )
 
     def take(self, other: Copies, chosen: Tensor) -> None:
@@ -53,21 +62,37 @@ class Copies:
     def state(self, index: int) -> dict[str, Tensor]:
         """Parameters and buffers of one copy on the CPU, as ``Module.load_state_dict`` takes them."""
         stacked = {**self.parameters, **self.buffers}
-        return {name: tensor[index].detach().to("cpu", copy=True) for name, tensor in stacked.items()}
+        return {key: stacked[name][index].detach().to("cpu", copy=True) for key, name in self.keys.items()}
+
+
+def named_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers by name: those that ``state_dict`` leaves out too, shared ones once."""
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
 def flat_mask(module: nn.Module, masks: Mapping[str, Tensor], device: torch.device) -> Tensor:
     """The masks as one row [P] of ones and zeros, in the order of :attr:`Copies.flat`."""
     parts = [
         masks[name].reshape(-1).to(parameter.dtype) if name in masks else torch.ones(parameter.numel())
-        for name, parameter in module.named_parameters()
+        for name, parameter in _trained(module).items()
     ]
     return torch.cat(parts).to(device=device, dtype=next(module.parameters()).dtype)
 
 
+def _keys(module: nn.Module) -> dict[str, str]:
+    names = {id(tensor): name for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
+    kept = module.state_dict(keep_vars=True)
+    return {key: names[id(tensor)] for key, tensor in kept.items() if id(tensor) in names}
+
+
+def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
 def _views(module: nn.Module, flat: Tensor) -> dict[str, Tensor]:
     views, offset = {}, 0
-    for name, parameter in module.named_parameters():
+    for name, parameter in _trained(module).items():
         views[name] = flat[:, offset : offset + parameter.numel()].view(flat.shape[0], *parameter.shape)
         offset += parameter.numel()
     return views

@@ -9,27 +9,38 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-from trials.copies import Copies
+from trials.copies import Copies, named_tensors
 
 Gradients = Callable[[Copies, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(copies, inputs, labels) to gradients [K, P] and losses [K]; the copies' buffers are updated in place."""
+"""(copies, inputs, labels) to gradients [K, P] and losses [K]; the copies' buffers are updated in place.
+
+The caller may change the gradients; the next call may overwrite them.
+"""
 
 
 def lone_gradients(module: nn.Module) -> Gradients:
     """Autograd on one copy after another: works for every module."""
+    rows: Tensor | None = None
 
     def gradients(copies: Copies, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        rows, losses = [], []
+        nonlocal rows
+        if rows is None:  # made once: fresh memory of a large network costs a tenth of its step
+            rows = torch.empty_like(copies.flat)
+        losses = []
         for index in range(copies.flat.shape[0]):
             leaves = {
                 name: stacked[index].detach().requires_grad_() for name, stacked in copies.parameters.items()
             }
             buffers = {name: stacked[index] for name, stacked in copies.buffers.items()}
-            loss = cross_entropy(functional_call(module, {**leaves, **buffers}, (inputs,)), labels)
+            state = {**leaves, **buffers}
+            loss = cross_entropy(functional_call(module, state, (inputs,)), labels)
             parts = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
-            rows.append(torch.cat([part.reshape(-1) for part in parts]))
+            torch.cat([part.reshape(-1) for part in parts], out=rows[index])
+            for name, buffer in buffers.items():
+                if state[name] is not buffer:  # the module assigned a new tensor: functional_call tells
+                    buffer.copy_(state[name].detach())
             losses.append(loss.detach())
-        return torch.stack(rows), torch.stack(losses)
+        return rows, torch.stack(losses)
 
     return gradients
 
@@ -41,9 +52,10 @@ def packed_gradients(module: nn.Module) -> Gradients:
     def loss(
         parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor, labels: Tensor
     ) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor]]]:
-        own = {name: buffer.clone() for name, buffer in buffers.items()}
-        value = cross_entropy(functional_call(module, {**parameters, **own}, (inputs,)), labels)
-        return value, (value.detach(), own)
+        state = {**parameters, **{name: buffer.clone() for name, buffer in buffers.items()}}
+        value = cross_entropy(functional_call(module, state, (inputs,)), labels)
+        # Read after the call, which puts a tensor that the module assigned in the place of the old one.
+        return value, (value.detach(), {name: state[name] for name in buffers})
 
     vectorised = vmap(grad(loss, has_aux=True), in_dims=(0, 0, None, None), randomness="error")
 
@@ -85,8 +97,8 @@ def packed_outputs(module: nn.Module) -> Callable[[Copies, Tensor], Tensor]:
 def why_not_packed(module: nn.Module, inputs: Tensor, labels: Tensor) -> str | None:
     """Tries whether the module trains the same packed and alone; None if it does, else the reason.
 
-    Two copies with different weights take a step in double precision either way; losses, gradients and
-    buffers must agree to 1e-9.
+    Two copies with different weights take a step in double precision either way; losses, gradients, buffers
+    and the outputs in evaluation mode must agree to 1e-9.
 
     Args:
         module: The network; it is not changed.
@@ -94,8 +106,8 @@ def why_not_packed(module: nn.Module, inputs: Tensor, labels: Tensor) -> str | N
         labels: [B].
     """
     state = {
-        name: tensor.detach().double() if tensor.is_floating_point() else tensor
-        for name, tensor in module.state_dict().items()
+        name: tensor.double() if tensor.is_floating_point() else tensor
+        for name, tensor in named_tensors(module).items()
     }
     was_training = module.training
     module.train()
@@ -105,11 +117,15 @@ def why_not_packed(module: nn.Module, inputs: Tensor, labels: Tensor) -> str | N
     try:
         grads, losses = packed_gradients(module)(pair, inputs.double(), labels)
         lone_grads, lone_losses = lone_gradients(module)(alone, inputs.double(), labels)
+        module.eval()
+        with torch.no_grad():
+            outputs = packed_outputs(module)(pair, inputs.double())
+            lone = lone_outputs(module)(alone, inputs.double())
     except Exception as error:  # whatever vmap can't take is a reason, and lone training still works
         return f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
     finally:
         module.train(was_training)
-    pairs = [(grads, lone_grads), (losses, lone_losses)]
+    pairs = [(grads, lone_grads), (losses, lone_losses), (outputs, lone)]
     pairs += [(pair.buffers[name], alone.buffers[name]) for name in pair.buffers]
     if any(not torch.allclose(a.double(), b.double(), rtol=1e-9, atol=1e-9) for a, b in pairs):
         return "packed and lone training differ"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -32,15 +33,16 @@ class SGD:
 
     Args:
         momentum: Momentum in [0, 1).
-        weight_decay: L2 penalty, added to the gradient of every parameter.
+        weight_decay: L2 penalty, added to the gradient of every parameter, even of one that the loss
+            doesn't use (which torch leaves alone).
         nesterov: Whether the momentum is Nesterov's.
     """
 
     def __init__(self, *, momentum: float = 0.9, weight_decay: float = 1e-4, nesterov: bool = False) -> None:
-        if not 0.0 <= momentum < 1.0:
-            raise InvalidInput(f"optimizer.momentum must lie in [0, 1), got {momentum}")
-        if not weight_decay >= 0.0:
-            raise InvalidInput(f"optimizer.weight_decay must be at least 0, got {weight_decay}")
+        if not isinstance(momentum, int | float) or not 0.0 <= momentum < 1.0:
+            raise InvalidInput(f"optimizer.momentum must lie in [0, 1), got {momentum!r}")
+        if not isinstance(weight_decay, int | float) or not 0.0 <= weight_decay < math.inf:
+            raise InvalidInput(f"optimizer.weight_decay must be at least 0 and finite, got {weight_decay!r}")
         if nesterov and momentum == 0.0:
             raise InvalidInput("optimizer.nesterov needs a momentum above 0, got momentum 0")
         self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov

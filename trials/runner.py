@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from trials.checkpoints import DamagedFile, Store
+from trials.copies import named_tensors
 from trials.datasets import Dataset, load_dataset
 from trials.networks import build_network
 from trials.pruning import prune
-from trials.pruning.masks import alive, full_masks, prunable_names
+from trials.pruning.masks import alive, apply_masks, full_masks, prunable_names
 from trials.recipe import Recipe
 from trials.seeding import derive_seed
 from trials.tasks import Damaged, Failed, PrunedNetwork, PruneNetwork, Result, Task, TrainedTrial, TrainPack
@@ -128,12 +129,13 @@ class Runner:
             rate=recipe.pruning_rate,
             seed=derive_seed(recipe.seed, task.replicate, task.cycle, "prune"),
         )
-        state = module.state_dict() if recipe.retraining == "weight_rewinding" else trained
-        weights = {name: value * pruned[name] if name in pruned else value for name, value in state.items()}
+        state = named_tensors(module)
+        if recipe.retraining != "weight_rewinding":
+            state = {name: trained.get(name, tensor) for name, tensor in state.items()}
         file = self.store.write(
             f"cycle-{task.cycle:02d}/replicate-{task.replicate}/start.safetensors",
             {
-                **{_WEIGHTS + name: value for name, value in weights.items()},
+                **{_WEIGHTS + name: value for name, value in apply_masks(state, pruned).items()},
                 **{_MASKS + name: value for name, value in pruned.items()},
             },
         )
@@ -155,7 +157,7 @@ class Runner:
             if task.start is None:
                 module = self.network(task.replicate)
                 names = prunable_names(module, keep=self.recipe.keep)
-                self._starts[key] = (dict(module.state_dict()), full_masks(module, names))
+                self._starts[key] = (named_tensors(module), full_masks(module, names))
             else:
                 self._starts[key] = _unpack(self.store.read(task.start))
         return self._starts[key]

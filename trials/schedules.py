@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from silo.errors import InvalidInput
@@ -39,10 +40,14 @@ def warmup_drops(
         factor: What each drop multiplies the rate by, in (0, 1].
 
     Raises:
-        InvalidInput: A length is negative, the drops don't ascend or lie outside the training.
+        InvalidInput: A length is negative or no number, the drops don't ascend or lie outside the training.
     """
-    if not 0.0 < factor <= 1.0:
-        raise InvalidInput(f"schedule.factor must lie in (0, 1], got {factor}")
+    if not _is_number(factor) or not 0.0 < factor <= 1.0:
+        raise InvalidInput(f"schedule.factor must lie in (0, 1], got {factor!r}")
+    if not _is_number(warmup):
+        raise InvalidInput(f"schedule.warmup must be a number, got {warmup!r}")
+    if not isinstance(drops, Sequence) or not all(map(_is_number, drops)):
+        raise InvalidInput(f"schedule.drops must be a list of numbers, such as [80, 120], got {drops!r}")
     warmup_steps, drop_steps = round(warmup * steps_per_unit), [round(d * steps_per_unit) for d in drops]
     if warmup < 0 or warmup_steps > steps:
         raise InvalidInput(
@@ -63,6 +68,10 @@ def warmup_drops(
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {"constant": constant, "warmup_drops": warmup_drops}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def multipliers(schedule: Component, *, steps: int, steps_per_unit: float) -> list[float]:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from silo.errors import InvalidInput
 from trials.copies import Copies, flat_mask
 from trials.datasets import Dataset, Split
 from trials.datasets.augment import pad_crop_flip
 from trials.gradients import lone_gradients, lone_outputs, packed_gradients, packed_outputs
 from trials.optimizers import build_optimizer
+from trials.pruning.masks import apply_masks
 from trials.recipe import Recipe
 from trials.schedules import multipliers
 from trials.seeding import derive_seed, generator
@@ -29,7 +31,7 @@ class TrainedCopy:
         accuracy: Validation accuracy in [0, 1] at the best validation; chance level if it diverged.
         test_accuracy: Test accuracy in [0, 1] of the same weights; chance level if it diverged.
         best_step: Optimizer steps until the best validation; 0 if there was none.
-        diverged: Whether a loss or an output became infinite or NaN.
+        diverged: Whether a loss, an output or a weight became infinite or NaN.
         train_loss: Mean training loss between the last two validations; NaN if it diverged.
         state: Parameters and buffers at the best validation (the starting ones if there was none).
     """
@@ -43,8 +45,17 @@ class TrainedCopy:
 
 
 def training_steps(recipe: Recipe, train_count: int) -> tuple[int, int, int]:
-    """Steps of a training, per epoch, and between validations."""
+    """Steps of a training, per epoch, and between validations.
+
+    Raises:
+        InvalidInput: The training split has no full batch.
+    """
     per_epoch = train_count // recipe.batch_size
+    if not per_epoch:
+        raise InvalidInput(
+            f"batch_size {recipe.batch_size} is larger than the training split ({train_count} examples): "
+            "take a smaller batch"
+        )
     per_unit = per_epoch if recipe.unit == "epochs" else 1
     every = recipe.evaluate_every * per_unit if recipe.evaluate_every else per_epoch
     return recipe.length * per_unit, per_epoch, every
@@ -110,7 +121,9 @@ def train_pack(
     """
     together = recipe.pack_size > 1
     groups = [list(max_lrs)] if together else [[max_lr] for max_lr in max_lrs]
-    with torch.random.fork_rng():
+    device = data.train.labels.device
+    # Only the generator of this device: fork_rng's default makes a context on every GPU that it sees.
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
         return [
             copy
             for group in groups
@@ -133,14 +146,13 @@ def _train_group(
     steps, per_epoch, every = training_steps(recipe, len(data.train.labels))
     schedule = rate_multipliers(recipe, cycle=cycle, steps=steps, per_epoch=per_epoch)
     gradients = packed_gradients(module) if together else lone_gradients(module)
-    copies = Copies.of(module, start, len(max_lrs), device)
+    copies = Copies.of(module, apply_masks(start, masks), len(max_lrs), device)
     mask = flat_mask(module, masks, device)
-    copies.flat.mul_(mask)
     best = _Best(module, copies)
     rates = torch.tensor(max_lrs, device=device, dtype=copies.flat.dtype)
     optimizer = build_optimizer(recipe.optimizer)
     loss_sum, since = torch.zeros_like(rates), 0
-    torch.manual_seed(derive_seed(recipe.seed, replicate, cycle, "forward"))
+    _seed_forward(derive_seed(recipe.seed, replicate, cycle, "forward"), device)
     module.train()
     for step, (inputs, labels) in enumerate(
         batches(data, recipe, cycle=cycle, replicate=replicate, steps=steps)
@@ -150,12 +162,21 @@ def _train_group(
         loss_sum, since = loss_sum + losses, since + 1
         if (step + 1) % every == 0 or step + 1 == steps:
             correct, finite = count_correct(module, copies, data, data.validation, together)
-            best.update(copies, step + 1, correct, finite & loss_sum.isfinite(), loss_sum / since)
+            finite &= loss_sum.isfinite() & copies.flat.isfinite().all(dim=1)
+            best.update(copies, step + 1, correct, finite, loss_sum / since)
             if bool(best.diverged.all()):
                 break
             loss_sum, since = torch.zeros_like(rates), 0
             module.train()
     return best.outcomes(module, data, together)
+
+
+def _seed_forward(seed: int, device: torch.device) -> None:
+    """Seeds what dropout draws from; torch.manual_seed would seed the GPUs under a training on the CPU."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 @torch.no_grad()

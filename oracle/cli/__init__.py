@@ -1,5 +1,1 @@
-"""The ``oracle`` command."""
-
-from oracle.cli.main import main
-
-__all__ = ["main"]
+"""The ``oracle`` command: the one layer that sees all the others."""

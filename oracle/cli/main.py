@@ -5,14 +5,13 @@ Exit codes: 0 done; 1 some trials failed; 2 wrong usage or spec; 3 refused befor
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
 
 import click
 
 from oracle.cli.run import run
 from oracle.cli.show import list_searches, report, status
+from oracle.cli.signals import interrupt_on_sigterm
 from oracle.cli.specs import init, plan, schema, validate
 from oracle.errors import LeaseLost, Refused
 from silo.errors import InvalidInput, SiloOracleError
@@ -35,7 +34,7 @@ for command in (init, schema, validate, plan, run, status, list_searches, report
 
 def main() -> None:
     """Runs the command that the process was called with, and exits."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_on_sigterm()
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -60,8 +59,3 @@ def _code(error: SiloOracleError) -> int:
     if isinstance(error, InvalidInput):
         return INVALID
     return REFUSED if isinstance(error, Refused | LeaseLost) else FAILED
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a search as Ctrl-C does: everything told so far is kept."""
-    raise KeyboardInterrupt

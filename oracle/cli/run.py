@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from oracle.cli.progress import progress_observer
 from oracle.cli.show import open_ledger, show_comparison
+from oracle.cli.signals import interrupt_on_sigterm
 from oracle.cli.specs import JSON, SPEC
 from oracle.errors import Refused
 from oracle.ledger import Ledger, SearchRecord
@@ -90,6 +91,7 @@ def _drive(
             from oracle.drivers import ray_tune
 
             workers = stack.enter_context(ray_tune.cluster(spec, address))
+            interrupt_on_sigterm()  # Ray has set a handler of its own
         ledger.register(record)
         session = Session(spec, record, ledger, lease, observers=observers)
         if session.search.done:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+_CONNECT_SECONDS = 10
+
 _WORKER_FAILURES = 3
 """How often Tune starts a worker anew under a task before the task counts as failed once."""
 
@@ -59,10 +62,11 @@ def cluster(spec: Spec, address: str | None) -> Iterator[int]:
     if address is None:
         options.update(address="local", include_dashboard=False, num_cpus=_local_cpus(spec))
     else:
+        _check_reachable(address)
         options.update(address=address)
     try:
         ray.init(**options)
-    except ConnectionError as error:
+    except (ConnectionError, RuntimeError) as error:
         raise Refused(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
     try:
         yield _worker_count(spec)
@@ -210,6 +214,19 @@ class _Worker(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """A task starts from the search's storage."""
+
+
+def _check_reachable(address: str) -> None:
+    """Refuses an address that nothing answers at; Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdigit() or "/" in host:
+        raise Refused(f"address {address!r} is no Ray cluster's: give HOST:PORT of its head, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise Refused(f"no Ray cluster at {address!r}: {error.strerror or error}") from error
 
 
 def _local_cpus(spec: Spec) -> int:

@@ -92,7 +92,7 @@ def test_is_finite_for_extreme_parameters(rate: float, beta: float) -> None:
 
 
 def test_shape_is_accurate_where_gamma_is_tiny() -> None:
-    assert shape(1, 0, 2.0, 1e-20) == pytest.approx(1e-40, rel=1e-12)
+    assert shape(1, 0, 2.0, 1e-20) == pytest.approx(1e-40, rel=1e-12, abs=0)
     assert shape(1, 0, 1.0, 0.2) == pytest.approx(0.2, rel=1e-15)
 
 

@@ -82,6 +82,15 @@ def test_points_on_a_curve_are_feasible_though_they_have_no_width() -> None:
     assert fit.feasible_q == (2,) and fit.margin == pytest.approx(0, abs=1e-9) and fit.margin >= 0
 
 
+def test_fewest_misses_also_tries_the_beta_of_the_least_squares() -> None:
+    """The intervals are so narrow that only a beta within a few percent fits, between those of the grid."""
+    true = SiloCurve(q=1, beta=4.2, epsilon=0.03, delta=0.07, pruning_rate=0.2)
+    result = around(true, list(range(20)), width=0.001)
+    rate = result[8].optimum
+    result[8] = CycleInterval(cycle=8, optimum=rate * 1.015, low=rate * 1.005, high=rate * 1.025)
+    assert fit_curve(result, pruning_rate=0.2).missed_cycles == (8,)
+
+
 def test_a_curve_within_the_slack_of_the_ends_counts_for_both_criteria() -> None:
     """A curve of the steepest beta misses these by about 1e-9 of an end, on one side or on the other."""
     result = [
@@ -91,6 +100,20 @@ def test_a_curve_within_the_slack_of_the_ends_counts_for_both_criteria() -> None
     ]
     fit = fit_curve(result, pruning_rate=0.2)
     assert fit.hitting is not None and fit.margin == 0 and not fit.missed_cycles
+
+
+def test_rates_just_below_zero_from_the_linear_program_do_not_get_out() -> None:
+    """Its answer for this one has delta = -4e-10, within its own tolerance."""
+    rest = [
+        CycleInterval(cycle=m, optimum=0.01, low=0.01, high=0.01, low_cut=True, high_cut=m != 5)
+        for m in range(2, 7)
+    ]
+    result = [
+        CycleInterval(cycle=0, optimum=0.04, low=0.01, high=0.07, low_cut=True),
+        CycleInterval(cycle=1, optimum=0.07, low=0.07, high=0.07, high_cut=True),
+        *rest,
+    ]
+    assert len(fit_curve(result, pruning_rate=0.2).missed_cycles) == 1
 
 
 def test_falling_rates_give_a_flat_curve_that_says_so() -> None:

@@ -57,6 +57,13 @@ def test_takes_the_row_with_the_fewest() -> None:
     assert epsilon + delta * shapes[row] == pytest.approx(low + 0.0005, abs=0.0005 + 1e-9)
 
 
+def test_hits_all_of_a_small_polygon_beside_an_axis() -> None:
+    shapes = np.array([[0.5, 1.0]])
+    low = np.array([0.11, 0.21])
+    _, epsilon, delta = fewest_misses(shapes, low, low + 1e-4)
+    assert (epsilon, delta) == pytest.approx((0.01, 0.2), abs=5e-4)
+
+
 def test_equal_counts_go_to_the_smallest_violation() -> None:
     shapes = np.zeros((1, 3))
     low = np.array([0.1, 0.5, 0.6])

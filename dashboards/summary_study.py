@@ -1,0 +1,83 @@
+"""A search's comparison in Optuna's dashboard: the figures and the note of the search's summary study."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import plotly.graph_objects as go
+from optuna import Study
+from optuna.exceptions import ExperimentalWarning
+
+from dashboards.figures import comparison_figure, landscape_figure
+from dashboards.tables import markdown
+from oracle.comparison import Comparison, compare
+from oracle.decision import Decision
+from oracle.events import Observer
+from oracle.session import Session
+
+LARGEST_FIGURE_BYTES = 60_000
+"""Optuna keeps a figure in rows of 2,045 characters: a larger one is left out."""
+
+_FIGURES = {"oracle-and-silo": comparison_figure, "validation-accuracy": landscape_figure}
+
+
+class SummaryStudy(Observer):
+    """Rewrites the summary study of the search when it starts, when a cycle is decided, and when it ends.
+
+    This is decoration: if it fails, the search goes on, and one line in the log says why.
+    """
+
+    def __init__(self) -> None:
+        self._written: tuple[str, int] | None = None
+        self._warned = False
+
+    def started(self, session: Session) -> None:
+        """Shows what the ledger holds already."""
+        self._rewrite(session, "running")
+
+    def decided(self, session: Session, decision: Decision) -> None:
+        """Adds the cycle."""
+        self._rewrite(session, "running")
+
+    def ended(self, session: Session, state: str) -> None:
+        """Shows how the search ended."""
+        self._rewrite(session, state)
+
+    def _rewrite(self, session: Session, state: str) -> None:
+        now = (state, len(session.search.decisions))
+        if now == self._written:
+            return
+        try:
+            study = session.ledger.summary_study(session.spec.name)
+            write_summary(study, compare(session.spec, session.search), state=state)
+            self._written = now
+        except Exception as error:
+            if not self._warned:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                logging.getLogger("oracle").warning("the summary study can't be written: %s", reason)
+            self._warned = True
+
+
+def write_summary(study: Study, comparison: Comparison, *, state: str) -> None:
+    """Writes the figures and the note of a comparison into a study, in place of earlier ones.
+
+    Args:
+        study: The search's summary study.
+        comparison: The comparison.
+        state: ``running``, ``done``, ``failed`` or ``interrupted``.
+    """
+    from optuna_dashboard import save_note, save_plotly_graph_object
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        for name, figure in _figures(comparison).items():
+            save_plotly_graph_object(study, figure, graph_object_id=name)
+        save_note(study, f"State: **{state}**\n\n{markdown(comparison)}")
+
+
+def _figures(comparison: Comparison) -> dict[str, go.Figure]:
+    if not comparison.rows:
+        return {"oracle-and-silo": comparison_figure(comparison)}
+    figures = {name: draw(comparison) for name, draw in _FIGURES.items()}
+    return {name: drawn for name, drawn in figures.items() if len(drawn.to_json()) <= LARGEST_FIGURE_BYTES}

@@ -1,0 +1,108 @@
+"""Comparisons from invented accuracies: nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from oracle.comparison import Comparison, compare
+from oracle.drivers.replay import Accuracy, replay
+from oracle.search import Rules, Search
+from oracle.spec import Spec
+
+CENTERS = (0.034, 0.038, 0.046, 0.056, 0.062)
+GRID = {"low": 0.02, "high": 0.076, "step": 0.002, "scale": "linear"}
+SILO = {"q": 1, "beta": 5, "epsilon": 0.03, "delta": 0.04}
+
+
+def parabola(cycle: int, replicate: int, max_lr: float) -> float:
+    """Peaks at the cycle's center; three steps of 0.002 to either side are within 0.005."""
+    return 0.9 - 0.01 * cycle - 100 * (max_lr - CENTERS[cycle % 5]) ** 2 + 0.001 * (replicate - 1)
+
+
+def make_spec(**fields: Any) -> Spec:
+    """A spec of five cycles on the paper's kind of grid."""
+    given = {
+        "name": "parabola",
+        "network": "fc",
+        "dataset": "digits",
+        "cycles": 5,
+        "grid": GRID,
+        "silo": SILO,
+    }
+    return Spec.model_validate({**given, "training": {"epochs": 1}, **fields})
+
+
+def rules_of(spec: Spec) -> Rules:
+    """The rules of a spec."""
+    return Rules(
+        grid=spec.grid.grid(), cycles=spec.cycles, replicates=spec.replicates, tolerance=spec.tolerance
+    )
+
+
+@pytest.fixture
+def make_search() -> Callable[..., tuple[Spec, Search]]:
+    """Spec and search; ``decided`` cuts it off after so many cycles, ``diverged`` marks every trial so."""
+
+    def make(
+        accuracy: Accuracy = parabola, *, decided: int | None = None, diverged: bool = False, **fields: Any
+    ) -> tuple[Spec, Search]:
+        spec = make_spec(**fields)
+        whole = replay(rules_of(spec), accuracy)
+        search = Search(rules_of(spec))
+        count = spec.cycles if decided is None else decided
+        search.restore(
+            [replace(trial, diverged=diverged) for trial in whole.outcomes() if trial.cycle < count],
+            [pruned for cycle in range(count) for pruned in whole.prunings(cycle)],
+        )
+        return spec, search
+
+    return make
+
+
+@pytest.fixture
+def make_comparison(make_search: Callable[..., tuple[Spec, Search]]) -> Callable[..., Comparison]:
+    """A comparison; takes what ``make_search`` takes."""
+    return lambda *arguments, **fields: compare(*make_search(*arguments, **fields))
+
+
+@pytest.fixture
+def comparison(make_comparison: Callable[..., Comparison]) -> Comparison:
+    """Five cycles, all decided."""
+    return make_comparison()
+
+
+def two_peaks(cycle: int, replicate: int, max_lr: float) -> float:
+    """One peak at the grid's lower end, one as good beyond a gap; nothing moves."""
+    return 0.8 if max_lr in (0.01, 0.02, 0.08) else 0.7
+
+
+@pytest.fixture
+def marked(make_comparison: Callable[..., Comparison]) -> Comparison:
+    """One cycle and one replicate with every mark: cut off below, as good beyond a gap, diverged."""
+    grid = {"values": [0.01, 0.02, 0.04, 0.08, 0.16], "extend": False}
+    return make_comparison(two_peaks, diverged=True, cycles=1, replicates=1, grid=grid, silo=None)
+
+
+@pytest.fixture
+def undecided(make_comparison: Callable[..., Comparison]) -> Comparison:
+    """A search that has just begun."""
+    return make_comparison(decided=0)
+
+
+@pytest.fixture
+def hopeless(make_comparison: Callable[..., Comparison]) -> Comparison:
+    """Two cycles in which everything diverges."""
+    grid = {"low": 0.01, "high": 1.0, "points": 3, "limit": 2}
+    return make_comparison(lambda *_: 0.1, diverged=True, cycles=2, grid=grid)
+
+
+@pytest.fixture(params=["comparison", "marked", "undecided", "hopeless", "long"])
+def any_comparison(request: pytest.FixtureRequest) -> Comparison:
+    """Each kind of comparison."""
+    if request.param == "long":
+        return request.getfixturevalue("make_comparison")(cycles=25)
+    return request.getfixturevalue(request.param)

@@ -1,0 +1,190 @@
+import json
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+
+from dashboards import report
+from dashboards.report import report_html, usage, write_report
+from dashboards.tables import csv_text, markdown
+from oracle.comparison import cycles_in_words
+from oracle.ledger import Run
+from oracle.spec_file import parse_spec
+from silo.errors import InvalidInput
+
+FILES = {"report.html", "comparison.md", "comparison.csv", "comparison.json"}
+HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>"
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and visible text of a page; fails where tags don't match."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.fetched, self.text, self._open = [], [], [], []
+        self.feed(html)
+        assert not self._open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.fetched += [
+            value for name, value in attrs if name in ("src", "href", "srcset", "data", "action")
+        ]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self._open):
+            self.text.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+def run(**changes):
+    given = {
+        "started": 1_700_000_000.0,
+        "ended": 1_700_000_065.0,
+        "state": "done",
+        "driver": "ray",
+        "host": "node-1",
+        "versions": {"torch": "2.13.0"},
+        "error": None,
+    }
+    return Run(**{**given, **changes})
+
+
+def test_all_files_are_written_whole(comparison, tmp_path):
+    folder = tmp_path / "deep" / "report"
+    assert write_report(comparison, folder) == folder / "report.html"
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert (folder / "comparison.md").read_text(encoding="utf-8") == markdown(comparison)
+    assert (folder / "comparison.csv").read_text(encoding="utf-8") == csv_text(comparison)
+    assert json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["name"] == "parabola"
+
+
+def test_a_report_replaces_an_earlier_one(comparison, undecided, tmp_path):
+    write_report(undecided, tmp_path)
+    write_report(comparison, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    assert "No cycle is decided yet." not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_failed_write_leaves_the_earlier_file_and_no_other(comparison, tmp_path, monkeypatch):
+    write_report(comparison, tmp_path)
+    before = (tmp_path / "comparison.md").read_bytes()
+
+    def full(path, content):
+        path.write_text("half", encoding="utf-8")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InvalidInput, match=r"can't be written \(No space left on device\)"):
+        write_report(comparison, tmp_path)
+    assert (tmp_path / "comparison.md").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+
+
+def test_a_folder_that_is_a_file_is_refused(comparison, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match="name another folder"):
+        write_report(comparison, tmp_path / "file")
+
+
+def test_the_page_is_well_formed_and_fetches_nothing(any_comparison):
+    page = Page(report_html(any_comparison, runs=[run()]))
+    assert page.fetched == ["data:,"]
+    assert "link" in page.tags and page.tags.count("script") <= 5
+    style = report._page.STYLE
+    assert "url(" not in style and "@import" not in style
+
+
+def test_the_page_says_what_was_found(comparison):
+    html = report_html(comparison, runs=[run(), run(ended=None, state="running")])
+    words = Page(html).words
+    assert words.index(comparison.verdict()) < words.index("Per cycle")
+    assert "5.6 [5, 6.2] 87.00 ± 0.10 87.00 ± 0.10 3.213 ✗ 5.517 ✓" in words
+    assert "weighted RMSE 0.000453; it lies in 5 of 5 intervals" in words
+    assert "lies in all intervals, at least 0.00539 away from every end" in words
+    assert "such curves exist for q = 0, 1, 2" in words
+    assert "2023-11-14 22:13:20 1 min 05 s done ray node-1 torch 2.13.0" in words
+    assert "2023-11-14 22:13:20 – running" in words
+    assert html.count("Plotly.newPlot") >= 2
+
+
+def test_the_page_names_the_misses(make_comparison):
+    comparison = make_comparison(cycles=10)
+    misses = cycles_in_words(comparison.fit.missed_cycles)
+    words = Page(report_html(comparison)).words
+    assert f"the curve outside the fewest intervals: it misses {misses}" in words
+
+
+def test_a_search_that_has_just_begun_is_reported(undecided, tmp_path):
+    page = Page(write_report(undecided, tmp_path).read_text(encoding="utf-8"))
+    assert "No cycle is decided yet." in page.words
+    assert "Per cycle" not in page.words and "fitted" not in page.words
+
+
+def test_the_code_gives_the_fitted_curve(comparison):
+    code = usage(comparison.fit.curve)
+    assert len(code.splitlines()) == 3
+    names = {"cycle": 3}
+    exec(code, names)
+    assert names["max_lr"] == pytest.approx(comparison.fit.curve.max_lr(3), rel=1e-4)
+
+
+def test_the_spec_on_the_page_is_the_spec(comparison):
+    assert parse_spec(report._yaml(comparison)) == comparison.spec
+
+
+def test_what_the_user_wrote_is_escaped(make_comparison, comparison):
+    network = {"name": HOSTILE, "arguments": {HOSTILE: HOSTILE}}
+    hostile = replace(make_comparison(network=network), name=HOSTILE)
+    traceback = run(error=HOSTILE, host=HOSTILE, versions={HOSTILE: HOSTILE})
+    page = Page(report_html(hostile, runs=[traceback]))
+    calm = Page(report_html(comparison, runs=[run(error="none")]))
+    assert page.tags == calm.tags
+    assert page.words.count(HOSTILE) >= 7
+
+
+def test_no_password_reaches_a_file(make_comparison, tmp_path):
+    comparison = make_comparison(ledger="postgresql+psycopg://me:hunter2@host/db")
+    error = "OperationalError: postgresql+psycopg://me:hunter2@host/db is away"
+    write_report(comparison, tmp_path, runs=[run(state="failed", error=error)])
+    for path in tmp_path.iterdir():
+        assert "hunter2" not in path.read_text(encoding="utf-8")
+    assert "me:***@host/db is away" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_image_is_written_on_request(comparison, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kaleido", sys)
+    monkeypatch.setattr(go.Figure, "to_image", lambda figure, **options: options["format"].encode())
+    write_report(comparison, tmp_path, png=True)
+    assert (tmp_path / "comparison.png").read_bytes() == b"png"
+
+
+def test_without_kaleido_the_image_is_refused_and_the_rest_is_there(comparison, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+    with pytest.raises(InvalidInput, match=r"pip install silo-oracle\[images\].*Chromium"):
+        write_report(comparison, tmp_path, png=True)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+
+
+def test_without_a_browser_the_image_is_refused_in_one_line(comparison, tmp_path, monkeypatch):
+    def no_browser(figure, **options):
+        raise RuntimeError("\n\nKaleido requires Google Chrome\nto be installed.\n")
+
+    monkeypatch.setitem(sys.modules, "kaleido", sys)
+    monkeypatch.setattr(go.Figure, "to_image", no_browser)
+    with pytest.raises(InvalidInput, match="requires Google Chrome to be installed") as caught:
+        write_report(comparison, tmp_path, png=True)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,45 @@
+import pytest
+
+from dashboards.style import accuracy_text, density_text, log_ticks, percent_text, plain_rate_text, rate_text
+
+
+@pytest.mark.parametrize(
+    "rate, text",
+    [
+        (0.042, "4.2"),
+        (0.106, "10.6"),
+        (0.0413216, "4.132"),
+        (0.1, "10"),
+        (3e-4, "0.03"),
+        (1.5e-8, "0.0000015"),
+    ],
+)
+def test_rates_are_in_units_of_1e_2(rate, text):
+    assert rate_text(rate) == text
+
+
+@pytest.mark.parametrize(
+    "rate, text", [(0.0413216, "0.04132"), (0.00001, "0.00001"), (1.0, "1"), (250.0, "250")]
+)
+def test_plain_rates_have_no_exponent(rate, text):
+    assert plain_rate_text(rate) == text
+
+
+@pytest.mark.parametrize(
+    "density, text", [(1.0, "100"), (0.8, "80.0"), (0.4096, "41.0"), (0.0572, "5.72"), (0.00204, "0.204")]
+)
+def test_densities_have_three_digits_as_in_the_paper(density, text):
+    assert density_text(density) == text
+
+
+def test_shares_and_accuracies_are_in_percent():
+    assert percent_text(0.005) == "0.5 %"
+    assert accuracy_text(0.97678, 0.0043, replicates=3) == "97.68 ± 0.43"
+    assert accuracy_text(0.97678, 0.0, replicates=1) == "97.68"
+
+
+def test_ticks_of_a_log_axis_are_few_and_inside():
+    assert log_ticks(0.011, 0.26) == ([0.02, 0.05, 0.1, 0.2], ["0.02", "0.05", "0.1", "0.2"])
+    values, texts = log_ticks(1e-6, 10.0)
+    assert texts == ["0.000001", "0.00001", "0.0001", "0.001", "0.01", "0.1", "1", "10"]
+    assert values == pytest.approx([10.0**k for k in range(-6, 2)])

@@ -1,0 +1,115 @@
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+from optuna_dashboard._note import get_note_from_system_attrs
+
+from dashboards import summary_study
+from dashboards.figures import comparison_figure
+from dashboards.summary_study import SummaryStudy
+from dashboards.tables import markdown
+from oracle.comparison import compare
+from oracle.ledger import Ledger
+
+FIGURES = {"oracle-and-silo", "validation-accuracy"}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    opened = Ledger(f"sqlite:///{tmp_path}/ledger.db", create=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def session_of(make_search, ledger):
+    def make(**fields):
+        spec, search = make_search(**fields)
+        return SimpleNamespace(spec=spec, search=search, ledger=ledger)
+
+    return make
+
+
+def shown(ledger):
+    """Note and figures, as Optuna's dashboard reads them."""
+    study = ledger.summary_study("parabola")
+    attributes = ledger.storage.get_study_system_attrs(study._study_id)
+    figures = get_plotly_graph_objects(attributes)
+    return get_note_from_system_attrs(attributes, None)["body"], {
+        k: json.loads(v) for k, v in figures.items()
+    }
+
+
+def test_a_search_is_shown_from_its_start_to_its_end(session_of, ledger):
+    observer = SummaryStudy()
+    observer.started(session_of(decided=0))
+    note, figures = shown(ledger)
+    assert note.startswith("State: **running**") and "No cycle is decided yet." in note
+    assert set(figures) == {"oracle-and-silo"}
+
+    session = session_of(decided=3)
+    observer.decided(session, session.search.decisions[-1])
+    note, figures = shown(ledger)
+    assert "3 of 5 cycles decided" in note
+    assert set(figures) == FIGURES
+
+    session = session_of()
+    observer.ended(session, "done")
+    note, figures = shown(ledger)
+    assert note == f"State: **done**\n\n{markdown(compare(session.spec, session.search))}"
+    assert figures["oracle-and-silo"] == json.loads(
+        comparison_figure(compare(session.spec, session.search)).to_json()
+    )
+
+
+def test_a_smaller_figure_replaces_a_larger_one(session_of, ledger):
+    observer = SummaryStudy()
+    observer.ended(session_of(cycles=25), "failed")
+    observer.ended(session_of(decided=1), "interrupted")
+    note, figures = shown(ledger)
+    assert "1 of 5 cycles decided" in note and "25" not in note
+    assert set(figures) == FIGURES
+    assert len(figures["validation-accuracy"]["data"][0]["x"]) == 1
+    assert [s.study_name for s in ledger.storage.get_all_studies()] == ["parabola"]
+
+
+def test_nothing_is_written_twice_for_one_state(session_of, monkeypatch):
+    written = []
+    monkeypatch.setattr(summary_study, "write_summary", lambda *_, state: written.append(state))
+    observer, session = SummaryStudy(), session_of()
+    observer.started(session)
+    for decision in session.search.decisions:
+        observer.decided(session, decision)
+    observer.ended(session, "done")
+    assert written == ["running", "done"]
+
+
+def test_a_failure_is_one_warning_and_never_ends_the_search(session_of, monkeypatch, caplog):
+    def away(*_, **__):
+        raise OSError("database\nis away")
+
+    observer, session = SummaryStudy(), session_of()
+    monkeypatch.setattr(session.ledger, "summary_study", away)
+    with caplog.at_level(logging.WARNING, logger="oracle"):
+        observer.started(session)
+        observer.ended(session, "done")
+    assert [record.getMessage() for record in caplog.records] == [
+        "the summary study can't be written: database is away"
+    ]
+
+
+def test_after_a_failure_the_next_event_writes_again(session_of, ledger, monkeypatch):
+    observer, session = SummaryStudy(), session_of()
+    with monkeypatch.context() as patched:
+        patched.setattr(summary_study, "write_summary", lambda *_, **__: 1 / 0)
+        observer.started(session)
+    observer.started(session)
+    assert shown(ledger)[0].startswith("State: **running**")
+
+
+def test_a_figure_too_large_for_the_database_is_left_out(session_of, ledger, monkeypatch):
+    monkeypatch.setattr(summary_study, "LARGEST_FIGURE_BYTES", 5000)
+    SummaryStudy().started(session_of())
+    assert set(shown(ledger)[1]) == {"validation-accuracy"}

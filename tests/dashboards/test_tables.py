@@ -1,0 +1,127 @@
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dashboards.tables import COLUMNS, comparison_rows, csv_text, markdown, terminal_table, to_json
+from silo.curve import SiloCurve
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def golden(name):
+    return (GOLDEN / name).read_text(encoding="utf-8")
+
+
+def rendered(comparison, width=100):
+    console = Console(width=width, file=io.StringIO(), no_color=True, force_terminal=False)
+    console.print(terminal_table(comparison))
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+
+
+def test_up_to_eight_cycles_have_the_papers_layout(comparison):
+    assert markdown(comparison) == golden("paper_layout.md")
+
+
+def test_every_mark_is_shown_and_explained_and_no_prediction_leaves_no_row(marked):
+    assert markdown(marked) == golden("marked.md")
+
+
+def test_more_than_eight_cycles_have_a_row_each(make_comparison):
+    wide, narrow = (markdown(make_comparison(cycles=cycles)).splitlines() for cycles in (8, 9))
+    assert wide[4].startswith("| λ (% of weights left)")
+    assert narrow[4].startswith("| cycle m | weights left λ (%) | Oracle optimum (×1e-2)")
+    assert narrow[6].startswith("|       0 |                100 |                    3.4 |")
+    assert len([line for line in narrow if line.startswith("|")]) == 11
+
+
+def test_a_terminal_gets_a_row_per_cycle(comparison):
+    assert rendered(comparison) == golden("terminal.txt")
+
+
+def test_the_terminal_table_leaves_out_what_there_is_not(marked):
+    text = rendered(marked)
+    assert "predicted" not in text
+    assert "      0       100        1‡   [≤1, 2]†        80.00      80.00       1 ✓\n" in text
+    assert "† Rates beyond a gap are within 0.5 % of the best too (cycle 0).\n" in text
+
+
+def test_the_terminal_table_fits_100_columns_and_loses_nothing(any_comparison, make_comparison):
+    fine = make_comparison(grid={"low": 0.0101234, "high": 0.3912345, "points": 9, "extend": False})
+    for shown in (any_comparison, fine):
+        lines = rendered(shown).splitlines()
+        assert max(map(len, lines)) <= 100
+        assert "…" not in "".join(lines)
+
+
+def test_a_name_is_not_taken_for_markup(comparison):
+    hostile = replace(comparison, name="[red]a|b*<i>[/red]\nc")
+    assert "[red]a|b*<i>[/red]" in rendered(hostile)
+    assert markdown(hostile).splitlines()[0] == r"# \[red\]a\|b\*\<i\>\[/red\] c: the Oracle and SILO"
+
+
+def test_the_csv_holds_numbers_in_full(comparison):
+    lines = csv_text(comparison).splitlines()
+    assert lines[0] == ",".join(COLUMNS)
+    row = dict(zip(COLUMNS, next(csv.reader([lines[4]])), strict=True))
+    curve = SiloCurve(q=1, beta=5, epsilon=0.03, delta=0.04, pruning_rate=0.2)
+    assert (row["optimum"], row["low"], row["high"]) == ("0.056", "0.05", "0.062")
+    assert (row["low_cut"], row["silo_inside"], row["fitted_inside"]) == ("false", "false", "true")
+    assert float(row["silo_predicted"]) == curve.max_lr(3)
+    assert float(row["density"]) == pytest.approx(0.8**3)
+
+
+def test_the_csv_marks_cut_ends_and_lists_what_lies_beyond_a_gap(marked):
+    _, line = csv_text(marked).splitlines()
+    assert line.startswith("0,1.0,1.0,0.01,0.01,0.02,true,false,0.08,0.8,0.0,0.8,0.0,,,")
+
+
+def test_without_decided_cycles_there_are_headers_alone(undecided):
+    assert csv_text(undecided) == ",".join(COLUMNS) + "\n"
+    assert comparison_rows(undecided) == []
+    assert "No cycle is decided yet." in markdown(undecided)
+    assert "No cycle is decided yet." in rendered(undecided)
+
+
+def test_the_json_holds_everything(comparison):
+    data = json.loads(json.dumps(to_json(comparison), allow_nan=False))
+    assert data["verdict"] == comparison.verdict()
+    assert data["columns"] == COLUMNS
+    assert [row["optimum"] for row in data["rows"]] == [0.034, 0.038, 0.046, 0.056, 0.062]
+    assert len(data["rows"][0]["candidates"]) == len(comparison.rows[0].candidates)
+    assert SiloCurve.from_dict(data["fit"]["curve"]) == comparison.fit.curve
+    assert SiloCurve.from_dict(data["predicted"]) == comparison.predicted
+    assert type(comparison.spec).model_validate(data["spec"]) == comparison.spec
+
+
+def test_the_json_of_every_comparison_is_strict(any_comparison):
+    json.dumps(to_json(any_comparison), allow_nan=False)
+
+
+def test_what_is_not_finite_is_null_in_json(comparison):
+    row = comparison.rows[0]
+    broken = replace(row, best=replace(row.best, accuracy_std=float("nan"), test_accuracy=float("inf")))
+    data = to_json(replace(comparison, rows=(broken,)))
+    assert data["rows"][0]["validation_accuracy_std"] is None
+    assert data["rows"][0]["test_accuracy_mean"] is None
+
+
+@pytest.mark.parametrize(
+    "ledger, shown",
+    [
+        ("postgresql+psycopg://me:hun/ter2@host/db", "postgresql+psycopg://me:***@host/db"),
+        (
+            "postgresql+psycopg://host/db?user=me&password=hunter2",
+            "postgresql+psycopg://host/db?user=me&password=***",
+        ),
+        ("sqlite:///a/b.db", "sqlite:///a/b.db"),
+    ],
+)
+def test_no_password_leaves_the_spec(make_comparison, ledger, shown):
+    spec = to_json(make_comparison(ledger=ledger, storage="s3://id:hunter2@bucket/a", decided=0))["spec"]
+    assert spec["ledger"] == shown
+    assert spec["storage"] == "s3://id:***@bucket/a"

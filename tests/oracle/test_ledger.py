@@ -1,0 +1,216 @@
+import dataclasses
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import optuna
+import pytest
+
+from oracle.drivers.replay import replayed_trial
+from oracle.errors import LeaseLost, Refused
+from oracle.ledger import Ledger, SearchRecord, lease
+from oracle.ledger.rows import Axis
+from silo.errors import InvalidInput
+from trials.tasks import PrunedNetwork, StoredFile
+
+AXIS = Axis(low=0.01, high=0.1, log=True)
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/deep/ledger.db"
+
+
+@pytest.fixture
+def ledger(url):
+    opened = Ledger(url, create=True)
+    opened.register(
+        SearchRecord(name="s", spec={}, identity={}, pack_size=1, pack_reason="", created=time.time())
+    )
+    yield opened
+    opened.close()
+
+
+def trial(cycle=0, replicate=0, max_lr=0.05, **changes):
+    return dataclasses.replace(replayed_trial(cycle, replicate, max_lr, 0.75), **changes)
+
+
+def test_an_outcome_comes_back_as_it_was_written(ledger):
+    outcome = trial(started=1_700_000_000.25, ended=1_700_000_003.5, worker="host:1", pack=4)
+    ledger.add_outcome("s", outcome, key="k", axis=AXIS)
+    assert ledger.outcomes("s") == {"k": outcome}
+
+
+def test_a_diverged_outcome_has_no_nan_in_the_database(ledger, tmp_path):
+    outcome = trial(diverged=True, train_loss=float("nan"))
+    ledger.add_outcome("s", outcome, key="k", axis=AXIS)
+    with sqlite3.connect(tmp_path / "deep/ledger.db") as connection:
+        dump = "\n".join(connection.iterdump())
+    connection.close()
+    assert "NaN" not in dump
+    (found,) = ledger.outcomes("s").values()
+    assert found.diverged
+    assert found.train_loss != found.train_loss
+
+
+def test_each_cycle_has_a_study_whose_rows_hold_the_trainings_own_times(ledger, url):
+    ledger.add_outcome("s", trial(cycle=3, started=1.7e9, ended=1.7e9 + 5), key="k", axis=AXIS)
+    study = optuna.load_study(study_name="s/oracle/cycle-03", storage=url)
+    (row,) = study.trials
+    assert row.params == {"max_lr": 0.05}
+    assert row.value == 0.75
+    assert row.state == optuna.trial.TrialState.COMPLETE
+    assert row.duration.total_seconds() == 5
+    assert row.distributions["max_lr"].log
+    assert study.metric_names == ["validation accuracy"]
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+def test_a_value_past_the_grids_edge_fits_into_its_study(ledger):
+    for index, max_lr in enumerate((0.005, 0.05, 0.4)):
+        ledger.add_outcome("s", trial(max_lr=max_lr), key=str(index), axis=AXIS)
+    assert len(ledger.outcomes("s")) == 3
+
+
+def test_a_failure_is_a_row_but_no_outcome(ledger, url):
+    ledger.add_failure("s", cycle=0, replicate=1, max_lr=0.05, error="boom", axis=AXIS)
+    assert ledger.outcomes("s") == {}
+    (row,) = optuna.load_study(study_name="s/oracle/cycle-00", storage=url).trials
+    assert row.state == optuna.trial.TrialState.FAIL
+    assert row.user_attrs["error"] == "boom"
+
+
+def test_a_file_written_anew_replaces_the_first(ledger):
+    outcome = trial()
+    ledger.add_outcome("s", outcome, key="k", axis=AXIS)
+    anew = StoredFile(path=outcome.checkpoint.path, sha256="1" * 64)
+    for _ in range(2):
+        ledger.replace_checkpoint("s", "k", anew)
+    assert ledger.outcomes("s")["k"] == dataclasses.replace(outcome, checkpoint=anew)
+
+
+def test_a_pruning_comes_back_and_is_replaced(ledger):
+    first = PrunedNetwork(
+        cycle=1, replicate=0, start=StoredFile(path="p", sha256="0"), alive=8, prunable=10, parameters=12
+    )
+    second = dataclasses.replace(first, start=StoredFile(path="p", sha256="1"))
+    ledger.add_pruning("s", first)
+    ledger.add_pruning("s", second)
+    assert ledger.prunings("s") == (second,)
+
+
+def test_runs_are_kept_and_one_that_was_killed_counts_as_interrupted(ledger):
+    ledger.start_run("s", driver="ray", host="h", versions={"torch": "2"})
+    second = ledger.start_run("s", driver="ray", host="h", versions={})
+    ledger.end_run(second, state="failed", error="trace")
+    states = [(run.state, run.error) for run in ledger.runs("s")]
+    assert states == [("interrupted", None), ("failed", "trace")]
+
+
+def test_sqlite_is_in_wal_mode_and_commits_are_durable(ledger):
+    with ledger.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_opening_at_once_from_many_threads_works(tmp_path):
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with ThreadPoolExecutor(8) as pool:
+        for opened in pool.map(lambda _: Ledger(url, create=True), range(8)):
+            assert opened.searches() == ()
+            opened.close()
+
+
+def test_a_ledger_of_another_version_is_refused_and_left_alone(ledger, url, tmp_path):
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE oracle_schema SET version = 99")
+    before = (tmp_path / "deep/ledger.db").read_bytes()
+    with pytest.raises(Refused, match=r"schema 99.*name a new ledger"):
+        Ledger(url, create=True)
+    assert (tmp_path / "deep/ledger.db").read_bytes() == before
+
+
+def test_a_ledger_that_is_not_there_is_refused_unless_it_may_be_made(tmp_path):
+    with pytest.raises(Refused, match="no such file"):
+        Ledger(f"sqlite:///{tmp_path}/none.db")
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    (tmp_path / "text.db").write_text("this is no database, but long enough to look at" * 20)
+    with pytest.raises(Refused, match="can't be used"):
+        Ledger(f"sqlite:///{tmp_path}/text.db", create=True)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mongodb://host/db", "sqlite:///a{b}.db"])
+def test_a_wrong_url_is_named(url):
+    with pytest.raises(InvalidInput, match="ledger"):
+        Ledger(url, create=True)
+
+
+def test_a_password_is_in_no_error():
+    with pytest.raises(Refused) as caught:
+        Ledger("postgresql+psycopg://me:secret@127.0.0.1:1/none", create=True)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_second_driver_on_this_host_is_refused_at_once(ledger):
+    with ledger.lease("s"), pytest.raises(Refused, match="is being run by process"), ledger.lease("s"):
+        pass
+    with ledger.lease("s") as again:
+        again.check()
+
+
+def test_a_lease_of_a_process_that_has_ended_is_taken_over_at_once(ledger):
+    held = lease.Lease(ledger.engine, "s")
+    assert held._insert()
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE oracle_leases SET process_started = 1.0")
+    assert ledger.holder("s") is None
+    with ledger.lease("s") as mine:
+        mine.check()
+
+
+def test_a_lease_of_another_host_is_taken_over_only_when_it_stands_still(ledger, monkeypatch):
+    monkeypatch.setattr(lease, "SECONDS", 0.4)
+    held = lease.Lease(ledger.engine, "s")
+    assert held._insert()
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE oracle_leases SET host = 'elsewhere/boot'")
+    stop = threading.Event()
+
+    def beat():
+        while not stop.wait(0.02):
+            held._renew()
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        with pytest.raises(Refused, match="on elsewhere"), ledger.lease("s"):
+            pass
+    finally:
+        stop.set()
+        beating.join()
+    lines = []
+    with ledger.lease("s", waiting=lines.append) as mine:
+        mine.check()
+        assert "watching" in lines[0]
+        held._renew()
+        with pytest.raises(LeaseLost, match="another driver"):
+            held.check()
+
+
+def test_a_lease_renews_itself(ledger, monkeypatch):
+    monkeypatch.setattr(lease, "SECONDS", 0.05)
+    renewed = threading.Event()
+    with ledger.lease("s") as held:
+        original = held._renew
+
+        def renew():
+            original()
+            renewed.set()
+
+        held._renew = renew
+        assert renewed.wait(10)
+        held.check()

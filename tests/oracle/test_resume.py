@@ -1,0 +1,210 @@
+"""Nothing is lost, whatever ends the driver: the command is killed at random moments and run again."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from oracle.drivers import in_process
+from oracle.ledger import Ledger
+from oracle.spec import Spec
+from tests.support import open_session, results, run_in_process, small_data, small_spec
+from trials.tasks import PruneNetwork, TrainPack
+
+ROOT = Path(__file__).parents[2]
+KILLS = 5
+SEARCH = {
+    "network": {"name": "fc", "arguments": {"hidden": [32, 32]}},
+    "cycles": 4,
+    "training": {"epochs": 6, "batch_size": 32, "pack": 2},
+    "resources": {"workers": 2},
+}
+
+
+def write_spec(folder, **changes):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "spec.yaml"
+    YAML(typ="safe").dump(small_data(folder, **changes), path)
+    return path
+
+
+def start(spec_file, *options):
+    command = [sys.executable, "-m", "oracle", "run", str(spec_file), *options]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command,
+        cwd=spec_file.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def rows(folder):
+    """Finished rows in the ledger; 0 before there is one."""
+    if not (folder / "ledger.db").exists():
+        return 0
+    try:
+        ledger = Ledger(f"sqlite:///{folder}/ledger.db")
+    except Exception:  # its tables are just being made
+        return 0
+    try:
+        return len(ledger.outcomes("small"))
+    finally:
+        ledger.close()
+
+
+def kill_at(process, folder, threshold, delay):
+    """SIGKILL once the ledger holds so many rows, and a random moment later."""
+    while rows(folder) < threshold:
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+        pytest.fail(f"ended before it could be killed: {process.communicate()}")
+    try:
+        process.wait(delay)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def table(folder):
+    with (folder / "networks/small/report/comparison.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = start(write_spec(folder, **SEARCH), "--driver", "in-process")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    return folder
+
+
+@pytest.mark.parametrize("driver", ["in-process", "ray"])
+def test_killed_at_random_moments_a_search_ends_as_one_that_was_not(tmp_path, undisturbed, driver):
+    spec_file = write_spec(tmp_path, **SEARCH)
+    whole = rows(undisturbed)
+    generator = random.Random(f"moments {driver}")
+    killed_at = []
+    for kill in range(KILLS):
+        process = start(spec_file, "--driver", driver)
+        kill_at(process, tmp_path, round(whole * kill / (KILLS + 1)), generator.uniform(0.0, 0.4))
+        killed_at.append(rows(tmp_path))
+    assert killed_at == sorted(killed_at), "a finished row was lost"
+    assert killed_at[-1] < whole, "the last kill came too late to show anything"
+    process = start(spec_file, "--driver", driver, "--json")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert table(tmp_path) == table(undisturbed)
+    assert rows(tmp_path) == whole
+    assert raw_rows(tmp_path) == raw_rows(undisturbed)
+    assert json.loads(out)["verdict"]
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def raw_rows(folder):
+    """Every row of every study, by state and place: a doubled row would show."""
+    ledger = Ledger(f"sqlite:///{folder}/ledger.db")
+    try:
+        return sorted(
+            (cycle, row.state.name, row.params["max_lr"], row.user_attrs["replicate"], row.value)
+            for cycle, study in ledger._cycle_studies("small")
+            for row in study.trials
+        )
+    finally:
+        ledger.close()
+
+
+def test_an_interrupted_search_says_that_it_can_go_on(tmp_path):
+    spec_file = write_spec(tmp_path, **SEARCH)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = start(spec_file, "--driver", "ray")
+        target = rows(tmp_path) + 4
+        while rows(tmp_path) < target:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.05)
+        process.send_signal(number)
+        _, err = process.communicate()
+        assert process.returncode == 130, err
+        assert "Run the same command again" in err
+        assert "Traceback" not in err
+
+
+def test_a_finished_search_trains_nothing_again(undisturbed):
+    before = rows(undisturbed)
+    process = start(undisturbed / "spec.yaml")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert rows(undisturbed) == before
+    assert "cycle 1/4" not in err
+
+
+def test_more_cycles_go_on_where_the_search_ended(tmp_path):
+    run_in_process(small_spec(tmp_path, cycles=2))
+    longer = run_in_process(small_spec(tmp_path, cycles=3))
+    at_once = run_in_process(small_spec(tmp_path / "at once", cycles=3))
+    assert longer.resumed > 0
+    assert results(longer) == results(at_once)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "halved", "deleted"])
+def test_a_damaged_network_is_trained_again_and_changes_nothing(tmp_path, damage):
+    spec = small_spec(tmp_path)
+    expected = results(run_in_process(small_spec(tmp_path / "whole")))
+    with open_session(spec) as session:
+        while not isinstance(task := session.ask(), PruneNetwork):
+            session.tell(task, runner(spec, session).run(task))
+    harm(Path(spec.storage_root()) / task.parent.path, damage)
+    with open_session(spec) as session:
+        asked = drive(session, spec)
+    assert any(isinstance(t, TrainPack) and t.cycle == 0 for t in asked)
+    assert results(session) == expected
+
+
+@pytest.mark.parametrize("damage", ["flipped", "deleted"])
+def test_a_damaged_start_is_pruned_again_and_changes_nothing(tmp_path, damage):
+    spec = small_spec(tmp_path)
+    expected = results(run_in_process(small_spec(tmp_path / "whole")))
+    run_in_process(small_spec(tmp_path, cycles=2))
+    harm(Path(spec.storage_root()) / "cycle-01/replicate-0/start.safetensors", damage)
+    with open_session(spec) as session:
+        asked = drive(session, spec)
+    assert any(isinstance(t, PruneNetwork) and t.cycle == 1 for t in asked)
+    assert results(session) == expected
+
+
+def runner(spec: Spec, session):
+    from trials.runner import Runner
+
+    return Runner(session.recipe, storage=spec.storage_root(), threads=1)
+
+
+def drive(session, spec):
+    """Runs a session to its end; gives what it asked for."""
+    asked, ask = [], session.ask
+    session.ask = lambda: (asked.append(ask()), asked[-1])[1]
+    in_process.run(session)
+    return asked
+
+
+def harm(path, damage):
+    if damage == "deleted":
+        path.unlink()
+        return
+    data = bytearray(path.read_bytes())
+    if damage == "halved":
+        data = data[: len(data) // 2]
+    else:
+        data[len(data) // 2] ^= 1
+    path.write_bytes(data)

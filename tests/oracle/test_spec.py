@@ -1,0 +1,127 @@
+import pytest
+from ruamel.yaml import YAML
+
+from oracle.cli.specs import example
+from oracle.spec import Spec
+from oracle.spec_file import load_spec, parse_spec
+from silo.errors import InvalidInput
+from tests.support import small_data
+
+
+def parse(tmp_path, **changes):
+    path = tmp_path / "spec.yaml"
+    YAML(typ="safe").dump(small_data(tmp_path, **changes), path)
+    return load_spec(path)
+
+
+def test_the_example_names_every_field_of_the_spec():
+    given = YAML(typ="safe", pure=True).load(example())
+
+    def missing(model, data, prefix=""):
+        for name, field in model.model_fields.items():
+            if name not in data:
+                yield prefix + name
+            inner = getattr(field.annotation, "model_fields", None)
+            if inner and isinstance(data.get(name), dict):
+                yield from missing(field.annotation, data[name], f"{prefix}{name}.")
+
+    # A grid is given by points or by step or by values, a training's length in epochs or in iterations.
+    assert set(missing(Spec, given)) == {"grid.step", "grid.values", "training.iterations"}
+
+
+def test_every_field_is_documented():
+    schema = Spec.model_json_schema()
+
+    def undocumented(model, name):
+        for field, body in model.get("properties", {}).items():
+            referred = schema["$defs"].get(body.get("$ref", "").rpartition("/")[2], {})
+            if not body.get("description", referred.get("description")):
+                yield f"{name}.{field}"
+
+    found = [*undocumented(schema, "Spec")]
+    for name, body in schema["$defs"].items():
+        found += undocumented(body, name)
+    assert found == []
+
+
+def test_yaml_numbers_without_a_dot_are_numbers(tmp_path):
+    spec = parse_spec(example().replace("weight_decay: 1.0e-4", "weight_decay: 1e-4"))
+    assert spec.training.optimizer.arguments["weight_decay"] == 1e-4
+
+
+def test_a_bare_name_stands_for_a_component_without_arguments(tmp_path):
+    assert parse(tmp_path, dataset="digits").dataset == parse(tmp_path, dataset={"name": "digits"}).dataset
+
+
+def test_the_recipe_holds_what_the_spec_says(tmp_path):
+    recipe = parse(tmp_path, training={"iterations": 70, "batch_size": 8}).recipe(pack_size=4)
+    assert (recipe.length, recipe.unit, recipe.batch_size, recipe.pack_size) == (70, "iterations", 8, 4)
+    assert recipe.network.arguments == {"hidden": [16]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cyles": 3}, ["cyles", "unknown field", "did you mean 'cycles'"]),
+        ({"pruning": {"rat": 0.2}}, ["pruning.rat", "unknown field", "did you mean 'rate'"]),
+        ({"pruning": {"rate": 0}}, ["pruning.rate", "greater than 0", "got 0"]),
+        ({"pruning": {"rate": 1}}, ["pruning.rate", "less than 1", "got 1"]),
+        ({"cycles": 0}, ["cycles", "greater than or equal to 1", "got 0"]),
+        ({"replicates": 0}, ["replicates", "got 0"]),
+        ({"name": "a/b"}, ["name", "got 'a/b'"]),
+        ({"grid": {"low": 0.1, "high": 0.01, "points": 3}}, ["grid", "low must be smaller", "0.1", "0.01"]),
+        ({"grid": {"low": 0.1, "high": 0.2, "points": 1}}, ["grid.points", "got 1"]),
+        ({"grid": {"values": [0.1]}}, ["grid", "at least two values", "[0.1]"]),
+        ({"grid": {"values": [0.2, 0.1]}}, ["grid", "ascend", "[0.2, 0.1]"]),
+        ({"grid": {"values": [0.0, 0.1]}}, ["grid.values.0", "greater than 0"]),
+        ({"grid": {"low": 0.1, "high": 0.2}}, ["grid", "exactly one of points and step"]),
+        ({"grid": {"low": 0.1, "high": 0.2, "step": 0.05}}, ["grid", "step goes with scale: linear"]),
+        (
+            {"grid": {"low": 0.1, "high": 0.2, "step": 0.5, "scale": "linear"}},
+            ["grid", "single value", "0.5", "smaller"],
+        ),
+        ({"grid": {"low": 0.1, "values": [0.1, 0.2]}}, ["grid", "not both"]),
+        ({"grid": {"low": float("nan"), "high": 1, "points": 3}}, ["grid.low", "nan"]),
+        ({"training": {"batch_size": 8}}, ["training", "exactly one of epochs and iterations"]),
+        ({"training": {"epochs": 0, "batch_size": 8}}, ["training.epochs", "got 0"]),
+        ({"retraining": "rewinding"}, ["retraining", "weight_rewinding", "got 'rewinding'"]),
+        ({"silo": {"q": 1}}, ["silo.epsilon", "missing"]),
+        ({"resources": {"cpus": 0}}, ["resources.cpus", "got 0"]),
+    ],
+)
+def test_bad_input_gets_one_line_that_names_field_value_and_way_out(tmp_path, changes, words):
+    with pytest.raises(InvalidInput) as caught:
+        parse(tmp_path, **changes)
+    (line,) = (line for line in str(caught.value).splitlines() if words[0] in line)
+    for word in words:
+        assert word in line
+
+
+def test_each_of_several_problems_has_a_line(tmp_path):
+    with pytest.raises(InvalidInput) as caught:
+        parse(tmp_path, cycles=0, replicates=0)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_missing_field_says_what_it_is_for(tmp_path):
+    with pytest.raises(InvalidInput, match=r"cycles: is missing; Cycles, the first of which"):
+        parse_spec("name: a\nnetwork: fc\ndataset: digits\ngrid: {values: [1, 2]}\ntraining: {epochs: 1}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a\n- b\n", "a mapping of fields, got list"),
+        ("name: [\n", "line"),
+        ("name: a\nname: b\n", "duplicate key"),
+        ("", "a mapping of fields, got NoneType"),
+    ],
+)
+def test_a_text_that_is_no_spec_is_named(text, words):
+    with pytest.raises(InvalidInput, match=words):
+        parse_spec(text)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InvalidInput, match=r"none.yaml.*oracle init"):
+        load_spec(tmp_path / "none.yaml")

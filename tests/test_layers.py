@@ -1,0 +1,62 @@
+"""Imports point down: silo < trials < oracle < dashboards < the command line."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEVELS = {"silo": 0, "trials": 1, "oracle": 2, "dashboards": 3, "oracle.cli": 4}
+HEAVY = ("ray", "optuna", "optuna_dashboard", "sqlalchemy", "pydantic", "plotly", "pandas", "rich", "click")
+
+
+def level(module: str) -> int | None:
+    if module.startswith(("oracle.cli", "oracle.__main__")):
+        return LEVELS["oracle.cli"]
+    return LEVELS.get(module.split(".")[0])
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names.add(node.module or "")
+    return names
+
+
+def sources():
+    for package in ("silo", "trials", "oracle", "dashboards"):
+        yield from sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", list(sources()), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path):
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    own = level(module)
+    for name in imported(path):
+        other = level(name)
+        assert other is None or other <= own, f"{module} imports {name}, which is above it"
+        if own <= LEVELS["trials"]:
+            assert name.split(".")[0] not in HEAVY, f"{module} imports {name}"
+        if own == LEVELS["silo"] and module != "silo.scheduler":
+            assert name.split(".")[0] != "torch", f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", ["silo", "silo.fit", "trials.runner", "trials.training"])
+def test_the_lower_layers_import_where_the_heavy_packages_are_not_installed(module):
+    code = f"""
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {HEAVY!r}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocked())
+import {module}
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
