@@ -31,7 +31,7 @@ th, td { padding: 5px 10px; text-align: right; white-space: nowrap; border-botto
 th { font-weight: 600; vertical-align: bottom; }
 .wide th { white-space: pre; }
 .words th, .words td { text-align: left; vertical-align: top; }
-.words td:last-child { white-space: normal; min-width: 220px; overflow-wrap: anywhere; }
+.words td:last-child { white-space: normal; min-width: 150px; overflow-wrap: anywhere; }
 tbody tr:last-child td { border-bottom: 0; }
 pre { margin: 8px 0; padding: 12px 14px; background: var(--card); border-radius: 6px;
       white-space: pre-wrap; overflow-wrap: anywhere;

@@ -181,7 +181,8 @@ def _took(run: Run) -> str:
 
 def _yaml(comparison: Comparison) -> str:
     buffer = io.StringIO()
-    yaml = YAML()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.sort_base_mapping_type_on_output = False
     yaml.default_flow_style = None  # what holds no mapping or list stands on one line
     yaml.width = 1_000_000
     yaml.dump(public_spec(comparison), buffer)
@@ -206,10 +207,11 @@ def _image(figure: go.Figure) -> bytes:
     except ImportError as error:
         raise InvalidInput(f"report: comparison.png needs kaleido; {hint}") from error
     try:
-        return figure.to_image(format="png", width=_PNG_WIDTH, height=_PNG_HEIGHT, scale=_PNG_SCALE)
+        image: bytes = figure.to_image(format="png", width=_PNG_WIDTH, height=_PNG_HEIGHT, scale=_PNG_SCALE)
     except Exception as error:  # kaleido passes on whatever the browser's start may raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InvalidInput(f"report: kaleido can't make comparison.png ({reason}); {hint}") from error
+    return image
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -41,8 +41,9 @@ class SummaryStudy(Observer):
         self._rewrite(session, "running")
 
     def ended(self, session: Session, state: str) -> None:
-        """Shows how the search ended."""
-        self._rewrite(session, state)
+        """Shows how the search ended, unless another driver goes on with it."""
+        if state != "taken over":
+            self._rewrite(session, state)
 
     def _rewrite(self, session: Session, state: str) -> None:
         now = (state, len(session.search.decisions))

@@ -112,7 +112,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         {**tidy, "candidates": [asdict(candidate) for candidate in row.candidates]}
         for tidy, row in zip(comparison_rows(comparison), comparison.rows, strict=True)
     ]
-    return _json_able(
+    data: dict[str, Any] = _json_able(
         {
             "name": comparison.name,
             "verdict": comparison.verdict(),
@@ -126,6 +126,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
             "spec": public_spec(comparison),
         }
     )
+    return data
 
 
 def public_spec(comparison: Comparison) -> Any:

@@ -99,7 +99,7 @@ class Comparison:
         """The comparison in two or three sentences."""
         if not self.rows or self.fit is None:
             return "No cycle is decided yet."
-        return " ".join([*self._predicted_verdict(), *self._fit_verdict(self.fit)])
+        return " ".join([*self._predicted_verdict(), *self._fit_verdict(self.fit), *self._reservations()])
 
     def _predicted_verdict(self) -> list[str]:
         if self.predicted is None:
@@ -108,6 +108,17 @@ class Comparison:
         inside = len(self.rows) - len(missed)
         sentence = f"SILO's predicted curve lies in {inside} of {len(self.rows)} Oracle optimized intervals"
         return [f"{sentence}; it misses {cycles_in_words(missed)}." if missed else f"{sentence}."]
+
+    def _reservations(self) -> list[str]:
+        """What makes the intervals worth less than they look."""
+        found = []
+        cut = [row.interval.cycle for row in self.rows if row.interval.low_cut or row.interval.high_cut]
+        if cut:
+            found.append(f"The grid's edge cuts off the interval of {cycles_in_words(cut)}: widen the grid.")
+        diverged = [row.interval.cycle for row in self.rows if row.best.diverged]
+        if diverged:
+            found.append(f"Even the optimum of {cycles_in_words(diverged)} diverged in a replicate.")
+        return found
 
     def _fit_verdict(self, fit: CurveFit) -> list[str]:
         if fit.hitting is not None:

@@ -30,4 +30,4 @@ class Observer:
         """A cycle is decided."""
 
     def ended(self, session: Session, state: str) -> None:
-        """The search ends: ``done``, ``failed`` or ``interrupted``."""
+        """The search ends: ``done``, ``failed``, ``interrupted``, or ``taken over`` by another driver."""

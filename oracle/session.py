@@ -73,7 +73,7 @@ class Session:
         self._notify("started")
 
     def end(self, state: str) -> None:
-        """Tells those who watch that the search ends: ``done``, ``failed`` or ``interrupted``."""
+        """Tells those who watch that the search ends, and how: see :meth:`Observer.ended`."""
         self._notify("ended", state)
 
     def ask(self) -> Task | Signal:

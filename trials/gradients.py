@@ -58,13 +58,17 @@ def packed_gradients(module: nn.Module) -> Gradients:
         return value, (value.detach(), {name: state[name] for name in buffers})
 
     vectorised = vmap(grad(loss, has_aux=True), in_dims=(0, 0, None, None), randomness="error")
+    rows: Tensor | None = None
 
     def gradients(copies: Copies, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal rows
+        if rows is None:  # made once: fresh memory in every step costs more than what is written to it
+            rows = torch.empty_like(copies.flat)
         parts, (losses, buffers) = vectorised(copies.parameters, copies.buffers, inputs, labels)
         for name, buffer in buffers.items():
             copies.buffers[name].copy_(buffer)
-        count = copies.flat.shape[0]
-        return torch.cat([part.reshape(count, -1) for part in parts.values()], dim=1), losses
+        torch.cat([part.reshape(len(rows), -1) for part in parts.values()], dim=1, out=rows)
+        return rows, losses
 
     return gradients
 

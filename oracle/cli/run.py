@@ -15,7 +15,7 @@ from oracle.cli.progress import progress_observer
 from oracle.cli.show import open_ledger, show_comparison
 from oracle.cli.signals import interrupt_on_sigterm
 from oracle.cli.specs import JSON, SPEC
-from oracle.errors import Refused
+from oracle.errors import LeaseLost, Refused
 from oracle.ledger import Ledger, SearchRecord
 from oracle.search import Signal
 from oracle.session import Session
@@ -116,6 +116,9 @@ def _run(
             signal = in_process.run(session)
         state, error = ("done", None) if signal is Signal.DONE else ("failed", session.first_error)
         return signal, error
+    except LeaseLost:
+        state = "taken over"
+        raise
     except KeyboardInterrupt:
         state = "interrupted"
         click.echo(

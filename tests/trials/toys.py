@@ -1,6 +1,8 @@
 """Small data sets, recipes and trainings in double precision."""
 
 import torch
+from torch import nn
+from torch.nn import functional
 
 from trials.datasets import Dataset, Split
 from trials.networks import build_network
@@ -104,3 +106,33 @@ def assert_bitwise_equal(one, other):
     assert repr(one.train_loss) == repr(other.train_loss)
     assert one.state.keys() == other.state.keys()
     assert all(torch.equal(tensor, other.state[name]) for name, tensor in one.state.items())
+
+
+def watch(module):
+    """Notes each call: "t" or "e" for the mode, and the inputs of those in training mode."""
+    modes, seen = [], []
+
+    def note(module, arguments):
+        modes.append("t" if module.training else "e")
+        if module.training:
+            seen.append(arguments[0].clone())
+
+    module.register_forward_pre_hook(note)
+    return modes, seen
+
+
+class Dropping(nn.Module):
+    """A linear network with dropout, which notes what it drew."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+        self.drawn = []
+
+    def forward(self, inputs):
+        outputs = self.linear(inputs)
+        if self.training:
+            kept = functional.dropout(torch.ones_like(inputs[:, :4]), 0.3)
+            self.drawn.append(kept.clone())
+            outputs = outputs * kept
+        return outputs
