@@ -9,5 +9,9 @@ class Refused(SiloOracleError):
     """The search can't run here and now, though its spec is right; the message is one line."""
 
 
+class LedgerFailed(SiloOracleError):
+    """The database stopped answering while a search ran; the search can go on from what it holds."""
+
+
 class LeaseLost(SiloOracleError):
     """Another driver has taken this search over."""

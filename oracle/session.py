@@ -24,6 +24,8 @@ from trials.tasks import Damaged, Failed, PrunedNetwork, Result, Task, TrainedTr
 class Session:
     """Runs a search's bookkeeping between the drivers and the ledger.
 
+    Making one reads the ledger only; :meth:`start` is the first to write.
+
     What a driver tells is in the ledger before the state machine hears of it, so that nothing is decided on
     an outcome that could be lost.
 
@@ -56,7 +58,6 @@ class Session:
         self._recorded = ledger.outcomes(spec.name)
         self.search.restore(self._recorded.values(), ledger.prunings(spec.name))
         self._check_keys()
-        self._sweep()
 
     @property
     def recipe(self) -> Recipe:
@@ -69,7 +70,9 @@ class Session:
         return self._resumed
 
     def start(self) -> None:
-        """Tells those who watch that the search starts."""
+        """Registers the search, clears up after a driver that was killed, and tells those who watch."""
+        self.ledger.register(self.record)
+        self._sweep()
         self._notify("started")
 
     def end(self, state: str) -> None:

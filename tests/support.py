@@ -45,8 +45,9 @@ def open_session(spec: Spec, **options: Any):
     try:
         record = preflight.prepare(spec, facts, ledger)
         with ledger.lease(spec.name) as lease:
-            ledger.register(record)
-            yield Session(spec, record, ledger, lease, **options)
+            session = Session(spec, record, ledger, lease, **options)
+            session.start()
+            yield session
     finally:
         ledger.close()
 

@@ -15,7 +15,7 @@ from oracle.cli.progress import progress_observer
 from oracle.cli.show import open_ledger, show_comparison
 from oracle.cli.signals import interrupt_on_sigterm
 from oracle.cli.specs import JSON, SPEC
-from oracle.errors import LeaseLost, Refused
+from oracle.errors import LeaseLost, LedgerFailed, Refused
 from oracle.ledger import Ledger, SearchRecord
 from oracle.search import Signal
 from oracle.session import Session
@@ -49,7 +49,7 @@ def run(context: click.Context, spec_file: Path, driver: str, address: str | Non
             signal, error = _drive(spec, record, ledger, driver, address)
         except (SQLAlchemyError, StorageInternalError) as failure:
             reason = " ".join(str(getattr(failure, "orig", None) or failure).split())
-            raise click.ClickException(
+            raise LedgerFailed(
                 f"the ledger failed ({reason}); no finished trial is lost: run the same command again"
             ) from failure
         show_comparison(ledger, record, as_json=as_json)
@@ -86,16 +86,17 @@ def _drive(
     observers = [progress_observer(), SummaryStudy()]
     with ExitStack() as stack:
         lease = stack.enter_context(ledger.lease(spec.name, waiting=lambda line: click.echo(line, err=True)))
+        session = Session(spec, record, ledger, lease, observers=observers)
+        if session.search.done:
+            ledger.register(record)
+            return Signal.DONE, None
         workers = 1
         if driver == "ray":
             from oracle.drivers import ray_tune
 
             workers = stack.enter_context(ray_tune.cluster(spec, address))
             interrupt_on_sigterm()  # Ray has set a handler of its own
-        ledger.register(record)
-        session = Session(spec, record, ledger, lease, observers=observers)
-        if session.search.done:
-            return Signal.DONE, None
+        session.start()
         run_id = ledger.start_run(spec.name, driver=driver, host=platform.node(), versions=_versions())
         return _run(session, ledger, run_id, driver, workers)
 
@@ -104,7 +105,6 @@ def _run(
     session: Session, ledger: Ledger, run_id: str, driver: str, workers: int
 ) -> tuple[Signal, str | None]:
     state, error = "failed", None
-    session.start()
     try:
         if driver == "ray":
             from oracle.drivers import ray_tune

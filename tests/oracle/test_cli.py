@@ -57,7 +57,7 @@ def test_init_writes_a_spec_that_is_valid_and_refuses_to_overwrite(call, tmp_pat
     assert "name: mine\n" in (tmp_path / "mine.yaml").read_text()
     code, out, err = call("validate", "mine.yaml")
     assert code == 0, err
-    assert "13,130 parameters" in out
+    assert "21,450 parameters" in out
     code, _, err = call("init", "mine.yaml")
     assert (code, err) == (2, "oracle: mine.yaml: there is such a file already; name another one\n")
 
@@ -276,3 +276,16 @@ def test_a_trial_that_always_fails_ends_the_search_resumable(call, write, tmp_pa
     ledger = Ledger(small_spec(tmp_path).ledger)
     assert len(ledger.outcomes("small")) >= 30
     ledger.close()
+
+
+def test_a_ledger_that_fails_in_the_middle_ends_the_run_in_words(call, write, monkeypatch):
+    from sqlalchemy.exc import OperationalError
+
+    def gone(*_, **__):
+        raise OperationalError("INSERT", {}, Exception("the server closed the connection"))
+
+    monkeypatch.setattr(Ledger, "add_outcome", gone)
+    code, _, err = call("run", write(), "--driver", "in-process")
+    assert code == 1
+    assert "the ledger failed (the server closed the connection); no finished trial is lost" in err
+    assert "Traceback" not in err
