@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
-from tests.support import run_in_process, small_data, small_spec
 
 from oracle.comparison import load_comparison
 from oracle.ledger import Ledger
+from tests.support import run_in_process, small_data, small_spec
 
 ROOT = Path(__file__).parents[2]
 

@@ -51,6 +51,24 @@ class BranchesInEvaluation(Network):
         return outputs if self.training or outputs.sum() > 0 else -outputs
 
 
+class CountsBatches(Network):
+    """A buffer that no output shows."""
+
+    def forward(self, inputs):
+        self.count = self.count + 1
+        return self.linear(inputs)
+
+
+class CountsEvaluations(Network):
+    """A number outside of parameters and buffers that only evaluation mode shows."""
+
+    calls = 0.0
+
+    def forward(self, inputs):
+        self.calls += 0.0 if self.training else 1.0
+        return self.linear(inputs) * (1.0 if self.training else self.calls)
+
+
 class Items(Network):
     def forward(self, inputs):
         outputs = self.linear(inputs)
@@ -170,6 +188,7 @@ def test_what_can_be_packed(make, shape):
         (Items, r"calling \.item\(\)"),
         (Drops, "random operation"),
         (CountsCalls, "packed and lone training differ"),
+        (CountsEvaluations, "packed and lone training differ"),
         (lambda: nn.Linear(7, 4), "RuntimeError: Expected size"),
     ],
 )
@@ -181,18 +200,20 @@ def test_what_can_not_be_packed(make, reason):
     assert module.training
 
 
-def losing_buffers(module):
-    """``packed_gradients`` as it would be if an assigned buffer were lost."""
-    packed = packed_gradients(module)
-
-    def gradients(copies, inputs, labels):
-        return packed(copies.clone(module), inputs, labels)
-
-    return gradients
+def losing_buffers(gradients_at, copies, module, *batch):
+    return gradients_at(copies.clone(module), *batch)
 
 
-def test_a_lost_buffer_would_be_noticed(monkeypatch):
+def mixing_copies(gradients_at, copies, module, *batch):
+    return tuple(each.flip(0) for each in gradients_at(copies, *batch))
+
+
+@pytest.mark.parametrize("broken", [losing_buffers, mixing_copies])
+def test_a_pack_that_went_wrong_would_be_noticed(monkeypatch, broken):
+    def broken_gradients(module):
+        return lambda copies, *batch: broken(packed_gradients(module), copies, module, *batch)
+
     inputs, labels = batch()
-    monkeypatch.setattr("trials.gradients.packed_gradients", losing_buffers)
-    assert why_not_packed(Assigns(), inputs, labels) == "packed and lone training differ"
-    assert why_not_packed(Network(), inputs, labels) is None
+    assert why_not_packed(CountsBatches(), inputs, labels) is None
+    monkeypatch.setattr("trials.gradients.packed_gradients", broken_gradients)
+    assert why_not_packed(CountsBatches(), inputs, labels) == "packed and lone training differ"

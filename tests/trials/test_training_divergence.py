@@ -30,12 +30,25 @@ class Hidden(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.linear = nn.Linear(6, 4)
+        self.linear = nn.Linear(6, 4).requires_grad_(False)
         self.gate = nn.Parameter(torch.tensor(1.0))
         self.register_buffer("wrong", torch.tensor([0.0, 1.0, 1.0, 1.0]))
 
     def forward(self, inputs):
-        return self.linear(inputs).clamp(-1, 1) + self.gate.relu() * self.wrong
+        return self.linear(inputs) + self.gate.relu() * self.wrong
+
+
+class Banning(nn.Module):
+    """An infinite loss whose gradients are finite: a class that is impossible while it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+        self.register_buffer("banned", torch.tensor([True, False, False, False]))
+
+    def forward(self, inputs):
+        outputs = self.linear(inputs)
+        return outputs.masked_fill(self.banned, -math.inf) if self.training else outputs
 
 
 def assert_diverged(outcome, classes=4):
@@ -108,6 +121,13 @@ def test_a_weight_that_is_infinite_unseen_has_diverged_too(pack_size):
     sgd = Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 0.0})
     (outcome,) = train(module, data, toy_recipe(pack_size=pack_size, optimizer=sgd), [1e308])
     assert_diverged(outcome)
+
+
+@WAYS
+def test_an_infinite_loss_is_divergence_even_if_all_weights_stay_finite(pack_size):
+    (outcome,) = train(Banning(), toy_data(), toy_recipe(pack_size=pack_size), [0.01])
+    assert_diverged(outcome)
+    assert outcome.best_step == 0
 
 
 @WAYS
