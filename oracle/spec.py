@@ -93,6 +93,12 @@ class GridSpec(_Model):
                 f"step {self.step} leaves a single value between {self.low} and {self.high}; "
                 "take a smaller one"
             )
+        values = self._values()
+        if list(values) != sorted(set(values)):
+            raise ValueError(
+                f"{len(values)} values between {self.low} and {self.high} are too close to tell apart; "
+                "take fewer"
+            )
         return self
 
     def grid(self) -> Grid:

@@ -61,7 +61,7 @@ class TrainedTrial:
         accuracy: Validation accuracy in [0, 1] at the best validation; chance level if it diverged.
         test_accuracy: Test accuracy in [0, 1] of the same weights; chance level if it diverged.
         best_step: Optimizer steps until the best validation; 0 if there was none.
-        diverged: Whether a loss or an output became infinite or NaN.
+        diverged: Whether a loss, an output or a weight became infinite or NaN.
         train_loss: Mean training loss between the last two validations; NaN if it diverged.
         checkpoint: The weights at the best validation.
         started: When its pack started, in seconds since 1970.

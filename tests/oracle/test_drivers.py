@@ -11,34 +11,49 @@ from oracle.events import Observer
 from oracle.search import Signal
 from tests.support import open_session, results, run_in_process, small_spec
 
-# Packs of about half a second, four to a cycle: long enough that a worker that starts anew finds work left.
+# Packs of about half a second, four to a cycle.
 BUSY = {
     "network": {"name": "fc", "arguments": {"hidden": [64, 64]}},
-    "cycles": 7,
+    "cycles": 5,
     "training": {"epochs": 16, "batch_size": 32, "pack": 3},
     "resources": {"workers": 2},
 }
 
 
+class Enough(Exception):
+    """Everything that the test waits for has been seen."""
+
+
 class KillWorkers(Observer):
-    """Kills the worker that finished last: once in the middle of a cycle, once between two."""
+    """Kills the worker that finished last, once within a cycle and once between two.
+
+    Ends the search as soon as two workers that were not killed share a cycle.
+    """
 
     def __init__(self):
         self.killed = {}
         self._last = None
 
     def trained(self, session, outcomes):
-        self._last = int(outcomes[0].worker.split(":")[1])
+        self._last = pid_of(outcomes[0])
         if session.search.cycle == 0 and not self.killed:
-            self._kill("within", session)
+            self._kill("within")
 
     def decided(self, session, decision):
         if decision.cycle == 1:
-            self._kill("between", session)
+            self._kill("between")
+        elif decision.cycle > 1:
+            pids = {pid_of(trial) for candidate in decision.candidates for trial in candidate.trials}
+            if len(pids) == 2 and not pids & set(self.killed.values()):
+                raise Enough
 
-    def _kill(self, when, session):
+    def _kill(self, when):
         self.killed[when] = self._last
         os.kill(self._last, signal.SIGKILL)
+
+
+def pid_of(trial):
+    return int(trial.worker.split(":")[1])
 
 
 def run_on_ray(spec, **options):
@@ -54,11 +69,6 @@ def workers_by_cycle(session):
     return found
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    return run_in_process(small_spec(tmp_path_factory.mktemp("undisturbed"), **BUSY))
-
-
 def test_the_same_spec_gives_the_same_numbers_twice(tmp_path):
     first = run_in_process(small_spec(tmp_path / "a"))
     second = run_in_process(small_spec(tmp_path / "b"))
@@ -72,11 +82,13 @@ def test_another_seed_gives_other_numbers(tmp_path):
     assert results(first) != results(second)
 
 
-def test_ray_gives_the_numbers_of_one_process_and_both_workers_work_in_every_cycle(tmp_path, undisturbed):
+def test_ray_gives_the_numbers_of_one_process_and_both_workers_work_in_every_cycle(tmp_path):
     session = run_on_ray(small_spec(tmp_path, **BUSY))
-    assert results(session) == results(undisturbed)
-    for cycle, workers in workers_by_cycle(session).items():
-        assert len(workers) == 2, f"cycle {cycle} was trained by {workers} alone"
+    assert results(session) == results(run_in_process(small_spec(tmp_path / "alone", **BUSY)))
+    by_cycle = workers_by_cycle(session)
+    assert len(set.union(*by_cycle.values())) == 2  # they stay warm to the end
+    for cycle in range(1, BUSY["cycles"]):  # one may still be starting when the other ends the first cycle
+        assert len(by_cycle[cycle]) == 2, f"cycle {cycle} was trained by {by_cycle[cycle]} alone"
         spans = defaultdict(list)
         for trial in session.search.outcomes():
             if trial.cycle == cycle:
@@ -84,23 +96,24 @@ def test_ray_gives_the_numbers_of_one_process_and_both_workers_work_in_every_cyc
         first, second = spans.values()
         overlap = any(a < d and c < b for a, b in first for c, d in second)
         assert overlap, f"the workers of cycle {cycle} took turns"
-    assert len(set.union(*workers_by_cycle(session).values())) == 2  # they stay warm to the end
 
 
-def test_workers_killed_within_and_between_cycles_are_replaced_and_nothing_changes(tmp_path, undisturbed):
-    killer = KillWorkers()
-    session = run_on_ray(small_spec(tmp_path, **BUSY), observers=[killer])
-    assert set(killer.killed) == {"within", "between"}
-    assert results(session) == results(undisturbed)
-    rows = session.ledger.outcomes("small")
-    assert len(rows) == len(results(undisturbed))
-    by_cycle = workers_by_cycle(session)
-    pids = {int(worker.split(":")[1]) for worker in set.union(*by_cycle.values())}
-    assert len(pids) >= 4  # two to begin with, and one for each that was killed
+def test_workers_killed_within_and_between_cycles_are_replaced_and_nothing_changes(tmp_path):
+    killer, busy = KillWorkers(), BUSY | {"cycles": 40, "pruning": {"rate": 0.05}}
+    spec = small_spec(tmp_path, **busy)
+    with ray_tune.cluster(spec, None) as workers, open_session(spec, observers=[killer]) as session:
+        with pytest.raises(Enough):
+            ray_tune.run(session, workers)
+        recorded = session.ledger.outcomes("small")
+    decided = len(session.search.decisions)
+    whole = run_in_process(small_spec(tmp_path / "alone", **busy | {"cycles": decided}))
+    found = {place: value for place, value in results(session).items() if place[0] < decided}
+    assert found == results(whole)
+    assert len([trial for trial in recorded.values() if trial.cycle < decided]) == len(found)
     for pid in killer.killed.values():
-        last = max(t.ended for t in session.search.outcomes() if t.worker.endswith(f":{pid}"))
-        assert any(t.started > last for t in session.search.outcomes())
-    assert len(by_cycle[max(by_cycle)]) == 2, "in the last cycle two workers work again"
+        trials = session.search.outcomes()
+        last = max(trial.ended for trial in trials if pid_of(trial) == pid)
+        assert any(trial.started > last and pid_of(trial) != pid for trial in trials)
 
 
 def test_a_worker_that_can_never_run_is_refused(tmp_path):

@@ -80,6 +80,7 @@ def test_the_recipe_holds_what_the_spec_says(tmp_path):
             {"grid": {"low": 0.1, "high": 0.2, "step": 0.5, "scale": "linear"}},
             ["grid", "single value", "0.5", "smaller"],
         ),
+        ({"grid": {"low": 0.1, "high": 0.10001, "points": 30}}, ["grid", "too close to tell apart"]),
         ({"grid": {"low": 0.1, "values": [0.1, 0.2]}}, ["grid", "not both"]),
         ({"grid": {"low": float("nan"), "high": 1, "points": 3}}, ["grid.low", "nan"]),
         ({"training": {"batch_size": 8}}, ["training", "exactly one of epochs and iterations"]),

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ChainedScheduler, LambdaLR, LinearLR, MultiStepLR
 
@@ -83,6 +83,7 @@ def arguments(draw):
     return steps, {"warmup": draw(st.integers(0, steps)), "drops": drops, "factor": factor}
 
 
+@settings(deadline=None)
 @given(arguments())
 def test_rises_to_one_and_falls_at_the_drops_alone(drawn):
     steps, given_arguments = drawn

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trials.seeding import derive_seed, generator
@@ -34,6 +34,7 @@ def test_other_paths_give_other_seeds():
     assert len({derive_seed(*path) for path in paths}) == len(set(paths))
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0), st.integers(min_value=0), st.text())
 def test_a_seed_has_63_bits(seed, replicate, use):
     assert 0 <= derive_seed(seed, replicate, use) < 2**63
