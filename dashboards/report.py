@@ -14,7 +14,6 @@ from ruamel.yaml import YAML
 
 from dashboards import _page
 from dashboards._cells import marks, progress, units
-from dashboards._secrets import without_secrets
 from dashboards.figures import comparison_figure, landscape_figure
 from dashboards.style import percent_text
 from dashboards.tables import csv_text, html_table, markdown, public_spec, to_json
@@ -23,6 +22,7 @@ from oracle.ledger import Run
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from silo.fit import CurveFit
+from trials.secrets import without_secrets
 
 _PNG_WIDTH, _PNG_HEIGHT, _PNG_SCALE = 900, 520, 2
 

@@ -19,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dashboards._cells import Cells, cells, marks, progress, units
-from dashboards._secrets import without_secrets
 from dashboards.style import RATE_UNIT_TEXT
 from oracle.comparison import Comparison, CycleRow
+from trials.secrets import without_secrets
 
 WIDEST_PAPER_LAYOUT = 8
 """With more cycles than this, a Markdown table has one row per cycle."""

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from oracle.decision import Candidate, Decision
+from oracle.errors import Refused
 from oracle.ledger import Ledger, SearchRecord
 from oracle.search import Search
 from oracle.session import search_rules
@@ -134,16 +137,30 @@ def load_comparison(ledger: Ledger, record: SearchRecord) -> Comparison:
     """The comparison of a search, from what its ledger holds.
 
     Raises:
-        InvalidInput: The recorded spec is not one that this version reads.
+        Refused: The recorded spec is not one that this version reads.
     """
-    spec = Spec.model_validate(record.spec)
-    search = load_search(ledger, record)
-    return compare(spec, search)
+    return compare(recorded_spec(record), load_search(ledger, record))
+
+
+def recorded_spec(record: SearchRecord) -> Spec:
+    """The spec that a search was last run with.
+
+    Raises:
+        Refused: It is not one that this version reads.
+    """
+    try:
+        return Spec.model_validate(record.spec)
+    except ValidationError as error:
+        field = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise Refused(
+            f"search {record.name!r}: its recorded spec was written by another version of this program "
+            f"(field {field!r}: {error.errors()[0]['msg']}); use that version"
+        ) from error
 
 
 def load_search(ledger: Ledger, record: SearchRecord) -> Search:
     """The state of a search, from what its ledger holds."""
-    search = Search(search_rules(Spec.model_validate(record.spec), record))
+    search = Search(search_rules(recorded_spec(record), record))
     search.restore(ledger.outcomes(record.name).values(), ledger.prunings(record.name))
     return search
 

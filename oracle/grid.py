@@ -10,6 +10,8 @@ from typing import Literal
 
 Scale = Literal["linear", "log"]
 
+_LARGEST_EXPONENT = 700.0  # exp overflows a float soon after
+
 
 def linear_values(low: float, high: float, points: int) -> tuple[float, ...]:
     """``points`` evenly spaced rates from ``low`` to ``high``, to 12 significant digits."""
@@ -54,10 +56,17 @@ class Grid:
     def _past(self, edge: float, neighbour: float, count: int) -> float | None:
         if count > self.limit:
             return None
-        if self.scale == "log":
-            return _round(edge * (edge / neighbour) ** count, 6)
-        value = _round(edge + count * (edge - neighbour), 12)
-        return value if value > 1e-9 * edge else None
+        value, before = (self._step(edge, neighbour, steps) for steps in (count, count - 1))
+        further = value > before if edge > neighbour else value < before
+        return value if further and 1e-9 * edge < value < math.inf else None
+
+    def _step(self, edge: float, neighbour: float, count: int) -> float:
+        if count == 0:
+            return edge
+        if self.scale == "linear":
+            return _round(edge + count * (edge - neighbour), 12)
+        exponent = math.log(edge) + count * math.log(edge / neighbour)
+        return _round(math.exp(exponent), 6) if exponent < _LARGEST_EXPONENT else math.inf
 
 
 def chunks(values: Sequence[float], size: int) -> tuple[tuple[float, ...], ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,9 @@ from oracle.errors import Refused
 from oracle.identity import differences, identity
 from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec
-from silo.errors import InvalidInput
+from silo.errors import InvalidInput, SiloOracleError
+from trials.recipe import Component
+from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
     from trials.runner import Runner
@@ -73,32 +77,39 @@ def examine(spec: Spec, runner: Runner) -> Facts:
     from trials.training import rate_multipliers, training_steps
 
     recipe = runner.recipe
-    build_optimizer(recipe.optimizer)
-    data, train = runner.data, len(runner.data.train.labels)
+    with _naming("training.optimizer", recipe.optimizer):
+        build_optimizer(recipe.optimizer)
+    with _naming("dataset", recipe.dataset):
+        data, train = runner.data, len(runner.data.train.labels)
     if recipe.batch_size > train:
         raise InvalidInput(
             f"training.batch_size: {recipe.batch_size} is larger than the training split ({train} examples); "
             "take a smaller batch"
         )
     steps, per_epoch, _ = training_steps(recipe, train)
-    rate_multipliers(recipe, cycle=0, steps=steps, per_epoch=per_epoch)
-    module = runner.network(0)
+    with _naming("training.schedule", recipe.schedule):
+        rate_multipliers(recipe, cycle=0, steps=steps, per_epoch=per_epoch)
+    with _naming("network", recipe.network):
+        module = runner.network(0)
     weights = dict(module.named_parameters())
     names = prunable_names(module, keep=recipe.keep)
-    prune(
-        recipe.pruner.name,
-        recipe.pruner.arguments,
-        module=module,
-        weights=weights,
-        masks=full_masks(module, names),
-        rate=recipe.pruning_rate,
-        seed=0,
-    )
+    with _naming("pruning.pruner", recipe.pruner):
+        prune(
+            recipe.pruner.name,
+            recipe.pruner.arguments,
+            module=module,
+            weights=weights,
+            masks=full_masks(module, names),
+            rate=recipe.pruning_rate,
+            seed=0,
+        )
+    prunable = sum(weights[name].numel() for name in names)
+    _check_enough_weights(spec, prunable)
     _try_forward(spec, runner)
     size, reason = _pack_size(spec, runner)
     return Facts(
         parameters=sum(parameter.numel() for parameter in module.parameters()),
-        prunable=sum(weights[name].numel() for name in names),
+        prunable=prunable,
         train=train,
         validation=len(data.validation.labels),
         test=len(data.test.labels),
@@ -120,9 +131,14 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
     current = identity(spec, fingerprint=facts.fingerprint)
     known = ledger.search(spec.name)
     if known is None:
+        if study := ledger.foreign_study(spec.name):
+            raise Refused(
+                f"the ledger's database has an Optuna study {study!r} that is no search's; "
+                "give the search another name, or use another ledger"
+            )
         return SearchRecord(
             name=spec.name,
-            spec=spec.model_dump(mode="json"),
+            spec=without_secrets(spec.model_dump(mode="json")),
             identity=current,
             pack_size=facts.pack_size,
             pack_reason=facts.pack_reason,
@@ -138,12 +154,40 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
         )
     return SearchRecord(
         name=spec.name,
-        spec=spec.model_dump(mode="json"),
+        spec=without_secrets(spec.model_dump(mode="json")),
         identity=current,
         pack_size=known.pack_size,
         pack_reason=known.pack_reason,
         created=known.created,
     )
+
+
+@contextmanager
+def _naming(field: str, component: Component) -> Iterator[None]:
+    """Turns whatever building a component raises into one line that names it."""
+    try:
+        yield
+    except SiloOracleError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        raise InvalidInput(
+            f"{field}: {component.name!r} can't be built with {dict(component.arguments)}: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
+
+
+def _check_enough_weights(spec: Spec, prunable: int) -> None:
+    """Refuses a search whose last cycles would have nothing left to prune."""
+    alive, rate = prunable, spec.pruning.rate
+    for cycle in range(1, spec.cycles):
+        removed = round(rate * alive)
+        if removed == 0 or removed == alive:
+            raise InvalidInput(
+                f"cycles: at cycle {cycle} of {spec.cycles} a pruning of {rate:g} would remove {removed} "
+                f"of the {alive} weights that are left; take fewer cycles or another pruning.rate"
+            )
+        alive -= removed
 
 
 def _try_forward(spec: Spec, runner: Runner) -> None:

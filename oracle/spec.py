@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from oracle.grid import Grid, linear_values, log_values, stepped_values
 from silo.curve import SiloCurve
+from silo.errors import InvalidInput
 from trials.recipe import Component, Recipe
 
 SearchName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -199,6 +200,23 @@ class Spec(_Model):
     """Database of the results: an SQLAlchemy URL, SQLite or ``postgresql+psycopg://``."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything random."""
+
+    @field_validator("storage")
+    @classmethod
+    def _home_exists(cls, storage: str) -> str:
+        try:
+            Path(storage).expanduser()
+        except RuntimeError:
+            raise ValueError(f"no home folder for {storage!r}; give a path without ~") from None
+        return storage
+
+    @model_validator(mode="after")
+    def _curve_makes_sense(self) -> Spec:
+        try:
+            self.silo_curve()
+        except InvalidInput as error:
+            raise ValueError(f"silo: {error}") from error
+        return self
 
     def recipe(self, *, pack_size: int) -> Recipe:
         """What determines each trial's outcome."""

@@ -70,7 +70,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
         elif problem["type"] == "missing":
             yield f"{field}: is missing; {_description(problem['loc'])}"
         elif problem["type"] == "value_error":
-            yield f"{field}: {problem['ctx']['error']}"
+            yield f"{field}: {problem['ctx']['error']}" if field else str(problem["ctx"]["error"])
         else:
             yield f"{field}: {problem['msg']}, got {_shown(given)}"
 

@@ -15,6 +15,7 @@ import safetensors.torch
 from torch import Tensor
 
 from silo.errors import InvalidInput, SiloOracleError
+from trials.secrets import without_secrets
 from trials.tasks import StoredFile
 
 _URI = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
@@ -135,5 +136,6 @@ def _open_remote(root: str) -> tuple[Any, str]:
     try:
         filesystem, base = fs.FileSystem.from_uri(root)
     except (ValueError, OSError) as error:
-        raise InvalidInput(f"storage {root!r} is no URI that pyarrow's file systems take: {error}") from error
+        problem = f"storage {root!r} is no URI that pyarrow's file systems take: {error}"
+        raise InvalidInput(without_secrets(problem)) from error
     return filesystem, base.rstrip("/")

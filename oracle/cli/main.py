@@ -15,6 +15,7 @@ from oracle.cli.signals import interrupt_on_sigterm
 from oracle.cli.specs import init, plan, schema, validate
 from oracle.errors import LeaseLost, Refused
 from silo.errors import InvalidInput, SiloOracleError
+from trials.secrets import without_secrets
 
 DONE, FAILED, INVALID, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -47,7 +48,7 @@ def main() -> None:
         code = INTERRUPTED
     except SiloOracleError as error:
         for line in str(error).splitlines():
-            click.echo(f"oracle: {line}", err=True)
+            click.echo(f"oracle: {without_secrets(line)}", err=True)
         code = _code(error)
     except BrokenPipeError:
         sys.stderr.close()

@@ -22,6 +22,7 @@ from oracle.session import Session
 from oracle.spec import Spec
 from oracle.spec_file import load_spec
 from silo.errors import InvalidInput
+from trials.secrets import without_secrets
 
 _PACKAGES = ("silo-oracle", "torch", "torchvision", "numpy", "ray", "optuna")
 
@@ -129,7 +130,7 @@ def _run(
         raise
     finally:
         session.end(state)
-        ledger.end_run(run_id, state=state, error=error)
+        ledger.end_run(run_id, state=state, error=without_secrets(error))
 
 
 def _versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ import click
 from oracle.spec import Spec
 from oracle.spec_file import load_spec, parse_spec
 from silo.errors import InvalidInput
+from trials.secrets import without_secrets
 
 SPEC = click.argument("spec_file", metavar="SPEC", type=click.Path(dir_okay=False, path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -28,7 +29,8 @@ def example() -> str:
 @click.option("--name", help="Name of the search; by default the file's.")
 def init(spec_file: Path, name: str | None) -> None:
     """Write a commented spec, ready to run, to SPEC (oracle.yaml)."""
-    text = re.sub(r"^name: .*$", f"name: {name or spec_file.stem}", example(), count=1, flags=re.MULTILINE)
+    line = f"name: {json.dumps(name or spec_file.stem)}"
+    text = re.sub(r"^name: .*$", lambda _: line, example(), count=1, flags=re.MULTILINE)
     parse_spec(text, source="--name" if name else f"name from {spec_file.name}")
     try:
         with spec_file.open("x", encoding="utf-8") as stream:
@@ -57,7 +59,8 @@ def validate(spec_file: Path, as_json: bool) -> None:
     spec = load_spec(spec_file)
     facts = examine(spec, open_runner(spec))
     if as_json:
-        click.echo(json.dumps({"valid": True, "spec": spec.model_dump(mode="json"), "pack": facts.pack_size}))
+        shown = without_secrets(spec.model_dump(mode="json"))
+        click.echo(json.dumps({"valid": True, "spec": shown, "pack": facts.pack_size}))
         return
     click.echo(
         f"{spec_file}: valid. {spec.network.name} with {facts.parameters:,} parameters "

@@ -34,6 +34,12 @@ def check_url(url: str) -> URL:
             "ledger: not a database URL that is known; "
             "give sqlite:///file.db or postgresql+psycopg://user:password@host/database"
         ) from error
+    driver = parsed.get_dialect().driver
+    if driver not in ("pysqlite", "psycopg") or parsed.database in (None, "", ":memory:"):
+        raise InvalidInput(
+            f"ledger: {_shown(parsed)} can't be a ledger; "
+            "give sqlite:///file.db or postgresql+psycopg://user:password@host/database"
+        )
     if "{" in url or "}" in url:
         raise InvalidInput("ledger: braces can't stand in a ledger's URL; write them as %7B and %7D")
     return parsed
@@ -79,7 +85,12 @@ def _check(url: URL, *, create: bool) -> None:
             raise Refused(
                 f"ledger {_shown(url)}: its folder can't be made ({error.strerror}); name another place"
             ) from error
-    engine = create_engine(url, connect_args=_connect_args(url))
+    try:
+        engine = create_engine(url, connect_args=_connect_args(url))
+    except ImportError as error:
+        raise Refused(
+            f"ledger {_shown(url)}: its driver is not installed; pip install 'silo-oracle[postgresql]'"
+        ) from error
     try:
         with engine.connect() as connection:
             _check_version(connection, url, create=create)

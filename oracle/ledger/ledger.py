@@ -106,6 +106,11 @@ class Ledger:
             row = connection.execute(query).one_or_none()
         return None if row is None else _record(row)
 
+    def foreign_study(self, name: str) -> str | None:
+        """A study that this search would write to although it is not in the ledger's list of searches."""
+        names = (frozen.study_name for frozen in self.storage.get_all_studies())
+        return next((found for found in names if found == name or found.startswith(f"{name}/")), None)
+
     def register(self, record: SearchRecord) -> None:
         """Writes a new search, or the spec as it is run now."""
         values = {"spec": json.dumps(record.spec), "identity": json.dumps(record.identity)}

@@ -1,5 +1,6 @@
 """The command as a user calls it: what it prints, what it exits with, and that it touches nothing in vain."""
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -54,7 +55,7 @@ def test_init_writes_a_spec_that_is_valid_and_refuses_to_overwrite(call, tmp_pat
     code, out, _ = call("init", "mine.yaml")
     assert code == 0
     assert "oracle run mine.yaml" in out
-    assert "name: mine\n" in (tmp_path / "mine.yaml").read_text()
+    assert 'name: "mine"\n' in (tmp_path / "mine.yaml").read_text()
     code, out, err = call("validate", "mine.yaml")
     assert code == 0, err
     assert "21,450 parameters" in out
@@ -213,6 +214,25 @@ def refused_specs(tmp_path):
             ["3.png", "resize"],
         ),
         "nan": ({"dataset": "nan_data:broken"}, 2, ["train", "NaN"]),
+        "too few weights": (
+            {"pruning": {"rate": 0.9}, "cycles": 12},
+            2,
+            ["cycles", "of the", "weights that are left", "fewer cycles"],
+        ),
+        "argument of another type": (
+            {"network": {"name": "fc", "arguments": {"hidden": None}}},
+            2,
+            ["network", "'hidden': None"],
+        ),
+        "a curve of nothing": ({"silo": {"epsilon": 0, "delta": 0}}, 2, ["silo", "above 0"]),
+        "no such home": ({"storage": "~nosuchuser/x"}, 2, ["storage", "~nosuchuser/x"]),
+        "ledger in memory": ({"ledger": "sqlite://"}, 2, ["ledger", "sqlite:///file.db"]),
+        "ledger of another kind": ({"ledger": "mysql+pymysql://me:secret@h/d"}, 2, ["ledger", "postgresql"]),
+        "storage of another kind": (
+            {"storage": "http://me:secret@host/x"},
+            2,
+            ["storage", "http://me:***@host"],
+        ),
         "network and data": ({"network": "vgg19"}, 2, ["(1, 8, 8)"]),
         "storage": ({"storage": str(tmp_path / "file/below")}, 3, ["storage", "file/below", "name a folder"]),
         "ledger": ({"ledger": "nonsense"}, 2, ["ledger", "sqlite:///"]),
@@ -289,3 +309,49 @@ def test_a_ledger_that_fails_in_the_middle_ends_the_run_in_words(call, write, mo
     assert code == 1
     assert "the ledger failed (the server closed the connection); no finished trial is lost" in err
     assert "Traceback" not in err
+
+
+def test_an_optuna_study_of_ones_own_is_never_written_to(call, write, tmp_path):
+    import optuna
+
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/ledger.db")
+    optuna.create_study(study_name="small", storage=storage)
+    storage.remove_session()
+    storage.engine.dispose()
+    code, _, err = call("run", write(), "--driver", "in-process")
+    assert code == 3
+    assert "an Optuna study 'small' that is no search's" in err
+
+
+def test_a_database_password_is_recorded_nowhere(finished):
+    ledger = Ledger(f"sqlite:///{finished}/ledger.db")
+    record = ledger.search("small")
+    ledger.register(dataclasses.replace(record, spec=record.spec | {"ledger": "x"}))
+    from oracle import preflight
+
+    secret = "postgresql+psycopg://me:secret@host/db"
+    spec = small_spec(finished).model_copy(update={"ledger": secret})
+    facts = preflight.examine(spec, preflight.open_runner(spec))
+    prepared = preflight.prepare(spec, facts, ledger)
+    ledger.close()
+    assert prepared.spec["ledger"] == "postgresql+psycopg://me:***@host/db"
+
+
+def test_a_record_of_another_version_is_refused_in_words(finished, call):
+    ledger = Ledger(f"sqlite:///{finished}/ledger.db")
+    record = ledger.search("small")
+    ledger.register(dataclasses.replace(record, spec=record.spec | {"newfield": 1}))
+    ledger.close()
+    for command in (("status", "spec.yaml"), ("list", "--ledger", f"sqlite:///{finished}/ledger.db")):
+        code, _, err = call(*command)
+        assert code == 3
+        assert "newfield" in err
+        assert len(err.splitlines()) == 1
+
+
+def test_init_takes_any_name_that_a_search_may_have(call, tmp_path):
+    assert call("init", "2024.yaml")[0] == 0
+    assert call("init", "null.yaml")[0] == 0
+    code, _, err = call("init", "y.yaml", "--name", "a\\q")
+    assert code == 2
+    assert "name" in err

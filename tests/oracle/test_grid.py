@@ -32,6 +32,14 @@ def test_a_log_grid_extends_by_its_ratio():
     assert [grid.below(1), grid.below(2)] == [0.001, 0.0001]
 
 
+def test_an_extension_stops_where_numbers_end_or_can_not_be_told_apart():
+    far = Grid(values=(1e-200, 1.0), scale="log", limit=9)
+    assert [far.above(n) for n in (1, 2)] == [1e200, None]
+    assert far.below(1) is None
+    near = Grid(values=(0.1, 0.1000001), scale="log", limit=3)
+    assert near.above(1) is None
+
+
 def test_a_limit_of_zero_turns_extension_off():
     grid = Grid(values=(0.01, 0.1), scale="log", limit=0)
     assert grid.above(1) is None

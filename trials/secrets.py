@@ -1,4 +1,4 @@
-"""Keeps the passwords of database and storage URLs out of what is exported."""
+"""Keeps the passwords of database and storage URLs out of what is printed, recorded and exported."""
 
 from __future__ import annotations
 
