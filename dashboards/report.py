@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -202,10 +203,8 @@ def _plot(figure: go.Figure, name: str, *, with_library: bool) -> str:
 
 def _image(figure: go.Figure) -> bytes:
     hint = "install it by 'pip install silo-oracle[images]', and Chrome or Chromium"
-    try:
-        import kaleido  # noqa: F401
-    except ImportError as error:
-        raise InvalidInput(f"report: comparison.png needs kaleido; {hint}") from error
+    if importlib.util.find_spec("kaleido") is None:
+        raise InvalidInput(f"report: comparison.png needs kaleido; {hint}")
     try:
         image: bytes = figure.to_image(format="png", width=_PNG_WIDTH, height=_PNG_HEIGHT, scale=_PNG_SCALE)
     except Exception as error:  # kaleido passes on whatever the browser's start may raise

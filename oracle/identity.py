@@ -26,7 +26,7 @@ def identity(spec: Spec, *, fingerprint: str) -> dict[str, Any]:
         fingerprint: Checksum of the data set's contents.
     """
     fields = {name: value for name, value in spec.model_dump(mode="json").items() if name not in _FREE}
-    return {"schema": KEY_SCHEMA, **fields, "data": fingerprint}
+    return {"schema": KEY_SCHEMA, **fields, "device": spec.device, "data": fingerprint}
 
 
 def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:

@@ -86,9 +86,9 @@ class _Live(Observer):
 
     def started(self, session: Session) -> None:
         self._progress.console.print(_opening(session), highlight=False)
-        self._progress.start()
         self._bar = self._progress.add_task("", total=1, cycle="", best="", rate="", left="…")
         self._update(session)
+        self._progress.start()
 
     def trained(self, session: Session, outcomes: tuple[TrainedTrial, ...]) -> None:
         self._counter.count += len(outcomes)
