@@ -208,3 +208,20 @@ def harm(path, damage):
     else:
         data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+def test_a_kill_between_two_rows_of_a_pack_doubles_none(tmp_path):
+    spec = small_spec(tmp_path, training={"epochs": 1, "batch_size": 64, "pack": 5})
+    with open_session(spec) as session:
+        outcomes = runner(spec, session).run(session.ask())
+        assert len(outcomes) == 5
+        session._record(outcomes[:2])  # the driver ends here
+    with open_session(spec) as session:
+        assert session.resumed == 2
+        drive(session, spec)
+    found = raw_rows(tmp_path)
+    assert len(found) == len({row[:4] for row in found}) == len(results(session))
+    whole = run_in_process(
+        small_spec(tmp_path / "whole", training={"epochs": 1, "batch_size": 64, "pack": 5})
+    )
+    assert results(session) == results(whole)
