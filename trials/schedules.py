@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from silo.errors import InvalidInput
+from silo.warmup import multiplier
 from trials.recipe import Component
 from trials.registry import call, resolve
 
@@ -59,12 +61,7 @@ def warmup_drops(
             f"schedule.drops must ascend and lie inside the training, got {list(drops)} "
             f"(steps {drop_steps} of {steps})"
         )
-
-    def multiplier(step: int) -> float:
-        ramp = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
-        return ramp * factor ** sum(step >= drop for drop in drop_steps)
-
-    return multiplier
+    return partial(multiplier, warmup=warmup_steps, milestones=drop_steps, factor=factor)
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {"constant": constant, "warmup_drops": warmup_drops}
