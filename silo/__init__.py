@@ -9,16 +9,18 @@ Networks, TMLR 08/2023, arXiv 2212.06144.
 """
 
 from silo.curve import SiloCurve, shape
-from silo.data import PaperTable, load_table
+from silo.data import AccuracyRow, AccuracyTable, OracleTable, load_table
 from silo.errors import InvalidInput, SiloOracleError
 from silo.fit import CurveFit, fit_curve
 from silo.intervals import CycleInterval, check_intervals
 
 __all__ = [
+    "AccuracyRow",
+    "AccuracyTable",
     "CurveFit",
     "CycleInterval",
     "InvalidInput",
-    "PaperTable",
+    "OracleTable",
     "SiloCurve",
     "SiloOracleError",
     "check_intervals",
