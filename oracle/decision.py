@@ -11,11 +11,11 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from silo.accuracies import ROUNDING, CycleAccuracies, grid_interval, optimized
 from silo.intervals import CycleInterval
 from trials.tasks import TrainedTrial
-
-ROUNDING = 1e-12
-"""Accuracies closer than this are equal: means of the same counts may differ in their last bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,15 @@ class Decision:
         return self.interval.cycle
 
     @property
+    def accuracies(self) -> CycleAccuracies:
+        """The validation accuracies of all candidates in all replicates."""
+        return CycleAccuracies(
+            cycle=self.cycle,
+            rates=np.array([candidate.max_lr for candidate in self.candidates]),
+            accuracies=np.array([[t.accuracy for t in candidate.trials] for candidate in self.candidates]),
+        )
+
+    @property
     def selected(self) -> Candidate:
         """The candidate whose networks are pruned next: the optimum."""
         return next(c for c in self.candidates if c.max_lr == self.interval.optimum)
@@ -96,27 +105,14 @@ def decide(cycle: int, outcomes: Mapping[float, Mapping[int, TrainedTrial]], *, 
         Candidate(max_lr=max_lr, trials=tuple(outcomes[max_lr][r] for r in sorted(outcomes[max_lr])))
         for max_lr in sorted(outcomes)
     )
-    means = [candidate.accuracy for candidate in candidates]
-    best = next(i for i, mean in enumerate(means) if mean >= max(means) - ROUNDING)
-    near = [mean >= means[best] - tolerance - ROUNDING for mean in means]
-    first = last = best
-    while first > 0 and near[first - 1]:
-        first -= 1
-    while last < len(near) - 1 and near[last + 1]:
-        last += 1
+    rates = [candidate.max_lr for candidate in candidates]
+    means = np.array([candidate.accuracy for candidate in candidates])
+    best, first, last = (int(index[0]) for index in optimized(means[None], tolerance))
+    near = means >= means[best] - tolerance - ROUNDING
     return Decision(
-        interval=CycleInterval(
-            cycle=cycle,
-            optimum=candidates[best].max_lr,
-            low=candidates[first].max_lr,
-            high=candidates[last].max_lr,
-            low_cut=first == 0,
-            high_cut=last == len(near) - 1,
-        ),
+        interval=grid_interval(cycle, rates, best, first, last),
         candidates=candidates,
-        detached=tuple(
-            candidates[i].max_lr for i, is_near in enumerate(near) if is_near and not first <= i <= last
-        ),
+        detached=tuple(rates[i] for i in np.flatnonzero(near) if not first <= i <= last),
     )
 
 

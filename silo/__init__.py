@@ -4,26 +4,42 @@
     print(fit)  # the least-squares curve, one inside every interval, and what the data cannot tell
     rate = fit.curve.max_lr(6)  # the peak learning rate of cycle 6
 
+``silo.scheduler`` sets the rate in a PyTorch training loop, ``silo.theory`` has the paper's bounds, and
+``silo.cost`` counts the trainings that the Oracle and SILO take.
+
 Source: Liu, Ghosh, Tan, Motani: Optimizing Learning Rate Schedules for Iterative Pruning of Deep Neural
 Networks, TMLR 08/2023, arXiv 2212.06144.
 """
 
-from silo.curve import SiloCurve, shape
+from silo.accuracies import CycleAccuracies
+from silo.curve import PHASES, SiloCurve, cycle_at_density, shape
 from silo.data import AccuracyRow, AccuracyTable, OracleTable, load_table
 from silo.errors import InvalidInput, SiloOracleError
 from silo.fit import CurveFit, fit_curve
 from silo.intervals import CycleInterval, check_intervals
+from silo.region import Region
+from silo.resampling import Bootstrap, bootstrap
+from silo.rivals import Rival, RivalTable, compare_rivals
 
 __all__ = [
+    "PHASES",
     "AccuracyRow",
     "AccuracyTable",
+    "Bootstrap",
     "CurveFit",
+    "CycleAccuracies",
     "CycleInterval",
     "InvalidInput",
     "OracleTable",
+    "Region",
+    "Rival",
+    "RivalTable",
     "SiloCurve",
     "SiloOracleError",
+    "bootstrap",
     "check_intervals",
+    "compare_rivals",
+    "cycle_at_density",
     "fit_curve",
     "load_table",
     "shape",

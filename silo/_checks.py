@@ -46,7 +46,7 @@ def pruning_rate(value: object) -> float:
     number = finite("pruning_rate", value)
     if not 0 < number < 1:
         raise InvalidInput(
-            f"pruning_rate must lie between 0 and 1, both excluded, not {value!r}: give a share such as 0.2"
+            f"pruning_rate must be a share between 0 and 1, both excluded, not {value!r}: give 0.2 for 20 %"
         )
     return number
 

@@ -4,8 +4,10 @@ Source: Liu, Ghosh, Tan, Motani: Optimizing Learning Rate Schedules for Iterativ
 Networks, TMLR 08/2023, arXiv 2212.06144, Equation 3 and Algorithm 1.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any, Self, overload
 
 import numpy as np
@@ -13,9 +15,13 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from silo import _checks
+from silo._arrays import FloatArray
 from silo.errors import InvalidInput
 
-FloatArray = npt.NDArray[np.float64]
+#: The phases of the paper's Fig. 2, in their order. The paper draws them without numbers; here the fast
+#: growth is that from 10 to 90 % of the rise, as the rise time of a step response is measured.
+PHASES = ("no growth", "slow growth I", "fast growth", "slow growth II")
+_FAST = (0.1, 0.9)
 
 
 def logit_gamma(cycle: npt.ArrayLike, q: npt.ArrayLike, pruning_rate: float) -> FloatArray:
@@ -48,7 +54,7 @@ def shape(cycle: npt.ArrayLike, q: npt.ArrayLike, beta: npt.ArrayLike, pruning_r
     Raises:
         InvalidInput: an argument is outside its range, or not finite.
     """
-    cycles = _cycles(cycle)
+    cycles = check_cycles(cycle)
     delays = np.asarray(q, dtype=np.float64)
     betas = np.asarray(beta, dtype=np.float64)
     if not (np.isfinite(delays).all() and (delays >= 0).all()):
@@ -113,6 +119,65 @@ class SiloCurve:
         rates = self.epsilon + self.delta * shape(cycle, self.q, self.beta, self.pruning_rate)
         return float(rates) if rates.ndim == 0 else rates
 
+    @overload
+    def max_lr_at_density(self, density: float, *, never_pruned: float = 0.0) -> float: ...
+    @overload
+    def max_lr_at_density(
+        self, density: npt.NDArray[Any] | Sequence[float], *, never_pruned: float = 0.0
+    ) -> FloatArray: ...
+    def max_lr_at_density(self, density: npt.ArrayLike, *, never_pruned: float = 0.0) -> float | FloatArray:
+        """The peak learning rate of a network of which a share λ of the weights is left.
+
+        λ = f + (1 − f)·(1 − p)^m is solved for m, a real number: a density that was rounded for print lies a
+        little off its cycle, and so does its rate.
+
+        Args:
+            density: λ, the share of the weights that is left, in (never_pruned, 1]: a number or an array. A
+                share, not per cent: 32.8 % is 0.328.
+            never_pruned: f, the share of the weights counted in λ that pruning leaves alone, such as a
+                classifier's, in [0, 1).
+
+        Returns:
+            A float for a number; float64 of the same shape for an array.
+
+        Raises:
+            InvalidInput: a density or ``never_pruned`` is outside its range, or not finite.
+        """
+        return self.max_lr(cycle_at_density(density, self.pruning_rate, never_pruned=never_pruned))
+
+    def cycle_at(self, share: float) -> float:
+        """The cycle m, a real number, at which the curve has made a share of its rise: S(m) = share.
+
+        Args:
+            share: of delta, strictly between 0 and 1.
+
+        Raises:
+            InvalidInput: ``share`` is outside its range.
+        """
+        wanted = _checks.finite("share", share)
+        if not 0 < wanted < 1:
+            raise InvalidInput(f"share must lie between 0 and 1, both excluded, not {share!r}: give 0.5")
+        # γ / (1 − γ) = odds, so that 1 / (1 − γ) = (1 − p)^(q − m) = 1 + odds.
+        log_odds = (math.log(wanted) - math.log1p(-wanted)) / self.beta
+        return self.q + float(np.logaddexp(0.0, log_odds)) / -math.log1p(-self.pruning_rate)
+
+    def phases(self) -> dict[str, tuple[float, float]]:
+        """Where the four phases of the paper's Fig. 2 begin and end: real cycle numbers, by ``PHASES``."""
+        ends = [0.0, float(self.q), *(self.cycle_at(share) for share in _FAST), math.inf]
+        return dict(zip(PHASES, pairwise(ends), strict=True))
+
+    def phase(self, cycle: float) -> str:
+        """The phase of Fig. 2 that cycle m is in, one of ``PHASES``: it does not grow for m ≤ q, and grows
+        fast from 10 to 90 % of its rise.
+
+        Raises:
+            InvalidInput: ``cycle`` is negative or not finite.
+        """
+        risen = float(shape(_checks.not_negative("cycle", cycle), self.q, self.beta, self.pruning_rate))
+        if cycle <= self.q:
+            return PHASES[0]
+        return PHASES[1 + sum(risen >= share for share in _FAST)]
+
     def to_dict(self) -> dict[str, float]:
         """The five numbers by name, ready for JSON; ``from_dict`` takes them back unchanged."""
         return asdict(self)
@@ -136,10 +201,53 @@ class SiloCurve:
         return cls(**values)
 
 
-def _cycles(cycle: npt.ArrayLike) -> FloatArray:
+@overload
+def cycle_at_density(density: float, pruning_rate: float, *, never_pruned: float = 0.0) -> float: ...
+@overload
+def cycle_at_density(
+    density: npt.ArrayLike, pruning_rate: float, *, never_pruned: float = 0.0
+) -> float | FloatArray: ...
+def cycle_at_density(
+    density: npt.ArrayLike, pruning_rate: float, *, never_pruned: float = 0.0
+) -> float | FloatArray:
+    """The cycle m, a real number, after which a share λ of the weights is left: λ = f + (1 − f)·(1 − p)^m.
+
+    Args:
+        density: λ in (never_pruned, 1], a number or an array.
+        pruning_rate: p, the share of the remaining prunable weights pruned after each cycle, in (0, 1).
+        never_pruned: f, the share of the weights counted in λ that pruning leaves alone, in [0, 1).
+
+    Returns:
+        A float of at least 0 for a number; float64 of the same shape for an array.
+
+    Raises:
+        InvalidInput: an argument is outside its range, or not finite.
+    """
+    rate = _checks.pruning_rate(pruning_rate)
+    kept = _checks.not_negative("never_pruned", never_pruned)
+    if kept >= 1:
+        raise InvalidInput(f"never_pruned must be a share below 1, not {never_pruned!r}: give 0.0024")
+    try:
+        densities = np.asarray(density, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidInput(
+            f"density must be a number or an array of them, not {density!r}: give 0.328"
+        ) from None
+    wrong = densities[~((densities > kept) & (densities <= 1))]
+    if wrong.size:
+        raise InvalidInput(
+            f"density must be a share above {kept:g} and at most 1, not {float(wrong[0])!r}: 32.8 % is 0.328"
+        )
+    # No cycle is −0.0.
+    cycles = np.asarray(np.log((densities - kept) / (1 - kept)) / math.log1p(-rate)) + 0.0
+    return float(cycles) if cycles.ndim == 0 else cycles
+
+
+def check_cycles(cycle: npt.ArrayLike) -> FloatArray:
+    """``cycle`` as float64, of any shape. Raises InvalidInput where one is negative or not finite."""
     try:
         cycles = np.asarray(cycle, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidInput(f"cycle must be a number or an array of numbers, not {cycle!r}: give 3") from None
     wrong = cycles[~(np.isfinite(cycles) & (cycles >= 0))]
     if wrong.size:

@@ -51,6 +51,12 @@ class OracleTable:
     printed_silo: tuple[float, ...]
     curve: SiloCurve
 
+    @property
+    def missed_cycles(self) -> tuple[int, ...]:
+        """The cycles whose printed SILO rate lies outside the Oracle's interval: none in Table 10."""
+        pairs = zip(self.intervals, self.printed_silo, strict=True)
+        return tuple(interval.cycle for interval, rate in pairs if not interval.contains(rate))
+
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyRow:

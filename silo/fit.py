@@ -1,4 +1,4 @@
-"""SILO's four parameters from an Oracle's result, by two criteria: least squares, and the intervals."""
+"""SILO's four parameters from an Oracle's result: by least squares, and by the intervals."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,25 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from silo._beta_search import beta_grid, first_of_best, valleys
-from silo._least_squares import Lines, least_squares
-from silo._margin import Margins, largest_margin
-from silo._misses import fewest_misses
-from silo._notes import notes
-from silo._problem import IntArray, Problem, Weighting, make_problem
-from silo.curve import FloatArray, SiloCurve
+from silo._fitting.best_fit import Members, Targets, minima
+from silo._fitting.families import Family
+from silo._fitting.intervals_fit import best_region, regions
+from silo._fitting.lines import losses
+from silo._fitting.notes import Near, notes
+from silo._fitting.problem import EXACT_LOSS, Problem, Weighting, free_part, make_problem
+from silo._fitting.silo_family import curves_of, silo_family
+from silo.accuracies import TOLERANCE, CycleAccuracies, intervals_and_accuracies
+from silo.curve import SiloCurve
 from silo.intervals import CycleInterval
+from silo.region import Region
+from silo.resampling import Bootstrap, bootstrap
 
-# The paper's defaults, for when there are too few cycles to fit them.
-_DEFAULT_Q = 1
-_DEFAULT_BETA = 5.0
-_FEWEST_CYCLES = 3
-
-# Of rates divided by the highest one: residuals of 1e-10 are as good as none.
-_EXACT_LOSS = 1e-20
-_EXACT_MARGIN = 1e-12
 _RIVAL_RMSE = 1.05
-_MISS_GRID_POINTS = 41
 
 _CRITERIA: dict[Weighting, str] = {
     "interval": "least squares of the Oracle's optima, each weighted by 1 / (half its interval's width)²",
@@ -42,26 +37,53 @@ class CurveFit:
         weighted_rmse: of ``curve``: the root of the weighted mean squared distance to the optima, a learning
             rate.
         inside: per cycle, whether ``curve`` lies in the interval as stated, as the paper counts.
-        hitting: the curve with the largest distance to the ends of all intervals, where one lies in all of
-            them; else None. An end that the grid cut off bounds nothing here, nor below.
-        margin: that distance, a learning rate of at least 0; where no curve lies in all intervals it is
-            below 0, and its size is the smallest worst violation that any curve gets away with.
-        fewest_misses: the curve outside the fewest intervals; ``hitting`` where there is one.
-        missed_cycles: the cycles whose intervals ``fewest_misses`` is outside of.
-        feasible_q: the q for which some curve lies in all intervals, ascending.
+        best: the region of the q whose curve keeps to the intervals best: of those with a curve in all
+            intervals the one with the largest margin, else the one with the fewest misses.
+        regions: for each q that was tried, ascending, what the intervals leave of beta, epsilon and delta.
         notes: what the data cannot tell, one sentence each.
+        bootstrap: the fits to resampled trainings; None without several replicates' accuracies.
     """
 
     curve: SiloCurve
     criterion: str
     weighted_rmse: float
     inside: dict[int, bool]
-    hitting: SiloCurve | None
-    margin: float
-    fewest_misses: SiloCurve
-    missed_cycles: tuple[int, ...]
-    feasible_q: tuple[int, ...]
+    best: Region
+    regions: tuple[Region, ...]
     notes: tuple[str, ...]
+    bootstrap: Bootstrap | None = None
+
+    @property
+    def hitting(self) -> SiloCurve | None:
+        """The curve with the largest distance to the ends of all intervals, where one lies in all of them.
+
+        An end that the grid cut off bounds nothing here, nor below.
+        """
+        return None if self.best.empty else self.best.curve
+
+    @property
+    def margin(self) -> float:
+        """That distance, a learning rate of at least 0.
+
+        Where no curve lies in all intervals it is below 0, and its size is the smallest worst violation that
+        any curve gets away with.
+        """
+        return max(region.margin for region in self.regions)
+
+    @property
+    def fewest_misses(self) -> SiloCurve:
+        """The curve outside the fewest intervals; ``hitting`` where there is one."""
+        return self.best.curve
+
+    @property
+    def missed_cycles(self) -> tuple[int, ...]:
+        """The cycles whose intervals ``fewest_misses`` is outside of."""
+        return self.best.missed_cycles
+
+    @property
+    def feasible_q(self) -> tuple[int, ...]:
+        """The q for which some curve lies in all intervals, ascending."""
+        return tuple(region.q for region in self.regions if not region.empty)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON: curves as dicts, tuples as lists, ``inside`` by cycles as strings."""
@@ -75,7 +97,9 @@ class CurveFit:
             "fewest_misses": self.fewest_misses.to_dict(),
             "missed_cycles": list(self.missed_cycles),
             "feasible_q": list(self.feasible_q),
+            "regions": [region.to_dict() for region in self.regions],
             "notes": list(self.notes),
+            "bootstrap": self.bootstrap.to_dict() if self.bootstrap else None,
         }
 
     def __str__(self) -> str:
@@ -86,138 +110,119 @@ class CurveFit:
             f"{len(self.inside)} intervals",
         ]
         if self.hitting:
-            values = ", ".join(str(q) for q in self.feasible_q)
             lines.append(f"Inside all intervals, margin {self.margin:.3g}: {_in_words(self.hitting)}")
-            lines.append(f"  such curves exist for q = {values}")
+            lines.append("  all such curves lie within:")
+            lines += [f"  {region}" for region in self.regions if not region.empty]
+            missing = ", ".join(str(region.q) for region in self.regions if region.empty)
+            if missing:
+                lines.append(f"  q={missing}: none")
         else:
             missed = ", ".join(f"m={cycle}" for cycle in self.missed_cycles)
             lines.append(f"No curve lies in all intervals. Fewest misses: {_in_words(self.fewest_misses)}")
             lines.append(f"  outside at {missed}")
+        if self.bootstrap:
+            lines.append(str(self.bootstrap))
         return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
 
 
 def fit_curve(
-    intervals: Iterable[CycleInterval],
+    measured: Iterable[CycleInterval] | Iterable[CycleAccuracies],
     *,
     pruning_rate: float,
     q_values: Iterable[int] = range(0, 6),
     beta_bounds: tuple[float, float] = (0.5, 20.0),
     weighting: Weighting = "interval",
+    tolerance: float = TOLERANCE,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> CurveFit:
     """Fits SILO's curve (Liu et al., TMLR 08/2023, Equation 3) to an Oracle's optima and to its intervals.
 
-    For fixed q and beta both problems are solved exactly: least squares in closed form, the largest margin
-    as a linear program. Over beta a dense grid is searched and every local optimum in it refined; over q all
-    are tried. So a curve said to lie in all intervals does, whereas "no curve does" rests on that search.
-    Ties (to 1e-12 relative) go to the smaller q, then the smaller beta. ``fewest_misses`` is exact for each
-    q and beta of a coarser grid, 41 betas per q with equal ratios and those of the other two criteria.
+    Two criteria, both over all q and beta. Least squares is solved in closed form for fixed q and beta; over
+    beta a dense grid is searched and every local minimum in it refined. What the intervals allow is found by
+    branch and bound over beta: the region's ranges, that there is none, and the fewest misses are proven for
+    every beta between the bounds, up to a share of 1e-9 of an interval's end. The largest margin in a region
+    is a linear program for fixed q and beta, searched over beta as least squares are. Ties (to 1e-12
+    relative) go to the smaller q, then the smaller beta.
 
     With fewer than three cycles the least-squares curve keeps the paper's q = 1 and beta = 5, or what is
-    nearest to them in ``q_values`` and ``beta_bounds``; the other two criteria still try them all.
+    nearest to them in ``q_values`` and ``beta_bounds``; the other criterion still tries them all.
 
     Args:
-        intervals: one per measured cycle, in any order, at least one.
+        measured: per measured cycle its optimum and interval, or its accuracies, from which those and the
+            bootstrap come; in any order, at least one cycle.
         pruning_rate: p, the share of the remaining weights pruned after each cycle, in (0, 1).
         q_values: the q to try; ints of at least 0.
         beta_bounds: lowest and highest beta to try, both above 0.
         weighting: ``"interval"`` weights an optimum by 1 / (half its interval's width)², where an interval
             without width counts as wide as the narrowest that has one, and none as narrower than 2e-6 of the
             highest rate; ``"uniform"`` weights all alike.
+        tolerance: of the intervals, where accuracies are given: how far below the best mean accuracy still
+            counts as good; an absolute share.
+        resamples: of the bootstrap, where each cycle has the accuracies of two replicates or more; 0 for
+            none. ``bootstrap`` itself offers more.
+        seed: of the bootstrap.
 
     Raises:
         InvalidInput: a value is missing or outside its range.
     """
+    intervals, accuracies = intervals_and_accuracies(measured, tolerance)
     problem = make_problem(intervals, pruning_rate, q_values, beta_bounds, weighting)
-    fixed = len(problem.intervals) < _FEWEST_CYCLES
-    q_index, betas, lines = _least_squares(problem, fixed)
-    best = first_of_best(lines.loss, _EXACT_LOSS)
-    curve = problem.curve(int(q_index[best]), float(betas[best]), *_line(lines, best))
-    limit = _RIVAL_RMSE**2 * lines.loss[best] + _EXACT_LOSS
-    rivals = {problem.q_values[i] for i in q_index[lines.loss <= limit]} - {curve.q}
+    searched, fixed = free_part(problem, len(problem.intervals))
+    targets = Targets(optima=problem.optima[None], weights=problem.weights[None])
+    family = silo_family(searched.logits, searched.beta_bounds)
+    members = minima(family, targets)
+    best = members.best(EXACT_LOSS)
+    curve = curves_of(searched, best)[0]
     rates = curve.max_lr([interval.cycle for interval in problem.intervals])
-    reached = _by_intervals(problem, q_index[[best]], betas[[best]])
-    fewest = reached.hitting or _fewest_misses(problem, reached)
+    found = regions(problem)
     return CurveFit(
         curve=curve,
         criterion=_CRITERIA[weighting],
-        weighted_rmse=float(np.sqrt(lines.loss[best])) * problem.scale,
+        weighted_rmse=float(np.sqrt(best.lines.loss[0])) * problem.scale,
         inside={i.cycle: i.contains(rate) for i, rate in zip(problem.intervals, rates.tolist(), strict=True)},
-        hitting=reached.hitting,
-        margin=reached.margin,
-        fewest_misses=fewest,
-        missed_cycles=_missed(problem, fewest),
-        feasible_q=reached.feasible_q,
-        notes=notes(problem, curve, fixed=fixed, rivals=sorted(rivals)),
+        best=best_region(problem, found),
+        regions=found,
+        notes=notes(problem, curve, found, near=None if fixed else _near(family, targets, members, problem)),
+        bootstrap=_bootstrap(problem, accuracies, weighting, tolerance, resamples, seed),
     )
 
 
-def _least_squares(problem: Problem, fixed: bool) -> tuple[IntArray, FloatArray, Lines]:
-    """The local minima over q and beta, sorted by q, then beta: indices of q, betas and lines."""
-
-    def lines(q_index: IntArray, betas: FloatArray) -> Lines:
-        return least_squares(problem.shapes(q_index, betas), problem.optima, problem.weights)
-
-    if fixed:
-        nearest_q = min(problem.q_values, key=lambda q: abs(q - _DEFAULT_Q))
-        q_index = np.array([problem.q_values.index(nearest_q)])
-        betas = np.clip([_DEFAULT_BETA], *problem.beta_bounds)
-    else:
-        q_index, betas = valleys(lambda i, b: lines(i, b).loss, len(problem.q_values), problem.beta_bounds)
-    return q_index, betas, lines(q_index, betas)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ByIntervals:
-    """``hitting``, ``margin`` and ``feasible_q`` of a CurveFit, and the q (by index) and betas tried last."""
-
-    hitting: SiloCurve | None
-    margin: float
-    feasible_q: tuple[int, ...]
-    q_index: IntArray
-    betas: FloatArray
-
-
-def _by_intervals(problem: Problem, q_index: IntArray, betas: FloatArray) -> _ByIntervals:
-    """The curve of the largest margin; ``q_index`` and ``betas`` are tried besides what the search finds."""
-
-    def margins(q_index: IntArray, betas: FloatArray) -> Margins:
-        flat = float(problem.optima.max())
-        return largest_margin(problem.shapes(q_index, betas), *problem.outermost_ends(), flat)
-
-    found = valleys(lambda i, b: -margins(i, b).margin, len(problem.q_values), problem.beta_bounds)
-    q_index, betas = np.concatenate([found[0], q_index]), np.concatenate([found[1], betas])
-    order = np.lexsort((betas, q_index))
-    q_index, betas = q_index[order], betas[order]
-    best = margins(q_index, betas)
-    curves = [problem.curve(int(q_index[k]), float(betas[k]), *_line(best, k)) for k in range(betas.size)]
-    hits = np.array([not _missed(problem, curve) for curve in curves])
-    first = first_of_best(np.where(hits | ~hits.any(), -best.margin, np.inf), _EXACT_MARGIN)
-    epsilon, delta = _line(best, first)
-    margin = problem.margin(epsilon + delta * problem.shapes(q_index, betas)[first])
-    return _ByIntervals(
-        hitting=curves[first] if hits[first] else None,
-        margin=(max(margin, 0.0) if hits[first] else margin) * problem.scale,
-        feasible_q=tuple(sorted({curve.q for curve, hit in zip(curves, hits, strict=True) if hit})),
-        q_index=q_index,
-        betas=betas,
+def _bootstrap(
+    problem: Problem,
+    accuracies: tuple[CycleAccuracies, ...],
+    weighting: Weighting,
+    tolerance: float,
+    resamples: int,
+    seed: int,
+) -> Bootstrap | None:
+    if not accuracies or resamples == 0 or min(one.replicates for one in accuracies) < 2:
+        return None
+    return bootstrap(
+        accuracies,
+        pruning_rate=problem.pruning_rate,
+        resamples=resamples,
+        seed=seed,
+        tolerance=tolerance,
+        q_values=problem.q_values,
+        beta_bounds=problem.beta_bounds,
+        weighting=weighting,
     )
 
 
-def _fewest_misses(problem: Problem, tried: _ByIntervals) -> SiloCurve:
-    q_index, betas = beta_grid(len(problem.q_values), problem.beta_bounds, _MISS_GRID_POINTS)
-    q_index, betas = np.concatenate([q_index, tried.q_index]), np.concatenate([betas, tried.betas])
-    row, epsilon, delta = fewest_misses(problem.shapes(q_index, betas), *problem.outermost_ends())
-    return problem.curve(int(q_index[row]), float(betas[row]), epsilon, delta)
-
-
-def _missed(problem: Problem, curve: SiloCurve) -> tuple[int, ...]:
-    cycles = [interval.cycle for interval in problem.intervals]
-    rates = curve.max_lr(cycles).tolist()
-    return tuple(i.cycle for i, rate in zip(problem.intervals, rates, strict=True) if not i.compatible(rate))
-
-
-def _line(solutions: Lines | Margins, k: int) -> tuple[float, float]:
-    return float(solutions.epsilon[k]), float(solutions.delta[k])
+def _near(family: Family, targets: Targets, members: Members, problem: Problem) -> Near:
+    """What fits about as well: of the grid over q and beta, and of the minima."""
+    branches, places = family.grid()
+    loss = losses(family.shapes(branches, places), targets.optima, targets.weights, family.kind)[0]
+    limit = _RIVAL_RMSE**2 * members.lines.loss.min() + EXACT_LOSS
+    # Losses on the grid come from moments, whose roundings must not make a q look good.
+    near, fine = loss <= limit, members.lines.loss <= limit
+    exact = np.isin(branches, members.branch[fine])
+    betas = np.concatenate([places[near & exact, 0], members.place[fine, 0]])
+    return Near(
+        q=tuple(problem.q_values[k] for k in np.unique(members.branch[fine])),
+        beta=(float(np.exp(betas.min())), float(np.exp(betas.max()))),
+    )
 
 
 def _in_words(curve: SiloCurve) -> str:

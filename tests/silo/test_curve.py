@@ -1,12 +1,13 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from silo import InvalidInput, SiloCurve, shape
+from silo import PHASES, InvalidInput, SiloCurve, cycle_at_density, shape
 
 VGG = SiloCurve(q=1, beta=5, epsilon=0.04, delta=0.06, pruning_rate=0.2)
 RESNET = SiloCurve(q=1, beta=5, epsilon=0.03, delta=0.04, pruning_rate=0.2)
@@ -171,3 +172,189 @@ def test_shape_checks_its_arguments(name: str, value: object) -> None:
     good: dict[str, object] = {"cycle": 3, "q": 1, "beta": 5.0, "pruning_rate": 0.2}
     with pytest.raises(InvalidInput, match=rf"{name} must .* not {value!r}"):
         shape(**(good | {name: value}))  # type: ignore[arg-type]
+
+
+@settings(deadline=None)
+@given(curve=curves, cycle=st.floats(0, 40), factor=st.floats(-0.5, 0.5))
+def test_a_little_more_beta_moves_the_rate_a_little(curve: SiloCurve, cycle: float, factor: float) -> None:
+    """dS / dlog β = x·S·(1 − S) with x = logit S, which is at most 0.2239 in size."""
+    other = replace(curve, beta=curve.beta * math.exp(factor))
+    assert abs(other.max_lr(cycle) - curve.max_lr(cycle)) <= curve.delta * (0.2239 * abs(factor) + 1e-12)
+
+
+@settings(deadline=None)
+@given(curve=curves)
+def test_the_ends_are_where_gamma_is_0_and_1(curve: SiloCurve) -> None:
+    x = -math.log1p(-curve.pruning_rate)
+    just_begun = shape(1e-12 / x, 0, curve.beta, curve.pruning_rate)
+    assert just_begun == pytest.approx(1 / (1 + 1e12**curve.beta if curve.beta < 20 else math.inf), rel=1e-6)
+    almost_over = shape(50 / x, 0, curve.beta, curve.pruning_rate)
+    assert almost_over == pytest.approx(1 / (1 + math.exp(-50 * curve.beta)), rel=1e-9)
+
+
+@settings(deadline=None)
+@given(curve=curves, cycles=st.lists(st.floats(0, 60), min_size=1, max_size=6), kept=st.floats(0, 0.5))
+def test_a_density_is_its_cycle(curve: SiloCurve, cycles: list[float], kept: float) -> None:
+    x = -math.log1p(-curve.pruning_rate)
+    share = np.exp(-x * np.array(cycles))
+    assume((share > 1e-8).all())
+    densities = kept + (1 - kept) * share
+    found = cycle_at_density(densities, curve.pruning_rate, never_pruned=kept)
+    # The density's last bits count for so much of a cycle.
+    error = 1e-15 / (share * (1 - kept) * x)
+    assert (np.abs(found - cycles) <= error + 1e-12 * np.array(cycles)).all()
+    assert curve.max_lr_at_density(densities, never_pruned=kept).tolist() == curve.max_lr(found).tolist()
+
+
+def test_printed_densities_are_near_their_cycles() -> None:
+    printed = {3: 51.3, 4: 41.1, 5: 32.9, 7: 21.1, 13: 5.72, 18: 2.03}
+    for cycle, percent in printed.items():
+        assert cycle_at_density(percent / 100, 0.2, never_pruned=0.0024) == pytest.approx(cycle, abs=0.02)
+        rate = RESNET.max_lr_at_density(percent / 100, never_pruned=0.0024)
+        assert rate == pytest.approx(RESNET.max_lr(cycle), rel=0.01)
+
+
+def test_densities_golden() -> None:
+    assert VGG.max_lr_at_density(0.8**5) == pytest.approx(VGG.max_lr(5), rel=1e-12)
+    assert VGG.max_lr_at_density(0.1 + 0.9 * 0.8**3, never_pruned=0.1) == pytest.approx(
+        VGG.max_lr(3), rel=1e-12
+    )
+    assert VGG.max_lr_at_density(1) == VGG.epsilon
+    assert [str(m) for m in cycle_at_density([1.0, 1], 0.2, never_pruned=0.3)] == ["0.0", "0.0"]
+    assert str(cycle_at_density(1, 0.2)) == "0.0"
+
+
+def test_a_density_gives_a_float_and_an_array_its_shape() -> None:
+    assert isinstance(VGG.max_lr_at_density(0.5), float) and isinstance(cycle_at_density(0.5, 0.2), float)
+    table = VGG.max_lr_at_density(np.full((2, 3), 0.5))
+    assert table.shape == (2, 3) and table.dtype == np.float64
+    assert cycle_at_density([], 0.2).shape == (0,)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (32.8, r"share above 0 and at most 1, not 32.8: 32.8 % is 0.328"),
+        (0, r"above 0 .* not 0.0: "),
+        (-0.1, r"above 0 .* not -0.1: "),
+        (math.nan, "not nan: "),
+        (math.inf, "not inf: "),
+        ([0.5, 1 + 1e-9], r"not 1.000000001: "),
+        ("dense", "a number or an array of them, not 'dense': give 0.328"),
+        (None, "not nan: "),
+        pytest.param(10**400, "a number or an array of them, not 1000", id="large"),
+    ],
+)
+def test_bad_densities_are_named(value: object, message: str) -> None:
+    for give in (lambda: VGG.max_lr_at_density(value), lambda: cycle_at_density(value, 0.2)):  # type: ignore[call-overload]
+        with pytest.raises(InvalidInput, match=rf"density must be .*{message}") as raised:
+            give()
+        assert "\n" not in str(raised.value)
+
+
+def test_what_is_never_pruned_is_left() -> None:
+    for density in (0.1, 0.0999):
+        with pytest.raises(InvalidInput, match=rf"share above 0.1 and at most 1, not {density}: "):
+            VGG.max_lr_at_density(density, never_pruned=0.1)
+    assert math.isfinite(cycle_at_density(math.nextafter(0.1, 1), 0.2, never_pruned=0.1))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (1, "below 1, not 1: give 0.0024"),
+        (24, "below 1, not 24: give 0.0024"),
+        (-0.1, "at least 0, not -0.1"),
+        (math.nan, "finite, not nan"),
+        ("0.1", "a number, not '0.1'"),
+    ],
+)
+def test_a_bad_share_never_pruned_is_named(value: object, message: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"never_pruned must be .*{message}"):
+        VGG.max_lr_at_density(0.5, never_pruned=value)  # type: ignore[arg-type]
+
+
+@settings(deadline=None)
+@given(curve=curves, share=st.floats(1e-9, 1 - 1e-9))
+def test_cycle_at_is_the_inverse_of_the_shape(curve: SiloCurve, share: float) -> None:
+    cycle = curve.cycle_at(share)
+    # A gentle curve rises at once, a steep one nearly jumps: then a cycle's last bits count.
+    ends = np.maximum([cycle * (1 - 1e-13) - 1e-300, cycle * (1 + 1e-13) + 1e-300], 0)
+    before, after = shape(ends, curve.q, curve.beta, curve.pruning_rate)
+    assert curve.q <= cycle and before - 1e-12 <= share <= after + 1e-12
+    start = replace(curve, q=0)
+    assume(abs(math.log(share / (1 - share))) < 600 * curve.beta)
+    assert shape(start.cycle_at(share), 0, curve.beta, curve.pruning_rate) == pytest.approx(share, abs=1e-12)
+
+
+@pytest.mark.parametrize("beta", [0.5, 3, 5, 20])
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
+def test_cycle_at_is_exact_for_usual_curves(beta: float, share: float) -> None:
+    curve = replace(VGG, beta=beta)
+    assert curve.max_lr(curve.cycle_at(share)) == pytest.approx(0.04 + 0.06 * share, rel=1e-12)
+
+
+def test_half_of_the_rise_is_where_half_of_the_weights_are_left() -> None:
+    """γ is 1/2 there, whatever β is."""
+    for beta in (0.5, 5, 1e3):
+        curve = replace(VGG, beta=beta)
+        assert curve.cycle_at(0.5) == pytest.approx(1 + math.log(0.5) / math.log(0.8), rel=1e-15)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 50, math.nan, "0.5", True])
+def test_bad_shares_are_named(share: object) -> None:
+    with pytest.raises(InvalidInput, match=rf"share must .* not {share!r}: give"):
+        VGG.cycle_at(share)  # type: ignore[arg-type]
+
+
+@settings(deadline=None)
+@given(curve=curves)
+def test_the_phases_follow_each_other_and_name_their_cycles(curve: SiloCurve) -> None:
+    phases = curve.phases()
+    assert tuple(phases) == PHASES
+    begins, ends = zip(*phases.values(), strict=True)
+    assert (begins[0], ends[-1], begins[1:]) == (0, math.inf, ends[:-1])
+    assert list(begins) == sorted(begins) and ends[0] == curve.q
+    for before, after, border in zip(PHASES, PHASES[1:], begins[1:], strict=False):
+        slack = 1e-13 * border + 1e-300
+        assert PHASES.index(curve.phase(max(border - slack, 0))) <= PHASES.index(before)
+        assert PHASES.index(curve.phase(border + slack)) >= PHASES.index(after)
+
+
+@pytest.mark.parametrize("curve", [VGG, RESNET, replace(VGG, q=0, beta=3), replace(VGG, q=3, beta=20)])
+def test_each_cycle_is_in_the_phase_that_its_rise_says(curve: SiloCurve) -> None:
+    for name, (begin, end) in curve.phases().items():
+        inside = np.linspace(begin, min(end, 60), 7)[1:-1]
+        assert begin == end or {curve.phase(float(m)) for m in inside} == {name}
+    for m in range(40):
+        risen = (curve.max_lr(m) - curve.epsilon) / curve.delta
+        expected = 0 if m <= curve.q else 1 if risen < 0.1 else 2 if risen < 0.9 else 3
+        assert curve.phase(m) == PHASES[expected]
+
+
+def test_the_papers_phases_golden() -> None:
+    found = [VGG.phase(m) for m in range(8)]
+    assert found == [PHASES[k] for k in (0, 0, 1, 1, 2, 2, 3, 3)]
+    assert VGG.phases()["fast growth"] == pytest.approx((3.2289, 5.1983), abs=1e-4)
+    assert replace(VGG, q=0).phase(0) == "no growth"
+
+
+def test_up_to_q_nothing_grows() -> None:
+    curve = replace(VGG, q=3)
+    assert {curve.phase(m) for m in (0, 1.5, 3)} == {"no growth"}
+    assert curve.phase(math.nextafter(3, 4)) == "slow growth I"
+    assert curve.phases()["no growth"] == (0, 3)
+
+
+def test_the_larger_beta_is_the_later_the_fast_growth_begins() -> None:
+    """And the sooner it ends."""
+    begins, ends = zip(
+        *(replace(VGG, beta=beta).phases()["fast growth"] for beta in np.geomspace(0.5, 100, 30)), strict=True
+    )
+    assert (np.diff(begins) > 0).all() and (np.diff(ends) < 0).all()
+
+
+@pytest.mark.parametrize("cycle", [-1, math.nan, math.inf, "3", None])
+def test_a_phase_needs_a_cycle(cycle: object) -> None:
+    with pytest.raises(InvalidInput, match=rf"cycle must be .* not {cycle!r}: give"):
+        VGG.phase(cycle)  # type: ignore[arg-type]

@@ -1,130 +1,143 @@
-"""The fit against a fine grid of all four parameters, with Equation 3 as the paper writes it."""
+"""The fit against all curves of fine grids, with Equation 3 as the paper writes it."""
+
+from functools import cache
 
 import numpy as np
 import pytest
 
-from silo import CurveFit, CycleInterval, SiloCurve, fit_curve, load_table
-from silo.curve import FloatArray
+from silo import CurveFit, Region, fit_curve
+from silo._arrays import FloatArray
+from tests.silo.fitting.all_lines import reach
+from tests.silo.fitting.written_out import BOUNDS, Q_VALUES, RESULTS, Arrays, P, smallest_squares, written_shapes
 
-BETAS = np.geomspace(0.5, 20.0, 41)
-P = 0.2
-
-
-def rates_of(curve: SiloCurve, cycles: FloatArray) -> FloatArray:
-    return curve.epsilon + curve.delta * written_shapes(np.array([curve.beta]), cycles, curve.q)[0]
+FEW = [name for name in RESULTS if "table" in name or int(name.split()[1]) < 10]
 
 
-def written_shapes(betas: FloatArray, cycles: FloatArray, q: int) -> FloatArray:
-    """(number of betas, number of cycles): 1 / (1 + (γ / (1 − γ))^(−β)) for δ = 1."""
-    shapes = np.zeros((betas.size, cycles.size))
-    later = cycles > q
-    gamma = 1 - (1 - P) ** (cycles[later] - q)
-    shapes[:, later] = 1 / (1 + (gamma / (1 - gamma)) ** -betas[:, None])
-    return shapes
-
-
-def random_result(seed: int) -> list[CycleInterval]:
-    """An Oracle's result around a curve, or with no curve behind it; with ends cut off or without."""
-    random = np.random.default_rng(seed)
-    cycles = np.sort(random.choice(16, size=random.integers(3, 8), replace=False))
-    curve = SiloCurve(q=2, beta=4, epsilon=0.03, delta=0.06, pruning_rate=P)
-    noise = random.choice([0.03, 0.2, 1.0])
-    optima = curve.max_lr(cycles) * np.exp(noise * random.normal(size=cycles.size))
-    cut = random.uniform(size=(2, cycles.size)) < random.choice([0.0, 0.25])
-    return [
-        CycleInterval(
-            cycle=int(cycle),
-            optimum=rate,
-            low=rate * random.uniform(0.8, 1),
-            high=rate * random.uniform(1, 1.2),
-            low_cut=bool(low_cut),
-            high_cut=bool(high_cut) and k > 0,
-        )
-        for k, (cycle, rate, low_cut, high_cut) in enumerate(zip(cycles, optima, *cut, strict=True))
-    ]
-
-
-RESULTS = {"table 10": load_table(10).intervals, "table 11": load_table(11).intervals} | {
-    f"random {seed}": tuple(random_result(seed)) for seed in range(20)
-}
-
-
-class Arrays:
-    """A result as arrays, and what the fit should minimise or maximise, written out."""
-
-    def __init__(self, intervals: tuple[CycleInterval, ...]) -> None:
-        self.cycles = np.array([float(i.cycle) for i in intervals])
-        self.optima = np.array([i.optimum for i in intervals])
-        self.low = np.array([0.0 if i.low_cut else i.low for i in intervals])
-        self.high = np.array([np.inf if i.high_cut else i.high for i in intervals])
-        self.top = max(i.high for i in intervals)
-        weights = np.array([((i.high - i.low) / 2) ** -2 for i in intervals])
-        self.weights = weights / weights.sum()
-
-    def mean_square(self, rates: FloatArray) -> FloatArray:
-        return np.asarray((rates - self.optima) ** 2 @ self.weights)
-
-    def margin(self, rates: FloatArray) -> FloatArray:
-        return np.asarray(np.minimum(rates - self.low, self.high - rates).min(axis=-1))
-
-    def misses(self, rates: FloatArray) -> FloatArray:
-        return np.asarray(((rates < self.low) | (rates > self.high)).sum(axis=-1))
-
-
-def grid_best(arrays: Arrays) -> tuple[float, float, int, set[int]]:
-    """Over the grid: least mean square, largest margin, fewest misses, and the feasible q."""
-    epsilons = np.linspace(0, 1.2 * arrays.top, 61)[:, None, None]
-    deltas = np.concatenate([np.linspace(0, 1.2, 41), np.geomspace(1.3, 30, 20)])[:, None] * arrays.top
-    least, largest, fewest, feasible = np.inf, -np.inf, arrays.cycles.size, set()
-    for q in range(6):
-        for shape in written_shapes(BETAS, arrays.cycles, q):
-            rates = epsilons + deltas * shape
-            least = min(least, float(arrays.mean_square(rates).min()))
-            largest = max(largest, float(arrays.margin(rates).max()))
-            misses = int(arrays.misses(rates).min())
-            fewest = min(fewest, misses)
-            feasible |= {q} if misses == 0 else set()
-    return least, largest, fewest, feasible
-
-
-def check_what_it_reports(fit: CurveFit, arrays: Arrays) -> None:
-    assert fit.weighted_rmse**2 == pytest.approx(
-        arrays.mean_square(rates_of(fit.curve, arrays.cycles)), rel=1e-6, abs=1e-20
-    )
-    rates = rates_of(fit.fewest_misses, arrays.cycles)
-    slack = 2e-9 * arrays.top
-    outside = (rates < arrays.low - slack) | (rates > arrays.high + slack)
-    assert tuple(arrays.cycles[outside]) == fit.missed_cycles
-    if fit.hitting:
-        assert fit.fewest_misses == fit.hitting and fit.margin >= 0 and not fit.missed_cycles
-        assert arrays.margin(rates) == pytest.approx(fit.margin, rel=1e-9, abs=1e-12)
-    else:
-        assert fit.margin < 0 and fit.missed_cycles and not fit.feasible_q
+@cache
+def fitted(name: str) -> tuple[CurveFit, Arrays]:
+    return fit_curve(RESULTS[name], pruning_rate=P), Arrays(RESULTS[name])
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_no_point_of_the_grid_is_better(name: str) -> None:
-    arrays = Arrays(RESULTS[name])
-    fit = fit_curve(RESULTS[name], pruning_rate=P)
-    check_what_it_reports(fit, arrays)
-    least, largest, fewest, feasible = grid_best(arrays)
-    assert fit.weighted_rmse**2 <= least
-    assert fit.margin >= largest
-    assert len(fit.missed_cycles) <= fewest
-    assert feasible <= set(fit.feasible_q)
+def test_what_it_reports_is_so(name: str) -> None:
+    fit, arrays = fitted(name)
+    of_least_squares = arrays.mean_square(arrays.rates(fit.curve))
+    assert fit.weighted_rmse**2 == pytest.approx(of_least_squares, rel=1e-6, abs=1e-20)
+    for region in fit.regions:
+        rates = arrays.rates(region.curve)
+        slack = 2e-9 * arrays.top
+        outside = (rates < arrays.low - slack) | (rates > arrays.high + slack)
+        assert tuple(arrays.cycles[outside]) == region.missed_cycles
+        assert region.empty == bool(region.missed_cycles) == (region.margin < 0)
+        if not region.empty:
+            assert arrays.margin(rates) == pytest.approx(region.margin, rel=1e-9, abs=slack)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_no_beta_of_a_fine_grid_has_smaller_squares(name: str) -> None:
+    fit, arrays = fitted(name)
+    least = {q: smallest_squares(arrays, np.geomspace(*BOUNDS, 2000), q).min() for q in Q_VALUES}
+    assert fit.weighted_rmse**2 <= min(least.values()) * (1 + 1e-12) + 1e-20
+    assert least[fit.curve.q] == pytest.approx(fit.weighted_rmse**2, rel=1e-3, abs=1e-7 * arrays.top**2)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_no_beta_of_a_fine_grid_has_a_larger_margin(name: str) -> None:
+    fit, arrays = fitted(name)
+    for region in fit.regions:
+        largest = largest_margins(arrays, np.geomspace(*BOUNDS, 400), region.q).max()
+        assert region.margin >= largest - 1e-9 * arrays.top
+        near = (region.curve.beta * np.geomspace(0.99, 1.01, 21)).clip(*BOUNDS)
+        assert region.empty or largest_margins(arrays, near, region.q).max() == pytest.approx(
+            region.margin, abs=1e-3 * arrays.top
+        )
+
+
+def largest_margins(arrays: Arrays, betas: FloatArray, q: int) -> FloatArray:
+    """(number of betas,): the margin is concave in δ, so that a golden section finds where it is largest."""
+    shapes = written_shapes(betas, arrays.cycles, q)
+
+    def margin(share: FloatArray) -> FloatArray:
+        delta = (arrays.top * share / (1 - share))[:, None]
+        room, floor = (arrays.high - delta * shapes).min(axis=1), (arrays.low - delta * shapes).max(axis=1)
+        return np.asarray(np.minimum((room - floor) / 2, room))
+
+    golden = (np.sqrt(5) - 1) / 2
+    left, right = np.zeros(betas.size), np.full(betas.size, 1 - 1e-4)
+    for _ in range(40):
+        inner = right - golden * (right - left), left + golden * (right - left)
+        falls = margin(inner[0]) >= margin(inner[1])
+        left, right = np.where(falls, left, inner[0]), np.where(falls, inner[1], right)
+    return np.maximum(margin(left), margin(np.zeros(betas.size)))
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_no_beta_of_a_fine_grid_is_beyond_the_regions_or_has_fewer_misses(name: str) -> None:
+    fit, arrays = fitted(name)
+    for region in fit.regions:
+        betas = np.geomspace(*BOUNDS, 2000)
+        missed, lines = reach(written_shapes(betas, arrays.cycles, region.q), arrays.low, arrays.high)
+        assert len(region.missed_cycles) <= missed.min()
+        assert region.empty or np.isneginf(lines).all() or holds(region, betas, lines)
+    assert len(fit.missed_cycles) == min(len(region.missed_cycles) for region in fit.regions)
+
+
+def holds(region: Region, betas: FloatArray, lines: FloatArray) -> bool:
+    """Whether the curves that all_lines.reach found, if any at a beta, are within the region's ranges."""
+    assert region.beta and region.epsilon and region.delta
+    hit = betas[~np.isneginf(lines[:, 0])]
+    delta_high, delta_low, epsilon_high, epsilon_low = lines.max(axis=0) * [1, -1, 1, -1]
+    return bool(
+        region.beta[0] * (1 - 2e-6) <= hit[0] <= hit[-1] <= region.beta[1] * (1 + 2e-6)
+        and region.delta[0] * (1 - 2e-4) <= delta_low <= delta_high <= region.delta[1] * (1 + 2e-4)
+        and region.epsilon[0] * (1 - 2e-4) <= epsilon_low <= epsilon_high <= region.epsilon[1] * (1 + 2e-4)
+    )
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_the_ends_of_every_range_are_reached(name: str) -> None:
+    fit, arrays = fitted(name)
+    for region in fit.regions:
+        if region.beta is None or region.epsilon is None or region.delta is None:
+            continue
+        betas = np.geomspace(*region.beta, 2000).clip(*region.beta)
+        shapes = written_shapes(betas, arrays.cycles, region.q)
+        missed, lines = reach(shapes, arrays.low, arrays.high, slack=1e-9)
+        assert missed[0] == missed[-1] == 0
+        delta_high, delta_low, epsilon_high, epsilon_low = lines.max(axis=0) * [1, -1, 1, -1]
+        for found, stated in [
+            ((delta_low, delta_high), region.delta),
+            ((epsilon_low, epsilon_high), region.epsilon),
+        ]:
+            assert found == pytest.approx(stated, rel=0.02, abs=1e-6 * arrays.top)
 
 
 def test_the_results_are_of_both_kinds() -> None:
-    hits = [fit_curve(result, pruning_rate=P).hitting is not None for result in RESULTS.values()]
-    assert 5 <= sum(hits) <= len(hits) - 5
+    hits = [fitted(name)[0].hitting is not None for name in RESULTS]
+    assert 50 <= sum(hits) <= len(hits) - 50
+    regions = [region for name in RESULTS for region in fitted(name)[0].regions]
+    assert {len(region.missed_cycles) for region in regions} >= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_no_point_of_a_grid_of_all_four_parameters_is_better(name: str) -> None:
+    """This one solves nothing."""
+    fit, arrays = fitted(name)
+    epsilons = np.linspace(0, 1.2 * arrays.top, 61)[:, None, None]
+    deltas = np.concatenate([np.linspace(0, 1.2, 41), np.geomspace(1.3, 30, 20)])[:, None] * arrays.top
+    for region in fit.regions:
+        for shape in written_shapes(np.geomspace(*BOUNDS, 41), arrays.cycles, region.q):
+            rates = epsilons + deltas * shape
+            assert fit.weighted_rmse**2 <= arrays.mean_square(rates).min()
+            assert region.margin >= arrays.margin(rates).max()
+            assert len(region.missed_cycles) <= arrays.misses(rates).min()
 
 
 @pytest.mark.parametrize("name", ["table 10", "table 11"])
 def test_a_zoom_into_the_grid_ends_at_the_fit(name: str) -> None:
     """The grid, shrunk around its own best point again and again, knows nothing of the fit's way to it."""
-    arrays = Arrays(RESULTS[name])
-    fit = fit_curve(RESULTS[name], pruning_rate=P)
-    best = {q: _zoomed(arrays, q) for q in range(6)}
+    fit, arrays = fitted(name)
+    best = {q: _zoomed(arrays, q) for q in Q_VALUES}
     q = min(best, key=lambda q: best[q][0])
     _, beta, epsilon, delta = best[q]
     assert q == fit.curve.q

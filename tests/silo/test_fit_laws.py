@@ -1,11 +1,12 @@
 import json
+import math
 from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from silo import CycleInterval, SiloCurve, fit_curve, shape
+from silo import CycleInterval, Region, SiloCurve, fit_curve, shape
 
 
 def around(curve: SiloCurve, cycles: list[int], *, width: float = 0.1) -> list[CycleInterval]:
@@ -67,15 +68,30 @@ def test_scaling_all_rates_scales_the_curve(result: list[CycleInterval], power: 
     for old, new in [(before.curve, after.curve), (before.fewest_misses, after.fewest_misses)]:
         assert new == replace(old, epsilon=old.epsilon * factor, delta=old.delta * factor)
     assert (after.weighted_rmse, after.margin) == (before.weighted_rmse * factor, before.margin * factor)
-    assert (after.inside, after.feasible_q) == (before.inside, before.feasible_q)
-    assert (after.missed_cycles, after.notes) == (before.missed_cycles, before.notes)
+    assert (after.inside, after.missed_cycles) == (before.inside, before.missed_cycles)
+    assert after.regions == tuple(scaled_region(region, factor) for region in before.regions)
+    assert without_rates(after.notes) == without_rates(before.notes)
+
+
+def scaled_region(region: Region, factor: float) -> Region:
+    curve = replace(region.curve, epsilon=region.curve.epsilon * factor, delta=region.curve.delta * factor)
+    ranges = {
+        name: ends and (ends[0] * factor, ends[1] * factor)
+        for name, ends in (("epsilon", region.epsilon), ("delta", region.delta))
+    }
+    return replace(region, curve=curve, margin=region.margin * factor, **ranges)  # type: ignore[arg-type]
+
+
+def without_rates(notes: tuple[str, ...]) -> list[str]:
+    """The notes, but for those numbers in them that scale, and for that on the unit of the rates."""
+    scaled = ("epsilon is unidentified", "delta is unidentified")
+    kept = [note for note in notes if not note.startswith("Every rate is above 1")]
+    return [note.split(":")[0] if note.startswith(scaled) else note for note in kept]
 
 
 @settings(max_examples=100, deadline=None)
 @given(result=results(), data=st.data())
-def test_widening_an_interval_keeps_what_is_feasible(
-    result: list[CycleInterval], data: st.DataObject
-) -> None:
+def test_widening_an_interval_takes_nothing_away(result: list[CycleInterval], data: st.DataObject) -> None:
     before = fit_curve(result, pruning_rate=0.2)
     k = data.draw(st.integers(0, len(result) - 1))
     change: dict[str, float | bool] = data.draw(
@@ -92,6 +108,17 @@ def test_widening_an_interval_keeps_what_is_feasible(
     after = fit_curve(wider, pruning_rate=0.2)
     assert set(before.feasible_q) <= set(after.feasible_q)
     assert after.hitting is not None or before.hitting is None
+    assert len(after.missed_cycles) <= len(before.missed_cycles)
+    for old, new in zip(before.regions, after.regions, strict=True):
+        assert len(new.missed_cycles) <= len(old.missed_cycles)
+        for name in ("beta", "epsilon", "delta"):
+            if not old.empty:
+                assert covers(getattr(new, name), getattr(old, name))
+
+
+def covers(wider: tuple[float, float], ends: tuple[float, float]) -> bool:
+    """Up to what a range may fall short by."""
+    return wider[0] <= ends[0] * (1 + 2e-4) + 1e-12 and wider[1] >= ends[1] * (1 - 2e-4)
 
 
 @settings(max_examples=100, deadline=None)
@@ -100,11 +127,60 @@ def test_what_a_fit_says_holds(result: list[CycleInterval]) -> None:
     fit = fit_curve(result, pruning_rate=0.2)
     by_cycle = {i.cycle: i for i in result}
     assert fit.inside == {m: by_cycle[m].contains(fit.curve.max_lr(m)) for m in sorted(by_cycle)}
-    missed = [m for m in sorted(by_cycle) if not by_cycle[m].compatible(fit.fewest_misses.max_lr(m))]
+    missed = missed_by(fit.fewest_misses, result)
     assert fit.missed_cycles == tuple(missed)
-    of_least_squares = [m for m in by_cycle if not by_cycle[m].compatible(fit.curve.max_lr(m))]
-    assert len(missed) <= len(of_least_squares)
+    assert len(missed) <= len(missed_by(fit.curve, result))
     assert (fit.hitting is None) == bool(missed) == (not fit.feasible_q) == (fit.margin < 0)
-    assert json.loads(json.dumps(fit.to_dict()))["missed_cycles"] == missed
     assert all(note.endswith(".") and "\n" not in note for note in fit.notes)
     assert fit_curve(result[::-1], pruning_rate=0.2) == fit
+
+
+def missed_by(curve: SiloCurve, result: list[CycleInterval]) -> list[int]:
+    return sorted(i.cycle for i in result if not i.compatible(curve.max_lr(i.cycle)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(result=results())
+def test_what_a_region_says_holds(result: list[CycleInterval]) -> None:
+    fit = fit_curve(result, pruning_rate=0.2)
+    for region in fit.regions:
+        assert region.missed_cycles == tuple(missed_by(region.curve, result))
+        assert region.empty == bool(region.missed_cycles) == (region.margin < 0)
+        assert {region.beta is None, region.epsilon is None, region.delta is None} == {region.empty}
+        assert region.empty or has(region, region.curve)
+    of_its_q = next(region for region in fit.regions if region.q == fit.curve.q)
+    assert missed_by(fit.curve, result) or has(of_its_q, fit.curve)
+
+
+def has(region: Region, curve: SiloCurve) -> bool:
+    """Whether the curve's numbers are in the region's ranges, which may fall a little short."""
+    return all(
+        ends is not None and ends[0] * (1 - 2e-4) - 1e-12 <= getattr(curve, name) <= ends[1] * (1 + 2e-4)
+        for name, ends in (("beta", region.beta), ("epsilon", region.epsilon), ("delta", region.delta))
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(result=results())
+def test_a_fit_is_valid_json(result: list[CycleInterval]) -> None:
+    fit = fit_curve(result, pruning_rate=0.2)
+    read = json.loads(json.dumps(fit.to_dict(), allow_nan=False))
+    assert read["missed_cycles"] == list(fit.missed_cycles)
+    for region, written in zip(fit.regions, read["regions"], strict=True):
+        assert written["empty"] == region.empty
+        if region.delta is not None:
+            highest = None if math.isinf(region.delta[1]) else region.delta[1]
+            assert written["delta"] == [region.delta[0], highest]
+
+
+@settings(max_examples=100, deadline=None)
+@given(result=results())
+def test_parameters_are_unidentified_where_their_range_is_wide(result: list[CycleInterval]) -> None:
+    fit = fit_curve(result, pruning_rate=0.2)
+    said = {note.split()[0] for note in fit.notes if "is unidentified by the intervals" in note}
+    expected = {"q"} if len(fit.feasible_q) > 1 else set()
+    for name in ("beta", "epsilon", "delta"):
+        ranges = [getattr(region, name) for region in fit.regions if not region.empty]
+        if ranges and max(high for _, high in ranges) > 2 * min(low for low, _ in ranges):
+            expected.add(name)
+    assert said == expected

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from silo._margin import largest_margin
-from silo.curve import FloatArray
+from silo._arrays import FloatArray
+from silo._fitting.margin import largest_margin
 
 
 def by_scipy(shape: FloatArray, low: FloatArray, high: FloatArray) -> float:

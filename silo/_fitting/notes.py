@@ -1,28 +1,52 @@
 """What a fit's data cannot tell, in plain sentences."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from silo._problem import Problem
+from silo._fitting.problem import Problem
 from silo.curve import SiloCurve
+from silo.region import Region
 
 # A bound of beta counts as reached within this share of it.
 _AT_BOUND = 1e-6
+# A parameter whose highest value is more than so many times its lowest is called unidentified.
+_WIDE = 2.0
+# Learning rates are seldom above this.
+_HIGHEST_USUAL = 1.0
 
 
-def notes(problem: Problem, curve: SiloCurve, *, fixed: bool, rivals: Sequence[int]) -> tuple[str, ...]:
-    """The sentences that hold for the least-squares ``curve``.
+@dataclass(frozen=True, kw_only=True)
+class Near:
+    """What fits the optima about as well as the least-squares curve.
+
+    Attributes:
+        q: the q of such curves, ascending.
+        beta: the lowest and highest beta of such curves.
+    """
+
+    q: tuple[int, ...]
+    beta: tuple[float, float]
+
+
+def notes(
+    problem: Problem, curve: SiloCurve, regions: Sequence[Region], *, near: Near | None
+) -> tuple[str, ...]:
+    """The sentences that hold for the least-squares ``curve`` and for the regions.
 
     Args:
         problem: what was fitted.
         curve: the least-squares curve.
-        fixed: q and beta were not fitted, for want of cycles.
-        rivals: other q whose best curve fits about as well.
+        regions: one per q.
+        near: what fits about as well; None where q and beta were not fitted, for want of cycles.
     """
     return (
-        *_count(problem, curve, fixed),
+        *_count(problem, curve, near is None),
         *_cuts(problem),
-        *_shape(problem, curve, fixed),
-        *_rivals(curve, fixed, rivals),
+        *_units(problem),
+        *_shape(problem, curve, near is None),
+        *_near(curve, near),
+        *_unidentified(problem, [region for region in regions if not region.empty]),
     )
 
 
@@ -62,6 +86,15 @@ def _cuts(problem: Problem) -> list[str]:
     return found
 
 
+def _units(problem: Problem) -> list[str]:
+    if min(interval.low for interval in problem.intervals) > _HIGHEST_USUAL:
+        return [
+            "Every rate is above 1: if they are in units of 1e-2, as in the paper's tables, multiply them by "
+            "1e-2."
+        ]
+    return []
+
+
 def _shape(problem: Problem, curve: SiloCurve, fixed: bool) -> list[str]:
     cycles = [interval.cycle for interval in problem.intervals]
     beyond = sum(cycle > curve.q for cycle in cycles)
@@ -95,11 +128,47 @@ def _shape(problem: Problem, curve: SiloCurve, fixed: bool) -> list[str]:
     return found
 
 
-def _rivals(curve: SiloCurve, fixed: bool, rivals: Sequence[int]) -> list[str]:
-    if fixed or not rivals or curve.delta == 0:
+def _near(curve: SiloCurve, near: Near | None) -> list[str]:
+    if near is None or curve.delta == 0:
         return []
-    values = ", ".join(str(q) for q in rivals)
-    return [f"q is not determined: with q = {values} the RMSE is within 5 % of that with q = {curve.q}."]
+    found = []
+    if others := [str(q) for q in near.q if q != curve.q]:
+        found.append(
+            f"q is not determined by the optima: with q = {', '.join(others)} the RMSE is within 5 % of that "
+            f"with q = {curve.q}."
+        )
+    low, high = near.beta
+    if high > _WIDE * low:
+        found.append(
+            f"beta is not determined by the optima: from {low:.3g} to {high:.3g} the RMSE is within 5 % of "
+            f"that with beta = {curve.beta:.3g}."
+        )
+    return found
+
+
+def _unidentified(problem: Problem, regions: Sequence[Region]) -> list[str]:
+    """The parameters that curves in all intervals may choose freely."""
+    found = []
+    if len(regions) > 1:
+        values = ", ".join(str(region.q) for region in regions)
+        found.append(f"q is unidentified by the intervals: q = {values} each have a curve in all of them.")
+    for name in ("beta", "epsilon", "delta"):
+        ranges = [ends for region in regions if (ends := getattr(region, name)) is not None]
+        if not ranges:
+            continue
+        low, high = min(ends[0] for ends in ranges), max(ends[1] for ends in ranges)
+        if math.isinf(high):
+            found.append(
+                f"{name} is unidentified by the intervals: nothing bounds it from above (the lowest is "
+                f"{low:.3g})."
+            )
+        elif high > _WIDE * low:
+            bound = ", its bounds" if name == "beta" and (low, high) == problem.beta_bounds else ""
+            found.append(
+                f"{name} is unidentified by the intervals: curves in all of them have any from {low:.3g} to "
+                f"{high:.3g}{bound}."
+            )
+    return found
 
 
 def _named(cycles: Sequence[int]) -> str:

@@ -1,25 +1,34 @@
 """A fit's input as arrays: rates divided by the highest one, so that every solver works near 1."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import expit
 
 from silo import _checks
-from silo.curve import FloatArray, SiloCurve, logit_gamma
+from silo._arrays import FloatArray, IntArray
+from silo.curve import SiloCurve, logit_gamma
 from silo.errors import InvalidInput
 from silo.intervals import SLACK, CycleInterval, check_intervals
 
-IntArray = npt.NDArray[np.intp]
 Weighting = Literal["interval", "uniform"]
 
-#: Below this a shape counts as 0: no rate that a computer can hold would show at that cycle.
+# A curve whose shapes are all below this counts as flat: to be seen to rise, it would need a δ beyond all sense.
+_SMALLEST_RISE = 1e-70
+# Below this a shape counts as 0: with no δ that is left, any rate would show at that cycle.
 _SMALLEST_SHAPE = 1e-100
-# A little less than SLACK, so that a curve on such an end is inside whatever the last bits of its rates are.
-_WITHIN_SLACK = SLACK * (1 - 1e-4)
+#: A little less than SLACK, so that a curve on such an end is inside whatever the last bits of its rates are.
+WITHIN_SLACK = SLACK * (1 - 1e-4)
+# The paper's defaults, for when there are too few cycles to fit them.
+_DEFAULT_Q = 1
+_DEFAULT_BETA = 5.0
+#: With fewer cycles than this, q and beta are set.
+FEWEST_CYCLES = 3
+
+#: Of rates divided by the highest one, squared: residuals of 1e-10 are as good as none.
+EXACT_LOSS = 1e-20
 #: No interval counts as narrower than this share of the highest rate.
 _NARROWEST = 1e-6
 
@@ -54,16 +63,21 @@ class Problem:
 
     def shapes(self, q_index: IntArray, betas: FloatArray) -> FloatArray:
         """(R, n): the curve's shape at every cycle, for R pairs of an index into ``q_values`` and a beta."""
-        values = expit(betas[:, None] * self.logits[q_index])
-        return np.where(values < _SMALLEST_SHAPE, 0.0, values)
+        return shapes_of(self.logits[q_index], betas)
 
     def outermost_ends(self) -> tuple[FloatArray, FloatArray]:
         """``low`` and ``high`` as far out as ``CycleInterval.compatible`` lets a rate be."""
-        return self.low * (1 - _WITHIN_SLACK), self.high * (1 + _WITHIN_SLACK)
+        return self.low * (1 - WITHIN_SLACK), self.high * (1 + WITHIN_SLACK)
 
     def margin(self, rates: FloatArray) -> float:
         """How far ``rates``, (n,) and divided by ``scale``, keep from the nearest end; below 0 outside."""
         return float(np.minimum(rates - self.low, self.high - rates).min())
+
+    def missed(self, curve: SiloCurve) -> tuple[int, ...]:
+        """The cycles whose intervals the curve is outside of; an end that is cut off bounds nothing."""
+        rates = curve.max_lr([interval.cycle for interval in self.intervals]).tolist()
+        pairs = zip(self.intervals, rates, strict=True)
+        return tuple(interval.cycle for interval, rate in pairs if not interval.compatible(rate))
 
     def curve(self, q_index: int, beta: float, epsilon: float, delta: float) -> SiloCurve:
         """The curve of one solution, back in learning rates."""
@@ -74,6 +88,13 @@ class Problem:
             delta=delta * self.scale,
             pruning_rate=self.pruning_rate,
         )
+
+
+def shapes_of(logits: FloatArray, betas: FloatArray) -> FloatArray:
+    """(R, n): the shapes for (R, n) logits of γ and (R,) betas."""
+    values = np.asarray(expit(betas[:, None] * logits), dtype=np.float64)
+    flat = values.max(axis=1, keepdims=True) < _SMALLEST_RISE
+    return np.where(flat | (values < _SMALLEST_SHAPE), 0.0, values)
 
 
 def make_problem(
@@ -106,9 +127,24 @@ def make_problem(
         optima=np.array([interval.optimum for interval in ordered]) / scale,
         low=np.array([0.0 if interval.low_cut else interval.low for interval in ordered]) / scale,
         high=np.array([np.inf if interval.high_cut else interval.high for interval in ordered]) / scale,
-        weights=_weights(ordered, scale, weighting),
+        weights=weights_of(np.array([i.high - i.low for i in ordered]) / scale, weighting),
         logits=logit_gamma(cycles, np.array(delays)[:, None], rate),
     )
+
+
+def free_part(problem: Problem, cycles: int) -> tuple[Problem, bool]:
+    """The problem as least squares search it for so many cycles, and whether q and beta are set in it."""
+    if cycles >= FEWEST_CYCLES:
+        return problem, False
+    q = min(range(len(problem.q_values)), key=lambda k: abs(problem.q_values[k] - _DEFAULT_Q))
+    beta = min(max(_DEFAULT_BETA, problem.beta_bounds[0]), problem.beta_bounds[1])
+    part = replace(
+        problem,
+        q_values=(problem.q_values[q],),
+        logits=problem.logits[[q]],
+        beta_bounds=(beta, beta),
+    )
+    return part, True
 
 
 def _check_q_values(q_values: Iterable[int]) -> tuple[int, ...]:
@@ -131,11 +167,12 @@ def _check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
     return lower, upper
 
 
-def _weights(intervals: tuple[CycleInterval, ...], scale: float, weighting: Weighting) -> FloatArray:
+def weights_of(widths: FloatArray, weighting: Weighting) -> FloatArray:
+    """(..., n) weights for (..., n) widths of intervals, of rates divided by the highest one."""
     if weighting == "uniform":
-        return np.full(len(intervals), 1 / len(intervals))
-    half = np.array([(interval.high - interval.low) / 2 for interval in intervals]) / scale
-    narrowest = half[half > 0].min(initial=1.0)
-    half = np.maximum(half, max(narrowest, _NARROWEST))
-    weights = (half.min() / half) ** 2
-    return np.asarray(weights / weights.sum(), dtype=np.float64)
+        return np.full(widths.shape, 1 / widths.shape[-1])
+    half = widths / 2
+    narrowest = np.where(half > 0, half, 1.0).min(axis=-1, keepdims=True)
+    half = np.maximum(half, np.maximum(narrowest, _NARROWEST))
+    weights = (half.min(axis=-1, keepdims=True) / half) ** 2
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True), dtype=np.float64)

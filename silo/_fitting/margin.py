@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from silo.curve import FloatArray
+from silo._arrays import FloatArray
 
 _ROUNDING = 1e-15
 

@@ -1,0 +1,1 @@
+"""The solvers behind the public functions: arrays in, arrays out, arguments trusted."""

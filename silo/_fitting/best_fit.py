@@ -1,0 +1,174 @@
+"""The least-squares members of a family, for many problems at a time."""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from silo._arrays import BoolArray, FloatArray, IntArray
+from silo._fitting.families import Family
+from silo._fitting.lines import Kind, Lines, least_squares, losses
+
+# Points per direction that a bracket is cut into, by the number of directions.
+_ZOOM_POINTS = {1: 17, 2: 7}
+# At most so many minima of the grid are refined per problem, the lowest first.
+_MOST_MINIMA = 16
+# Problems at a time: keeps the largest array at a few tens of MB.
+_CHUNK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """P problems: what their curves should go through.
+
+    Attributes:
+        optima: (P, n), all positive, near 1.
+        weights: (P, n), at least 0, each row summing to 1.
+    """
+
+    optima: FloatArray
+    weights: FloatArray
+
+    def __getitem__(self, part: slice) -> "Targets":
+        return Targets(optima=self.optima[part], weights=self.weights[part])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Members:
+    """L members of a family, each fitted to one of P problems.
+
+    Attributes:
+        problem: (L,), which problem it is fitted to.
+        branch: (L,).
+        place: (L, d).
+        lines: (L,) lines with their losses.
+    """
+
+    problem: IntArray
+    branch: IntArray
+    place: FloatArray
+    lines: Lines
+
+    def best(self, slack: float) -> "Members":
+        """Each problem's first member whose loss is within ``slack`` plus 1e-12 of its smallest."""
+        smallest = np.full(self.problem.max() + 1, np.inf)
+        np.minimum.at(smallest, self.problem, self.lines.loss)
+        near = np.flatnonzero(self.lines.loss <= smallest[self.problem] * (1 + 1e-12) + slack)
+        _, firsts = np.unique(self.problem[near], return_index=True)
+        return self[near[firsts]]
+
+    def __getitem__(self, index: IntArray | BoolArray) -> "Members":
+        lines = self.lines
+        return Members(
+            problem=self.problem[index],
+            branch=self.branch[index],
+            place=self.place[index],
+            lines=Lines(level=lines.level[index], slope=lines.slope[index], loss=lines.loss[index]),
+        )
+
+
+def minima(family: Family, targets: Targets, *, rounds: int = 12) -> Members:
+    """The local minima of the least-squares loss over a family's branches and places.
+
+    No random starts: the family's whole grid is computed, every local minimum on it is bracketed by its
+    neighbours, and each bracket shrinks ``rounds`` times to the neighbours of its lowest point. A valley
+    narrower than the grid's steps can be missed. Every branch's lowest place is among the results, so that a
+    loss that does not depend on the place ties there.
+
+    Args:
+        family: the curves.
+        targets: the problems.
+        rounds: how often brackets shrink: eightfold with d = 1, threefold with d = 2.
+
+    Returns:
+        At least one member per problem and branch, sorted by problem, then branch, then place.
+    """
+    branches, places = family.grid()
+    shapes = family.shapes(branches, places)
+    found = []
+    for start in range(0, targets.optima.shape[0], _CHUNK):
+        part = targets[start : start + _CHUNK]
+        values = _on_grid(shapes, part, family.kind)
+        problem, point = np.nonzero(_lowest(values, _local(values, family.grid_shape())))
+        place = _zoom(family, part, problem, branches[point], places[point], rounds)
+        n = part.optima.shape[0]
+        problem = np.concatenate([problem, np.arange(n).repeat(family.branches)])
+        branch = np.concatenate([branches[point], np.tile(np.arange(family.branches), n)])
+        place = np.concatenate([place, np.tile(family.lower, (n * family.branches, 1))])
+        order = np.lexsort((*place.T[::-1], branch, problem))
+        found.append(_fit(family, part, problem[order], branch[order], place[order], first=start))
+    return _joined(found)
+
+
+def _fit(
+    family: Family, targets: Targets, problem: IntArray, branch: IntArray, place: FloatArray, first: int = 0
+) -> Members:
+    """Members with these branches and places; ``first`` is the number of the targets' first problem."""
+    shapes = family.shapes(branch, place)
+    lines = least_squares(shapes, targets.optima[problem], targets.weights[problem], family.kind)
+    return Members(problem=problem + first, branch=branch, place=place, lines=lines)
+
+
+def _on_grid(shapes: FloatArray, targets: Targets, kind: Kind) -> FloatArray:
+    """(P, R): the losses of R shapes; exact for one problem, but for many, where that takes long, by moments."""
+    if targets.optima.shape[0] == 1:
+        return least_squares(shapes, targets.optima[0], targets.weights[0], kind).loss[None]
+    return losses(shapes, targets.optima, targets.weights, kind)
+
+
+def _local(values: FloatArray, shape: tuple[int, ...]) -> BoolArray:
+    """Where losses (P, R) on a grid are below their neighbours before, and not above those after; (P, R)."""
+    grid = values.reshape(-1, *shape)
+    inner = len(shape) - 1
+    walled = np.pad(grid, ((0, 0), (0, 0), *[(1, 1)] * inner), constant_values=np.inf)
+    low = np.ones(grid.shape, dtype=np.bool_)
+    for offset in product((0, 1, 2), repeat=inner):
+        window = tuple(slice(o, o + size) for o, size in zip(offset, shape[1:], strict=True))
+        neighbour = walled[(slice(None), slice(None), *window)]
+        if offset != (1,) * inner:
+            low &= grid < neighbour if offset < (1,) * inner else grid <= neighbour
+    return low.reshape(values.shape)
+
+
+def _lowest(values: FloatArray, low: BoolArray) -> BoolArray:
+    """``low`` without all but the few lowest of each problem; (P, R)."""
+    if low.sum(axis=1).max() <= _MOST_MINIMA:
+        return low
+    candidates = np.where(low, values, np.inf)
+    limit = np.partition(candidates, _MOST_MINIMA - 1, axis=1)[:, _MOST_MINIMA - 1]
+    return np.asarray(low & (candidates <= limit[:, None]), dtype=np.bool_)
+
+
+def _zoom(
+    family: Family, targets: Targets, problem: IntArray, branch: IntArray, place: FloatArray, rounds: int
+) -> FloatArray:
+    """(L, d): the lowest place within a step of the grid of each."""
+    count, d = place.shape
+    if d == 0:
+        return place
+    ticks = np.linspace(-1.0, 1.0, _ZOOM_POINTS[d])
+    offsets = np.array(list(product(ticks, repeat=d)))
+    k = offsets.shape[0]
+    reach = np.tile(family.steps(), (count, 1))
+    for _ in range(rounds):
+        tried = (place[:, None, :] + reach[:, None, :] * offsets).clip(family.lower, family.upper)
+        fitted = _fit(family, targets, problem.repeat(k), branch.repeat(k), tried.reshape(-1, d))
+        place = tried[np.arange(count), fitted.lines.loss.reshape(-1, k).argmin(axis=1)]
+        reach = reach * (2 / (ticks.size - 1))
+    return place
+
+
+def _joined(parts: list[Members]) -> Members:
+    def join(arrays: list[FloatArray]) -> FloatArray:
+        return np.concatenate(arrays)
+
+    return Members(
+        problem=np.concatenate([part.problem for part in parts]),
+        branch=np.concatenate([part.branch for part in parts]),
+        place=join([part.place for part in parts]),
+        lines=Lines(
+            level=join([part.lines.level for part in parts]),
+            slope=join([part.lines.slope for part in parts]),
+            loss=join([part.lines.loss for part in parts]),
+        ),
+    )

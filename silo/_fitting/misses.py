@@ -1,0 +1,181 @@
+"""For each q, the curve outside the fewest intervals, by branch and bound over β."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog
+
+from silo._arrays import BoolArray, FloatArray, IntArray
+from silo._fitting.branch_and_bound import NARROWEST, ROUNDING, Items, cut, halves
+from silo._fitting.problem import shapes_of
+
+# The parts that log beta is first cut into, for each q.
+_PARTS = 8
+# A crossing is on its two ends but for the last bits.
+_ON_END = 1e-14
+# Rows at a time: keeps the largest array (rows × vertices × cycles) at about 10 MB for 25 cycles.
+_CHUNK = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewestMisses:
+    """K curves.
+
+    Attributes:
+        misses: (K,), how many intervals the curve is outside of; no curve is outside of fewer.
+        beta: (K,).
+        epsilon: (K,), at least 0.
+        delta: (K,), at least 0.
+    """
+
+    misses: IntArray
+    beta: FloatArray
+    epsilon: FloatArray
+    delta: FloatArray
+
+
+def fewest_misses(items: Items, beta_bounds: tuple[float, float]) -> FewestMisses:
+    """The fewest misses over β, ε and δ, all items together; the count is exact.
+
+    As in ``find_regions`` the β axis is cut into parts and halved. A curve with β in a part hits no more
+    intervals than a line that may take every shape anywhere between its values at the part's two ends; a part
+    where even that misses no fewer than some curve already does is dropped. Among equal counts the smallest
+    violation of those tried is taken, and for its β made as small as it can be.
+    """
+    k = items.low.shape[0]
+    best = np.tile([np.inf, np.inf, 0.0, 0.0, 0.0], (k, 1))
+    rows, left, right = cut(k, beta_bounds, _PARTS)
+    outermost = np.concatenate([left[::_PARTS], right[_PARTS - 1 :: _PARTS]])
+    _try_points(items, best, np.tile(np.arange(k), 2), outermost)
+    while rows.size:
+        _try_points(items, best, rows, (left + right) / 2)
+        part = right - left > NARROWEST
+        part[part] = _least(items, rows[part], left[part], right[part]) < best[rows[part], 0]
+        rows, left, right = halves(rows, left, right, part)
+    betas = np.exp(best[:, 2]).clip(*beta_bounds)
+    lines = [_least_violation(items, row, betas[row], *best[row, 3:]) for row in range(k)]
+    return FewestMisses(
+        misses=best[:, 0].astype(np.intp),
+        beta=betas,
+        epsilon=np.array([line[0] for line in lines]),
+        delta=np.array([line[1] for line in lines]),
+    )
+
+
+def _try_points(items: Items, best: FloatArray, rows: IntArray, log_betas: FloatArray) -> None:
+    """Improves ``best``, (K, 5): misses, violation, log beta, ε and δ of each item's best curve so far."""
+    for start in range(0, rows.size, _CHUNK):
+        row, log_beta = rows[start : start + _CHUNK], log_betas[start : start + _CHUNK]
+        shapes = shapes_of(items.logits[row], np.exp(log_beta))
+        low, high = items.low[row] * (1 - items.slack), items.high[row] * (1 + items.slack)
+        epsilons, deltas = _vertices(shapes, shapes, low, high)
+        rates = epsilons[:, :, None] + deltas[:, :, None] * shapes[:, None, :]
+        misses = low.shape[1] - _inside(rates, rates, low, high)
+        fewest = misses.min(axis=1)
+        candidates, vertices = np.nonzero((misses == fewest[:, None]) & (fewest <= best[row, 0])[:, None])
+        tried = rates[candidates, vertices]
+        outside = np.maximum(low[candidates] - tried, tried - high[candidates]).max(axis=1).clip(min=0.0)
+        found = np.stack(
+            [
+                fewest[candidates].astype(np.float64),
+                outside,
+                log_beta[candidates],
+                epsilons[candidates, vertices],
+                deltas[candidates, vertices],
+            ],
+            axis=1,
+        )
+        _keep_best(best, row[candidates], found)
+
+
+def _keep_best(best: FloatArray, rows: IntArray, found: FloatArray) -> None:
+    """Per item the first of the fewest misses, the smallest violation, and the smallest beta."""
+    order = np.lexsort((found[:, 2], found[:, 1], found[:, 0], rows))
+    rows, found = rows[order], found[order]
+    items, firsts = np.unique(rows, return_index=True)
+    challengers = found[firsts]
+    old = best[items]
+    fewer = challengers[:, 0] < old[:, 0]
+    closer = (challengers[:, 0] == old[:, 0]) & (challengers[:, 1] < old[:, 1])
+    best[items] = np.where((fewer | closer)[:, None], challengers, old)
+
+
+def _least(items: Items, rows: IntArray, left: FloatArray, right: FloatArray) -> FloatArray:
+    """(R,): no curve with log beta in [left, right] misses fewer."""
+    found = np.empty(rows.size)
+    for start in range(0, rows.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        row = rows[part]
+        ends = [shapes_of(items.logits[row], np.exp(side[part])) for side in (left, right)]
+        below, above = np.minimum(*ends), np.maximum(*ends)
+        low, high = items.low[row] * (1 - ROUNDING), items.high[row] * (1 + ROUNDING)
+        epsilons, deltas = (a[:, :, None] for a in _vertices(below, above, low, high))
+        hits = _inside(
+            epsilons + deltas * above[:, None, :], epsilons + deltas * below[:, None, :], low, high
+        )
+        found[part] = low.shape[1] - hits.max(axis=1)
+    return found
+
+
+def _vertices(
+    below: FloatArray, above: FloatArray, low: FloatArray, high: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """(R, V) each: ε and δ, at least 0, one of which hits as many intervals as can be.
+
+    The lines that hit a set of intervals are a convex polygon in (ε, δ). Of its points with the largest ε,
+    take that with the smallest δ: there an upper end is reached, and, unless δ is 0, something keeps δ from
+    falling along that end: the lower end of a later cycle, or the upper end of an earlier one. Where no upper
+    end bounds the set, the flat line at its highest lower end is in it.
+    """
+    i, j = np.triu_indices(low.shape[1], k=1)
+    with np.errstate(invalid="ignore"):
+        rise = np.concatenate([low[:, j] - high[:, i], high[:, j] - high[:, i]], axis=1)
+    run = np.concatenate([above[:, j] - below[:, i], below[:, j] - below[:, i]], axis=1)
+    start, slope = high[:, np.concatenate([i, i])], below[:, np.concatenate([i, i])]
+    crossing = (rise > 0) & (run > 0) & np.isfinite(rise)
+    used = crossing.any(axis=0)
+    crossing, start, slope = crossing[:, used], start[:, used], slope[:, used]
+    deltas = np.where(crossing, rise[:, used], 0.0) / np.where(crossing, run[:, used], 1.0)
+    epsilons = np.where(crossing, start, 0.0) - deltas * slope
+    flat = np.where(np.isfinite(high), high, low.max(axis=1, keepdims=True))
+    highest_low = low.max(axis=1, keepdims=True)
+    # What is no crossing becomes a flat line, which is one anyway.
+    real = crossing & (epsilons >= 0)
+    return (
+        np.concatenate([np.where(real, epsilons, highest_low), flat, highest_low], axis=1),
+        np.concatenate([np.where(real, deltas, 0.0), np.zeros((low.shape[0], low.shape[1] + 1))], axis=1),
+    )
+
+
+def _inside(upper: FloatArray, lower: FloatArray, low: FloatArray, high: FloatArray) -> IntArray:
+    """(R, V): how many intervals hold, of rates (R, V, n) that reach from ``lower`` to ``upper``."""
+    hit = upper >= (low * (1 - _ON_END))[:, None, :]
+    hit &= lower <= (high * (1 + _ON_END))[:, None, :]
+    return np.asarray(np.count_nonzero(hit, axis=2), dtype=np.intp)
+
+
+def _least_violation(
+    items: Items, row: int, beta: float, epsilon: float, delta: float
+) -> tuple[float, float]:
+    """ε and δ that keep to the intervals that the given line hits, and nearest to the farthest other."""
+    shape = shapes_of(items.logits[[row]], np.array([beta]))[0]
+    low, high = items.low[row] * (1 - items.slack), items.high[row] * (1 + items.slack)
+    kept = _holds(epsilon + delta * shape, low, high)
+    if kept.all():
+        return epsilon, delta
+    soft = np.where(kept, 0.0, -1.0)
+    lows, highs = low > 0, np.isfinite(high)
+    line = np.stack([np.ones_like(shape), shape], axis=1)
+    rows = np.concatenate([np.column_stack([-line, soft])[lows], np.column_stack([line, soft])[highs]])
+    bounds = np.concatenate([-low[lows], high[highs]])
+    result = linprog([0.0, 0.0, 1.0], A_ub=rows, b_ub=bounds, bounds=(0, None), method="highs")
+    if result.x is None:
+        return epsilon, delta
+    # The program keeps its bounds to a coarser tolerance than ours.
+    better = max(float(result.x[0]), 0.0), max(float(result.x[1]), 0.0)
+    holds = _holds(better[0] + better[1] * shape, low, high)[kept].all()
+    return better if holds and sum(better) > 0 else (epsilon, delta)
+
+
+def _holds(rates: FloatArray, low: FloatArray, high: FloatArray) -> BoolArray:
+    return np.asarray((rates >= low * (1 - _ON_END)) & (rates <= high * (1 + _ON_END)), dtype=np.bool_)

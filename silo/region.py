@@ -1,0 +1,72 @@
+"""The region of (β, ε, δ) whose curve lies in every interval, for one q."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from silo.curve import SiloCurve
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """What the intervals leave of the parameters for one q, within the betas that were asked for.
+
+    An end that the grid cut off bounds nothing. The ranges are those of the region's three coordinates: not
+    every combination of them is inside. They are reached, and fall short of the truth by at most 1e-6 of
+    log β and a share of 1e-4 of ε and δ.
+
+    Attributes:
+        q: pruning cycles before the curve starts to rise.
+        beta: lowest and highest β of a curve in every interval; None where there is none, which is then
+            proven: every β was excluded, not only those of a grid.
+        epsilon: lowest and highest ε, learning rates; None where there is none.
+        delta: lowest and highest δ, learning rates; the highest is infinite where nothing bounds it.
+        curve: the curve in all intervals with the largest distance to their ends; where there is none, the
+            one outside the fewest.
+        margin: the largest distance to the ends of all intervals that a curve with this q keeps, a learning
+            rate of at least 0; where none lies in all intervals it is below 0, and its size is the smallest
+            worst violation.
+        missed_cycles: the cycles whose intervals ``curve`` is outside of; no curve with this q misses fewer.
+    """
+
+    q: int
+    beta: Range | None
+    epsilon: Range | None
+    delta: Range | None
+    curve: SiloCurve
+    margin: float
+    missed_cycles: tuple[int, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether no curve with this q lies in every interval."""
+        return self.beta is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON: ranges as lists, no bound as null."""
+        ranges = {name: getattr(self, name) for name in ("beta", "epsilon", "delta")}
+        return {
+            "q": self.q,
+            "empty": self.empty,
+            **{name: None if r is None else [_or_none(end) for end in r] for name, r in ranges.items()},
+            "curve": self.curve.to_dict(),
+            "margin": self.margin,
+            "missed_cycles": list(self.missed_cycles),
+        }
+
+    def __str__(self) -> str:
+        if self.beta is None or self.epsilon is None or self.delta is None:
+            missed = ", ".join(map(str, self.missed_cycles))
+            return f"q={self.q}: none; at least {len(self.missed_cycles)} missed, such as m = {missed}"
+        ranges = {"beta": self.beta, "epsilon": self.epsilon, "delta": self.delta}
+        return f"q={self.q}: " + ", ".join(f"{name} {_in_words(r)}" for name, r in ranges.items())
+
+
+def _or_none(end: float) -> float | None:
+    return None if end == float("inf") else end
+
+
+def _in_words(ends: Range) -> str:
+    low, high = ends
+    return f"{low:.4g} and above" if high == float("inf") else f"{low:.4g} to {high:.4g}"

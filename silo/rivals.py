@@ -1,0 +1,288 @@
+"""SILO against simpler curves and other S-shapes, fitted to the same optima and judged out of sample."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from silo._arrays import FloatArray
+from silo._fitting.best_fit import Members, Targets, minima
+from silo._fitting.families import Family
+from silo._fitting.lines import least_squares
+from silo._fitting.problem import EXACT_LOSS, Problem, Weighting, free_part, make_problem
+from silo._fitting.rival_families import RIVALS, rates_of
+from silo._fitting.silo_family import curves_of, silo_family
+from silo.curve import check_cycles
+from silo.intervals import CycleInterval
+
+# With fewer cycles a left-out one says nothing about the shape.
+_FEWEST_CYCLES = 4
+# Accuracy of a rival's numbers that is far below what a rate's grid resolves.
+_ZOOM_ROUNDS = 9
+_POLISH_ROUNDS = 80
+# Of a place's range: for slopes by differences.
+_NUDGE = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """One curve, fitted by the criterion of ``fit_curve``.
+
+    Attributes:
+        name: "constant", "linear", "exponential", "logistic", "Theorem 2 bound" or "SILO".
+        formula: max_lr(m) in its numbers.
+        s_shaped: whether it can rise slowly, fast and slowly again wherever the data do. The Theorem 2 bound
+            has an S of its own, whose place is not free.
+        parameters: how many numbers were fitted; an integer q counts as one.
+        values: those numbers by name; rates are learning rates.
+        pruning_rate: p.
+        weighted_rmse: root of the weighted mean squared distance to the optima, a learning rate.
+        loo_error: the same of the predictions for each cycle by the curve fitted to all others, a learning
+            rate; None with one cycle.
+        aicc: Akaike's information criterion, corrected for few data (Hurvich and Tsai, Biometrika 76, 1989);
+            only differences mean anything; None where cycles don't exceed the parameters, counting the
+            residuals' variance as one, by 2 or more.
+    """
+
+    name: str
+    formula: str
+    s_shaped: bool
+    parameters: int
+    values: dict[str, float]
+    pruning_rate: float
+    weighted_rmse: float
+    loo_error: float | None
+    aicc: float | None
+
+    def max_lr(self, cycles: npt.ArrayLike) -> FloatArray:
+        """The fitted rates at cycles m, of any shape, at least 0; not only whole ones.
+
+        Raises:
+            InvalidInput: a cycle is negative or not finite.
+        """
+        return rates_of(self.name, self.values, check_cycles(cycles), self.pruning_rate)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        names = ("name", "formula", "s_shaped", "parameters", "values", "weighted_rmse", "loo_error", "aicc")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RivalTable:
+    """What the same data say about each curve.
+
+    Attributes:
+        rivals: simpler curves first, SILO last.
+        verdict: whether an S-shape is supported, in plain sentences.
+    """
+
+    rivals: tuple[Rival, ...]
+    verdict: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {"rivals": [rival.to_dict() for rival in self.rivals], "verdict": self.verdict}
+
+    def __str__(self) -> str:
+        header = ("curve", "numbers", "RMSE", "left-out error", "AICc − least")
+        least = min((rival.aicc for rival in self.rivals if rival.aicc is not None), default=0.0)
+        rows = [header]
+        for rival in self.rivals:
+            rows.append(
+                (
+                    rival.name,
+                    str(rival.parameters),
+                    f"{rival.weighted_rmse:.3g}",
+                    "–" if rival.loo_error is None else f"{rival.loo_error:.3g}",
+                    "–" if rival.aicc is None else f"{rival.aicc - least:.1f}",
+                )
+            )
+        widths = [max(len(row[k]) for row in rows) for k in range(len(header))]
+        lines = [
+            "  ".join(
+                [
+                    row[0].ljust(widths[0]),
+                    *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
+                ]
+            )
+            for row in rows
+        ]
+        return "\n".join([*lines, self.verdict])
+
+
+def compare_rivals(
+    intervals: Iterable[CycleInterval],
+    *,
+    pruning_rate: float,
+    q_values: Iterable[int] = range(0, 6),
+    beta_bounds: tuple[float, float] = (0.5, 20.0),
+    weighting: Weighting = "interval",
+) -> RivalTable:
+    """Fits each curve to the Oracle's optima, and says which predicts a left-out cycle best.
+
+    All are least-squares fits with the same weights, each at its minimum over a grid with refinement. The
+    logistic's midpoint lies within the measured cycles, the exponential rises or falls by at most e⁵ over
+    them, and the Theorem 2 bound (the equality in Remark 2, with g the share of the weights' power that
+    pruning leaves) has d·σ_X² between 1e-3 and 1e4.
+
+    The simpler curves (constant, linear, exponential, the bound) stand against the S-shapes (logistic, SILO).
+    Of each the one with the smallest left-out error counts. The S-shape is called supported if it is better
+    by more than the standard error of the difference over the cycles and AICc, where both have one, does not
+    prefer the simpler curve; a simpler curve is called better if it is so by more than the standard error.
+
+    Args:
+        intervals: one per measured cycle, in any order, at least one.
+        pruning_rate: p, in (0, 1).
+        q_values: as for ``fit_curve``.
+        beta_bounds: as for ``fit_curve``.
+        weighting: as for ``fit_curve``.
+
+    Raises:
+        InvalidInput: a value is missing or outside its range.
+    """
+    problem = make_problem(intervals, pruning_rate, q_values, beta_bounds, weighting)
+    cycles = np.array([interval.cycle for interval in problem.intervals], dtype=np.float64)
+    rivals, errors = [], {}
+    for model in RIVALS:
+        family = model.family(cycles, problem.pruning_rate)
+        best = _fit(family, _whole(problem))
+        scale = problem.scale
+        numbers = model.values(
+            float(best.lines.level[0]) * scale,
+            float(best.lines.slope[0]) * scale,
+            int(best.branch[0]),
+            best.place[0],
+            cycles,
+        )
+        left_out = _left_out(problem, family)
+        errors[model.name] = left_out
+        rivals.append(
+            Rival(
+                name=model.name,
+                formula=model.formula,
+                s_shaped=model.s_shaped,
+                parameters=model.parameters,
+                values=numbers,
+                pruning_rate=problem.pruning_rate,
+                **_scores(problem, model.parameters, float(best.lines.loss[0]), left_out),
+            )
+        )
+    silo, errors["SILO"] = _silo(problem)
+    return RivalTable(rivals=(*rivals, silo), verdict=_verdict(problem, (*rivals, silo), errors))
+
+
+def _silo(problem: Problem) -> tuple[Rival, FloatArray]:
+    n = len(problem.intervals)
+    searched, _ = free_part(problem, n)
+    best = _fit(silo_family(searched.logits, searched.beta_bounds), _whole(problem))
+    fewer, _ = free_part(problem, n - 1)
+    left_out = _left_out(problem, silo_family(fewer.logits, fewer.beta_bounds))
+    rival = Rival(
+        name="SILO",
+        formula="ε + δ / (1 + (γ/(1−γ))^(−β))",
+        s_shaped=True,
+        parameters=4,
+        values=curves_of(searched, best)[0].to_dict(),
+        pruning_rate=problem.pruning_rate,
+        **_scores(problem, 4, float(best.lines.loss[0]), left_out),
+    )
+    return rival, left_out
+
+
+def _whole(problem: Problem) -> Targets:
+    return Targets(optima=problem.optima[None], weights=problem.weights[None])
+
+
+def _fit(family: Family, targets: Targets) -> Members:
+    found = minima(family, targets, rounds=_ZOOM_ROUNDS)
+    return (found if family.lower.size < 2 else _polished(family, targets, found)).best(EXACT_LOSS)
+
+
+def _polished(family: Family, targets: Targets, members: Members) -> Members:
+    """Members moved along their valleys by Levenberg's and Marquardt's steps.
+
+    In two directions a valley may be narrow, slanted and bent: shrinking brackets end anywhere on its floor.
+    """
+    optima, weights = targets.optima[members.problem], targets.weights[members.problem]
+
+    def tried(places: FloatArray) -> tuple[Members, FloatArray]:
+        shapes = family.shapes(members.branch, places)
+        lines = least_squares(shapes, optima, weights, family.kind)
+        residuals = optima - lines.level[:, None] - lines.slope[:, None] * shapes
+        found = Members(problem=members.problem, branch=members.branch, place=places, lines=lines)
+        return found, np.sqrt(weights) * residuals
+
+    here, left = tried(members.place)
+    damping = np.full(left.shape[0], 1e-3)
+    nudges = np.diag(_NUDGE * np.maximum(family.upper - family.lower, _NUDGE))
+    for _ in range(_POLISH_ROUNDS):
+        slopes = np.stack([(tried(here.place + one)[1] - left) / one.sum() for one in nudges], axis=2)
+        uphill = np.einsum("pni,pn->pi", slopes, left)
+        walled = np.where(uphill > 0, here.place <= family.lower, here.place >= family.upper)
+        slopes, uphill = np.where(walled[:, None], 0.0, slopes), np.where(walled, 0.0, uphill)
+        normal = np.einsum("pni,pnj->pij", slopes, slopes)
+        damped = normal + damping[:, None, None] * np.eye(nudges.shape[0]) * (normal + _NUDGE**2)
+        steps = np.linalg.solve(damped, uphill[:, :, None])[:, :, 0]
+        there, _ = tried((here.place - steps).clip(family.lower, family.upper))
+        better = there.lines.loss < here.lines.loss * (1 - 1e-9)
+        here, left = tried(np.where(better[:, None], there.place, here.place))
+        damping = np.where(better, damping / 5, damping * 5).clip(1e-9, 1e9)
+        # Steps so damped lead nowhere.
+        if (damping > 1e3).all():
+            break
+    return here
+
+
+def _left_out(problem: Problem, family: Family) -> FloatArray:
+    """(n,): the residual of each cycle, of rates divided by the scale, from the fit to all others."""
+    n = problem.optima.size
+    if n == 1:
+        return np.zeros(0)
+    weights = np.where(np.eye(n, dtype=np.bool_), 0.0, problem.weights)
+    weights /= weights.sum(axis=1, keepdims=True)
+    best = _fit(family, Targets(optima=np.tile(problem.optima, (n, 1)), weights=weights))
+    own = family.shapes(best.branch, best.place).diagonal()
+    return np.asarray(problem.optima - best.lines.level - best.lines.slope * own)
+
+
+def _scores(problem: Problem, parameters: int, loss: float, left_out: FloatArray) -> dict[str, Any]:
+    n, k = problem.optima.size, parameters + 1
+    loo = None if not left_out.size else float(np.sqrt(problem.weights @ left_out**2)) * problem.scale
+    spare = n - k - 1
+    # A curve through all points has no likelihood: its loss is a rounding.
+    aicc = n * np.log(max(loss, EXACT_LOSS)) + 2 * k + 2 * k * (k + 1) / spare if spare > 0 else None
+    return {
+        "weighted_rmse": float(np.sqrt(loss)) * problem.scale,
+        "loo_error": loo,
+        "aicc": None if aicc is None else float(aicc),
+    }
+
+
+def _verdict(problem: Problem, rivals: tuple[Rival, ...], errors: dict[str, FloatArray]) -> str:
+    n = problem.optima.size
+    if n < _FEWEST_CYCLES:
+        given = "1 cycle" if n == 1 else f"{n} cycles"
+        return f"{given} cannot tell one shape from another: measure {_FEWEST_CYCLES} or more."
+
+    def best_of(s_shaped: bool) -> Rival:
+        group = [rival for rival in rivals if rival.s_shaped == s_shaped]
+        return min(group, key=lambda rival: rival.loo_error or 0.0)
+
+    simple, s_shaped, silo = best_of(False), best_of(True), rivals[-1]
+    difference = n * problem.weights * (errors[s_shaped.name] ** 2 - errors[simple.name] ** 2)
+    mean = float(difference.mean())
+    # A difference of roundings is none.
+    least = max(float(difference.std(ddof=1) / np.sqrt(n)), EXACT_LOSS)
+    against = s_shaped.aicc is not None and simple.aicc is not None and s_shaped.aicc > simple.aicc
+    if mean < -least and not against:
+        sentence = "An S-shape is supported"
+    elif mean > least:
+        sentence = "An S-shape is not supported, a simpler curve predicts better"
+    else:
+        sentence = "An S-shape cannot be told from a simpler curve"
+    found = f"{s_shaped.loo_error:.3g} ({s_shaped.name}) against {simple.loo_error:.3g} ({simple.name})"
+    own = "" if silo is s_shaped else f"; SILO's own is {silo.loo_error:.3g}"
+    return f"{sentence}: its left-out error is {found}{own}."

@@ -1,0 +1,146 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+from scipy.special import expit, logit
+
+from silo._arrays import FloatArray
+from silo._fitting.branch_and_bound import Items
+from silo._fitting.misses import FewestMisses, fewest_misses
+from tests.silo.fitting.all_lines import crossings, misses
+
+BOUNDS = (0.5, 20.0)
+SLACK = 1e-9
+# Beyond the slack by no more than roundings.
+OUTSIDE = 1.0001 * SLACK
+
+
+def items(logits: FloatArray, low: FloatArray, high: FloatArray) -> Items:
+    return Items(logits=logits, low=low, high=high, slack=SLACK)
+
+
+def of_shapes(shapes: FloatArray, low: FloatArray, high: FloatArray) -> FewestMisses:
+    """The fewest misses of lines with fixed shapes (K, n): a curve's at beta = 1."""
+    with np.errstate(divide="ignore"):
+        logits = np.asarray(logit(shapes))
+    same = np.broadcast_to(low, shapes.shape), np.broadcast_to(high, shapes.shape)
+    return fewest_misses(items(logits, *same), (1.0, 1.0))
+
+
+def least_violation(shape: FloatArray, low: FloatArray, high: FloatArray, kept: list[int]) -> float | None:
+    """The smallest worst violation of a line that lies in all of ``kept``, None where there is none."""
+    soft = np.where(np.isin(np.arange(shape.size), kept), 0.0, -1.0)
+    bounded = np.isfinite(high)
+    ones = np.ones_like(shape)
+    rows = np.concatenate([np.stack([-ones, -shape, soft], 1), np.stack([ones, shape, soft], 1)[bounded]])
+    ends = np.concatenate([-low, high[bounded]])
+    result = linprog([0, 0, 1], A_ub=rows, b_ub=ends, bounds=(0, None), method="highs")
+    return float(result.fun) if result.status == 0 else None
+
+
+def fewest_by_subsets(shape: FloatArray, low: FloatArray, high: FloatArray) -> int:
+    for missed in range(shape.size + 1):
+        for kept in combinations(range(shape.size), shape.size - missed):
+            if least_violation(shape, low, high, list(kept)) is not None:
+                return missed
+    raise AssertionError("a line can miss all")
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 6), cut=st.sampled_from([0.0, 0.2]))
+def test_no_subset_of_intervals_that_a_line_can_hit_is_larger(seed: int, n: int, cut: float) -> None:
+    random = np.random.default_rng(seed)
+    shapes = np.sort(random.uniform(size=(1, n)), axis=1)
+    shapes[:, : n // 3] = 0
+    low = random.uniform(0.01, 0.9, n)
+    high = np.minimum(low + random.uniform(0.01, 0.2, n), 1.0)
+    low[random.uniform(size=n) < cut] = 0.0
+    high[random.uniform(size=n) < cut] = np.inf
+    high[0] = 1.0
+    found = of_shapes(shapes, low, high)
+    epsilon, delta = found.epsilon[0], found.delta[0]
+    rates = epsilon + delta * shapes[0]
+    hit = (rates >= low * (1 - OUTSIDE)) & (rates <= high * (1 + OUTSIDE))
+    assert epsilon >= 0 and delta >= 0 and epsilon + delta > 0
+    assert found.misses[0] == n - hit.sum() == fewest_by_subsets(shapes[0], low, high)
+    worst = max((low - rates).max(), (rates - high).max(), 0.0)
+    least = least_violation(shapes[0], low, high, list(np.flatnonzero(hit)))
+    assert worst == pytest.approx(least, rel=1e-6, abs=1e-8)
+
+
+def example(seed: int, count: int = 3) -> tuple[Items, FloatArray]:
+    """Intervals around curves, some of them moved away, and the betas of the curves."""
+    random = np.random.default_rng(seed)
+    n = random.integers(3, 8)
+    logits = np.sort(random.normal(0, 2, (count, n)), axis=1)
+    logits[:, : n // 4] = -np.inf
+    betas = np.exp(random.uniform(*np.log(BOUNDS), count))
+    rates = 0.2 + 0.5 * expit(betas[:, None] * logits)
+    rates *= np.exp(random.choice([0, 0.2], (count, n)) * random.normal(size=(count, n)))
+    half = random.choice([1e-4, 0.02, 0.1])
+    low, high = rates * (1 - half), rates * (1 + half)
+    low[random.uniform(size=low.shape) < 0.1] = 0.0
+    high[random.uniform(size=low.shape) < 0.1] = np.inf
+    return items(logits, low, high), betas
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_no_curve_of_a_grid_misses_fewer_and_the_one_found_misses_as_many(seed: int) -> None:
+    """The grid has the betas of the curves, which no coarse grid would meet where the intervals are narrow."""
+    given_items, betas = example(seed)
+    found = fewest_misses(given_items, BOUNDS)
+    for k, beta in enumerate(betas):
+        grid = np.append(np.geomspace(*BOUNDS, 400), beta)
+        low, high = given_items.low[k], given_items.high[k]
+        shapes = expit(grid[:, None] * given_items.logits[k])
+        assert found.misses[k] <= misses(*crossings(shapes, low, high), shapes, low, high).min()
+        assert BOUNDS[0] <= found.beta[k] <= BOUNDS[1]
+        rates = found.epsilon[k] + found.delta[k] * expit(found.beta[k] * given_items.logits[k])
+        outside = np.maximum(low - rates, rates - high)
+        missed = outside > OUTSIDE * np.where(rates < low, low, np.where(np.isfinite(high), high, 0.0))
+        assert found.misses[k] == missed.sum()
+
+
+def test_items_do_not_know_of_each_other() -> None:
+    given_items, _ = example(3, count=5)
+    together = fewest_misses(given_items, BOUNDS)
+    assert len(set(together.misses)) > 1
+    for k in range(5):
+        one = items(given_items.logits[[k]], given_items.low[[k]], given_items.high[[k]])
+        alone = fewest_misses(one, BOUNDS)
+        for name in ("misses", "beta", "epsilon", "delta"):
+            assert getattr(alone, name)[0] == getattr(together, name)[k]
+
+
+def test_finds_the_one_beta_between_the_points_of_any_grid() -> None:
+    """A curve misses one interval, if its beta is within a share of about 1e-6 of 3.3, or else two."""
+    logits = np.array([[-np.inf, -2.0, -0.5, 0.5, 1.0, 4.0]])
+    rates = 0.1 + 0.5 * expit(3.3 * logits)
+    rates[0, 2] *= 1.5
+    found = fewest_misses(items(logits, rates * (1 - 1e-6), rates * (1 + 1e-6)), BOUNDS)
+    assert found.misses.tolist() == [1]
+    assert found.beta[0] == pytest.approx(3.3, rel=1e-4)
+    assert (found.epsilon[0], found.delta[0]) == pytest.approx((0.1, 0.5), rel=1e-4)
+
+
+def test_hits_all_of_a_small_polygon_beside_an_axis() -> None:
+    low = np.array([0.11, 0.21])
+    found = of_shapes(np.array([[0.5, 1.0]]), low, low + 1e-4)
+    assert found.misses[0] == 0
+    assert (found.epsilon[0], found.delta[0]) == pytest.approx((0.01, 0.2), abs=5e-4)
+
+
+def test_equal_counts_go_to_the_smallest_violation() -> None:
+    low = np.array([0.1, 0.5, 0.6])
+    found = of_shapes(np.zeros((1, 3)), low, low + 0.01)
+    assert (found.misses[0], found.epsilon[0], found.delta[0]) == (2, pytest.approx(0.5), 0)
+
+
+def test_falling_intervals_are_missed_but_for_one_side() -> None:
+    low = np.array([0.9, 0.5, 0.1])
+    found = of_shapes(np.array([[0.0, 0.5, 1.0]]), low, np.array([1.0, 0.6, np.inf]))
+    assert found.misses[0] == 1

@@ -1,0 +1,209 @@
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from silo import CycleAccuracies, CycleInterval, InvalidInput, fit_curve
+from silo.accuracies import check_accuracies, intervals_and_accuracies, optimized
+
+IMAGES = 1000
+GRID = [0.01, 0.02, 0.04, 0.08, 0.16]
+
+
+def slowly(scores: list[int], tolerance: int) -> tuple[int, int, int]:
+    """The rule, in whole numbers, where equal is equal."""
+    best = max(range(len(scores)), key=lambda i: (scores[i], -i))
+    first = last = best
+    while first > 0 and scores[first - 1] >= scores[best] - tolerance:
+        first -= 1
+    while last + 1 < len(scores) and scores[last + 1] >= scores[best] - tolerance:
+        last += 1
+    return best, first, last
+
+
+def measured(*means: float, cycle: int = 2) -> CycleAccuracies:
+    """One replicate, on the first rates of the grid."""
+    return CycleAccuracies(
+        cycle=cycle, rates=np.array(GRID[: len(means)]), accuracies=np.array(means)[:, None]
+    )
+
+
+@st.composite
+def counts(draw: st.DrawFn) -> list[list[list[int]]]:
+    """Right answers of IMAGES, (sets of trainings, candidates, replicates), near each other: ties abound."""
+    n, r = draw(st.integers(1, 7)), draw(st.integers(1, 4))
+    row = st.lists(st.integers(930, 940), min_size=r, max_size=r)
+    return draw(st.lists(st.lists(row, min_size=n, max_size=n), min_size=1, max_size=5))
+
+
+@given(right=counts(), tolerance=st.integers(0, 12))
+def test_optimized_is_the_rule_for_all_sets_at_once(right: list[list[list[int]]], tolerance: int) -> None:
+    means = (np.array(right) / IMAGES).mean(axis=2)
+    replicates = len(right[0][0])
+    found = optimized(means, tolerance / IMAGES)
+    expected = [slowly([sum(row) for row in one], tolerance * replicates) for one in right]
+    assert list(zip(*(index.tolist() for index in found), strict=True)) == expected
+
+
+@given(right=counts(), tolerance=st.integers(0, 12), seed=st.integers(0, 9))
+def test_an_interval_is_the_rule_whatever_the_order_of_the_replicates(
+    right: list[list[list[int]]], tolerance: int, seed: int
+) -> None:
+    one = np.array(right[0])
+    rates = np.cumsum(np.arange(1, one.shape[0] + 1)) / 100
+    shuffled = one[:, np.random.default_rng(seed).permutation(one.shape[1])]
+    best, first, last = slowly(one.sum(axis=1).tolist(), tolerance * one.shape[1])
+    cycle = CycleAccuracies(cycle=4, rates=rates, accuracies=shuffled / IMAGES)
+    assert cycle.replicates == one.shape[1]
+    assert cycle.interval(tolerance / IMAGES) == CycleInterval(
+        cycle=4,
+        optimum=rates[best],
+        low=rates[first],
+        high=rates[last],
+        low_cut=first == 0,
+        high_cut=last == one.shape[0] - 1,
+    )
+
+
+@pytest.mark.parametrize("means", [(0.3, 0.1 + 0.2, 0.2), (0.1 + 0.2, 0.3, 0.2)])
+def test_among_equals_but_for_rounding_the_smaller_rate_is_best(means: tuple[float, ...]) -> None:
+    assert 0.1 + 0.2 > 0.3
+    assert measured(*means).interval().optimum == GRID[0]
+
+
+def test_the_interval_is_the_run_around_the_best_and_ends_at_a_worse_rate() -> None:
+    found = measured(0.899, 0.89, 0.896, 0.9, 0.88).interval()
+    assert (found.low, found.optimum, found.high) == (GRID[2], GRID[3], GRID[3])
+    assert not found.low_cut and not found.high_cut
+
+
+def test_half_a_percent_below_the_best_is_within_it_and_a_little_more_is_not() -> None:
+    assert measured(0.1, 0.895, 0.9, 0.895, 0.1).interval().low == GRID[1]
+    assert measured(0.1, 0.895, 0.9, 0.895, 0.1).interval().high == GRID[3]
+    outside = measured(0.1, 0.895 - 1e-9, 0.9, 0.895 - 1e-9, 0.1).interval()
+    assert (outside.low, outside.high) == (GRID[2], GRID[2])
+
+
+@pytest.mark.parametrize(
+    ("means", "low_cut", "high_cut"),
+    [
+        ((0.9, 0.5, 0.4), True, False),
+        ((0.4, 0.5, 0.9), False, True),
+        ((0.9, 0.897, 0.9), True, True),
+        ((0.5, 0.9, 0.5), False, False),
+        ((0.7,), True, True),
+        ((0.0, 0.0, 0.0), True, True),
+    ],
+)
+def test_an_end_on_the_grids_edge_is_cut_off(means: tuple[float, ...], low_cut: bool, high_cut: bool) -> None:
+    found = measured(*means).interval()
+    assert (found.low_cut, found.high_cut) == (low_cut, high_cut)
+
+
+def test_a_tolerance_of_one_spans_the_grid_and_one_of_zero_the_equals() -> None:
+    cycle = measured(0.2, 0.9, 0.9, 0.8999, 1.0)
+    assert (cycle.interval(1).low, cycle.interval(1).high) == (GRID[0], GRID[4])
+    assert (cycle.interval(0).low, cycle.interval(0).high) == (GRID[4], GRID[4])
+    equals = measured(0.2, 0.9, 0.9, 0.8999).interval(0)
+    assert (equals.low, equals.optimum, equals.high) == (GRID[1], GRID[1], GRID[2])
+
+
+def test_accuracies_are_copies_that_nobody_can_change() -> None:
+    rates, accuracies = np.array([0.1, 0.2]), np.array([[0.5, 0.6], [0.7, 0.8]])
+    cycle = CycleAccuracies(cycle=np.int64(3), rates=rates, accuracies=accuracies)  # type: ignore[arg-type]
+    rates[0], accuracies[0, 0] = 9, 9
+    assert (cycle.rates[0], cycle.accuracies[0, 0], type(cycle.cycle)) == (0.1, 0.5, int)
+    for array in (cycle.rates, cycle.accuracies):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    plain = CycleAccuracies(cycle=0, rates=[1, 2], accuracies=[[0, 1], [1, 0]])  # type: ignore[arg-type]
+    assert plain.rates.dtype == plain.accuracies.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown", "advice"),
+    [
+        ("cycle", -1, "-1", "give an int"),
+        ("cycle", 2.0, "2.0", "give an int"),
+        ("cycle", True, "True", "give an int"),
+        ("rates", [0.1, 0.2], r"\(3, 2\)", r"here \(2, r\)"),
+        ("rates", [0.3, 0.2, 0.1], r"\[0.3, 0.2, 0.1\]", "give one per candidate"),
+        ("rates", [0.1, 0.1, 0.2], r"\[0.1, 0.1, 0.2\]", "each once"),
+        ("rates", [0.0, 0.1, 0.2], r"\[0.0, 0.1, 0.2\]", "positive"),
+        ("rates", [-0.1, 0.1, 0.2], "-0.1", "positive"),
+        ("rates", [0.1, math.nan, 0.2], "nan", "give one per candidate"),
+        ("rates", [0.1, 0.2, math.inf], "inf", "give one per candidate"),
+        ("rates", [], r"\[\]", "give one per candidate"),
+        ("rates", 0.1, "0.1", "give one per candidate"),
+        ("rates", [[0.1, 0.2, 0.3]], r"\[\[0.1", "give one per candidate"),
+        ("rates", ["0.1", "0.2", "0.3"], "'0.1'", "give one per candidate"),
+        ("rates", None, "None", "give one per candidate"),
+        ("rates", [10**400, 1, 2], "1000", "give one per candidate"),
+        ("rates", np.array([0.1, 0.2, 1j]), "1.j", "give one per candidate"),
+        ("accuracies", [[95.3, 96], [97, 98], [90, 91]], "95.3", r"95.3 % is 0.953"),
+        ("accuracies", [[-0.1, 0.6], [0.7, 0.8], [0.6, 0.7]], "-0.1", r"\[0, 1\]"),
+        ("accuracies", [[1 + 1e-9, 0.6], [0.7, 0.8], [0.6, 0.7]], "1.000000001", r"\[0, 1\]"),
+        ("accuracies", [[0.5, math.nan], [0.7, 0.8], [0.6, 0.7]], "nan", "one number per replicate"),
+        ("accuracies", [[0.5, 0.6], [0.7], [0.6, 0.7]], r"\[0.7\]", "one number per replicate"),
+        ("accuracies", np.array([["a", "b"], ["c", "d"]]), "'c'", "one number per replicate"),
+        ("accuracies", [[True, False]] * 3, "True", "one number per replicate"),
+        ("accuracies", [[0.5, None], [0.7, 0.8], [0.6, 0.7]], "None", "one number per replicate"),
+        ("accuracies", [[0.5, 0.6], [0.7, 0.8]], r"\(2, 2\)", r"here \(3, r\)"),
+        ("accuracies", [0.5, 0.6, 0.7], r"\(3,\)", r"here \(3, r\)"),
+        ("accuracies", np.zeros((3, 2, 2)), r"\(3, 2, 2\)", r"here \(3, r\)"),
+        ("accuracies", [[], [], []], r"\(3, 0\)", r"here \(3, r\)"),
+        ("accuracies", [], r"\(0,\)", r"here \(3, r\)"),
+    ],
+)
+def test_bad_input_is_named_in_one_line(name: str, value: object, shown: str, advice: str) -> None:
+    good: dict[str, object] = {
+        "cycle": 2,
+        "rates": [0.1, 0.2, 0.3],
+        "accuracies": [[0.5, 0.6], [0.7, 0.8], [0.6, 0.7]],
+    }
+    with pytest.raises(InvalidInput, match=rf"not .*{shown}") as raised:
+        CycleAccuracies(**(good | {name: value}))  # type: ignore[arg-type]
+    message = str(raised.value)
+    assert re.search(advice, message) and "\n" not in message
+    assert name in message or "here (2, r)" in message
+    assert name == "cycle" or "cycle 2" in message
+
+
+@pytest.mark.parametrize("tolerance", [-0.001, 1.5, 50, math.nan, "0.005", True, None])
+def test_a_bad_tolerance_is_named(tolerance: object) -> None:
+    with pytest.raises(InvalidInput, match=rf"tolerance must .*not {tolerance!r}: "):
+        measured(0.5, 0.6).interval(tolerance)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="tolerance"):
+        fit_curve([measured(0.5, 0.6).interval()], pruning_rate=0.2, tolerance=tolerance)  # type: ignore[arg-type]
+
+
+def test_accuracies_come_in_the_order_of_their_cycles() -> None:
+    later, earlier = measured(0.5, cycle=7), measured(0.6, cycle=3)
+    assert check_accuracies(iter([later, earlier])) == (earlier, later)
+    intervals, accuracies = intervals_and_accuracies((one for one in (later, earlier)), 0.005)
+    assert accuracies == (earlier, later) and intervals == (earlier.interval(), later.interval())
+    assert intervals_and_accuracies(iter(intervals[::-1]), 0.005) == (intervals, ())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "accuracies must be a list of CycleAccuracies, not None"),
+        ([], "accuracies must not be empty: give"),
+        ([measured(0.5), 3], "accuracies must be of type CycleAccuracies, not 3"),
+        ([measured(0.5), measured(0.6)], "accuracies of cycle 2 were given twice: give them once"),
+    ],
+)
+def test_what_are_no_accuracies_is_said(value: object, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        check_accuracies(value)  # type: ignore[arg-type]
+
+
+def test_intervals_and_accuracies_do_not_mix() -> None:
+    mixed = [measured(0.5, cycle=0), measured(0.6, cycle=1).interval()]
+    for either in (mixed, mixed[::-1]):
+        with pytest.raises(InvalidInput, match="must be of type CycleAccuracies, not CycleInterval"):
+            intervals_and_accuracies(either, 0.005)  # type: ignore[arg-type]

@@ -1,0 +1,398 @@
+import json
+import math
+from dataclasses import fields
+from itertools import combinations_with_replacement
+
+import numpy as np
+import pytest
+
+from silo import Bootstrap, CycleAccuracies, CycleInterval, InvalidInput, SiloCurve, bootstrap, fit_curve
+
+TRUE = SiloCurve(q=1, beta=4, epsilon=0.03, delta=0.06, pruning_rate=0.2)
+RATES = np.geomspace(0.01, 0.2, 14)
+PARAMETERS = ("q", "beta", "epsilon", "delta")
+STEP = 0.0005
+
+
+def oracle(
+    cycles: list[int],
+    *,
+    rates: np.ndarray = RATES,
+    replicates: int = 3,
+    noise: float = 0.002,
+    seed: int = 0,
+) -> list[CycleAccuracies]:
+    """Accuracies that fall off around TRUE's rates, in log rate, and vary from training to training."""
+    random = np.random.default_rng(seed)
+    found = []
+    for m in cycles:
+        mean = 0.9 - 0.02 * np.log2(rates / TRUE.max_lr(m)) ** 2
+        scores = mean[:, None] + noise * random.standard_normal((rates.size, replicates))
+        found.append(CycleAccuracies(cycle=m, rates=rates, accuracies=scores.clip(0, 1)))
+    return found
+
+
+def ladder(cycle: int, replicates: list[float]) -> CycleAccuracies:
+    """The first candidate is best, from 0.7 on; below it candidates fall by STEP each, without noise."""
+    rungs = np.arange(0.7 - STEP, 0.5, -STEP)
+    scores = np.vstack([replicates, np.repeat(rungs[:, None], len(replicates), axis=1)])
+    return CycleAccuracies(cycle=cycle, rates=np.arange(1, rungs.size + 2) / 1000, accuracies=scores)
+
+
+def read(drawn: list[CycleAccuracies], resamples: int = 1500, **options: object) -> np.ndarray:
+    """(B, n): the resampled means of the ladders' first candidates, to STEP: the last rung within 0.15."""
+    found = bootstrap(
+        drawn,
+        pruning_rate=0.2,
+        tolerance=0.15,
+        resamples=resamples,
+        q_values=[1],
+        **options,  # type: ignore[arg-type]
+    )
+    rung = np.rint(found.high * 1000).astype(int) - 1
+    return np.stack([one.accuracies[rung[:, k], 0] for k, one in enumerate(drawn)], axis=1) + 0.15
+
+
+def resampled_intervals(
+    drawn: list[CycleAccuracies], counts: list[np.ndarray], k: int, tolerance: float
+) -> list[CycleInterval]:
+    """The rule again, candidate by candidate, for the k-th resample."""
+    found = []
+    for one, count in zip(drawn, counts, strict=True):
+        drawings = [j for j in range(one.replicates) for _ in range(count[k, j])]
+        means = [math.fsum(row[j] for j in drawings) / len(drawings) for row in one.accuracies.tolist()]
+        best = next(i for i, mean in enumerate(means) if mean >= max(means) - 1e-12)
+        first = last = best
+        while first > 0 and means[first - 1] >= means[best] - tolerance - 1e-12:
+            first -= 1
+        while last + 1 < len(means) and means[last + 1] >= means[best] - tolerance - 1e-12:
+            last += 1
+        found.append(
+            CycleInterval(
+                cycle=one.cycle,
+                optimum=one.rates[best],
+                low=one.rates[first],
+                high=one.rates[last],
+                low_cut=first == 0,
+                high_cut=last == len(means) - 1,
+            )
+        )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("drawn", "options"),
+    [
+        (oracle(list(range(12))), {}),
+        (oracle(list(range(12)), replicates=2, noise=0.01), {"weighting": "uniform"}),
+        (oracle([0, 2, 4, 5, 7, 13], replicates=5, noise=0.01, seed=3), {"tolerance": 0.02}),
+        (oracle([2, 3, 4, 6, 9], noise=0.02, seed=4), {"q_values": [3, 0, 2], "beta_bounds": (1.0, 3.0)}),
+        ([*oracle([0, 3, 5]), *oracle([6, 8], replicates=5, seed=1)], {"tolerance": 0.0}),
+        (oracle([0, 5], noise=0.02), {}),
+        (oracle([4], noise=0.02), {"q_values": [2, 3]}),
+        (oracle([0, 1, 2, 3, 10, 12, 14, 16, 19], rates=np.geomspace(1e-5, 1e5, 80), seed=3), {}),
+        (oracle([0, 4, 8], rates=np.array([0.03])), {}),
+        (oracle([0, 2, 4, 6, 9], replicates=4, noise=0.01), {"unit": "chain"}),
+    ],
+    ids=[
+        "default",
+        "two replicates, uniform",
+        "five replicates",
+        "own q and beta",
+        "unequal replicates",
+        "two cycles",
+        "one cycle",
+        "a grid of ten decades",
+        "one candidate",
+        "chain",
+    ],
+)
+def test_each_resample_is_what_fit_curve_makes_of_its_means(
+    drawn: list[CycleAccuracies], options: dict[str, object]
+) -> None:
+    found = bootstrap(drawn, pruning_rate=0.2, resamples=8, seed=7, **options)  # type: ignore[arg-type]
+    random = np.random.default_rng(7)
+    counts = [
+        random.multinomial(one.replicates - 1, [1 / one.replicates] * one.replicates, size=8) for one in drawn
+    ]
+    if found.unit == "chain":
+        counts = [counts[0]] * len(drawn)
+    fitting = {name: value for name, value in options.items() if name not in ("tolerance", "unit")}
+    for k in range(8):
+        intervals = resampled_intervals(drawn, counts, k, options.get("tolerance", 0.005))  # type: ignore[arg-type]
+        for name in ("optimum", "low", "high", "low_cut", "high_cut"):
+            column = "optima" if name == "optimum" else name
+            assert getattr(found, column)[k].tolist() == [getattr(i, name) for i in intervals]
+        fit = fit_curve(intervals, pruning_rate=0.2, **fitting)  # type: ignore[arg-type]
+        curve, top = fit.curve, fit.curve.epsilon + fit.curve.delta
+        assert (found.q[k], bool(found.feasible[k])) == (curve.q, bool(fit.feasible_q))
+        assert found.beta[k] == pytest.approx(curve.beta, rel=1e-6)
+        assert found.epsilon[k] == pytest.approx(curve.epsilon, abs=1e-6 * top)
+        assert found.delta[k] == pytest.approx(curve.delta, abs=1e-6 * top)
+
+
+def test_the_same_seed_draws_the_same_and_another_seed_others() -> None:
+    drawn = oracle(list(range(8)), noise=0.01)
+    first, again, other = (bootstrap(drawn, pruning_rate=0.2, resamples=20, seed=s) for s in (5, 5, 6))
+    for field in fields(Bootstrap):
+        assert np.array_equal(getattr(first, field.name), getattr(again, field.name))
+    assert first.to_dict() == again.to_dict() and first.resamples == 20 and first.seed == 5
+    assert not np.array_equal(first.optima, other.optima)
+    assert not np.array_equal(first.epsilon, other.epsilon)
+
+
+def test_the_order_of_the_cycles_plays_no_part() -> None:
+    drawn = oracle([0, 2, 4, 6, 9], noise=0.01)
+    one, other = (
+        bootstrap(order, pruning_rate=0.2, resamples=10)
+        for order in (drawn, iter(drawn[::-1]))  # type: ignore[arg-type]
+    )
+    assert one.cycles.tolist() == [0, 2, 4, 6, 9]
+    for field in fields(Bootstrap):
+        assert np.array_equal(getattr(one, field.name), getattr(other, field.name))
+
+
+@pytest.mark.parametrize(
+    "replicates", [[0.7, 0.8], [0.7, 0.73, 0.81], [0.71, 0.7, 0.72, 0.85, 0.74, 0.7, 0.8]]
+)
+def test_means_vary_as_those_of_independent_trainings(replicates: list[float]) -> None:
+    r = len(replicates)
+    means = read([ladder(2, replicates)])[:, 0]
+    assert means.mean() == pytest.approx(np.mean(replicates), abs=0.003)
+    assert means.var() == pytest.approx(np.var(replicates, ddof=1) / r, rel=0.06)
+
+
+def test_means_are_those_of_one_replicate_fewer() -> None:
+    replicates = [0.7, 0.72, 0.81]
+    possible = sorted({sum(pair) / 2 for pair in combinations_with_replacement(replicates, 2)})
+    means = np.unique(read([ladder(2, replicates)])[:, 0])
+    assert means.tolist() == pytest.approx(possible, abs=STEP)
+
+
+def test_the_unit_cycle_draws_anew_in_each_cycle_and_chain_the_same_in_all() -> None:
+    replicates = [0.7, 0.73, 0.81, 0.75]
+    drawn = [ladder(0, replicates), ladder(3, replicates), ladder(4, replicates)]
+    apart, together = read(drawn), read(drawn, unit="chain")
+    assert np.abs(np.corrcoef(apart.T) - np.eye(3)).max() < 0.1
+    assert (together == together[:, :1]).all()
+    assert together.var(axis=0) == pytest.approx(np.var(replicates, ddof=1) / 4, rel=0.06)
+
+
+def test_what_all_candidates_of_a_replicate_share_is_no_noise() -> None:
+    luck = np.array([-0.1, 0.0, 0.05, 0.02])
+    drawn = [
+        CycleAccuracies(cycle=m, rates=one.rates, accuracies=one.accuracies[:, :1] + luck)
+        for m, one in enumerate(oracle(list(range(6)), replicates=1))
+    ]
+    found = bootstrap(drawn, pruning_rate=0.2, resamples=20)
+    assert all(np.ptp(getattr(found, name)) == 0 for name in PARAMETERS)
+
+
+@pytest.mark.parametrize("unit", ["cycle", "chain"])
+def test_equal_replicates_leave_only_the_fit(unit: str) -> None:
+    drawn = [
+        CycleAccuracies(cycle=one.cycle, rates=RATES, accuracies=np.repeat(one.accuracies, 3, axis=1))
+        for one in oracle(list(range(10)), replicates=1, noise=0.004)
+    ]
+    found = bootstrap(drawn, pruning_rate=0.2, resamples=12, unit=unit)  # type: ignore[arg-type]
+    intervals = [one.interval() for one in drawn]
+    fit = fit_curve(intervals, pruning_rate=0.2)
+    for name in PARAMETERS:
+        lowest, highest = found.interval(name)  # type: ignore[arg-type]
+        assert lowest == highest == pytest.approx(getattr(fit.curve, name), rel=1e-6)
+    assert found.feasible.tolist() == [bool(fit.feasible_q)] * 12
+    assert found.inside(fit.curve) == {i.cycle: i.compatible(fit.curve.max_lr(i.cycle)) for i in intervals}
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_accuracies_that_are_all_equal_give_a_flat_curve_at_the_lowest_rate(value: float) -> None:
+    drawn = [CycleAccuracies(cycle=m, rates=RATES, accuracies=np.full((14, 2), value)) for m in range(5)]
+    found = bootstrap(drawn, pruning_rate=0.2, resamples=4)
+    assert found.low_cut.all() and found.high_cut.all() and found.feasible.all()
+    assert found.epsilon == pytest.approx(0.01) and not found.delta.any()
+
+
+def test_sixty_cycles_give_finite_numbers() -> None:
+    found = bootstrap(oracle(list(range(60)), noise=0.005), pruning_rate=0.2, resamples=3)
+    assert all(np.isfinite(getattr(found, name)).all() for name in PARAMETERS)
+    assert found.epsilon == pytest.approx(0.03, rel=0.2) and found.delta == pytest.approx(0.06, rel=0.2)
+
+
+@pytest.fixture(scope="module")
+def spread() -> Bootstrap:
+    """With ends cut off at both edges, with resamples that some curve explains and that none does."""
+    rates = np.geomspace(0.028, 0.095, 16)
+    drawn = oracle([0, 2, 3, 4, 5, 7, 10], rates=rates, noise=0.005, seed=1)
+    return bootstrap(drawn, pruning_rate=0.2, resamples=80)
+
+
+def test_an_interval_is_that_of_the_percentiles_and_grows_with_the_level(spread: Bootstrap) -> None:
+    for name in PARAMETERS:
+        ordered = np.sort(getattr(spread, name))
+        widest = (-math.inf, math.inf)
+        for level in (0.999999, 0.95, 0.5, 1e-9):
+            # Linear between the order statistics, which lie at 0, 1 / 79, ..., 1.
+            ends = [
+                np.interp(share, np.arange(80) / 79, ordered) for share in ((1 - level) / 2, (1 + level) / 2)
+            ]
+            lowest, highest = spread.interval(name, level)  # type: ignore[arg-type]
+            assert [lowest, highest] == pytest.approx(ends, rel=1e-9)
+            assert widest[0] <= lowest <= highest <= widest[1]
+            widest = (lowest, highest)
+    assert spread.interval("beta") == spread.interval("beta", 0.95)
+    lowest, highest = spread.interval("epsilon")
+    assert lowest < TRUE.epsilon < highest
+
+
+def test_the_band_is_that_of_the_curves_cycle_by_cycle(spread: Bootstrap) -> None:
+    cycles = [0.0, 1.5, 3, 4.25, 12, 30]
+    curves = [
+        SiloCurve(q=int(q), beta=beta, epsilon=epsilon, delta=delta, pruning_rate=0.2)
+        for q, beta, epsilon, delta in zip(spread.q, spread.beta, spread.epsilon, spread.delta, strict=True)
+    ]
+    low, high = spread.band(cycles, 0.8)
+    for k, m in enumerate(cycles):
+        rates = [curve.max_lr(m) for curve in curves]
+        assert [low[k], high[k]] == pytest.approx(np.quantile(rates, [0.1, 0.9]), rel=1e-12)
+    wider = spread.band(cycles)
+    assert (wider[0] <= low).all() and (high <= wider[1]).all() and (wider[0] < low).any()
+    narrow = spread.band(cycles, 1e-9)
+    assert (low <= narrow[0]).all() and (narrow[1] <= high).all() and narrow[0] == pytest.approx(narrow[1])
+
+
+def test_the_band_has_the_shape_of_the_cycles(spread: Bootstrap) -> None:
+    table = np.arange(6.0).reshape(2, 3)
+    low, high = spread.band(table)
+    assert low.shape == high.shape == (2, 3)
+    assert low[1].tolist() == spread.band(table[1])[0].tolist()
+    assert spread.band(4)[0].tolist() == spread.band([4])[0].tolist()
+    assert spread.band([])[0].shape == (0,)
+
+
+def test_inside_counts_the_resampled_intervals_and_ends_cut_off_bound_nothing(spread: Bootstrap) -> None:
+    assert all(0 < part.mean() < 1 for part in (spread.low_cut, spread.high_cut, spread.feasible))
+    for curve in (TRUE, SiloCurve(q=0, beta=2, epsilon=0.001, delta=1.0, pruning_rate=0.2)):
+        expected = {}
+        for k, m in enumerate(spread.cycles.tolist()):
+            inside = 0
+            for b in range(spread.resamples):
+                above = spread.low_cut[b, k] or curve.max_lr(m) >= spread.low[b, k] * (1 - 1e-9)
+                below = spread.high_cut[b, k] or curve.max_lr(m) <= spread.high[b, k] * (1 + 1e-9)
+                inside += above and below
+            expected[m] = inside / spread.resamples
+        assert spread.inside(curve) == pytest.approx(expected)
+        assert len(set(expected.values())) > 1
+
+
+def test_its_summary_is_strict_json_and_readable(spread: Bootstrap) -> None:
+    summary = json.loads(json.dumps(spread.to_dict(), allow_nan=False))
+    assert (summary["resamples"], summary["seed"], summary["unit"], summary["level"]) == (
+        80,
+        0,
+        "cycle",
+        0.95,
+    )
+    for name in PARAMETERS[1:]:
+        assert summary[name] == list(spread.interval(name))  # type: ignore[arg-type]
+    assert summary["q"] == {str(q): (spread.q == q).mean() for q in sorted(set(spread.q.tolist()))}
+    assert sum(summary["q"].values()) == pytest.approx(1) and len(summary["q"]) > 1
+    assert summary["feasible"] == spread.feasible.mean()
+    assert list(summary["optima"]) == ["0", "2", "3", "4", "5", "7", "10"]
+    for k, ends in enumerate(summary["optima"].values()):
+        assert ends == np.quantile(spread.optima[:, k], [0.025, 0.975]).tolist()
+    first, second, third = str(spread).splitlines()
+    assert first == "80 resamples by cycle (seed 0), 95 % intervals:"
+    low, high = summary["epsilon"]
+    assert f"epsilon {low:.4g} to {high:.4g}" in second and "q = 0 in " in second
+    assert third.endswith("of them")
+
+
+def test_the_interval_of_epsilon_covers_the_truth_and_is_no_wider_than_it_must() -> None:
+    rates = np.geomspace(0.01, 0.2, 30)
+    covered, estimates, widths = 0, [], []
+    for seed in range(40):
+        drawn = oracle(list(range(12)), rates=rates, replicates=5, noise=0.005, seed=seed)
+        found = bootstrap(drawn, pruning_rate=0.2, resamples=60, seed=seed)
+        low, high = found.interval("epsilon")
+        covered += low <= TRUE.epsilon <= high
+        widths.append(high - low)
+        estimates.append(np.median(found.epsilon))
+    assert covered >= 33
+    # A normal's 95 % interval is 3.9 of its standard deviations wide.
+    assert np.median(widths) < 3 * 3.9 * np.std(estimates)
+
+
+def test_fit_curve_adds_the_bootstrap_to_what_the_intervals_give() -> None:
+    drawn = oracle([0, 2, 4, 5, 7, 13], noise=0.01)
+    options = {"q_values": (0, 1, 2), "beta_bounds": (1.0, 9.0), "weighting": "uniform", "tolerance": 0.01}
+    fit = fit_curve(drawn[::-1], pruning_rate=0.3, resamples=15, seed=4, **options)  # type: ignore[arg-type]
+    direct = bootstrap(drawn, pruning_rate=0.3, resamples=15, seed=4, **options)  # type: ignore[arg-type]
+    assert fit.bootstrap is not None
+    for field in fields(Bootstrap):
+        assert np.array_equal(getattr(fit.bootstrap, field.name), getattr(direct, field.name))
+    assert fit.to_dict()["bootstrap"] == direct.to_dict() and str(direct) in str(fit)
+    plain = fit_curve([one.interval(0.01) for one in drawn], pruning_rate=0.3, **options)  # type: ignore[arg-type]
+    assert plain.bootstrap is None and plain.to_dict()["bootstrap"] is None
+    for field in fields(plain):
+        assert field.name == "bootstrap" or getattr(fit, field.name) == getattr(plain, field.name)
+
+
+def test_fit_curve_needs_replicates_in_each_cycle_to_resample() -> None:
+    drawn = oracle([0, 3, 5, 9])
+    assert fit_curve(drawn, pruning_rate=0.2).bootstrap.resamples == 1000  # type: ignore[union-attr]
+    assert fit_curve(drawn, pruning_rate=0.2, resamples=0).bootstrap is None
+    assert fit_curve(oracle([0, 3, 5, 9], replicates=1), pruning_rate=0.2).bootstrap is None
+    some = [*drawn, *oracle([11], replicates=1)]
+    assert fit_curve(some, pruning_rate=0.2).bootstrap is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("accuracies", oracle([0, 2], replicates=1), "two replicates or more, not 1 as in cycle 0: train"),
+        ("accuracies", [*oracle([0]), *oracle([2], replicates=1)], "not 1 as in cycle 2: train"),
+        ("accuracies", [], "accuracies must not be empty: give"),
+        ("accuracies", [one.interval() for one in oracle([0, 2])], "must be of type CycleAccuracies, not"),
+        ("pruning_rate", 20, "pruning_rate must be a share .* not 20: give 0.2"),
+        ("resamples", 0, "resamples must be at least 1, not 0: give 1000"),
+        ("resamples", 1.5, "resamples must be an integer .* not 1.5: give"),
+        ("seed", -1, "seed must be an integer .* not -1: give"),
+        ("seed", None, "seed must be an integer .* not None: give"),
+        ("unit", "chains", "no unit 'chains': known are cycle, chain; did you mean 'chain'"),
+        ("tolerance", 0.5 * 100, "tolerance must be a share of at most 1, not 50.0: 0.5 % is 0.005"),
+        ("q_values", [], r"q_values must not be empty, not \[\]: give"),
+        ("beta_bounds", (3, 1), r"beta_bounds must ascend, not \(3, 1\): give"),
+        ("weighting", "even", "no weighting 'even': known are interval, uniform"),
+    ],
+)
+def test_bad_options_are_named(name: str, value: object, message: str) -> None:
+    options: dict[str, object] = {"accuracies": oracle([0, 2]), "pruning_rate": 0.2, "resamples": 3}
+    with pytest.raises(InvalidInput, match=message) as raised:
+        bootstrap(**(options | {name: value}))  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value)
+
+
+def test_a_chain_has_the_same_replicates_in_each_cycle() -> None:
+    drawn = [*oracle([0, 1]), *oracle([2], replicates=4)]
+    with pytest.raises(InvalidInput, match=r"unit 'chain' needs .* not \[3, 3, 4\]: give unit 'cycle'"):
+        bootstrap(drawn, pruning_rate=0.2, unit="chain")
+    assert bootstrap(drawn, pruning_rate=0.2, resamples=3).resamples == 3
+
+
+@pytest.mark.parametrize("level", [0, 1, 95, -0.1, math.nan, "0.95", True])
+def test_a_bad_level_is_named(spread: Bootstrap, level: object) -> None:
+    with pytest.raises(InvalidInput, match=rf"level must .*not {level!r}: give"):
+        spread.interval("q", level)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=rf"level must .*not {level!r}: give"):
+        spread.band([1], level)  # type: ignore[arg-type]
+
+
+def test_an_unknown_parameter_gets_the_nearest_name(spread: Bootstrap) -> None:
+    with pytest.raises(InvalidInput, match=r"no parameter 'epsilom': known are q, .*did you mean 'epsilon'"):
+        spread.interval("epsilom")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cycles", [[-1], [0, math.nan], math.inf, "a", 10**400])
+def test_bad_cycles_of_a_band_are_named(spread: Bootstrap, cycles: object) -> None:
+    with pytest.raises(InvalidInput, match=r"cycle must be .*: give 3"):
+        spread.band(cycles)  # type: ignore[arg-type]
