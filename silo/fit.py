@@ -145,8 +145,9 @@ def fit_curve(
     is a linear program for fixed q and beta, searched over beta as least squares are. Ties (to 1e-12
     relative) go to the smaller q, then the smaller beta.
 
-    With fewer than three cycles the least-squares curve keeps the paper's q = 1 and beta = 5, or what is
-    nearest to them in ``q_values`` and ``beta_bounds``; the other criterion still tries them all.
+    No more parameters are fitted by least squares than there are cycles: with three, q is the paper's 1, with
+    two, beta is its 5 as well (or what is nearest to them in ``q_values`` and ``beta_bounds``), and with one
+    delta is 0. The other criterion still tries them all.
 
     Args:
         measured: per measured cycle its optimum and interval, or its accuracies, from which those and the
@@ -183,7 +184,7 @@ def fit_curve(
         inside={i.cycle: i.contains(rate) for i, rate in zip(problem.intervals, rates.tolist(), strict=True)},
         best=best_region(problem, found),
         regions=found,
-        notes=notes(problem, curve, found, near=None if fixed else _near(family, targets, members, problem)),
+        notes=notes(problem, curve, found, fixed=fixed, near=_near(family, targets, members, searched)),
         bootstrap=_bootstrap(problem, accuracies, weighting, tolerance, resamples, seed),
     )
 

@@ -220,12 +220,9 @@ def _polished(family: Family, targets: Targets, members: Members) -> Members:
     nudges = np.diag(_NUDGE * np.maximum(family.upper - family.lower, _NUDGE))
     for _ in range(_POLISH_ROUNDS):
         slopes = np.stack([(tried(here.place + one)[1] - left) / one.sum() for one in nudges], axis=2)
-        uphill = np.einsum("pni,pn->pi", slopes, left)
-        walled = np.where(uphill > 0, here.place <= family.lower, here.place >= family.upper)
-        slopes, uphill = np.where(walled[:, None], 0.0, slopes), np.where(walled, 0.0, uphill)
         normal = np.einsum("pni,pnj->pij", slopes, slopes)
         damped = normal + damping[:, None, None] * np.eye(nudges.shape[0]) * (normal + _NUDGE**2)
-        steps = np.linalg.solve(damped, uphill[:, :, None])[:, :, 0]
+        steps = np.linalg.solve(damped, np.einsum("pni,pn->pi", slopes, left)[:, :, None])[:, :, 0]
         there, _ = tried((here.place - steps).clip(family.lower, family.upper))
         better = there.lines.loss < here.lines.loss * (1 - 1e-9)
         here, left = tried(np.where(better[:, None], there.place, here.place))

@@ -30,7 +30,7 @@ class Near:
 
 
 def notes(
-    problem: Problem, curve: SiloCurve, regions: Sequence[Region], *, near: Near | None
+    problem: Problem, curve: SiloCurve, regions: Sequence[Region], *, fixed: Sequence[str], near: Near
 ) -> tuple[str, ...]:
     """The sentences that hold for the least-squares ``curve`` and for the regions.
 
@@ -38,27 +38,30 @@ def notes(
         problem: what was fitted.
         curve: the least-squares curve.
         regions: one per q.
-        near: what fits about as well; None where q and beta were not fitted, for want of cycles.
+        fixed: which of q and beta were set, for want of cycles.
+        near: what fits about as well.
     """
     return (
-        *_count(problem, curve, near is None),
+        *_count(problem, curve, fixed),
         *_cuts(problem),
         *_units(problem),
-        *_shape(problem, curve, near is None),
+        *_shape(problem, curve, "beta" in fixed),
         *_near(curve, near),
         *_unidentified(problem, [region for region in regions if not region.empty]),
     )
 
 
-def _count(problem: Problem, curve: SiloCurve, fixed: bool) -> list[str]:
+def _count(problem: Problem, curve: SiloCurve, fixed: Sequence[str]) -> list[str]:
     n = len(problem.intervals)
     cycles = "1 cycle" if n == 1 else f"{n} cycles"
     if fixed:
+        given = [f"{name} = {getattr(curve, name):g}" for name in fixed] + ["delta = 0"] * (n == 1)
+        fitted = [name for name in ("beta", "epsilon", "delta") if name not in fixed][: max(n, 1)]
         return [
-            f"{cycles} cannot fix four parameters: q = {curve.q} and beta = {curve.beta:g} are set, and only "
-            "epsilon and delta fitted."
+            f"{cycles} cannot fix four parameters: {_joined(given)} {'are' if len(given) > 1 else 'is'} set, "
+            f"and only {_joined(fitted)} fitted."
         ]
-    if n <= 4:
+    if n == 4:
         return [f"{cycles} for four parameters leave nothing to test the curve with: a good fit says little."]
     return []
 
@@ -97,6 +100,8 @@ def _units(problem: Problem) -> list[str]:
 
 def _shape(problem: Problem, curve: SiloCurve, fixed: bool) -> list[str]:
     cycles = [interval.cycle for interval in problem.intervals]
+    if len(cycles) == 1:
+        return []
     beyond = sum(cycle > curve.q for cycle in cycles)
     if not beyond:
         return [
@@ -128,8 +133,8 @@ def _shape(problem: Problem, curve: SiloCurve, fixed: bool) -> list[str]:
     return found
 
 
-def _near(curve: SiloCurve, near: Near | None) -> list[str]:
-    if near is None or curve.delta == 0:
+def _near(curve: SiloCurve, near: Near) -> list[str]:
+    if curve.delta == 0:
         return []
     found = []
     if others := [str(q) for q in near.q if q != curve.q]:
@@ -169,6 +174,10 @@ def _unidentified(problem: Problem, regions: Sequence[Region]) -> list[str]:
                 f"{high:.3g}{bound}."
             )
     return found
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
 
 
 def _named(cycles: Sequence[int]) -> str:

@@ -24,8 +24,8 @@ WITHIN_SLACK = SLACK * (1 - 1e-4)
 # The paper's defaults, for when there are too few cycles to fit them.
 _DEFAULT_Q = 1
 _DEFAULT_BETA = 5.0
-#: With fewer cycles than this, q and beta are set.
-FEWEST_CYCLES = 3
+# So many cycles are needed to fit a parameter beside epsilon and delta.
+_CYCLES_FOR_BETA, _CYCLES_FOR_Q = 3, 4
 
 #: Of rates divided by the highest one, squared: residuals of 1e-10 are as good as none.
 EXACT_LOSS = 1e-20
@@ -132,19 +132,19 @@ def make_problem(
     )
 
 
-def free_part(problem: Problem, cycles: int) -> tuple[Problem, bool]:
-    """The problem as least squares search it for so many cycles, and whether q and beta are set in it."""
-    if cycles >= FEWEST_CYCLES:
-        return problem, False
+def free_part(problem: Problem, cycles: int) -> tuple[Problem, tuple[str, ...]]:
+    """The problem as least squares search it for so many cycles, and which of q and beta are set in it.
+
+    No more parameters are fitted than there are cycles: q is set first, then beta.
+    """
+    if cycles >= _CYCLES_FOR_Q:
+        return problem, ()
     q = min(range(len(problem.q_values)), key=lambda k: abs(problem.q_values[k] - _DEFAULT_Q))
+    part = replace(problem, q_values=(problem.q_values[q],), logits=problem.logits[[q]])
+    if cycles >= _CYCLES_FOR_BETA:
+        return part, ("q",)
     beta = min(max(_DEFAULT_BETA, problem.beta_bounds[0]), problem.beta_bounds[1])
-    part = replace(
-        problem,
-        q_values=(problem.q_values[q],),
-        logits=problem.logits[[q]],
-        beta_bounds=(beta, beta),
-    )
-    return part, True
+    return replace(part, beta_bounds=(beta, beta)), ("q", "beta")
 
 
 def _check_q_values(q_values: Iterable[int]) -> tuple[int, ...]:

@@ -162,10 +162,27 @@ def test_under_three_cycles_q_and_beta_are_the_papers(cycles: list[int]) -> None
     true = SiloCurve(q=1, beta=5, epsilon=0.03, delta=0.04, pruning_rate=0.2)
     fit = fit_curve(around(true, cycles), pruning_rate=0.2)
     assert (fit.curve.q, fit.curve.beta) == (1, 5)
-    assert any("q = 1 and beta = 5 are set" in note for note in fit.notes)
+    assert any("q = 1" in note and "beta = 5" in note and "set" in note for note in fit.notes)
     inside = fit_curve(around(true, cycles), pruning_rate=0.2, q_values=[2, 3], beta_bounds=(6, 9))
     assert (inside.curve.q, inside.curve.beta) == (2, 6)
-    assert any("q = 2 and beta = 6 are set" in note for note in inside.notes)
+    assert any("q = 2" in note and "beta = 6" in note and "set" in note for note in inside.notes)
+
+
+def test_no_more_is_fitted_than_there_are_cycles() -> None:
+    true = SiloCurve(q=1, beta=4, epsilon=0.03, delta=0.04, pruning_rate=0.2)
+    three = fit_curve(around(true, [0, 5, 9]), pruning_rate=0.2)
+    assert three.curve.q == 1 and three.curve.beta == pytest.approx(4, rel=1e-6)
+    assert "3 cycles cannot fix four parameters: q = 1 is set, and only beta, epsilon and delta fitted." in (
+        three.notes
+    )
+    later = replace(true, q=2)
+    four = fit_curve(around(later, [0, 4, 5, 9]), pruning_rate=0.2)
+    assert four.curve.q == 2 and not any("set, and only" in note for note in four.notes)
+    one = fit_curve(around(true, [7]), pruning_rate=0.2)
+    assert one.curve.delta == 0 and one.curve.epsilon == pytest.approx(true.max_lr(7))
+    assert one.notes[0] == (
+        "1 cycle cannot fix four parameters: q = 1, beta = 5 and delta = 0 are set, and only epsilon fitted."
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,12 +216,12 @@ def test_other_notes() -> None:
 
     assert "No measured cycle lies beyond q = 5" in notes([0, 1, 2, 3], q_values=[5])
     assert "Only one measured cycle lies beyond q = 2" in notes([0, 1, 3], q_values=[2])
-    assert "3 cycles for four parameters" in notes([0, 1, 3])
+    assert "4 cycles for four parameters" in notes([0, 1, 3, 5])
     assert "beta is at its bound 3: a steeper" in notes(list(range(12)), beta_bounds=(1, 3))
     assert "beta is at its bound 6: a gentler" in notes(list(range(12)), beta_bounds=(6, 9))
     assert "cycle, 3, the curve has made 9.1% of its rise" in notes([0, 1, 2, 3], q_values=[1])
     assert "epsilon is an extrapolation" in notes([5, 6, 7, 8, 9, 10], q_values=[1])
-    assert "q is not determined by the optima: with q = 1 the" in notes([0, 5, 12])
+    assert "q is not determined by the optima: with q = 2, 3, 4, 5 the" in notes([0, 1, 12, 20])
     assert notes(list(range(12))) == ""
 
 
