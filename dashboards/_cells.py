@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dashboards.style import accuracy_text, density_text, percent_text, rate_text
 from oracle.comparison import Comparison, CycleRow, cycles_in_words
+from silo.intervals import CycleInterval
 
 INSIDE, OUTSIDE = "✓", "✗"
 BELOW, ABOVE, BEYOND_GAP, DIVERGED = "≤", "≥", "†", "‡"
@@ -46,12 +47,16 @@ def cells(comparison: Comparison) -> tuple[Cells, ...]:
     return tuple(_cells(row, comparison.spec.replicates) for row in comparison.rows)
 
 
-def interval_text(row: CycleRow) -> str:
-    """``[3.6, 4.2]``; ``≤`` or ``≥`` where the grid ended, ``†`` if more rates lie beyond a gap."""
-    interval = row.interval
+def interval_text(interval: CycleInterval) -> str:
+    """``[3.6, 4.2]``; ``≤`` or ``≥`` where the grid ended."""
     low = (BELOW if interval.low_cut else "") + rate_text(interval.low)
     high = (ABOVE if interval.high_cut else "") + rate_text(interval.high)
-    return f"[{low}, {high}]" + (BEYOND_GAP if row.detached else "")
+    return f"[{low}, {high}]"
+
+
+def subject(comparison: Comparison) -> str:
+    """What a page about the comparison is about."""
+    return "the Oracle and SILO" if comparison.spec.searched else f"policy {comparison.spec.policy.name}"
 
 
 def progress(comparison: Comparison) -> str:
@@ -66,10 +71,12 @@ def units(comparison: Comparison) -> str:
     replicates = comparison.spec.replicates
     deviation = f", mean ± standard deviation of {replicates} replicates" if replicates > 1 else ""
     tolerance = percent_text(comparison.spec.tolerance)
+    sentence = "λ: share of the prunable weights that is left. Rates in units of 1e-2. "
+    if not comparison.spec.searched:
+        return f"{sentence}Accuracies in %{deviation}."
     return (
-        "λ: share of the prunable weights that is left. Rates in units of 1e-2. Interval: within "
-        f"{tolerance} of the best validation accuracy; {INSIDE} inside it, {OUTSIDE} outside. "
-        f"Accuracies of the optimum in %{deviation}."
+        f"{sentence}Interval: within {tolerance} of the best validation accuracy; {INSIDE} inside it, "
+        f"{OUTSIDE} outside. Accuracies of the optimum in %{deviation}."
     )
 
 
@@ -83,7 +90,7 @@ def marks(comparison: Comparison, *, rates: bool) -> list[str]:
     rows = comparison.rows
     found = []
     cut = [row for row in rows if row.interval.low_cut or row.interval.high_cut]
-    if cut:
+    if cut and comparison.spec.searched:
         found.append(
             f"{BELOW} {ABOVE} The grid ended here: the interval may reach further; rates beyond it count "
             f"as outside ({_where(cut)})."
@@ -103,7 +110,7 @@ def _cells(row: CycleRow, replicates: int) -> Cells:
         cycle=str(row.interval.cycle),
         density=density_text(row.density),
         optimum=rate_text(row.interval.optimum) + (DIVERGED if best.diverged else ""),
-        interval=interval_text(row),
+        interval=interval_text(row.interval) + (BEYOND_GAP if row.detached else ""),
         validation=accuracy_text(best.accuracy, best.accuracy_std, replicates=replicates),
         test=accuracy_text(best.test_accuracy, best.test_accuracy_std, replicates=replicates),
         predicted="" if row.predicted is None else rate_text(row.predicted),

@@ -36,7 +36,7 @@ def cycle_ticks(cycles: int) -> list[int]:
 def rate_axis(comparison: Comparison) -> dict[str, Any]:
     """Type, range and ticks of the axis of ``max_lr``."""
     low, high = _extremes(comparison)
-    if comparison.spec.grid.scale == "linear":
+    if comparison.spec.rate_grid().scale == "linear":
         margin = _PADDING * (high - low) or 0.1 * high
         return {"range": [rounded(max(low - margin, 0.0)), rounded(high + margin)], "nticks": 8}
     below, above = math.log10(low), math.log10(high)
@@ -61,7 +61,7 @@ def _extremes(comparison: Comparison) -> tuple[float, float]:
         rate for row in comparison.rows for rate in (row.interval.low, row.interval.high, *row.detached)
     ]
     if not measured:
-        grid = comparison.spec.grid.grid().values
+        grid = comparison.spec.rate_grid().values
         measured = [grid[0], grid[-1]]
     low, high = min(measured), max(measured)
     return (

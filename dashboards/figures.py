@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 
 from dashboards import _curves, _landscape
 from dashboards._cells import cells
-from dashboards.style import BLUE, GREEN, PURPLE, SKY, VERMILLION, density_text, rounded, template
+from dashboards._traces import add_curve, add_intervals, add_misses, add_optima
+from dashboards.style import GREEN, PURPLE, SKY, VERMILLION, density_text, template
 from oracle.comparison import Comparison, CycleRow
 
 _LONGEST_NAME = 32
@@ -21,8 +22,8 @@ def comparison_figure(comparison: Comparison) -> go.Figure:
     misses. The axis of ``max_lr`` is logarithmic if the grid is.
     """
     figure = go.Figure(layout=_layout(comparison))
-    if comparison.rows:
-        _add_intervals(figure, comparison.rows)
+    if comparison.rows and comparison.spec.searched:
+        add_intervals(figure, [row.interval for row in comparison.rows])
         _add_beyond_gaps(figure, comparison.rows)
     _add_curves(figure, comparison)
     if comparison.rows:
@@ -119,32 +120,6 @@ def _landscape_layout(comparison: Comparison) -> go.Layout:
     )
 
 
-def _add_intervals(figure: go.Figure, rows: tuple[CycleRow, ...]) -> None:
-    """Bars with caps; the ends that the grid's edge cut off are triangles of their own."""
-    ends = [(r.interval.cycle, r.interval.low, r.interval.high) for r in rows]
-    figure.add_scatter(
-        x=[x for cycle, _, _ in ends for x in (cycle, cycle, None)],
-        y=[y for _, low, high in ends for y in (low, high, None)],
-        name="Oracle interval",
-        mode="lines+markers",
-        line={"color": SKY, "width": 5},
-        marker={"symbol": "line-ew", "size": 13, "line": {"color": SKY, "width": 3}},
-        hovertemplate="cycle %{x}: interval ends at %{y:.4g}<extra></extra>",
-    )
-    cut = [(r.interval.cycle, r.interval.low, "triangle-down") for r in rows if r.interval.low_cut]
-    cut += [(r.interval.cycle, r.interval.high, "triangle-up") for r in rows if r.interval.high_cut]
-    if cut:
-        cycles, rates, symbols = zip(*cut, strict=True)
-        figure.add_scatter(
-            x=cycles,
-            y=rates,
-            name="cut off by the grid",
-            mode="markers",
-            marker={"symbol": symbols, "size": 18, "color": SKY, "line": {"color": "black", "width": 1}},
-            hovertemplate="cycle %{x}: the grid ended at %{y:.4g}<extra></extra>",
-        )
-
-
 def _add_beyond_gaps(figure: go.Figure, rows: tuple[CycleRow, ...]) -> None:
     apart = [(row.interval.cycle, rate) for row in rows for rate in row.detached]
     if apart:
@@ -163,61 +138,29 @@ def _add_curves(figure: go.Figure, comparison: Comparison) -> None:
     decided = [row.interval.cycle for row in comparison.rows]
     if comparison.predicted is not None:
         curve, style = comparison.predicted, {"color": VERMILLION, "width": 2}
-        _add_curve(figure, "SILO, predicted", _curves.smooth(curve, comparison.cycles - 1), style)
+        add_curve(figure, "SILO, predicted", _curves.smooth(curve, comparison.cycles - 1), style)
         missed = [(r.interval.cycle, r.predicted) for r in comparison.rows if not r.predicted_inside]
-        _add_misses(figure, "SILO outside", missed, VERMILLION)
+        add_misses(figure, "SILO outside", missed, VERMILLION)
     if comparison.fit is not None:
         fit = comparison.fit
         style = {"color": GREEN, "width": 2.5, "dash": "dash"}
-        _add_curve(figure, "SILO, least squares", _curves.smooth(fit.curve, decided[-1]), style)
+        add_curve(figure, "SILO, least squares", _curves.smooth(fit.curve, decided[-1]), style)
         name = "SILO, inside all" if fit.hitting else "SILO, fewest misses"
         style = {"color": PURPLE, "width": 2.5, "dash": "dot"}
-        _add_curve(figure, name, _curves.smooth(fit.fewest_misses, decided[-1]), style)
-
-
-def _add_curve(
-    figure: go.Figure, name: str, points: tuple[list[float], list[float]], line: dict[str, object]
-) -> None:
-    cycles, rates = points
-    figure.add_scatter(
-        x=cycles,
-        y=rates,
-        name=name,
-        mode="lines" if len(cycles) > 1 else "lines+markers",
-        line=line,
-        hovertemplate=f"{name}<br>cycle %{{x:.1f}}: %{{y:.4g}}<extra></extra>",
-    )
-
-
-def _add_misses(figure: go.Figure, name: str, missed: list[tuple[int, float | None]], color: str) -> None:
-    if missed:
-        figure.add_scatter(
-            x=[cycle for cycle, _ in missed],
-            y=[rate for _, rate in missed],
-            name=name,
-            mode="markers",
-            marker={"symbol": "x-thin", "size": 12, "line": {"color": color, "width": 3}},
-            hovertemplate=f"{name}<br>cycle %{{x}}: %{{y:.4g}}<extra></extra>",
-        )
+        add_curve(figure, name, _curves.smooth(fit.fewest_misses, decided[-1]), style)
 
 
 def _add_optima(figure: go.Figure, comparison: Comparison) -> None:
+    searched = comparison.spec.searched
     texts = [
-        f"cycle {text.cycle}, λ {text.density} %<br>Oracle optimum {text.optimum}e-2<br>"
-        f"interval {text.interval} × 1e-2<br>validation accuracy {text.validation} %<br>"
-        f"test accuracy {text.test} %"
+        f"cycle {text.cycle}, λ {text.density} %<br>"
+        + (f"Oracle optimum {text.optimum}e-2<br>interval {text.interval} × 1e-2<br>" if searched else "")
+        + ("" if searched else f"max_lr {text.optimum}e-2<br>")
+        + f"validation accuracy {text.validation} %<br>test accuracy {text.test} %"
         for text in cells(comparison)
     ]
-    figure.add_scatter(
-        x=[row.interval.cycle for row in comparison.rows],
-        y=[rounded(row.interval.optimum) for row in comparison.rows],
-        name="Oracle optimum",
-        legendrank=1,
-        mode="markers",
-        marker={"color": BLUE, "size": 9, "line": {"color": "white", "width": 1}},
-        text=texts,
-        hovertemplate="%{text}<extra></extra>",
-    )
+    name = "Oracle optimum" if searched else f"policy {comparison.spec.policy.name}"
+    add_optima(figure, [row.interval for row in comparison.rows], texts, name)
 
 
 def _add_density_axis(figure: go.Figure, comparison: Comparison) -> None:
@@ -228,15 +171,15 @@ def _add_density_axis(figure: go.Figure, comparison: Comparison) -> None:
     )
 
 
-def _say_that_nothing_is_decided(figure: go.Figure) -> None:
-    figure.add_annotation(
-        text="No cycle is decided yet.", x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False
-    )
-
-
 def _title(comparison: Comparison, subject: str) -> dict[str, object]:
     """The figure's title as the legend's: so both get the room that they need, whatever the width."""
     name = comparison.name
     shown = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
     text = f"{html.escape(shown)}: {subject}"
     return {"title": {"text": text, "side": "top", "font": {"size": 16}}}
+
+
+def _say_that_nothing_is_decided(figure: go.Figure) -> None:
+    figure.add_annotation(
+        text="No cycle is decided yet.", x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False
+    )

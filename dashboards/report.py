@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +12,8 @@ import plotly.graph_objects as go
 from ruamel.yaml import YAML
 
 from dashboards import _page
-from dashboards._cells import marks, progress, units
+from dashboards._cells import marks, progress, subject, units
+from dashboards.figure_files import image, replace_file
 from dashboards.figures import comparison_figure, landscape_figure
 from dashboards.style import percent_text
 from dashboards.tables import csv_text, html_table, markdown, public_spec, to_json
@@ -24,8 +23,6 @@ from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from silo.fit import CurveFit
 from trials.secrets import without_secrets
-
-_PNG_WIDTH, _PNG_HEIGHT, _PNG_SCALE = 900, 520, 2
 
 
 def write_report(
@@ -51,12 +48,12 @@ def write_report(
     data = json.dumps(to_json(comparison), indent=2, ensure_ascii=False, allow_nan=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "comparison.md", markdown(comparison).encode())
-        _replace(folder / "comparison.csv", csv_text(comparison).encode())
-        _replace(folder / "comparison.json", f"{data}\n".encode())
-        _replace(report, report_html(comparison, runs=runs).encode())
+        replace_file(folder / "comparison.md", markdown(comparison).encode())
+        replace_file(folder / "comparison.csv", csv_text(comparison).encode())
+        replace_file(folder / "comparison.json", f"{data}\n".encode())
+        replace_file(report, report_html(comparison, runs=runs).encode())
         if png:
-            _replace(folder / "comparison.png", _image(comparison_figure(comparison)))
+            replace_file(folder / "comparison.png", image(comparison_figure(comparison), "comparison.png"))
     except OSError as error:
         raise InvalidInput(
             f"report: {folder} can't be written ({error.strerror or error}); name another folder"
@@ -76,7 +73,7 @@ def report_html(comparison: Comparison, *, runs: Sequence[Run] = ()) -> str:
         _page.code(_yaml(comparison)),
         *_runs(runs),
     ]
-    return _page.page(f"{comparison.name}: the Oracle and SILO", parts)
+    return _page.page(f"{comparison.name}: {subject(comparison)}", parts)
 
 
 def usage(curve: SiloCurve) -> str:
@@ -91,16 +88,21 @@ def usage(curve: SiloCurve) -> str:
 
 def _comparison(comparison: Comparison) -> list[str]:
     plot = _plot(comparison_figure(comparison), "comparison", with_library=True)
-    parts = [_page.heading("The Oracle and SILO"), plot]
+    title = subject(comparison)
+    parts = [_page.heading(title[0].upper() + title[1:]), plot]
     if not comparison.rows:
         return parts
     headers, rows = html_table(comparison)
     tolerance = percent_text(comparison.spec.tolerance)
-    return [
-        *parts,
+    parts += [
         _page.heading("Per cycle"),
         _page.table(headers, rows, "wide"),
         _page.bullets([units(comparison), *marks(comparison, rates=True)]),
+    ]
+    if not comparison.spec.searched:
+        return parts
+    return [
+        *parts,
         _page.heading("Every candidate"),
         _plot(landscape_figure(comparison), "landscape", with_library=False),
         _page.paragraph(
@@ -199,25 +201,3 @@ def _plot(figure: go.Figure, name: str, *, with_library: bool) -> str:
         config={"displaylogo": False, "modeBarButtons": [["toImage", "resetScale2d"]], "responsive": True},
     )
     return _page.figure(html)
-
-
-def _image(figure: go.Figure) -> bytes:
-    hint = "install it by 'pip install silo-oracle[images]', and Chrome or Chromium"
-    if importlib.util.find_spec("kaleido") is None:
-        raise InvalidInput(f"report: comparison.png needs kaleido; {hint}")
-    try:
-        image: bytes = figure.to_image(format="png", width=_PNG_WIDTH, height=_PNG_HEIGHT, scale=_PNG_SCALE)
-    except Exception as error:  # kaleido passes on whatever the browser's start may raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InvalidInput(f"report: kaleido can't make comparison.png ({reason}); {hint}") from error
-    return image
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes under a temporary name in the same folder, then renames."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -78,7 +78,7 @@ def write_summary(study: Study, comparison: Comparison, *, state: str) -> None:
 
 
 def _figures(comparison: Comparison) -> dict[str, go.Figure]:
-    if not comparison.rows:
+    if not comparison.rows or not comparison.spec.searched:
         return {"oracle-and-silo": comparison_figure(comparison)}
     figures = {name: draw(comparison) for name, draw in _FIGURES.items()}
     return {name: drawn for name, drawn in figures.items() if len(drawn.to_json()) <= LARGEST_FIGURE_BYTES}

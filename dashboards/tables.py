@@ -18,7 +18,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from dashboards._cells import Cells, cells, marks, progress, units
+from dashboards._cells import Cells, cells, marks, progress, subject, units
 from dashboards.style import RATE_UNIT_TEXT
 from oracle.comparison import Comparison, CycleRow
 from trials.secrets import without_secrets
@@ -79,7 +79,7 @@ def markdown(comparison: Comparison) -> str:
     Up to :data:`WIDEST_PAPER_LAYOUT` cycles are columns labelled by λ, as in the paper's Tables 10 and 11;
     with more cycles each is a row.
     """
-    parts = [f"# {_plain(comparison.name)}: the Oracle and SILO", progress(comparison)]
+    parts = [f"# {_plain(comparison.name)}: {subject(comparison)}", progress(comparison)]
     if comparison.rows:
         wide = len(comparison.rows) > WIDEST_PAPER_LAYOUT
         parts.append(_cycles_as_rows(comparison) if wide else _cycles_as_columns(comparison))
@@ -135,15 +135,24 @@ def public_spec(comparison: Comparison) -> Any:
 
 
 def _legible_columns(comparison: Comparison) -> list[Column]:
-    """Headers, and what gives a column's text."""
-    columns: list[Column] = [
+    """Headers, and what gives a column's text. Without a search there is no optimum, interval or fit."""
+    searched = comparison.spec.searched
+    place: list[Column] = [
         ("\ncycle\nm", lambda row: row.cycle),
         ("weights\nleft λ\n(%)", lambda row: row.density),
+    ]
+    found: list[Column] = [
         (f"Oracle\noptimum\n({RATE_UNIT_TEXT})", lambda row: row.optimum),
         (f"Oracle\ninterval\n({RATE_UNIT_TEXT})", lambda row: row.interval),
+    ]
+    stated: list[Column] = [(f"\nmax_lr\n({RATE_UNIT_TEXT})", lambda row: row.optimum)]
+    reached: list[Column] = [
         ("validation\naccuracy\n(%)", lambda row: row.validation),
         ("test\naccuracy\n(%)", lambda row: row.test),
     ]
+    columns = [*place, *(found if searched else stated), *reached]
+    if not searched:
+        return columns
     if comparison.predicted is not None:
         columns.append(
             (f"SILO\npredicted\n({RATE_UNIT_TEXT})", lambda row: f"{row.predicted} {row.predicted_inside}")
@@ -156,15 +165,20 @@ def _cycles_as_columns(comparison: Comparison) -> str:
     lines = [
         ("λ (% of weights left)", "density"),
         ("pruning cycle m", "cycle"),
-        (f"Oracle optimized max_lr ({RATE_UNIT_TEXT})", "optimum"),
-        (f"Oracle optimized interval ({RATE_UNIT_TEXT})", "interval"),
     ]
-    if comparison.predicted is not None:
+    if not comparison.spec.searched:
+        lines.append((f"max_lr ({RATE_UNIT_TEXT})", "optimum"))
+    else:
         lines += [
-            (f"SILO's estimated max_lr ({RATE_UNIT_TEXT})", "predicted"),
-            ("inside?", "predicted_inside"),
+            (f"Oracle optimized max_lr ({RATE_UNIT_TEXT})", "optimum"),
+            (f"Oracle optimized interval ({RATE_UNIT_TEXT})", "interval"),
         ]
-    lines += [(f"fitted curve ({RATE_UNIT_TEXT})", "fitted"), ("inside?", "fitted_inside")]
+        if comparison.predicted is not None:
+            lines += [
+                (f"SILO's estimated max_lr ({RATE_UNIT_TEXT})", "predicted"),
+                ("inside?", "predicted_inside"),
+            ]
+        lines += [(f"fitted curve ({RATE_UNIT_TEXT})", "fitted"), ("inside?", "fitted_inside")]
     lines += [("validation accuracy (%)", "validation"), ("test accuracy (%)", "test")]
     texts = cells(comparison)
     return _markdown_table([[label, *(getattr(row, name) for row in texts)] for label, name in lines], "left")

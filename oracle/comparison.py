@@ -81,8 +81,8 @@ class Comparison:
         rows: One per decided cycle.
         cycles: How many cycles the search has.
         trials: Finished trials, those of the cycle under way included.
-        predicted: SILO's curve with the spec's numbers; None without them.
-        fit: The fitted curve; None before the first decided cycle.
+        predicted: SILO's curve with the spec's numbers; None without them, or without a search.
+        fit: The fitted curve; None before the first decided cycle, or without a search.
     """
 
     name: str
@@ -100,8 +100,10 @@ class Comparison:
 
     def verdict(self) -> str:
         """The comparison in two or three sentences."""
-        if not self.rows or self.fit is None:
+        if not self.rows:
             return "No cycle is decided yet."
+        if self.fit is None:
+            return f"Policy {self.spec.policy.name}: one rate per cycle, nothing is searched."
         return " ".join([*self._predicted_verdict(), *self._fit_verdict(self.fit), *self._reservations()])
 
     def _predicted_verdict(self) -> list[str]:
@@ -128,7 +130,7 @@ class Comparison:
             return ["A SILO curve that lies in every interval exists."]
         count = len(self.rows) - len(fit.missed_cycles)
         return [
-            f"No SILO curve was found that lies in every interval; the best lies in {count} of "
+            f"No SILO curve lies in every interval; the best lies in {count} of "
             f"{len(self.rows)} and misses {cycles_in_words(fit.missed_cycles)}."
         ]
 
@@ -168,8 +170,8 @@ def load_search(ledger: Ledger, record: SearchRecord) -> Search:
 def compare(spec: Spec, search: Search) -> Comparison:
     """Compares a search's decisions so far with SILO's curve."""
     intervals = [decision.interval for decision in search.decisions]
-    predicted = spec.silo_curve()
-    fit = fit_curve(intervals, pruning_rate=spec.pruning.rate) if intervals else None
+    predicted = spec.silo_curve() if spec.searched else None
+    fit = fit_curve(intervals, pruning_rate=spec.pruning.rate) if intervals and spec.searched else None
     return Comparison(
         name=spec.name,
         spec=spec,

@@ -15,7 +15,8 @@ KEY_SCHEMA = 1
 """Changes when the meaning of a field changes: rows of another schema are never taken for ours."""
 
 _FREE = ("name", "cycles", "silo", "resources", "storage", "ledger")
-"""Fields that may change under a search, as none changes a trial's outcome. ``cycles`` may grow only."""
+"""Fields that may change under a search, as none changes a trial's outcome. ``cycles`` may grow only, and
+``silo`` stays where it sets the rates."""
 
 
 def identity(spec: Spec, *, fingerprint: str) -> dict[str, Any]:
@@ -26,6 +27,8 @@ def identity(spec: Spec, *, fingerprint: str) -> dict[str, Any]:
         fingerprint: Checksum of the data set's contents.
     """
     fields = {name: value for name, value in spec.model_dump(mode="json").items() if name not in _FREE}
+    if spec.policy.name == "silo":
+        fields["silo"] = spec.model_dump(mode="json")["silo"]
     return {"schema": KEY_SCHEMA, **fields, "device": spec.device, "data": fingerprint}
 
 
@@ -52,7 +55,13 @@ class Keys:
     """
 
     def __init__(self, identity: Mapping[str, Any], pack_size: int, decisions: Sequence[Decision]) -> None:
-        free = ("grid", "replicates", "tolerance")  # they choose which trials there are, not how they end
+        free = (
+            "grid",
+            "policy",
+            "silo",
+            "replicates",
+            "tolerance",
+        )  # they choose which trials there are, not how they end
         fixed = {name: value for name, value in identity.items() if name not in free}
         self._base = _digest({**fixed, "pack_size": pack_size})
         self._decisions = decisions

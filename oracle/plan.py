@@ -85,15 +85,16 @@ def make_plan(spec: Spec) -> Plan:
     """
     runner = open_runner(spec)
     facts = examine(spec, runner)
-    grid = spec.grid.grid()
-    packs = chunks(grid.values, facts.pack_size)
+    grid = spec.rate_grid()
+    values = grid.values if spec.searched else grid.values[:1]
+    packs = chunks(values, facts.pack_size)
     workers = max(1, _room(spec))
     step, evaluation = _measure(spec, runner, packs[0])
     evaluations = _evaluations(spec, runner, facts)
     pack_seconds = facts.steps * step + evaluations * evaluation
     rounds = -(-len(packs) * spec.replicates // workers)
     state = facts.parameters * _FLOAT_BYTES
-    per_cycle = len(grid.values) * spec.replicates
+    per_cycle = len(values) * spec.replicates
     return Plan(
         trainings=spec.cycles * per_cycle,
         most_trainings=spec.cycles * (per_cycle + 2 * grid.limit * spec.replicates),
@@ -112,7 +113,8 @@ def _measure(spec: Spec, runner: Runner, max_lrs: tuple[float, ...]) -> tuple[fl
     """Seconds of one step and of one validation of a pack, medians of a few on this machine's CPU."""
     from trials.copies import Copies
     from trials.recipe import Component
-    from trials.training import count_correct, train_pack
+    from trials.training import train_pack
+    from trials.validation import count_correct
 
     together = len(max_lrs) > 1
     recipe = dataclasses.replace(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from oracle.decision import Decision, decide
 from oracle.grid import Grid, chunks
+from oracle.policies import OraclePolicy, Policy
 from trials.tasks import (
     Damaged,
     Failed,
@@ -44,12 +45,13 @@ class Rules:
     """The rules of a search.
 
     Attributes:
-        grid: Each cycle's candidates and how they extend.
+        grid: The candidates and how they extend, where the policy is the Oracle; else the range of the rates.
         cycles: How many cycles there are; the first trains the dense network.
         replicates: Independent seeds per candidate.
         tolerance: How far below the best mean validation accuracy the interval reaches, as a share.
         pack_size: Most candidates in one pack.
         attempts: How often a task is tried before the search is stuck.
+        policy: What sets the rates; None for the Oracle with ``grid``.
     """
 
     grid: Grid
@@ -58,6 +60,23 @@ class Rules:
     tolerance: float
     pack_size: int = 1
     attempts: int = 3
+    policy: Policy | None = None
+
+    @property
+    def searched(self) -> bool:
+        """Whether cycles have several candidates."""
+        return self.policy is None or isinstance(self.policy, OraclePolicy)
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates a cycle has, extensions aside."""
+        return len(self.grid.values) if self.searched else 1
+
+    def first_round(self, cycle: int, prunings: Sequence[PrunedNetwork]) -> list[tuple[float, ...]]:
+        """A cycle's first candidates as its only round; none as long as they depend on prunings to come."""
+        policy = self.policy or OraclePolicy(grid=self.grid)
+        values = policy.values(cycle, prunings, self.replicates)
+        return [] if values is None else [values]
 
 
 class Search:
@@ -70,7 +89,7 @@ class Search:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.decisions: list[Decision] = []
-        self._rounds: list[list[tuple[float, ...]]] = [[rules.grid.values]]
+        self._rounds: list[list[tuple[float, ...]]] = [rules.first_round(0, ())]
         self._outcomes: dict[tuple[int, int, float], TrainedTrial] = {}
         self._pruned: dict[tuple[int, int], PrunedNetwork] = {}
         self._lost: set[tuple[int, int, float]] = set()
@@ -160,6 +179,9 @@ class Search:
     def _missing(self) -> Iterator[Task]:
         """The tasks that the cycle under way lacks, each once, those that others wait for first."""
         seen = set()
+        if not self._rounds[self.cycle]:
+            missing = (r for r in range(self.rules.replicates) if (self.cycle, r) not in self._pruned)
+            yield from (self._pruning(self.cycle, replicate) for replicate in missing)
         for values in self._rounds[self.cycle]:
             for chunk in chunks(values, self.rules.pack_size):
                 for replicate in range(self.rules.replicates):
@@ -200,16 +222,22 @@ class Search:
 
     def _advance(self) -> bool:
         """Extends the cycle under way or decides it, if all its outcomes are there."""
-        cycle, rounds = self.cycle, self._rounds[self.cycle]
+        cycle = self.cycle
+        rounds = self._rounds[cycle] = self._rounds[cycle] or self._first_round()
         replicates = range(self.rules.replicates)
-        if any((cycle, r, v) not in self._outcomes for values in rounds for v in values for r in replicates):
+        if not rounds or any(
+            (cycle, r, v) not in self._outcomes for values in rounds for v in values for r in replicates
+        ):
             return False
         if added := self._extension(cycle, rounds):
             rounds.append(added)
         else:
             self.decisions.append(self._decide(cycle, rounds))
-            self._rounds.append([self.rules.grid.values])
+            self._rounds.append(self._first_round())
         return True
+
+    def _first_round(self) -> list[tuple[float, ...]]:
+        return [] if self.done else self.rules.first_round(self.cycle, self.prunings(self.cycle))
 
     def _decide(self, cycle: int, rounds: list[tuple[float, ...]]) -> Decision:
         values = [value for added in rounds for value in added]
@@ -218,6 +246,8 @@ class Search:
 
     def _extension(self, cycle: int, rounds: list[tuple[float, ...]]) -> tuple[float, ...]:
         """The values to add past the edges that the optimized interval touches."""
+        if not self.rules.searched:
+            return ()
         interval = self._decide(cycle, rounds).interval
         base, values = self.rules.grid.values, [value for added in rounds for value in added]
         below = self.rules.grid.below(sum(v < base[0] for v in values) + 1) if interval.low_cut else None

@@ -181,7 +181,8 @@ class Session:
 def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3) -> Rules:
     """The rules of a search."""
     return Rules(
-        grid=spec.grid.grid(),
+        grid=spec.rate_grid(),
+        policy=spec.policy_of_rates(),
         cycles=spec.cycles,
         replicates=spec.replicates,
         tolerance=spec.tolerance,

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from oracle.grid import Grid, linear_values, log_values, stepped_values
+from oracle.policies import OraclePolicy, Policy, make_policy
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
-from trials.recipe import Component, Recipe
+from trials.recipe import Component, Precision, Recipe
 
 SearchName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -134,6 +135,10 @@ class TrainingSpec(_Model):
     """Distance between two validations, in epochs or iterations; an epoch by default."""
     pack: int | None = Field(default=None, ge=1)
     """Most candidates that one worker trains together; chosen for the network by default."""
+    precision: Precision = "fp32"
+    """``fp32``: float32, the same numbers every time; ``tf32``: CUDA's fast products; ``bf16``: autocast."""
+    diagnostics: bool = False
+    """Whether statistics of gradients, activations and weight changes are measured after each training."""
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingSpec:
@@ -184,8 +189,14 @@ class Spec(_Model):
     retraining: Literal["weight_rewinding", "lr_rewinding", "fine_tuning"] = "weight_rewinding"
     """What a pruned network starts from: the initial weights, the trained weights with the schedule begun
     again, or the trained weights at the schedule's last rate."""
-    grid: GridSpec
-    """The candidates of every cycle."""
+    policy: Named = ComponentSpec(name="oracle")
+    """What sets ``max_lr`` at each cycle: ``oracle`` (search the grid), ``silo`` (the curve below), ``fixed``
+    (argument ``max_lr``), or ``allr`` (arguments ``max_lr`` and ``minimum``)."""
+    rewind_to: int = Field(default=0, ge=0)
+    """With weight rewinding, the epoch (or iteration, as the training's length counts) of cycle 0's training
+    whose weights and place in the schedule a pruned network goes back to; 0 for the initial weights."""
+    grid: GridSpec | None = None
+    """The candidates of every cycle, for the Oracle."""
     training: TrainingSpec
     """How one training goes."""
     tolerance: float = Field(default=0.005, ge=0, lt=1)
@@ -211,11 +222,30 @@ class Spec(_Model):
         return storage
 
     @model_validator(mode="after")
+    def _rewinding_makes_sense(self) -> Spec:
+        length = self.training.epochs or self.training.iterations or 0
+        if self.rewind_to and self.retraining != "weight_rewinding":
+            raise ValueError(
+                f"rewind_to goes with weight_rewinding, got {self.rewind_to} with {self.retraining}"
+            )
+        if self.rewind_to >= length:
+            raise ValueError(f"rewind_to must lie inside the training of {length}, got {self.rewind_to}")
+        return self
+
+    @model_validator(mode="after")
     def _curve_makes_sense(self) -> Spec:
         try:
             self.silo_curve()
         except InvalidInput as error:
             raise ValueError(f"silo: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _policy_makes_sense(self) -> Spec:
+        try:
+            self.policy_of_rates()
+        except InvalidInput as error:
+            raise ValueError(f"policy: {error}") from error
         return self
 
     def recipe(self, *, pack_size: int) -> Recipe:
@@ -236,6 +266,9 @@ class Spec(_Model):
             schedule=training.schedule.component(),
             seed=self.seed,
             pack_size=pack_size,
+            rewind_to=self.rewind_to,
+            precision=training.precision,
+            diagnostics=training.diagnostics,
         )
 
     def silo_curve(self) -> SiloCurve | None:
@@ -243,6 +276,33 @@ class Spec(_Model):
         if self.silo is None:
             return None
         return SiloCurve(**self.silo.model_dump(), pruning_rate=self.pruning.rate)
+
+    @property
+    def searched(self) -> bool:
+        """Whether the policy is the Oracle: cycles have several candidates."""
+        return self.policy.name == "oracle"
+
+    def policy_of_rates(self) -> Policy:
+        """What sets the rates.
+
+        Raises:
+            InvalidInput: There is no such policy, or it lacks what it needs.
+        """
+        return make_policy(
+            self.policy.name,
+            self.policy.arguments,
+            grid=None if self.grid is None else self.grid.grid(),
+            curve=self.silo_curve(),
+            pruning_rate=self.pruning.rate,
+        )
+
+    def rate_grid(self) -> Grid:
+        """The Oracle's grid; of another policy the range of its rates, which doesn't extend."""
+        policy = self.policy_of_rates()
+        if isinstance(policy, OraclePolicy):
+            return policy.grid
+        rates = [value for cycle in range(self.cycles) for value in policy.values(cycle, (), 1) or ()]
+        return Grid(values=tuple(sorted(set(rates))), scale="linear", limit=0)
 
     def storage_root(self) -> str:
         """Where this search's networks lie: an absolute folder or a URI."""

@@ -19,7 +19,16 @@ from silo.errors import InvalidInput
 
 
 def load_spec(path: str | Path) -> Spec:
-    """The spec in a YAML file.
+    """The spec in a YAML file that has no variants.
+
+    Raises:
+        InvalidInput: The file can't be read, is no YAML, is no valid spec, or has variants.
+    """
+    return _only(load_specs(path), str(path))
+
+
+def load_specs(path: str | Path) -> tuple[Spec, ...]:
+    """The specs in a YAML file: one, or one per variant.
 
     Raises:
         InvalidInput: The file can't be read, is no YAML, or is no valid spec.
@@ -29,19 +38,76 @@ def load_spec(path: str | Path) -> Spec:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidInput(f"{path}: the spec can't be read ({reason}); 'oracle init' writes one") from error
-    return parse_spec(text, source=str(path))
+    return parse_specs(text, source=str(path))
 
 
 def parse_spec(text: str, *, source: str = "spec") -> Spec:
-    """The spec in a YAML text (YAML 1.2: ``1e-3`` is a number).
+    """The spec in a YAML text (YAML 1.2: ``1e-3`` is a number) that has no variants.
 
     Args:
         text: The YAML.
         source: What errors call it.
 
     Raises:
-        InvalidInput: The text is no YAML or no valid spec; one line per problem.
+        InvalidInput: The text is no YAML, no valid spec, or has variants; one line per problem.
     """
+    return _only(parse_specs(text, source=source), source)
+
+
+def parse_specs(text: str, *, source: str = "spec") -> tuple[Spec, ...]:
+    """The specs in a YAML text: one, or one per entry of ``variants``.
+
+    A variant is what differs from the rest of the file: its fields replace the file's, mappings are merged,
+    but for one that has a ``name`` (a network, a schedule, a policy, …), which is replaced with its
+    arguments. The search of variant ``v`` in a file named ``n`` is called ``n.v``.
+
+    Args:
+        text: The YAML.
+        source: What errors call it.
+
+    Raises:
+        InvalidInput: The text is no YAML, or no valid spec; one line per problem.
+    """
+    data = _mapping(text, source)
+    variants = data.pop("variants", None)
+    if variants is None:
+        return (_validated(data, source),)
+    if not isinstance(variants, dict) or not variants:
+        raise InvalidInput(
+            f"{source}: variants must map names to what differs, such as "
+            f"{{constant: {{training: {{schedule: constant}}}}}}, not {_shown(variants)}"
+        )
+    specs = []
+    for name, changes in variants.items():
+        if not isinstance(changes, dict | types.NoneType):
+            raise InvalidInput(
+                f"{source}: variants.{name}: must be a mapping of fields, not {_shown(changes)}"
+            )
+        if isinstance(changes, dict) and {"name", "variants"} & set(changes):
+            raise InvalidInput(f"{source}: variants.{name}: can't have the fields name and variants")
+        merged = _merged(data, changes or {})
+        merged["name"] = f"{data.get('name', '')}.{name}"
+        specs.append(_validated(merged, f"{source}: variants.{name}"))
+    return tuple(specs)
+
+
+def _only(specs: tuple[Spec, ...], source: str) -> Spec:
+    if len(specs) > 1:
+        names = ", ".join(spec.name for spec in specs)
+        raise InvalidInput(f"{source}: has several variants; name one of their searches: {names}")
+    return specs[0]
+
+
+def _merged(base: Any, changes: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(changes, dict) or "name" in changes:
+        return changes
+    return {
+        **base,
+        **{key: _merged(base[key], value) if key in base else value for key, value in changes.items()},
+    }
+
+
+def _mapping(text: str, source: str) -> dict[str, Any]:
     try:
         data = YAML(typ="safe", pure=True).load(io.StringIO(text))
     except MarkedYAMLError as error:
@@ -52,6 +118,10 @@ def parse_spec(text: str, *, source: str = "spec") -> Spec:
         raise InvalidInput(f"{source}: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise InvalidInput(f"{source}: a spec is a mapping of fields, got {type(data).__name__}")
+    return data
+
+
+def _validated(data: dict[str, Any], source: str) -> Spec:
     try:
         return Spec.model_validate(data)
     except ValidationError as error:
@@ -65,6 +135,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
         given = problem["input"]
         if problem["type"] == "extra_forbidden":
             known = _fields_at(problem["loc"][:-1])
+            known += ["variants"] if len(problem["loc"]) == 1 else []
             near = _nearest(str(problem["loc"][-1]), known)
             yield f"{field}: unknown field{near}; known: {', '.join(known)}"
         elif problem["type"] == "missing":

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from oracle.cli.main import main
 from oracle.spec_file import parse_spec
+from silo.cost import oracle_cost, silo_cost, silo_tuning_cost
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -19,12 +21,36 @@ def test_the_spec_is_valid():
     assert parse_spec(text).grid.grid().values == (0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1)
 
 
-def test_the_curve_example_runs(capsys):
-    (code,) = (text for text in blocks("python") if "fit_curve" in text)
+def test_the_pruning_loop_runs_in_thirty_lines(capsys):
+    (code,) = (text for text in blocks("python") if "SiloLR" in text)
     scope = {}
     exec(code, scope)
-    assert scope["curve"].max_lr(3) == pytest.approx(0.0432, abs=1e-4)
-    assert "SILO curve" in capsys.readouterr().out
+    assert len(code.splitlines()) <= 30
+    rates = re.findall(r"max_lr ([\d.]+)", capsys.readouterr().out)
+    assert [float(rate) for rate in rates] == pytest.approx(
+        [scope["curve"].max_lr(cycle) for cycle in range(8)], abs=1e-4
+    )
+    left = 20 * 64 + 64 * 2
+    for _ in range(8):
+        left -= round(0.2 * left)
+    assert sum(int(weight.count_nonzero()) for weight in scope["masks"]) == left
+
+
+def test_the_table_that_it_shows_is_what_the_command_prints(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["oracle", "fit", "--table", "11"])
+    with pytest.raises(SystemExit):
+        main()
+    printed = {line.rstrip() for line in capsys.readouterr().out.splitlines()}
+    (shown,) = (text for text in blocks("text") if "SILO as published" in text)
+    lines = [line.rstrip() for line in shown.splitlines() if line != "…"]
+    assert len(lines) == 8
+    assert [line for line in lines if line not in printed] == []
+
+
+def test_its_numbers_of_trainings_are_right():
+    costs = [oracle_cost(19, 25, 1), silo_cost(25, 1), silo_tuning_cost(19, 25, 1)]
+    assert [cost.trainings for cost in costs] == [475, 25, 457]
+    assert "the Oracle takes 475, SILO 25 if its four numbers are known, and 457" in README.replace("\n", " ")
 
 
 def test_every_file_that_it_links_to_is_there():

@@ -52,6 +52,10 @@ class Store:
     def write(self, path: str, tensors: Mapping[str, Tensor]) -> StoredFile:
         """Writes the tensors, replacing what was there."""
         data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        return self.write_bytes(path, data)
+
+    def write_bytes(self, path: str, data: bytes) -> StoredFile:
+        """Writes a file, replacing what was there."""
         if self._remote:
             filesystem, base = self._remote
             filesystem.create_dir(os.path.dirname(f"{base}/{path}"), recursive=True)

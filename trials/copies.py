@@ -73,8 +73,15 @@ def named_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def flat_mask(module: nn.Module, masks: Mapping[str, Tensor], device: torch.device) -> Tensor:
     """The masks as one row [P] of ones and zeros, in the order of :attr:`Copies.flat`."""
+    return flat_rows(module, masks, 1.0, device)
+
+
+def flat_rows(module: nn.Module, values: Mapping[str, Tensor], other: float, device: torch.device) -> Tensor:
+    """Values by parameter as one row [P], in the order of :attr:`Copies.flat`, ``other`` for the rest."""
     parts = [
-        masks[name].reshape(-1).to(parameter.dtype) if name in masks else torch.ones(parameter.numel())
+        values[name].reshape(-1).to(parameter.dtype)
+        if name in values
+        else torch.full((parameter.numel(),), other, dtype=parameter.dtype)
         for name, parameter in _trained(module).items()
     ]
     return torch.cat(parts).to(device=device, dtype=next(module.parameters()).dtype)

@@ -8,6 +8,11 @@ from typing import Any, Literal
 
 Retraining = Literal["weight_rewinding", "lr_rewinding", "fine_tuning"]
 Unit = Literal["epochs", "iterations"]
+Precision = Literal["fp32", "tf32", "bf16"]
+"""``fp32``: float32 throughout, and on CUDA those of cuDNN's kernels that give the same numbers every time.
+``tf32``: CUDA's products and convolutions round their inputs to 10 bits of mantissa; as ``fp32`` on a CPU.
+``bf16``: torch's autocast computes products and convolutions in bfloat16; weights, gradients and updates stay
+float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,8 @@ class Recipe:
         pruning_rate: Share of the remaining weights that one pruning removes, in (0, 1).
         keep: Names or patterns of weights that are never pruned.
         retraining: Where a pruned network starts from.
+        rewind_to: With weight rewinding, the point of cycle 0's training, in ``unit``, whose weights and
+            place in the schedule a pruned network goes back to; 0 for the initial weights.
         length: Length of one training, in ``unit``.
         unit: The unit of ``length``, of ``evaluate_every`` and of the schedule's arguments.
         batch_size: Examples per step; the incomplete last batch of an epoch is left out.
@@ -37,6 +44,8 @@ class Recipe:
         schedule: The schedule and its arguments.
         seed: Seed of the whole search; all else that is random derives from it.
         pack_size: Most candidates that are trained together; 1 trains each alone.
+        precision: How exactly it computes.
+        diagnostics: Whether statistics of gradients and activations are measured after each training.
     """
 
     network: Component
@@ -45,6 +54,7 @@ class Recipe:
     pruning_rate: float
     keep: tuple[str, ...] = ()
     retraining: Retraining = "weight_rewinding"
+    rewind_to: int = 0
     length: int
     unit: Unit = "epochs"
     batch_size: int
@@ -53,6 +63,8 @@ class Recipe:
     schedule: Component
     seed: int = 0
     pack_size: int = 1
+    precision: Precision = "fp32"
+    diagnostics: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON-able data, every default included."""

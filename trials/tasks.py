@@ -51,6 +51,29 @@ Task = TrainPack | PruneNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrialDiagnostics:
+    """The numbers of a trial's statistics, and where the rest is; see ``trials.diagnostics.Statistics``.
+
+    Attributes:
+        gradient_std: Standard deviation of the weights' gradients.
+        update_std: The same times the peak learning rate.
+        representation_std: Standard deviation of the hidden representations; NaN without any.
+        activation_norm: Average activation norm; NaN without a hidden layer.
+        gradient_norm: Average gradient norm of the last whole epoch; NaN if there was none.
+        flipped_signs: Share of the weights whose sign changed in the training.
+        file: JSON with all of it: the norms of every epoch, the histograms.
+    """
+
+    gradient_std: float
+    update_std: float
+    representation_std: float
+    activation_norm: float
+    gradient_norm: float
+    flipped_signs: float
+    file: StoredFile
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainedTrial:
     """The outcome of one trial.
 
@@ -68,6 +91,7 @@ class TrainedTrial:
         ended: When its pack ended, in seconds since 1970.
         pack: How many trials were trained together.
         worker: Host name and process id of the worker.
+        diagnostics: Statistics of gradients and activations; None where they were not asked for.
     """
 
     cycle: int
@@ -83,6 +107,7 @@ class TrainedTrial:
     ended: float
     pack: int
     worker: str
+    diagnostics: TrialDiagnostics | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +121,8 @@ class PrunedNetwork:
         alive: Prunable weights that are left.
         prunable: All prunable weights.
         parameters: All parameters of the network, prunable or not.
+        norm_drop: Share of the prunable weights' Euclidean norm that this pruning took, √(1 − ‖after‖² /
+            ‖before‖²), in [0, 1].
     """
 
     cycle: int
@@ -104,6 +131,7 @@ class PrunedNetwork:
     alive: int
     prunable: int
     parameters: int
+    norm_drop: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,44 +4,24 @@ their peak learning rate alone."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from silo.errors import InvalidInput
 from trials.copies import Copies, flat_mask
-from trials.datasets import Dataset, Split
+from trials.datasets import Dataset
 from trials.datasets.augment import pad_crop_flip
-from trials.gradients import lone_gradients, lone_outputs, packed_gradients, packed_outputs
+from trials.diagnostics import Statistics, Watch, active_weights, measure
+from trials.gradients import lone_gradients, packed_gradients
 from trials.optimizers import build_optimizer
+from trials.precision import computing
 from trials.pruning.masks import apply_masks
 from trials.recipe import Recipe
 from trials.schedules import multipliers
 from trials.seeding import derive_seed, generator
-
-EVALUATION_BATCH = 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainedCopy:
-    """One candidate's training.
-
-    Attributes:
-        accuracy: Validation accuracy in [0, 1] at the best validation; chance level if it diverged.
-        test_accuracy: Test accuracy in [0, 1] of the same weights; chance level if it diverged.
-        best_step: Optimizer steps until the best validation; 0 if there was none.
-        diverged: Whether a loss, an output or a weight became infinite or NaN.
-        train_loss: Mean training loss between the last two validations; NaN if it diverged.
-        state: Parameters and buffers at the best validation (the starting ones if there was none).
-    """
-
-    accuracy: float
-    test_accuracy: float
-    best_step: int
-    diverged: bool
-    train_loss: float
-    state: dict[str, Tensor]
+from trials.validation import BestWeights, TrainedCopy, count_correct
 
 
 def training_steps(recipe: Recipe, train_count: int) -> tuple[int, int, int]:
@@ -59,6 +39,12 @@ def training_steps(recipe: Recipe, train_count: int) -> tuple[int, int, int]:
     per_unit = per_epoch if recipe.unit == "epochs" else 1
     every = recipe.evaluate_every * per_unit if recipe.evaluate_every else per_epoch
     return recipe.length * per_unit, per_epoch, every
+
+
+def first_step(recipe: Recipe, *, cycle: int, per_epoch: int) -> int:
+    """The step of the schedule at which a cycle's training begins: after cycle 0 the one it is rewound to."""
+    rewound = cycle > 0 and recipe.retraining == "weight_rewinding"
+    return recipe.rewind_to * (per_epoch if recipe.unit == "epochs" else 1) if rewound else 0
 
 
 def rate_multipliers(recipe: Recipe, *, cycle: int, steps: int, per_epoch: int) -> list[float]:
@@ -93,6 +79,19 @@ def batches(
         done += per_epoch
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What the candidates of a pack share; see :func:`train_pack`."""
+
+    module: nn.Module
+    start: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+    data: Dataset
+    recipe: Recipe
+    cycle: int
+    replicate: int
+
+
 def train_pack(
     *,
     module: nn.Module,
@@ -119,56 +118,92 @@ def train_pack(
     Returns:
         One outcome per candidate, in their order.
     """
+    job = _Job(
+        module=module,
+        start=start,
+        masks=masks,
+        data=data,
+        recipe=recipe,
+        cycle=cycle,
+        replicate=replicate,
+    )
     together = recipe.pack_size > 1
     groups = [list(max_lrs)] if together else [[max_lr] for max_lr in max_lrs]
     device = data.train.labels.device
     # Only the generator of this device: fork_rng's default makes a context on every GPU that it sees.
-    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-        return [
-            copy
-            for group in groups
-            for copy in _train_group(module, start, masks, data, recipe, cycle, replicate, group, together)
-        ]
+    with (
+        torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]),
+        computing(recipe.precision, device),
+    ):
+        return [copy for group in groups for copy in _train_group(job, group, together)]
 
 
-def _train_group(
-    module: nn.Module,
-    start: Mapping[str, Tensor],
-    masks: Mapping[str, Tensor],
-    data: Dataset,
-    recipe: Recipe,
-    cycle: int,
-    replicate: int,
-    max_lrs: list[float],
-    together: bool,
-) -> list[TrainedCopy]:
+def _train_group(job: _Job, max_lrs: list[float], together: bool) -> list[TrainedCopy]:
+    module, data, recipe, cycle = job.module, job.data, job.recipe, job.cycle
     device = data.train.labels.device
     steps, per_epoch, every = training_steps(recipe, len(data.train.labels))
     schedule = rate_multipliers(recipe, cycle=cycle, steps=steps, per_epoch=per_epoch)
+    begin = first_step(recipe, cycle=cycle, per_epoch=per_epoch)
     gradients = packed_gradients(module) if together else lone_gradients(module)
-    copies = Copies.of(module, apply_masks(start, masks), len(max_lrs), device)
-    mask = flat_mask(module, masks, device)
-    best = _Best(module, copies)
+    copies = Copies.of(module, apply_masks(job.start, job.masks), len(max_lrs), device)
+    mask = flat_mask(module, job.masks, device)
+    best = BestWeights(module, copies)
+    notes = _Notes(job, copies, device)
     rates = torch.tensor(max_lrs, device=device, dtype=copies.flat.dtype)
     optimizer = build_optimizer(recipe.optimizer)
     loss_sum, since = torch.zeros_like(rates), 0
-    _seed_forward(derive_seed(recipe.seed, replicate, cycle, "forward"), device)
+    _seed_forward(derive_seed(recipe.seed, job.replicate, cycle, "forward"), device)
     module.train()
-    for step, (inputs, labels) in enumerate(
-        batches(data, recipe, cycle=cycle, replicate=replicate, steps=steps)
-    ):
+    found = batches(data, recipe, cycle=cycle, replicate=job.replicate, steps=steps - begin)
+    for done, (inputs, labels) in enumerate(found, start=begin + 1):
         gradient, losses = gradients(copies, inputs, labels)
-        optimizer.step(copies.flat, gradient, mask, rates * schedule[step])
+        optimizer.step(copies.flat, gradient, mask, rates * schedule[done - 1])
         loss_sum, since = loss_sum + losses, since + 1
-        if (step + 1) % every == 0 or step + 1 == steps:
+        notes.step(copies, done)
+        if done % every == 0 or done == steps:
             correct, finite = count_correct(module, copies, data, data.validation, together)
             finite &= loss_sum.isfinite() & copies.flat.isfinite().all(dim=1)
-            best.update(copies, step + 1, correct, finite, loss_sum / since)
+            best.update(copies, done, correct, finite, loss_sum / since)
             if bool(best.diverged.all()):
                 break
             loss_sum, since = torch.zeros_like(rates), 0
             module.train()
-    return best.outcomes(module, data, together)
+    return notes.added(best.outcomes(module, data, together), best.copies, max_lrs)
+
+
+class _Notes:
+    """What a training is asked for besides its best weights: the point to rewind to, and statistics."""
+
+    def __init__(self, job: _Job, copies: Copies, device: torch.device) -> None:
+        self._job = job
+        recipe, per_epoch = job.recipe, len(job.data.train.labels) // job.recipe.batch_size
+        target = first_step(recipe, cycle=1, per_epoch=per_epoch)
+        self._rewind_step = target if job.cycle == 0 else 0
+        self._rewind: Copies | None = None
+        self._watch: Watch | None = None
+        if recipe.diagnostics:
+            self._watch = Watch(copies, active_weights(job.module, job.masks, device), per_epoch)
+
+    def step(self, copies: Copies, done: int) -> None:
+        if done == self._rewind_step:
+            self._rewind = copies.clone(self._job.module)
+        if self._watch is not None:
+            self._watch.step(copies, done)
+
+    def added(self, outcomes: list[TrainedCopy], best: Copies, max_lrs: list[float]) -> list[TrainedCopy]:
+        """The outcomes with it. A pack that diverged before the point to rewind to goes back to its best."""
+        found = []
+        for index, (outcome, max_lr) in enumerate(zip(outcomes, max_lrs, strict=True)):
+            rewind = (self._rewind or best).state(index) if self._rewind_step else None
+            found.append(replace(outcome, rewind=rewind, diagnostics=self._statistics(best, index, max_lr)))
+        return found
+
+    def _statistics(self, best: Copies, index: int, max_lr: float) -> Statistics | None:
+        if self._watch is None:
+            return None
+        job = self._job
+        seed = derive_seed(job.recipe.seed, job.replicate, job.cycle)
+        return measure(job.module, best, index, job.data, self._watch, max_lr=max_lr, seed=seed)
 
 
 def _seed_forward(seed: int, device: torch.device) -> None:
@@ -177,66 +212,3 @@ def _seed_forward(seed: int, device: torch.device) -> None:
         torch.default_generator.manual_seed(seed)
     else:
         torch.manual_seed(seed)
-
-
-@torch.no_grad()
-def count_correct(
-    module: nn.Module, copies: Copies, data: Dataset, split: Split, together: bool
-) -> tuple[Tensor, Tensor]:
-    """Right answers of each copy on a split, and whether all its outputs were finite: both [K]."""
-    module.eval()
-    forward = packed_outputs(module) if together else lone_outputs(module)
-    count = copies.flat.shape[0]
-    correct = torch.zeros(count, dtype=torch.long, device=copies.flat.device)
-    finite = torch.ones(count, dtype=torch.bool, device=copies.flat.device)
-    for begin in range(0, len(split.labels), EVALUATION_BATCH):
-        chosen = slice(begin, begin + EVALUATION_BATCH)
-        outputs = forward(copies, data.normalise(split.inputs[chosen]))
-        correct += (outputs.argmax(dim=-1) == split.labels[chosen]).sum(dim=-1)
-        finite &= outputs.isfinite().all(dim=-1).all(dim=-1)
-    return correct, finite
-
-
-class _Best:
-    """Keeps, of each copy, the weights of its best validation (early stopping), the first among equals."""
-
-    def __init__(self, module: nn.Module, copies: Copies) -> None:
-        count, device = copies.flat.shape[0], copies.flat.device
-        self.copies = copies.clone(module)
-        self.correct = torch.full((count,), -1, dtype=torch.long, device=device)
-        self.step = torch.zeros(count, dtype=torch.long, device=device)
-        self.diverged = torch.zeros(count, dtype=torch.bool, device=device)
-        self.loss = torch.full((count,), float("nan"), device=device)
-
-    def update(self, copies: Copies, step: int, correct: Tensor, finite: Tensor, loss: Tensor) -> None:
-        self.diverged |= ~finite
-        self.loss = torch.where(self.diverged, float("nan"), loss)
-        improved = (correct > self.correct) & ~self.diverged
-        self.correct = torch.where(improved, correct, self.correct)
-        self.step = torch.where(improved, step, self.step)
-        self.copies.take(copies, improved)
-
-    def outcomes(self, module: nn.Module, data: Dataset, together: bool) -> list[TrainedCopy]:
-        tested, _ = count_correct(module, self.copies, data, data.test, together)
-        chance = 1.0 / data.num_classes
-        validated, total = len(data.validation.labels), len(data.test.labels)
-        return [
-            TrainedCopy(
-                accuracy=chance if diverged else correct / validated,
-                test_accuracy=chance if diverged else test / total,
-                best_step=step,
-                diverged=diverged,
-                train_loss=loss,
-                state=self.copies.state(index),
-            )
-            for index, (correct, test, step, diverged, loss) in enumerate(
-                zip(
-                    self.correct.tolist(),
-                    tested.tolist(),
-                    self.step.tolist(),
-                    self.diverged.tolist(),
-                    self.loss.tolist(),
-                    strict=True,
-                )
-            )
-        ]

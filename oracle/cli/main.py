@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from oracle.cli.fit import fit
 from oracle.cli.run import run
 from oracle.cli.show import list_searches, report, status
 from oracle.cli.signals import interrupt_on_sigterm
@@ -29,7 +30,7 @@ def cli() -> None:
     """
 
 
-for command in (init, schema, validate, plan, run, status, list_searches, report):
+for command in (init, schema, validate, plan, run, status, list_searches, report, fit):
     cli.add_command(command)
 
 

@@ -35,7 +35,7 @@ class _Counter:
         if not self.count:
             return "…"
         search, rules = session.search, session.search.rules
-        later = max(rules.cycles - search.cycle - 1, 0) * len(rules.grid.values) * rules.replicates
+        later = max(rules.cycles - search.cycle - 1, 0) * rules.candidates * rules.replicates
         rest = later + search.planned() - search.finished(search.cycle)
         seconds = round(rest / self.rate())
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
@@ -131,7 +131,7 @@ def _opening(session: Session) -> str:
     rules = session.search.rules
     before = f"; {session.resumed} trials are in the ledger already" if session.resumed else ""
     return (
-        f"search {session.spec.name}: {rules.cycles} cycles × {len(rules.grid.values)} rates × "
+        f"search {session.spec.name}: {rules.cycles} cycles × {rules.candidates} rates × "
         f"{rules.replicates} replicates, {session.record.pack_reason}{before}"
     )
 

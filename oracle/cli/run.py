@@ -12,7 +12,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from oracle.cli.progress import progress_observer
-from oracle.cli.show import open_ledger, show_comparison
+from oracle.cli.show import open_ledger, show_comparisons
 from oracle.cli.signals import interrupt_on_sigterm
 from oracle.cli.specs import JSON, SPEC
 from oracle.errors import LeaseLost, LedgerFailed, Refused
@@ -20,7 +20,7 @@ from oracle.ledger import Ledger, SearchRecord
 from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
-from oracle.spec_file import load_spec
+from oracle.spec_file import load_specs
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
 
@@ -40,26 +40,34 @@ _PACKAGES = ("silo-oracle", "torch", "torchvision", "numpy", "ray", "optuna")
 @JSON
 @click.pass_context
 def run(context: click.Context, spec_file: Path, driver: str, address: str | None, as_json: bool) -> None:
-    """Run a search, or go on with it: what the ledger holds is never trained again."""
+    """Run a search, or go on with it: what the ledger holds is never trained again.
+
+    A spec with variants is one search for each, one after the other.
+    """
     if address and driver != "ray":
         raise click.UsageError("--address goes with --driver ray")
-    spec = load_spec(spec_file)
+    specs = load_specs(spec_file)
     with ExitStack() as stack:
-        ledger, record = _preflight(spec, stack)
-        try:
-            signal, error = _drive(spec, record, ledger, driver, address)
-        except (SQLAlchemyError, StorageInternalError) as failure:
-            reason = " ".join(str(getattr(failure, "orig", None) or failure).split())
-            raise LedgerFailed(
-                f"the ledger failed ({reason}); no finished trial is lost: run the same command again"
-            ) from failure
-        show_comparison(ledger, record, as_json=as_json)
-    if signal is Signal.STUCK:
+        prepared = [(spec, *_preflight(spec, stack)) for spec in specs]
+        errors = {}
+        for spec, ledger, record in prepared:
+            try:
+                signal, error = _drive(spec, record, ledger, driver, address)
+            except (SQLAlchemyError, StorageInternalError) as failure:
+                reason = " ".join(str(getattr(failure, "orig", None) or failure).split())
+                raise LedgerFailed(
+                    f"the ledger failed ({reason}); no finished trial is lost: run the same command again"
+                ) from failure
+            if signal is Signal.STUCK:
+                errors[spec.name] = error
+        show_comparisons([(ledger, record) for _, ledger, record in prepared], as_json=as_json)
+    for name, error in errors.items():
         click.echo(
-            f"oracle: some trials failed, the search stops at their cycle. First error:\n{error}\n"
+            f"oracle: some trials failed, search {name} stops at their cycle. First error:\n{error}\n"
             f"oracle: run the same command again to retry them",
             err=True,
         )
+    if errors:
         context.exit(1)
 
 

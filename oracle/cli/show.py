@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from oracle.cli.specs import JSON, echo_json, target_spec
+from oracle.cli.specs import JSON, echo_json, target_specs
 from oracle.comparison import Comparison, load_comparison
 from oracle.errors import Refused
-from oracle.ledger import Ledger, SearchRecord
+from oracle.ledger import Ledger, Run, SearchRecord
 from oracle.spec import Spec
+from silo.errors import InvalidInput
 
 _DEFAULT_LEDGER = Spec.model_fields["ledger"].default
 _WIDTH = 110
@@ -33,16 +35,19 @@ LEDGER = click.option(
 @JSON
 def status(target: str, ledger: str | None, as_json: bool) -> None:
     """Say how far a search is, and whether it runs."""
-    opened, record = _open(target, ledger)
-    comparison = load_comparison(opened, record)
-    facts = _status(opened, record, comparison)
+    found = []
+    for opened, record in open_searches(target, ledger):
+        found.append(_status(opened, record, load_comparison(opened, record)))
     if as_json:
-        echo_json(facts)
+        echo_json(found if len(found) > 1 else found[0])
         return
-    for label in ("name", "state", "cycles", "trials", "storage", "verdict"):
-        click.echo(f"{label:<9} {facts[label]}")
-    if facts["error"]:
-        click.echo(f"{'error':<9} {facts['error']}")
+    for index, facts in enumerate(found):
+        if index:
+            click.echo()
+        for label in ("name", "state", "cycles", "trials", "storage", "verdict"):
+            click.echo(f"{label:<9} {facts[label]}")
+        if facts["error"]:
+            click.echo(f"{'error':<9} {facts['error']}")
 
 
 @click.command("list")
@@ -60,7 +65,7 @@ def list_searches(ledger: str | None, as_json: bool) -> None:
     for facts in found:
         created = datetime.fromtimestamp(facts["created"]).strftime("%Y-%m-%d %H:%M")
         table.add_row(facts["name"], facts["state"], facts["cycles"], str(facts["trials"]), created)
-    _console().print(table)
+    console().print(table)
 
 
 @click.command()
@@ -75,30 +80,57 @@ def list_searches(ledger: str | None, as_json: bool) -> None:
 @JSON
 def report(target: str, ledger: str | None, out: Path | None, png: bool, as_json: bool) -> None:
     """Show the comparison, and write it as HTML, Markdown, CSV and JSON."""
-    opened, record = _open(target, ledger)
-    show_comparison(opened, record, as_json=as_json, folder=out or Path(f"{record.name}-report"), png=png)
+    searches = open_searches(target, ledger)
+    places = [
+        (out / record.name if len(searches) > 1 else out) if out else Path(f"{record.name}-report")
+        for _, record in searches
+    ]
+    show_comparisons(searches, as_json=as_json, folders=places, png=png)
 
 
-def show_comparison(
-    ledger: Ledger, record: SearchRecord, *, as_json: bool, folder: Path | None = None, png: bool = False
+def show_comparisons(
+    searches: Sequence[tuple[Ledger, SearchRecord]],
+    *,
+    as_json: bool,
+    folders: Sequence[Path] | None = None,
+    png: bool = False,
 ) -> None:
-    """Prints the comparison and writes the report; beside the ledger's networks unless a folder is given."""
+    """Prints the comparisons and writes their reports; beside the networks unless folders are given.
+
+    Several are also shown side by side.
+    """
+    from dashboards.side_by_side import side_by_side
+
+    found, data = [], []
+    for index, (ledger, record) in enumerate(searches):
+        comparison = load_comparison(ledger, record)
+        place = folders[index] if folders else _report_folder(comparison.spec)
+        found.append(comparison)
+        data.append(_show(comparison, place, ledger.runs(record.name), as_json=as_json, png=png))
+    if as_json:
+        echo_json(data if len(data) > 1 else data[0])
+    elif len(found) > 1 and any(comparison.rows for comparison in found):
+        console().print(side_by_side(found))
+
+
+def _show(
+    comparison: Comparison, folder: Path, runs: Sequence[Run], *, as_json: bool, png: bool
+) -> dict[str, Any]:
+    """Writes a report, and prints the comparison unless it is wanted as JSON, which it gives."""
     from dashboards.report import write_report
     from dashboards.tables import terminal_table, to_json
 
-    comparison = load_comparison(ledger, record)
-    place = folder or _report_folder(comparison.spec)
-    page = write_report(comparison, place, runs=ledger.runs(record.name), png=png)
+    page = write_report(comparison, folder, runs=runs, png=png)
     if as_json:
-        echo_json({**to_json(comparison), "report": str(page)})
-        return
-    console = _console()
+        return {**to_json(comparison), "report": str(page)}
+    screen = console()
     if comparison.rows:
-        console.print(terminal_table(comparison))
+        screen.print(terminal_table(comparison))
     if comparison.fit:
-        console.print(str(comparison.fit), highlight=False, markup=False, soft_wrap=True)
-    console.print(comparison.verdict(), style="bold", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
+        screen.print(str(comparison.fit), highlight=False, markup=False, soft_wrap=True)
+    screen.print(comparison.verdict(), style="bold", highlight=False, markup=False, soft_wrap=True)
+    screen.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
+    return {}
 
 
 def open_ledger(url: str, *, create: bool) -> Ledger:
@@ -106,10 +138,33 @@ def open_ledger(url: str, *, create: bool) -> Ledger:
     return Ledger(url, create=create)
 
 
-def _open(target: str, ledger: str | None) -> tuple[Ledger, SearchRecord]:
-    spec = target_spec(target)
-    url = spec.ledger if spec and not ledger else ledger or _DEFAULT_LEDGER
-    name = spec.name if spec else target
+def open_search(target: str, ledger: str | None) -> tuple[Ledger, SearchRecord]:
+    """The ledger and the search that a spec file without variants or a name means.
+
+    Raises:
+        Refused: There is no such ledger, or no such search in it.
+        InvalidInput: The spec has variants.
+    """
+    found = open_searches(target, ledger)
+    if len(found) > 1:
+        names = ", ".join(record.name for _, record in found)
+        raise InvalidInput(f"{target}: has several variants; name one of their searches: {names}")
+    return found[0]
+
+
+def open_searches(target: str, ledger: str | None) -> list[tuple[Ledger, SearchRecord]]:
+    """The ledger and the search that a spec file or a name means; each of a spec's variants.
+
+    Raises:
+        Refused: There is no such ledger, or no such search in it.
+    """
+    specs = target_specs(target)
+    if not specs:
+        return [_open(target, ledger or _DEFAULT_LEDGER)]
+    return [_open(spec.name, ledger or spec.ledger) for spec in specs]
+
+
+def _open(name: str, url: str) -> tuple[Ledger, SearchRecord]:
     opened = open_ledger(url, create=False)
     record = opened.search(name)
     if record is None:
@@ -146,6 +201,7 @@ def _report_folder(spec: Spec) -> Path:
     return Path(f"{spec.name}-report") if "://" in root else Path(root) / "report"
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDTH)
+def console() -> Console:
+    """Where tables are printed: as wide as the terminal, or a fixed width where there is none."""
+    screen = Console()
+    return screen if screen.is_terminal else Console(width=_WIDTH)

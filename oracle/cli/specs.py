@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from oracle.spec import Spec
-from oracle.spec_file import load_spec, parse_spec
+from oracle.spec_file import load_specs, parse_specs
+from silo._checks import nearest
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
 
@@ -19,19 +20,43 @@ SPEC = click.argument("spec_file", metavar="SPEC", type=click.Path(dir_okay=Fals
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def example() -> str:
-    """The commented example spec."""
-    return importlib.resources.files("oracle.examples").joinpath("digits.yaml").read_text(encoding="utf-8")
+def examples() -> tuple[str, ...]:
+    """The names of the example specs: the demo, and one for each table of the paper with accuracies."""
+    folder = importlib.resources.files("oracle.examples")
+    tables = sorted(
+        (file.name.removesuffix(".yaml") for file in folder.joinpath("paper").iterdir()),
+        key=lambda name: int(name.removeprefix("table")),
+    )
+    return "digits", *tables
+
+
+def example(name: str = "digits") -> str:
+    """A commented example spec.
+
+    Raises:
+        InvalidInput: There is none of that name.
+    """
+    if name not in examples():
+        raise InvalidInput(f"there is no example {name!r}: {nearest(name, examples())}")
+    place = f"{name}.yaml" if name == "digits" else f"paper/{name}.yaml"
+    return importlib.resources.files("oracle.examples").joinpath(place).read_text(encoding="utf-8")
 
 
 @click.command()
 @click.argument("spec_file", metavar="[SPEC]", default="oracle.yaml", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the search; by default the file's.")
-def init(spec_file: Path, name: str | None) -> None:
-    """Write a commented spec, ready to run, to SPEC (oracle.yaml)."""
+@click.option(
+    "--example",
+    "example_name",
+    default="digits",
+    show_default=True,
+    help="What to start from: digits, or table2 to table14 for the paper's tables of accuracies.",
+)
+def init(spec_file: Path, name: str | None, example_name: str) -> None:
+    """Write a commented spec to SPEC (oracle.yaml)."""
     line = f"name: {json.dumps(name or spec_file.stem)}"
-    text = re.sub(r"^name: .*$", lambda _: line, example(), count=1, flags=re.MULTILINE)
-    parse_spec(text, source="--name" if name else f"name from {spec_file.name}")
+    text = re.sub(r"^name: .*$", lambda _: line, example(example_name), count=1, flags=re.MULTILINE)
+    parse_specs(text, source="--name" if name else f"name from {spec_file.name}")
     try:
         with spec_file.open("x", encoding="utf-8") as stream:
             stream.write(text)
@@ -56,17 +81,21 @@ def validate(spec_file: Path, as_json: bool) -> None:
     """Check a spec: its fields, and that its network, data set and all else can be built."""
     from oracle.preflight import examine, open_runner
 
-    spec = load_spec(spec_file)
-    facts = examine(spec, open_runner(spec))
-    if as_json:
+    specs = load_specs(spec_file)
+    found = []
+    for spec in specs:
+        facts = examine(spec, open_runner(spec))
         shown = without_secrets(spec.model_dump(mode="json"))
-        click.echo(json.dumps({"valid": True, "spec": shown, "pack": facts.pack_size}))
-        return
-    click.echo(
-        f"{spec_file}: valid. {spec.network.name} with {facts.parameters:,} parameters "
-        f"({facts.prunable:,} prunable) on {spec.dataset.name} ({facts.train:,} train, "
-        f"{facts.validation:,} validation, {facts.test:,} test); {facts.steps:,} steps a training."
-    )
+        found.append({"valid": True, "spec": shown, "pack": facts.pack_size})
+        if not as_json:
+            variant = f" variant {spec.name}," if len(specs) > 1 else ""
+            click.echo(
+                f"{spec_file}: valid.{variant} {spec.network.name} with {facts.parameters:,} parameters "
+                f"({facts.prunable:,} prunable) on {spec.dataset.name} ({facts.train:,} train, "
+                f"{facts.validation:,} validation, {facts.test:,} test); {facts.steps:,} steps a training."
+            )
+    if as_json:
+        click.echo(json.dumps(found if len(specs) > 1 else found[0]))
 
 
 @click.command()
@@ -76,19 +105,25 @@ def plan(spec_file: Path, as_json: bool) -> None:
     """Say what a search means: trainings, time from a few measured steps, disk, missing resources."""
     from oracle.plan import make_plan
 
-    spec = load_spec(spec_file)
-    made = make_plan(spec)
+    specs = load_specs(spec_file)
+    found = []
+    for spec in specs:
+        made = make_plan(spec)
+        found.append(made.to_dict())
+        if as_json:
+            continue
+        if len(specs) > 1:
+            click.echo(f"{spec.name}:")
+        for label, text in made.lines():
+            click.echo(f"{label:<12} {text}")
     if as_json:
-        click.echo(json.dumps(made.to_dict()))
-        return
-    for label, text in made.lines():
-        click.echo(f"{label:<12} {text}")
+        click.echo(json.dumps(found if len(specs) > 1 else found[0]))
 
 
-def target_spec(target: str) -> Spec | None:
-    """The spec if the target is a spec file; None if it can only be a search's name."""
+def target_specs(target: str) -> tuple[Spec, ...]:
+    """The specs if the target is a spec file; none if it can only be a search's name."""
     looks_like_file = target.endswith((".yaml", ".yml")) or "/" in target or Path(target).is_file()
-    return load_spec(target) if looks_like_file else None
+    return load_specs(target) if looks_like_file else ()
 
 
 def echo_json(data: Any) -> None:

@@ -1,6 +1,6 @@
 """The ledger: the SQL database that is the truth about every search.
 
-Each (search, policy, cycle) has an Optuna study with one row per finished trial; a trial that has not
+Each (search, cycle) has an Optuna study with one row per finished trial; a trial that has not
 finished has no row, so that nothing can be left behind half done. A row is written in one transaction.
 """
 

@@ -22,8 +22,8 @@ from oracle.ledger.database import open_storage
 from oracle.ledger.rows import Axis, failed_row, from_row, to_row
 from trials.tasks import PrunedNetwork, StoredFile, TrainedTrial
 
-POLICY = "oracle"
 _METRIC = "validation accuracy"
+_PRUNING = ("cycle", "replicate", "alive", "prunable", "parameters", "norm_drop")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,7 @@ class Ledger:
     def add_pruning(self, search: str, pruned: PrunedNetwork) -> None:
         """Records a pruned network, replacing an earlier one of the same cycle and replicate."""
         table = tables.prunings
-        place = {"search": search, "policy": POLICY, "cycle": pruned.cycle, "replicate": pruned.replicate}
+        place = {"search": search, "cycle": pruned.cycle, "replicate": pruned.replicate}
         with self.engine.begin() as connection:
             same_place = (table.c[name] == value for name, value in place.items())
             connection.execute(delete(table).where(*same_place))
@@ -215,9 +215,7 @@ class Ledger:
                     **place,
                     path=pruned.start.path,
                     sha256=pruned.start.sha256,
-                    alive=pruned.alive,
-                    prunable=pruned.prunable,
-                    parameters=pruned.parameters,
+                    **{name: getattr(pruned, name) for name in _PRUNING[2:]},
                 )
             )
 
@@ -229,7 +227,7 @@ class Ledger:
         return tuple(
             PrunedNetwork(
                 start=StoredFile(path=row["path"], sha256=row["sha256"]),
-                **{name: row[name] for name in ("cycle", "replicate", "alive", "prunable", "parameters")},
+                **{name: row[name] for name in _PRUNING},
             )
             for row in rows
         )
@@ -239,7 +237,7 @@ class Ledger:
         return self._open_study(search)
 
     def _study(self, search: str, cycle: int) -> optuna.Study:
-        return self._open_study(f"{search}/{POLICY}/cycle-{cycle:02d}")
+        return self._open_study(f"{search}/cycle-{cycle:02d}")
 
     def _open_study(self, name: str) -> optuna.Study:
         if name not in self._studies:
@@ -257,7 +255,7 @@ class Ledger:
         return self._studies[name]
 
     def _cycle_studies(self, search: str) -> Iterable[tuple[int, optuna.Study]]:
-        prefix = f"{search}/{POLICY}/cycle-"
+        prefix = f"{search}/cycle-"
         names = (frozen.study_name for frozen in self.storage.get_all_studies())
         for name in sorted(name for name in names if name.startswith(prefix)):
             yield int(name.removeprefix(prefix)), optuna.load_study(study_name=name, storage=self.storage)

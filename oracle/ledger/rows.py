@@ -10,8 +10,16 @@ from typing import Any
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from trials.tasks import StoredFile, TrainedTrial
+from trials.tasks import StoredFile, TrainedTrial, TrialDiagnostics
 
+_STATISTICS = (
+    "gradient_std",
+    "update_std",
+    "representation_std",
+    "activation_norm",
+    "gradient_norm",
+    "flipped_signs",
+)
 _PLAIN = ("replicate", "test_accuracy", "best_step", "diverged", "pack", "worker", "started", "ended")
 
 
@@ -63,6 +71,7 @@ def from_row(row: FrozenTrial, *, cycle: int) -> tuple[str, TrainedTrial]:
         accuracy=row.value,
         train_loss=math.nan if loss is None else loss,
         checkpoint=StoredFile(path=attributes["checkpoint"], sha256=attributes["sha256"]),
+        diagnostics=_diagnostics(attributes),
         **{name: attributes[name] for name in _PLAIN},
     )
 
@@ -74,4 +83,26 @@ def _attributes(outcome: TrainedTrial, key: str) -> dict[str, Any]:
         "train_loss": outcome.train_loss if math.isfinite(outcome.train_loss) else None,
         "checkpoint": outcome.checkpoint.path,
         "sha256": outcome.checkpoint.sha256,
+        **_diagnostics_attributes(outcome.diagnostics),
     }
+
+
+def _diagnostics_attributes(diagnostics: TrialDiagnostics | None) -> dict[str, Any]:
+    if diagnostics is None:
+        return {}
+    numbers = {name: getattr(diagnostics, name) for name in _STATISTICS}
+    return {
+        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+        "diagnostics": diagnostics.file.path,
+        "diagnostics_sha256": diagnostics.file.sha256,
+    }
+
+
+def _diagnostics(attributes: dict[str, Any]) -> TrialDiagnostics | None:
+    if "diagnostics" not in attributes:
+        return None
+    numbers = {name: attributes[name] for name in _STATISTICS}
+    return TrialDiagnostics(
+        file=StoredFile(path=attributes["diagnostics"], sha256=attributes["diagnostics_sha256"]),
+        **{name: math.nan if value is None else value for name, value in numbers.items()},
+    )

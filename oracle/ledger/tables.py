@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -43,7 +43,6 @@ prunings = Table(
     "oracle_prunings",
     metadata,
     Column("search", String(63), ForeignKey("oracle_searches.name"), primary_key=True),
-    Column("policy", String(32), primary_key=True),
     Column("cycle", Integer, primary_key=True),
     Column("replicate", Integer, primary_key=True),
     Column("path", Text, nullable=False),
@@ -51,6 +50,7 @@ prunings = Table(
     Column("alive", Integer, nullable=False),
     Column("prunable", Integer, nullable=False),
     Column("parameters", Integer, nullable=False),
+    Column("norm_drop", Float, nullable=False),
 )
 
 rewritten = Table(

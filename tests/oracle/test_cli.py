@@ -3,48 +3,11 @@
 import dataclasses
 import hashlib
 import json
-import sys
 
-import pytest
 from PIL import Image
-from ruamel.yaml import YAML
 
-from oracle.cli.main import main
 from oracle.ledger import Ledger
-from tests.support import small_data, small_spec
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Calls the command in tmp_path; gives its exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("oracle.cli.main.interrupt_on_sigterm", lambda: None)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["oracle", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write_spec(**changes):
-        path = tmp_path / "spec.yaml"
-        YAML(typ="safe").dump(small_data(tmp_path, **changes), path)
-        return path
-
-    return write_spec
-
-
-@pytest.fixture
-def finished(call, write, tmp_path):
-    code, _, err = call("run", write(), "--driver", "in-process")
-    assert code == 0, err
-    return tmp_path
+from tests.support import small_spec
 
 
 def ledger_digest(folder):

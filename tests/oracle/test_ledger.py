@@ -56,7 +56,7 @@ def test_a_diverged_outcome_has_no_nan_in_the_database(ledger, tmp_path):
 
 def test_each_cycle_has_a_study_whose_rows_hold_the_trainings_own_times(ledger, url):
     ledger.add_outcome("s", trial(cycle=3, started=1.7e9, ended=1.7e9 + 5), key="k", axis=AXIS)
-    study = optuna.load_study(study_name="s/oracle/cycle-03", storage=url)
+    study = optuna.load_study(study_name="s/cycle-03", storage=url)
     (row,) = study.trials
     assert row.params == {"max_lr": 0.05}
     assert row.value == 0.75
@@ -76,7 +76,7 @@ def test_a_value_past_the_grids_edge_fits_into_its_study(ledger):
 def test_a_failure_is_a_row_but_no_outcome(ledger, url):
     ledger.add_failure("s", cycle=0, replicate=1, max_lr=0.05, error="boom", axis=AXIS)
     assert ledger.outcomes("s") == {}
-    (row,) = optuna.load_study(study_name="s/oracle/cycle-00", storage=url).trials
+    (row,) = optuna.load_study(study_name="s/cycle-00", storage=url).trials
     assert row.state == optuna.trial.TrialState.FAIL
     assert row.user_attrs["error"] == "boom"
 

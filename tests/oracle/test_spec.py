@@ -1,4 +1,7 @@
+from typing import get_args
+
 import pytest
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from oracle.cli.specs import example
@@ -14,6 +17,10 @@ def parse(tmp_path, **changes):
     return load_spec(path)
 
 
+def is_model(annotation):
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
 def test_the_example_names_every_field_of_the_spec():
     given = YAML(typ="safe", pure=True).load(example())
 
@@ -21,9 +28,9 @@ def test_the_example_names_every_field_of_the_spec():
         for name, field in model.model_fields.items():
             if name not in data:
                 yield prefix + name
-            inner = getattr(field.annotation, "model_fields", None)
+            inner = next((m for m in (field.annotation, *get_args(field.annotation)) if is_model(m)), None)
             if inner and isinstance(data.get(name), dict):
-                yield from missing(field.annotation, data[name], f"{prefix}{name}.")
+                yield from missing(inner, data[name], f"{prefix}{name}.")
 
     # A grid is given by points or by step or by values, a training's length in epochs or in iterations.
     assert set(missing(Spec, given)) == {"grid.step", "grid.values", "training.iterations"}

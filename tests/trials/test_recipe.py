@@ -22,6 +22,9 @@ FULL = {
     "schedule": Component(name="warmup_drops", arguments={"warmup": 10_000, "drops": [20_000, 25_000]}),
     "seed": 2**62,
     "pack_size": 16,
+    "rewind_to": 2_000,
+    "precision": "bf16",
+    "diagnostics": True,
 }
 
 

@@ -19,7 +19,7 @@ from tests.trials.toys import (
 from trials.networks import vgg
 from trials.recipe import Component
 from trials.seeding import derive_seed
-from trials.training import TrainedCopy
+from trials.validation import TrainedCopy
 
 STEPS, PER_EPOCH, BATCH = 30, 6, 8
 WARMUP, DROPS = 10, (18, 25)

@@ -1,0 +1,121 @@
+"""``oracle fit``: what it prints for the paper's tables, a CSV file and a search, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oracle.comparison import load_search, recorded_spec
+from oracle.ledger import Ledger
+from silo import fit_curve, load_table
+
+
+def test_table_11_says_what_is_true(call):
+    code, out, err = call("fit", "--table", 11)
+    assert (code, err) == (0, "")
+    assert "SILO as published misses 2 of 5 intervals: cycles 3 and 7." in out
+    assert "A SILO curve that lies in all 5 exists." in out
+    assert "q=1, beta=3.233, epsilon=0.03396, delta=0.02865" in out
+    assert "An S-shape is supported" in out
+    rows = [line.split() for line in out.splitlines() if "├" in line and "[" in line]
+    assert [row[0] for row in rows] == ["0", "3", "4", "5", "7"]
+    assert ["3.2", "✗"] in [row[5:7] for row in rows] and ["6.9", "✗"] in [row[5:7] for row in rows]
+
+
+def test_table_10_says_what_is_true(call):
+    code, out, _ = call("fit", "--table", 10)
+    assert code == 0
+    assert "SILO as published lies in all 5 intervals. A SILO curve that lies in all 5 exists." in out
+    assert "An S-shape cannot be told from a simpler curve" in out
+    assert "beta is unidentified by the intervals: curves in all of them have any from 1.75 to 9.03." in out
+
+
+def test_json_is_the_fit(call):
+    code, out, _ = call("fit", "--table", 11, "--json", "--q-max", 2, "--weighting", "uniform")
+    found = json.loads(out)
+    expected = fit_curve(
+        load_table(11).intervals, pruning_rate=0.2, q_values=range(3), weighting="uniform"
+    ).to_dict()
+    assert (code, found["fit"]) == (0, expected)
+    assert [rival["name"] for rival in found["rivals"]][-1] == "SILO"
+    assert found["stated"]["rates"] == list(load_table(11).printed_silo)
+
+
+def write_accuracies(path: Path, *, replicates: int = 3) -> None:
+    random = np.random.default_rng(0)
+    lines = ["cycle,max_lr,replicate,accuracy"]
+    for cycle in range(8):
+        for rate in np.geomspace(0.01, 0.2, 12):
+            good = 0.9 - 0.02 * np.log(rate / (0.03 + 0.005 * cycle)) ** 2
+            lines += [
+                f"{cycle},{rate:.6f},{name},{good + 0.002 * random.normal():.6f}"
+                for name in range(replicates)
+            ]
+    path.write_text("\n".join(lines))
+
+
+def test_accuracies_bring_the_bootstrap(call, tmp_path):
+    write_accuracies(tmp_path / "mine.csv")
+    code, out, err = call("fit", "--csv", "mine.csv", "--resamples", 50, "--pruning-rate", 0.3)
+    assert (code, err) == (0, "")
+    assert "50 resamples by cycle (seed 0)" in out and "pruning rate 0.3" in out
+    again = call("fit", "--csv", "mine.csv", "--resamples", 50, "--pruning-rate", 0.3)[1]
+    other = call("fit", "--csv", "mine.csv", "--resamples", 50, "--pruning-rate", 0.3, "--seed", 1)[1]
+    assert again == out != other
+    assert "resamples by" not in call("fit", "--csv", "mine.csv", "--resamples", 0)[1]
+
+
+def test_a_tolerance_widens_the_intervals(call, tmp_path):
+    write_accuracies(tmp_path / "mine.csv", replicates=1)
+    widths = []
+    for tolerance in (0.001, 0.02):
+        code, out, _ = call("fit", "--csv", "mine.csv", "--tolerance", tolerance, "--json")
+        assert code == 0
+        widths.append([i["high"] - i["low"] for i in json.loads(out)["intervals"]])
+    assert all(narrow <= wide for narrow, wide in zip(*widths, strict=True)) and widths[0] != widths[1]
+
+
+def test_a_search_is_fitted_from_its_ledger(finished, call):
+    code, out, err = call("fit", "spec.yaml", "--resamples", 20, "--json")
+    assert code == 0, err
+    record = (ledger := Ledger(f"sqlite:///{finished}/ledger.db")).search("small")
+    decisions = load_search(ledger, record).decisions
+    found, spec = json.loads(out), recorded_spec(record)
+    assert [i["optimum"] for i in found["intervals"]] == [d.interval.optimum for d in decisions]
+    expected = fit_curve([d.interval for d in decisions], pruning_rate=spec.pruning.rate).to_dict()
+    assert found["fit"] | {"bootstrap": None} == expected
+    assert found["fit"]["bootstrap"]["resamples"] == 20
+    assert call("fit", "small", "--ledger", f"sqlite:///{finished}/ledger.db")[0] == 0
+
+
+def test_the_figure_is_written_and_named(call, tmp_path):
+    code, out, _ = call("fit", "--table", 11, "--figure", "eleven.html")
+    assert code == 0 and "Figure: eleven.html" in out
+    page = (tmp_path / "eleven.html").read_text()
+    assert "SILO as published outside" in page and "Theorem 2 bound" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "fit: give one of SPEC|NAME, --table and --csv"),
+        (("name", "--table", 10), "fit: give one of SPEC|NAME, --table and --csv"),
+        (("--table", 1), "there is no table 1"),
+        (("--table", 2), "fit: table 2 has accuracies, no intervals"),
+        (("--table", 10, "--pruning-rate", 0.3), "go with --csv"),
+        (("--table", 10, "--q-max", -1), "--q-max must be at least 0, not -1"),
+        (("--table", 10, "--figure", "x.doc"), "figure: x.doc must end in one of .html, .png, .svg, .pdf"),
+        (("--table", 10, "--figure", "no/x.html"), "figure: no/x.html can't be written"),
+        (("--csv", "none.csv"), "none.csv: can't be read"),
+        (("--csv", "mine.csv", "--pruning-rate", 20), "pruning_rate must be a share between 0 and 1"),
+        (("--csv", "mine.csv", "--tolerance", 2), "tolerance must be a share of at most 1"),
+        (("--csv", "mine.csv", "--resamples", -1), "resamples must be an integer of at least 0, not -1"),
+        (("--csv", "mine.csv", "--seed", -1), "seed must be an integer of at least 0, not -1"),
+    ],
+)
+def test_what_is_wrong_gets_one_line(call, tmp_path, arguments, message):
+    write_accuracies(tmp_path / "mine.csv")
+    code, out, err = call("fit", *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err

@@ -1,0 +1,128 @@
+"""One spec file with variants: a search each, with the same seeds, shown side by side."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+from ruamel.yaml import YAML
+
+from dashboards.side_by_side import short_names, side_by_side
+from oracle.comparison import load_comparison
+from oracle.ledger import Ledger
+from oracle.spec_file import load_spec, parse_specs
+from silo.errors import InvalidInput
+from tests.support import small_data
+
+BASE = """
+name: a
+network: fc
+dataset: digits
+cycles: 3
+silo: {q: 1, beta: 5, epsilon: 0.05, delta: 0.1}
+training: {epochs: 2, schedule: {name: warmup_drops, arguments: {warmup: 1}}}
+"""
+
+
+def test_a_variant_is_what_differs():
+    specs = parse_specs(
+        BASE
+        + """
+variants:
+  oracle: {grid: {values: [0.1, 0.2]}}
+  fixed: {policy: {name: fixed, arguments: {max_lr: 0.1}}, training: {schedule: constant}}
+  silo: {policy: silo, silo: {delta: 0.2}, training: {epochs: 3}}
+"""
+    )
+    assert [spec.name for spec in specs] == ["a.oracle", "a.fixed", "a.silo"]
+    assert [spec.policy.name for spec in specs] == ["oracle", "fixed", "silo"]
+    # A mapping with a name is replaced with its arguments, others are merged.
+    assert [spec.training.schedule.arguments for spec in specs] == [{"warmup": 1}, {}, {"warmup": 1}]
+    assert [spec.training.epochs for spec in specs] == [2, 2, 3]
+    assert [spec.silo.delta for spec in specs] == [0.1, 0.1, 0.2]
+    assert {spec.seed for spec in specs} == {0}
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        ("[]", "spec: variants must map names to what differs"),
+        ("{}", "spec: variants must map names to what differs"),
+        ("{b: 3}", "spec: variants.b: must be a mapping of fields, not 3"),
+        ("{b: {name: x}}", "spec: variants.b: can't have the fields name and variants"),
+        ("{b: {policy: nosuch}}", "spec: variants.b: policy: there is no policy 'nosuch'"),
+        ("{'b c': {policy: silo}}", "spec: variants.b c: name: "),
+        ("{b: {cycle: 3}}", "spec: variants.b: cycle: unknown field (did you mean 'cycles'?)"),
+        ("{b: }", "spec: variants.b: policy: oracle needs a grid"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_variant(variants, message):
+    with pytest.raises(InvalidInput) as raised:
+        parse_specs(f"{BASE}variants: {variants}\n")
+    assert str(raised.value).startswith(message)
+
+
+@pytest.fixture
+def write(tmp_path):
+    data = small_data(tmp_path, variants={"fixed": {"policy": FIXED}, "silo": {"policy": "silo"}})
+    data["cycles"] = 2
+    del data["grid"]
+    path = tmp_path / "both.yaml"
+    YAML(typ="safe").dump(data, path)
+    return path
+
+
+FIXED = {"name": "fixed", "arguments": {"max_lr": 0.1}}
+
+
+def test_all_commands_take_a_spec_with_variants(call, write, tmp_path):
+    code, out, err = call("validate", write)
+    assert code == 0, err
+    assert out.count("valid. variant small.") == 2
+    assert len(json.loads(call("validate", write, "--json")[1])) == 2
+    code, out, _ = call("plan", write)
+    assert code == 0 and "small.fixed:" in out and "small.silo:" in out
+    code, out, err = call("run", write, "--driver", "in-process")
+    assert code == 0, err
+    table = out[out.index("Test accuracy (%)") :]
+    assert table.splitlines()[2].split() == ["m", "λ", "(%)", "fixed", "silo"]
+    assert table.count("*") >= 3
+    code, out, _ = call("status", write, "--json")
+    assert [facts["state"] for facts in json.loads(out)] == ["done", "done"]
+    assert call("status", write)[1].count("nothing is searched") == 2
+    code, out, _ = call("report", write, "--out", tmp_path / "all", "--json")
+    assert [json_["name"] for json_ in json.loads(out)] == ["small.fixed", "small.silo"]
+    assert (tmp_path / "all" / "small.silo" / "report.html").exists()
+    code, _, err = call("fit", write)
+    assert code == 2 and "has several variants; name one of their searches: small.fixed, small.silo" in err
+    code, _, err = call("fit", "small.silo", "--ledger", f"sqlite:///{tmp_path}/ledger.db")
+    assert code == 2 and "follows policy 'silo'" in err
+
+
+def test_side_by_side_marks_the_best_and_what_is_missing(call, write, tmp_path):
+    assert call("run", write, "--driver", "in-process")[0] == 0
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    found = [load_comparison(ledger, ledger.search(f"small.{name}")) for name in ("fixed", "silo")]
+    console = Console(width=100, file=io.StringIO())
+    console.print(side_by_side(found))
+    rows = [line for line in console.file.getvalue().splitlines() if line.strip()[:1] in ("0", "1")]
+    assert len(rows) == 2
+    for index, row in enumerate(rows):
+        means = [comparison.rows[index].best.test_accuracy for comparison in found]
+        texts = [f"{100 * mean:.2f}" for mean in means]
+        best = texts[means.index(max(means))]
+        assert all(text in row for text in texts)
+        assert row[row.index(best) :].split("*")[0].split()[0] == best
+        assert row.count("*") == means.count(max(means))
+
+
+def test_names_lose_what_all_share():
+    assert short_names(["a.x", "a.y"]) == ["x", "y"]
+    assert short_names(["a.x", "b.y"]) == ["a.x", "b.y"]
+    assert short_names(["a.x"]) == ["a.x"]
+    assert short_names(["a", "b"]) == ["a", "b"]
+
+
+def test_one_spec_is_asked_for_where_there_are_several(write):
+    with pytest.raises(InvalidInput, match="has several variants; name one of their searches"):
+        load_spec(write)
