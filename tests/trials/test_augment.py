@@ -2,9 +2,11 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from trials.datasets.augment import pad_crop_flip
+from trials.datasets.augment import _boxes, pad_crop, pad_crop_flip, resized_crop_flip
 from trials.vision import load_torchvision
 
 SIDE, PADDING = 5, 2
@@ -83,3 +85,73 @@ def test_no_padding_only_flips():
     mirrored = sum(torch.equal(each, IMAGE.flip(-1)) for each in moved)
     assert sum(torch.equal(each, IMAGE) for each in moved) == 40 - mirrored
     assert 5 < mirrored < 35
+
+
+def test_pad_crop_is_the_same_without_the_mirror(position_of):
+    found = counts(pad_crop(IMAGE.expand(10_000, -1, -1, -1), generator(), PADDING), position_of)
+    assert not found[1::2].any()  # the mirrored ones
+    assert stats.chisquare(found[::2]).pvalue > 1e-3
+
+
+BOXED = ((24, 24), (6, 40), (40, 6))  # in the long ones few boxes fit
+
+
+def picture(size, channels=3, seed=1):
+    shape = (1, channels, *size)
+    return torch.randint(256, shape, generator=generator(seed), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("size", BOXED)
+def test_a_resized_crop_is_torchvisions_crop_of_the_same_box(size):
+    functional = load_torchvision().transforms.functional
+    boxes = _boxes(40, torch.Size(size), generator(5), (0.08, 1.0), (3 / 4, 4 / 3))
+    image, seen = picture(size).float(), set()
+    ours = resized_crop_flip(image.expand(40, -1, -1, -1), generator(5))
+    for index, (top, left, height, width) in enumerate(boxes.squeeze(2).T.int().tolist()):
+        expected = functional.resized_crop(image[0], top, left, height, width, list(size))
+        distances = [float((ours[index] - side).abs().max()) for side in (expected, expected.flip(-1))]
+        assert min(distances) < 0.01
+        seen.add(distances.index(min(distances)))
+    assert seen == {0, 1}
+    whole = resized_crop_flip(picture(size).expand(40, -1, -1, -1), generator(5))
+    assert torch.equal(whole, ours.round().to(torch.uint8))
+
+
+@pytest.mark.parametrize("size", BOXED)
+def test_boxes_are_distributed_as_torchvisions(size):
+    count, image = 3000, picture(size)[0]
+    ours = _boxes(count, torch.Size(size), generator(), (0.08, 1.0), (3 / 4, 4 / 3)).squeeze(2).int()
+    crop = load_torchvision().transforms.RandomResizedCrop
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        draws = [crop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(count)]
+    theirs = torch.tensor(draws).T
+    for mine, other in zip([*ours, ours[2] * ours[3]], [*theirs, theirs[2] * theirs[3]], strict=True):
+        assert stats.ks_2samp(mine.numpy(), other.numpy()).pvalue > 1e-3
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**63 - 1))
+def test_every_box_lies_in_the_image(height, width, seed):
+    boxes = _boxes(30, torch.Size((height, width)), generator(seed), (0.08, 1.0), (3 / 4, 4 / 3)).squeeze(2)
+    assert torch.equal(boxes, boxes.round())
+    top, left, heights, widths = boxes
+    assert bool((top >= 0).all() & (left >= 0).all() & (heights >= 1).all() & (widths >= 1).all())
+    assert bool((top + heights <= height).all() & (left + widths <= width).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+def test_resized_crops_keep_shape_dtype_input_and_seed(dtype):
+    inputs = torch.cat([picture((12, 18), seed=seed) for seed in range(6)]).to(dtype)
+    before, state = inputs.clone(), torch.get_rng_state()
+    first, again, other = (resized_crop_flip(inputs, generator(seed)) for seed in (1, 1, 2))
+    assert first.shape == inputs.shape and first.dtype == dtype and torch.equal(inputs, before)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert bool((first >= 0).all() & (first <= 255).all())
+
+
+def test_the_whole_image_as_its_own_crop():
+    inputs = torch.cat([picture((16, 16), seed=seed) for seed in range(8)])
+    whole = resized_crop_flip(inputs, generator(), scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    for before, after in zip(inputs, whole, strict=True):
+        assert torch.equal(after, before) or torch.equal(after, before.flip(-1))

@@ -1,6 +1,4 @@
 import dataclasses
-import hashlib
-import pickle
 
 import numpy as np
 import pytest
@@ -10,9 +8,15 @@ from hypothesis import strategies as st
 
 from silo.errors import InvalidInput
 from trials.datasets import Dataset, Split, load_dataset
+from trials.datasets.arguments import folder_of, whole_number
+from trials.datasets.augment import pad_crop, pad_crop_flip
 from trials.datasets.base import channel_statistics
 from trials.datasets.splits import split_indices
 from trials.vision import load_torchvision
+
+# What the first release computed.
+FINGERPRINT = "5edc4e3c6745f9f898deb9953b02bcebc3dd1ff307a6ba6760c524cafe1546d4"
+AUGMENTED_FINGERPRINT = "72a1d2c747c74bfeab33a375dbdf4b99cc2859701c7a6fb9a5d73ce66f0dc3e3"
 
 
 def split(inputs=None, labels=None):
@@ -141,9 +145,55 @@ def test_a_constant_channel_can_be_divided_by():
     assert channel_statistics(torch.full((5, 1, 2, 2), 7, dtype=torch.uint8))[1] == (1.0,)
 
 
+def test_augmented_follows_the_name():
+    part = split(inputs=images())
+    crop, flip = (
+        dataset(train=part, validation=part, test=part, augment=True, **name)
+        for name in ({"augmentation": "pad_crop"}, {})
+    )
+    draw = torch.Generator()
+    for data, change in ((crop, pad_crop), (flip, pad_crop_flip)):
+        expected = change(images(), draw.manual_seed(3))
+        assert torch.equal(data.augmented(images(), draw.manual_seed(3)), expected)
+    assert dataclasses.replace(crop, augment=False).augmented(part.inputs, draw) is part.inputs
+
+
+def test_augmentation_is_in_the_fingerprint_where_it_has_an_effect():
+    part = split(inputs=images())
+    plain = dataset(train=part, validation=part, test=part)
+    usual = dataclasses.replace(plain, augment=True)
+    assert dataclasses.replace(plain, augmentation="pad_crop").fingerprint() == plain.fingerprint()
+    assert dataclasses.replace(usual, augmentation="pad_crop").fingerprint() != usual.fingerprint()
+
+
+def test_fingerprints_that_ledgers_hold_stay():
+    assert dataset().fingerprint() == FINGERPRINT
+    part = split(inputs=torch.arange(12, dtype=torch.uint8).view(3, 1, 2, 2))
+    images = dataset(train=part, validation=part, test=part, augment=True)
+    assert images.fingerprint() == AUGMENTED_FINGERPRINT
+
+
 def test_to_moves_every_split():
     moved = dataset().to("meta")
     assert {each.inputs.device.type for each in (moved.train, moved.validation, moved.test)} == {"meta"}
+
+
+def test_splits_refuse_a_size_that_is_no_number():
+    for size in (0, -1, 2.5, "30", True, None):
+        with pytest.raises(InvalidInput, match="validation_size must be a whole number from 1 on"):
+            whole_number("validation_size", size)
+
+
+@pytest.mark.parametrize("root", [3, None, ["data"], "~nobody-of-this-name/data"])
+def test_a_root_that_is_no_folder(root):
+    for name in ("cifar10", "imagenet", "image_folder"):
+        with pytest.raises(InvalidInput, match=r"root .* can't be used: give a folder"):
+            load_dataset(name, {"root": root}, seed=0)
+
+
+def test_a_root_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert folder_of("~/data") == tmp_path / "data"
 
 
 def spoiled(value):
@@ -169,6 +219,7 @@ def spoiled(value):
         ({"mean": (0.0, 1.0)}, r"mean \(0.0, 1.0\) doesn't fit inputs of shape \(4,\)"),
         ({"std": (0.0,)}, r"std \(0.0,\).*above 0"),
         ({"augment": True}, "augment needs images"),
+        ({"augmentation": "pad_corp"}, r"unknown augmentation 'pad_corp'.*did you mean 'pad_crop'"),
     ],
 )
 def test_check_refuses(changes, message):
@@ -180,71 +231,6 @@ def test_check_accepts_and_datasets_are_frozen():
     dataset().check()
     with pytest.raises(dataclasses.FrozenInstanceError):
         dataset().num_classes = 3
-
-
-@pytest.fixture
-def fake_cifar(tmp_path, monkeypatch):
-    """A tiny CIFAR-10 in the form of the real one: pickled batches with checksums."""
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-
-    def write(name, entry):
-        data = pickle.dumps(entry)
-        (folder / name).write_bytes(data)
-        return [name, hashlib.md5(data).hexdigest()]
-
-    def batch(name):
-        pixels = generator.integers(0, 256, (20, 3072), dtype=np.uint8)
-        return write(name, {"data": pixels, "labels": [index % 10 for index in range(20)]})
-
-    reader = load_torchvision().datasets.CIFAR10
-    monkeypatch.setattr(reader, "train_list", [batch(f"data_batch_{index}") for index in range(1, 6)])
-    monkeypatch.setattr(reader, "test_list", [batch("test_batch")])
-    name, checksum = write("batches.meta", {"label_names": [str(index) for index in range(10)]})
-    monkeypatch.setattr(reader, "meta", {"filename": name, "key": "label_names", "md5": checksum})
-    return tmp_path
-
-
-def test_cifar10(fake_cifar):
-    data = load_dataset("cifar10", {"root": str(fake_cifar), "validation_size": 30}, seed=0)
-    assert data.input_shape == (3, 32, 32) and data.augment and data.train.inputs.dtype == torch.uint8
-    assert [len(data.train), len(data.validation), len(data.test)] == [70, 30, 20]
-    assert torch.bincount(data.validation.labels).tolist() == [3] * 10
-    with open(fake_cifar / "cifar-10-batches-py" / "test_batch", "rb") as file:
-        raw = pickle.load(file)
-    assert torch.equal(data.test.inputs.flatten(1), torch.from_numpy(raw["data"]))
-    assert data.test.labels.tolist() == raw["labels"]
-    other = load_dataset("cifar10", {"root": fake_cifar, "validation_size": 30, "augment": False}, seed=1)
-    assert not other.augment and not torch.equal(other.validation.inputs, data.validation.inputs)
-
-
-def test_cifar10_missing(tmp_path):
-    with pytest.raises(
-        InvalidInput, match=r"missing or damaged in root .*download: true.*cifar-10-batches-py"
-    ) as caught:
-        load_dataset("cifar10", {"root": str(tmp_path / "nowhere")}, seed=0)
-    assert str(tmp_path / "nowhere") in str(caught.value)
-
-
-def test_cifar10_damaged(fake_cifar):
-    (fake_cifar / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"cut off")
-    with pytest.raises(InvalidInput, match="missing or damaged"):
-        load_dataset("cifar10", {"root": fake_cifar, "validation_size": 30}, seed=0)
-
-
-def test_cifar10_without_a_network(tmp_path, monkeypatch):
-    def refuse(self):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(load_torchvision().datasets.CIFAR10, "download", refuse)
-    with pytest.raises(InvalidInput, match=r"can't be fetched into root .*no route to host"):
-        load_dataset("cifar10", {"root": tmp_path, "download": True}, seed=0)
-
-
-def test_cifar10_that_is_all_validation(fake_cifar):
-    with pytest.raises(InvalidInput, match="can't split 100 examples into parts of \\[100\\]"):
-        load_dataset("cifar10", {"root": fake_cifar, "validation_size": 100}, seed=0)
 
 
 OWN = """

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from silo.errors import InvalidInput
-from trials.datasets import load_dataset
+from trials.datasets import load_dataset, memory
 
 
 def pixels_of(split, label, index, size):
@@ -134,3 +134,18 @@ def test_class_without_images(root):
 def test_arguments_that_are_refused(root, arguments, message):
     with pytest.raises(InvalidInput, match=message):
         load(root, **arguments)
+
+
+def test_what_does_not_fit_into_memory_is_refused(root, monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda: 1871)
+    with pytest.raises(InvalidInput, match=r"'image_folder' needs .*\(26 examples of 3×6×4 bytes\).*resize"):
+        load(root)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1872)
+    assert len(load(root).train) == 18
+
+
+def test_an_augmentation_that_does_not_mirror(root):
+    assert load(root, augment=True).augmentation == "pad_crop_flip"
+    assert load(root, augment=True, augmentation="pad_crop").augmentation == "pad_crop"
+    with pytest.raises(InvalidInput, match="unknown augmentation 'crop'"):
+        load(root, augmentation="crop")

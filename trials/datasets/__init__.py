@@ -5,9 +5,13 @@ from typing import Any
 
 from silo.errors import InvalidInput
 from trials.datasets.base import Dataset, Split
-from trials.datasets.cifar10 import cifar10
+from trials.datasets.cifar import cifar10, cifar100
 from trials.datasets.digits import digits
 from trials.datasets.image_folder import image_folder
+from trials.datasets.imagenet import imagenet
+from trials.datasets.mnist import fashion_mnist, mnist
+from trials.datasets.svhn import svhn
+from trials.datasets.synthetic import synthetic
 from trials.registry import call, resolve
 
 __all__ = ["DATASETS", "Dataset", "Split", "load_dataset"]
@@ -15,7 +19,13 @@ __all__ = ["DATASETS", "Dataset", "Split", "load_dataset"]
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
     "cifar10": cifar10,
+    "cifar100": cifar100,
+    "mnist": mnist,
+    "fashion_mnist": fashion_mnist,
+    "svhn": svhn,
+    "imagenet": imagenet,
     "image_folder": image_folder,
+    "synthetic": synthetic,
 }
 
 

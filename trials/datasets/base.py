@@ -4,13 +4,17 @@ import dataclasses
 import functools
 import hashlib
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
+from trials.datasets.augment import AUGMENTATIONS
+from trials.registry import resolve
 
 SPLITS = ("train", "validation", "test")
+_USUAL = "pad_crop_flip"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +48,10 @@ class Dataset:
         num_classes: Number of classes.
         mean: One number per channel (or feature), or a single one for all: see :meth:`normalise`.
         std: As ``mean``.
-        augment: Whether training images are cropped and flipped at random.
+        augment: Whether training images are changed at random: see :meth:`augmented`.
+        augmentation: How: a key of AUGMENTATIONS, or ``"package.module:name"``, a function of a batch of
+            images (as they are stored) and a CPU generator. ``pad_crop`` does not flip: a mirrored digit is
+            another thing, or none.
     """
 
     train: Split
@@ -54,6 +61,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: bool = False
+    augmentation: str = _USUAL
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -63,6 +71,22 @@ class Dataset:
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data set on a device."""
         return dataclasses.replace(self, **{name: getattr(self, name).to(device) for name in SPLITS})
+
+    def augmented(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """What is trained on in place of stored images: changed at random if ``augment`` is set.
+
+        Args:
+            inputs: [B, C, H, W], a batch of the training split, before :meth:`normalise`.
+            generator: A CPU generator.
+
+        Returns:
+            Same shape, dtype and device.
+        """
+        return self._change(inputs, generator) if self.augment else inputs
+
+    @functools.cached_property
+    def _change(self) -> Callable[[Tensor, torch.Generator], Tensor]:
+        return resolve("augmentation", self.augmentation, AUGMENTATIONS)
 
     def normalise(self, inputs: Tensor) -> Tensor:
         """What the network sees: (x / 255 - mean) / std of uint8 inputs, (x - mean) / std of others.
@@ -91,6 +115,8 @@ class Dataset:
         """SHA-256 (hexadecimal) over all that a training sees: shapes, dtypes, bytes, normalisation."""
         digest = hashlib.sha256()
         digest.update(repr((self.num_classes, tuple(self.mean), tuple(self.std), self.augment)).encode())
+        if self.augment and self.augmentation != _USUAL:  # what ledgers know keeps its fingerprint
+            digest.update(self.augmentation.encode())
         for name in SPLITS:
             split: Split = getattr(self, name)
             for tensor in (split.inputs, split.labels):
@@ -105,8 +131,9 @@ class Dataset:
             InvalidInput: A split is empty, has inputs of another shape or dtype than the training split,
                 values that are NaN or infinite, more inputs than labels or the reverse, or labels outside
                 [0, num_classes); or mean and std don't fit the inputs; or ``augment`` is set for inputs that
-                are no images.
+                are no images; or there is no such augmentation.
         """
+        _ = self._change
         for name in SPLITS:
             _check_split(name, getattr(self, name), self.num_classes)
         for name in SPLITS[1:]:

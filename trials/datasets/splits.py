@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
+from trials.datasets.base import Split
 
 
 def split_indices(labels: Tensor, sizes: Sequence[int], *, seed: int) -> tuple[Tensor, ...]:
@@ -43,6 +44,15 @@ def split_indices(labels: Tensor, sizes: Sequence[int], *, seed: int) -> tuple[T
         parts.append(torch.cat([members[:count] for members, count in zip(waiting, taken, strict=True)]))
         waiting = [members[count:] for members, count in zip(waiting, taken, strict=True)]
     return tuple(part.sort().values for part in (*parts, torch.cat(waiting)))
+
+
+def part_off(split: Split, size: int, *, seed: int) -> tuple[Split, Split]:
+    """Divides a split into one of ``size`` examples and the rest, by :func:`split_indices`."""
+    part, rest = (
+        Split(inputs=split.inputs[chosen], labels=split.labels[chosen])
+        for chosen in split_indices(split.labels, [size], seed=seed)
+    )
+    return part, rest
 
 
 def share_of(name: str, share: float, count: int) -> int:

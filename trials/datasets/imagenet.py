@@ -1,0 +1,89 @@
+"""ImageNet's 1000 classes (Russakovsky et al. 2015, "ImageNet Large Scale Visual Recognition Challenge")."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trials.datasets.arguments import folder_of, whole_number
+from trials.datasets.base import Dataset
+from trials.datasets.images import decode, list_images, require_same_classes
+from trials.datasets.memory import available_memory, require_memory
+from trials.datasets.splits import share_of, split_indices
+from trials.vision import load_torchvision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PIL.Image import Image
+
+# The constants of torchvision's reference trainings.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+_LAYOUT = (
+    "imagenet needs root/train/<class>/* and root/val/<class>/*, into which torchvision.datasets.ImageNet "
+    "unpacks the archives"
+)
+
+
+def imagenet(
+    *,
+    seed: int,
+    root: str | Path,
+    image_size: int = 224,
+    validation_share: float = 0.04,
+    augment: bool = True,
+) -> Dataset:
+    """Reads ``root/train/<class>/*`` and ``root/val/<class>/*`` into memory, at one size.
+
+    A part of ``train`` decides; ``val`` is the test split, since the labels of ImageNet's own test images are
+    not published. Fewer classes, as links in a folder of their own, make a smaller data set.
+
+    Validation and test images are those of the usual evaluation: the shorter side resized to 256/224 of
+    ``image_size``, and the middle ``image_size`` × ``image_size`` cut out. Training images are the whole
+    middle square at ``image_size``, out of which ``resized_crop_flip`` takes its random parts. Published
+    trainings take them out of the original file, which has finer detail and what lies beside the square:
+    expect accuracies below theirs. Without ``augment`` training images are prepared like the others.
+
+    Args:
+        seed: Seed of the split.
+        root: The folder with ``train`` and ``val``.
+        image_size: Height and width in pixels. At 224 the whole takes 200 GB of memory, at 64 16 GB.
+        validation_share: Share of the training images that decides.
+        augment: Whether training images are resized crops, flipped at random.
+
+    Returns:
+        Inputs [N, 3, image_size, image_size], uint8.
+
+    Raises:
+        InvalidInput: Folders are missing or have different classes, an image can't be read, or they don't fit
+            into memory.
+    """
+    root, size = folder_of(root), whole_number("image_size", image_size)
+    whole, test = (list_images(root / name, layout=_LAYOUT) for name in ("train", "val"))
+    require_same_classes({"train": whole, "val": test})
+    count = len(whole) + len(test)
+    require_memory("imagenet", count, (3, size, size), remedy=_remedy(count))
+    held_out = share_of("validation_share", validation_share, len(whole))
+    validation, train = split_indices(whole.labels, [held_out], seed=seed)
+    evaluated = _middle(round(size * 256 / 224), size)
+    return Dataset(
+        train=decode(whole.part(train), (size, size), _middle(size, size) if augment else evaluated),
+        validation=decode(whole.part(validation), (size, size), evaluated),
+        test=decode(test, (size, size), evaluated),
+        num_classes=len(whole.classes),
+        mean=MEAN,
+        std=STD,
+        augment=augment,
+        augmentation="resized_crop_flip",
+    )
+
+
+def _middle(shorter: int, side: int) -> "Callable[[Image, str], Image]":
+    transforms = load_torchvision().transforms
+    resize, crop = transforms.Resize(shorter), transforms.CenterCrop(side)
+    return lambda image, file: crop(resize(image))
+
+
+def _remedy(count: int) -> str:
+    fitting = int((available_memory() / (3 * count)) ** 0.5)
+    return f"set image_size to {fitting} or less" if fitting else "take fewer images"

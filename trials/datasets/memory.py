@@ -1,0 +1,50 @@
+"""Whether data fits into this machine's memory, asked before any of it is read."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from silo.errors import InvalidInput
+
+GIGABYTE = 1e9
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+def require_memory(name: str, count: int, shape: Sequence[int], *, remedy: str) -> None:
+    """Refuses a data set that this process could not hold.
+
+    Args:
+        name: The data set's name, for the message.
+        count: Examples of all splits.
+        shape: Shape of one, in bytes (uint8).
+        remedy: What to do about it, for the message.
+
+    Raises:
+        InvalidInput: It needs more than there is; the message states both.
+    """
+    needed, there = count * math.prod(shape), available_memory()
+    if needed > there:
+        raise InvalidInput(
+            f"data set {name!r} needs {needed / GIGABYTE:,.1f} GB of memory in every worker "
+            f"({count:,} examples of {'×'.join(map(str, shape))} bytes), "
+            f"{there / GIGABYTE:,.1f} GB are available: {remedy}"
+        )
+
+
+def available_memory(control_group: Path = _CONTROL_GROUP) -> int:
+    """Bytes that this process can take: what the machine has free, or the container's limit (Linux control
+    groups, version 2) less what can't be taken back from it, if that is less.
+
+    Args:
+        control_group: Folder with the container's ``memory.max`` and ``memory.stat``.
+    """
+    there = psutil.virtual_memory().available
+    try:
+        limit = int((control_group / "memory.max").read_text())
+        statistics = (control_group / "memory.stat").read_text().split()
+        held = int(statistics[statistics.index("anon") + 1])
+    except (OSError, ValueError):  # no such system, or no limit: "max"
+        return there
+    return max(0, min(there, limit - held))
