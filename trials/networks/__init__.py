@@ -7,15 +7,26 @@ import torch
 from torch import nn
 
 from silo.errors import InvalidInput
+from trials.networks.alexnet import AlexNet
+from trials.networks.densenet import DenseNet40
 from trials.networks.fc import FullyConnected
+from trials.networks.mobilenet import MobileNetV2
 from trials.networks.resnet import ResNet20
+from trials.networks.resnet50 import resnet50
 from trials.networks.vgg import VGG19
+from trials.networks.vit import vit, vit_b_16
 from trials.registry import call, one_line, resolve
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "alexnet": AlexNet,
+    "densenet40": DenseNet40,
     "fc": FullyConnected,
+    "mobilenetv2": MobileNetV2,
     "resnet20": ResNet20,
+    "resnet50": resnet50,
     "vgg19": VGG19,
+    "vit": vit,
+    "vit_b_16": vit_b_16,
 }
 
 

@@ -32,6 +32,32 @@ def require_image(network: str, input_shape: tuple[int, ...], divisor: int) -> N
         )
 
 
+def require_32_pixels(network: str, input_shape: tuple[int, ...]) -> None:
+    """Raises InvalidInput unless the shape is (C, 32, 32)."""
+    if len(input_shape) != 3 or input_shape[0] < 1 or tuple(input_shape[1:]) != (32, 32):
+        raise InvalidInput(
+            f"{network} can't take inputs of shape {tuple(input_shape)}: it needs (channels, 32, 32), "
+            "which it halves to one pixel; resnet20 and fc take other sizes"
+        )
+
+
+def require_colour(network: str, input_shape: tuple[int, ...]) -> None:
+    """Raises InvalidInput unless the shape is (3, H, W), which torchvision's networks are made for."""
+    if len(input_shape) != 3 or input_shape[0] != 3 or min(input_shape) < 1:
+        raise InvalidInput(
+            f"{network} can't take inputs of shape {tuple(input_shape)}: it needs (3, height, width), images "
+            "of three colours; resnet20 and fc take any number of channels"
+        )
+
+
+def require_dropout(network: str, dropout: float) -> None:
+    """Raises InvalidInput unless the share that is dropped is in [0, 1)."""
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise InvalidInput(
+            f"{network} can't be built with dropout = {dropout!r}: give a share of at least 0 and below 1"
+        )
+
+
 def require_classes(network: str, num_classes: int) -> None:
     """Raises InvalidInput unless there is at least one class."""
     if num_classes < 1:

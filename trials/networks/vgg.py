@@ -2,8 +2,7 @@
 
 from torch import Tensor, nn
 
-from silo.errors import InvalidInput
-from trials.networks.base import initialise, require_classes
+from trials.networks.base import initialise, require_32_pixels, require_classes
 
 # Channels of the convolutions before each of the five pools: configuration E.
 STAGES = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
@@ -28,12 +27,8 @@ class VGG19(nn.Module):
 
     def __init__(self, *, input_shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__()
+        require_32_pixels("vgg19", input_shape)
         require_classes("vgg19", num_classes)
-        if len(input_shape) != 3 or input_shape[0] < 1 or tuple(input_shape[1:]) != (32, 32):
-            raise InvalidInput(
-                f"vgg19 can't take inputs of shape {tuple(input_shape)}: it needs (channels, 32, 32), "
-                "which its five pools halve to one pixel; resnet20 and fc take smaller images"
-            )
         layers: list[nn.Module] = []
         fan_in = input_shape[0]
         for stage in STAGES:
