@@ -106,6 +106,8 @@ def test_rises_to_one_and_falls_at_the_drops_alone(drawn):
         ({"warmup": 11}, r"got 11 \(11 of 10 steps\)"),
         ({"warmup": NAN}, "warmup must be a number, got nan"),
         ({"warmup": "2"}, "warmup must be a number, got '2'"),
+        ({"warmup": True}, "warmup must be a number, got True"),
+        ({"warmup": 1e308}, r"warmup must be a number, got 1e\+308"),
         ({"drops": [10]}, r"drops must ascend and lie inside the training, got \[10\]"),
         ({"drops": [0]}, "lie inside the training"),
         ({"drops": [-1, 3]}, "lie inside the training"),
@@ -127,7 +129,8 @@ def test_what_is_refused(given_arguments, message):
 
 
 def test_an_unknown_schedule_lists_the_known():
-    with pytest.raises(InvalidInput, match=r"'constant', 'warmup_drops' \(did you mean 'warmup_drops'\?\)"):
+    known = "'constant', 'warmup_drops', 'linear_decay', 'cyclical', 'cosine', 'one_cycle'"
+    with pytest.raises(InvalidInput, match=rf"{known} \(did you mean 'warmup_drops'\?\)"):
         values("warmup_drop", 10)
 
 
