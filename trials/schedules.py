@@ -163,13 +163,12 @@ def one_cycle(
     """
     del steps_per_unit
     _check_ratio("pct_start", pct_start)
-    _check_divisor("div_factor", div_factor)
-    _check_divisor("final_div_factor", final_div_factor)
+    _check_divisors(div_factor=div_factor, final_div_factor=final_div_factor)
     if anneal_strategy not in ("cos", "linear"):
         raise InvalidInput(f"schedule.anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
     anneal = _anneal_cos if anneal_strategy == "cos" else _anneal_linear
-    first, peak, end = 1.0 / div_factor, pct_start * steps - 1.0, steps - 1.0
-    last = first / final_div_factor
+    peak, end = pct_start * steps - 1.0, steps - 1.0
+    first, last = 1.0 / div_factor, 1.0 / div_factor / final_div_factor
 
     def at(step: int) -> float:
         if step < peak:
@@ -245,9 +244,10 @@ def _check_ratio(name: str, value: object) -> None:
         raise InvalidInput(f"schedule.{name} must lie in [0, 1], got {value!r}")
 
 
-def _check_divisor(name: str, value: object) -> None:
-    if not _is_number(value) or value < 1.0:
-        raise InvalidInput(f"schedule.{name} must be a number of at least 1, got {value!r}")
+def _check_divisors(**values: object) -> None:
+    for name, value in values.items():
+        if not _is_number(value) or value < 1.0:
+            raise InvalidInput(f"schedule.{name} must be a number of at least 1, got {value!r}")
 
 
 def _warmup_steps(warmup: object, steps: int, steps_per_unit: float) -> int:
