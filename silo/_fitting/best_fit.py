@@ -110,7 +110,7 @@ def _fit(
 
 
 def _on_grid(shapes: FloatArray, targets: Targets, kind: Kind) -> FloatArray:
-    """(P, R): the losses of R shapes; exact for one problem, but for many, where that takes long, by moments."""
+    """(P, R): the losses of R shapes: exact for one problem, by moments for many, where that takes long."""
     if targets.optima.shape[0] == 1:
         return least_squares(shapes, targets.optima[0], targets.weights[0], kind).loss[None]
     return losses(shapes, targets.optima, targets.weights, kind)

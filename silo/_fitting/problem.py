@@ -15,9 +15,9 @@ from silo.intervals import SLACK, CycleInterval, check_intervals
 
 Weighting = Literal["interval", "uniform"]
 
-# A curve whose shapes are all below this counts as flat: to be seen to rise, it would need a δ beyond all sense.
+# A curve whose shapes are all below this counts as flat: to see it rise takes a δ beyond all sense.
 _SMALLEST_RISE = 1e-70
-# Below this a shape counts as 0: with no δ that is left, any rate would show at that cycle.
+# Below this a shape counts as 0: with any other δ, its rise is far below the last bits of the rates.
 _SMALLEST_SHAPE = 1e-100
 #: A little less than SLACK, so that a curve on such an end is inside whatever the last bits of its rates are.
 WITHIN_SLACK = SLACK * (1 - 1e-4)

@@ -8,7 +8,15 @@ import pytest
 from silo import CurveFit, Region, fit_curve
 from silo._arrays import FloatArray
 from tests.silo.fitting.all_lines import reach
-from tests.silo.fitting.written_out import BOUNDS, Q_VALUES, RESULTS, Arrays, P, smallest_squares, written_shapes
+from tests.silo.fitting.written_out import (
+    BOUNDS,
+    Q_VALUES,
+    RESULTS,
+    Arrays,
+    P,
+    smallest_squares,
+    written_shapes,
+)
 
 FEW = [name for name in RESULTS if "table" in name or int(name.split()[1]) < 10]
 

@@ -1,12 +1,12 @@
-"""A proof, for some results, that no β between the points of a grid either has much smaller squares.
+"""A proof that no β between the points of a grid has much smaller squares either.
 
-Let ‖·‖ be the root of the weighted mean square. The best curve of any β is as near to the optima y as it can
-be, so moving its shape S to that of another beta' gives a curve that is no nearer than the best one there:
+Let ‖·‖ be the root of the weighted mean square, y the optima, ε and δ the best of some β. Moving the shape S
+from β to another, b, gives a curve that is no nearer to y than the best one there:
 
-    rmse(β) = ‖y − ε − δ·S(β)‖ ≥ ‖y − ε − δ·S(beta')‖ − δ·‖S(β) − S(beta')‖ ≥ rmse(beta') − δ·‖S(β) − S(beta')‖.
+    rmse(β) = ‖y − ε − δ·S(β)‖ ≥ ‖y − ε − δ·S(b)‖ − δ·‖S(β) − S(b)‖ ≥ rmse(b) − δ·‖S(β) − S(b)‖.
 
-Between two β every S(m) lies between its two values, and |dS / d log β| = |z·S·(1 − S)| with z = logit(S) is at
-most 0.2239. As ‖δ·S‖ ≤ ‖ε + δ·S‖ ≤ ‖y‖ (the best curve is a projection of y onto a cone), δ ≤ ‖y‖ / ‖S‖.
+Between two β every S(m) lies between its two values, and |dS / d log β| = |z·S·(1 − S)| with z = logit(S) is
+at most 0.2239. As ‖δ·S‖ ≤ ‖ε + δ·S‖ ≤ ‖y‖ (the best curve is a projection of y onto a cone), δ ≤ ‖y‖ / ‖S‖.
 """
 
 import numpy as np
@@ -14,7 +14,15 @@ import pytest
 
 from silo import fit_curve
 from silo._arrays import FloatArray
-from tests.silo.fitting.written_out import BOUNDS, Q_VALUES, RESULTS, Arrays, P, smallest_squares, written_shapes
+from tests.silo.fitting.written_out import (
+    BOUNDS,
+    Q_VALUES,
+    RESULTS,
+    Arrays,
+    P,
+    smallest_squares,
+    written_shapes,
+)
 
 STEEPEST = 0.2239
 
@@ -27,7 +35,9 @@ def least_possible(arrays: Arrays, q: int, left: FloatArray, right: FloatArray) 
     """(R,): no β with its logarithm in [left, right] has a smaller rmse."""
     middle = (left + right) / 2
     before, at, after = (written_shapes(np.exp(logs), arrays.cycles, q) for logs in (left, middle, right))
-    moved = np.minimum(np.maximum(np.abs(at - before), np.abs(after - at)), STEEPEST * (right - left)[:, None] / 2)
+    moved = np.minimum(
+        np.maximum(np.abs(at - before), np.abs(after - at)), STEEPEST * (right - left)[:, None] / 2
+    )
     smallest = np.maximum(norm(arrays, np.minimum(before, after)), 1e-300)
     delta = norm(arrays, arrays.optima) / smallest
     # Where no cycle has a shape above 0 the curve is flat, whatever delta is.

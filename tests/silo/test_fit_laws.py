@@ -7,6 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from silo import CycleInterval, Region, SiloCurve, fit_curve, shape
+from tests.silo.fitting.consistency import check_regions, missed_by
 
 
 def around(curve: SiloCurve, cycles: list[int], *, width: float = 0.1) -> list[CycleInterval]:
@@ -128,36 +129,17 @@ def test_what_a_fit_says_holds(result: list[CycleInterval]) -> None:
     by_cycle = {i.cycle: i for i in result}
     assert fit.inside == {m: by_cycle[m].contains(fit.curve.max_lr(m)) for m in sorted(by_cycle)}
     missed = missed_by(fit.fewest_misses, result)
-    assert fit.missed_cycles == tuple(missed)
+    assert fit.missed_cycles == missed
     assert len(missed) <= len(missed_by(fit.curve, result))
     assert (fit.hitting is None) == bool(missed) == (not fit.feasible_q) == (fit.margin < 0)
     assert all(note.endswith(".") and "\n" not in note for note in fit.notes)
     assert fit_curve(result[::-1], pruning_rate=0.2) == fit
 
 
-def missed_by(curve: SiloCurve, result: list[CycleInterval]) -> list[int]:
-    return sorted(i.cycle for i in result if not i.compatible(curve.max_lr(i.cycle)))
-
-
 @settings(max_examples=100, deadline=None)
 @given(result=results())
-def test_what_a_region_says_holds(result: list[CycleInterval]) -> None:
-    fit = fit_curve(result, pruning_rate=0.2)
-    for region in fit.regions:
-        assert region.missed_cycles == tuple(missed_by(region.curve, result))
-        assert region.empty == bool(region.missed_cycles) == (region.margin < 0)
-        assert {region.beta is None, region.epsilon is None, region.delta is None} == {region.empty}
-        assert region.empty or has(region, region.curve)
-    of_its_q = next(region for region in fit.regions if region.q == fit.curve.q)
-    assert missed_by(fit.curve, result) or has(of_its_q, fit.curve)
-
-
-def has(region: Region, curve: SiloCurve) -> bool:
-    """Whether the curve's numbers are in the region's ranges, which may fall a little short."""
-    return all(
-        ends is not None and ends[0] * (1 - 2e-4) - 1e-12 <= getattr(curve, name) <= ends[1] * (1 + 2e-4)
-        for name, ends in (("beta", region.beta), ("epsilon", region.epsilon), ("delta", region.delta))
-    )
+def test_what_its_regions_say_holds(result: list[CycleInterval]) -> None:
+    check_regions(fit_curve(result, pruning_rate=0.2), result)
 
 
 @settings(max_examples=60, deadline=None)

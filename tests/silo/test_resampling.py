@@ -93,6 +93,8 @@ def resampled_intervals(
         (oracle([0, 1, 2, 3, 10, 12, 14, 16, 19], rates=np.geomspace(1e-5, 1e5, 80), seed=3), {}),
         (oracle([0, 4, 8], rates=np.array([0.03])), {}),
         (oracle([0, 2, 4, 6, 9], replicates=4, noise=0.01), {"unit": "chain"}),
+        (oracle([0, 2, 4, 5, 10], rates=np.geomspace(0.032, 0.08, 12), noise=0.005, seed=1), {}),
+        ([*oracle([0, 2], rates=np.geomspace(0.05, 0.2, 8)), *oracle([3, 6, 9])], {}),
     ],
     ids=[
         "default",
@@ -105,6 +107,8 @@ def resampled_intervals(
         "a grid of ten decades",
         "one candidate",
         "chain",
+        "ends cut off",
+        "a grid that begins too high at first",
     ],
 )
 def test_each_resample_is_what_fit_curve_makes_of_its_means(
@@ -213,7 +217,7 @@ def test_accuracies_that_are_all_equal_give_a_flat_curve_at_the_lowest_rate(valu
 
 
 def test_sixty_cycles_give_finite_numbers() -> None:
-    found = bootstrap(oracle(list(range(60)), noise=0.005), pruning_rate=0.2, resamples=3)
+    found = bootstrap(oracle(list(range(60))), pruning_rate=0.2, resamples=3)
     assert all(np.isfinite(getattr(found, name)).all() for name in PARAMETERS)
     assert found.epsilon == pytest.approx(0.03, rel=0.2) and found.delta == pytest.approx(0.06, rel=0.2)
 

@@ -52,7 +52,7 @@ def misses(
 def reach(
     shapes: FloatArray, low: FloatArray, high: FloatArray, slack: float = ROUNDING
 ) -> tuple[IntArray, FloatArray]:
-    """(R,), the fewest misses of a line; (R, 4), the highest δ, −δ, ε and −ε of those without a miss, else −∞."""
+    """The fewest misses of a line, (R,); the highest δ, −δ, ε and −ε of those with none, (R, 4), or −∞."""
     epsilon, delta = crossings(shapes, low * (1 - slack), high * (1 + slack))
     missed = misses(epsilon, delta, shapes, low, high, slack + ROUNDING)
     numbers = np.stack([delta, -delta, epsilon, -epsilon])

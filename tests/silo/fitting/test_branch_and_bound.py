@@ -23,7 +23,9 @@ def example(seed: int, count: int = 4) -> Items:
     rates = (0.3 + 0.6 * expit(betas * logits)) * np.exp(noise)
     low, high = rates * random.uniform(0.8, 1, (count, n)), rates * random.uniform(1, 1.2, (count, n))
     cuts = random.uniform(size=(2, count, n)) < random.choice([0, 0.25])
-    return Items(logits=logits, low=np.where(cuts[0], 0, low), high=np.where(cuts[1], np.inf, high), slack=1e-9)
+    return Items(
+        logits=logits, low=np.where(cuts[0], 0, low), high=np.where(cuts[1], np.inf, high), slack=1e-9
+    )
 
 
 def by_grid(items: Items, k: int, logs: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -90,7 +90,7 @@ def example(seed: int, count: int = 3) -> tuple[Items, FloatArray]:
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_no_curve_of_a_grid_misses_fewer_and_the_one_found_misses_as_many(seed: int) -> None:
-    """The grid has the betas of the curves, which no coarse grid would meet where the intervals are narrow."""
+    """The grid has the betas of the curves: no coarse grid would meet them where intervals are narrow."""
     given_items, betas = example(seed)
     found = fewest_misses(given_items, BOUNDS)
     for k, beta in enumerate(betas):
