@@ -282,4 +282,6 @@ def _verdict(problem: Problem, rivals: tuple[Rival, ...], errors: dict[str, Floa
         sentence = "An S-shape cannot be told from a simpler curve"
     found = f"{s_shaped.loo_error:.3g} ({s_shaped.name}) against {simple.loo_error:.3g} ({simple.name})"
     own = "" if silo is s_shaped else f"; SILO's own is {silo.loo_error:.3g}"
+    if mean < -least and against:
+        own += f"; but AICc prefers {simple.name}"
     return f"{sentence}: its left-out error is {found}{own}."

@@ -249,6 +249,8 @@ def test_str_has_the_curves_and_the_notes() -> None:
         ("beta_bounds", (1.0, math.inf)),
         ("beta_bounds", 5.0),
         ("weighting", "intervall"),
+        ("resamples", -5),
+        ("seed", "x"),
         ("intervals", []),
         ("intervals", None),
         ("intervals", [3]),

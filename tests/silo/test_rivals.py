@@ -263,6 +263,7 @@ def test_no_s_shape_is_supported_against_the_criterion() -> None:
     assert table.verdict.startswith(
         "An S-shape cannot be told from a simpler curve: its left-out error is 0.00296"
     )
+    assert table.verdict.endswith("; but AICc prefers linear.")
 
 
 @pytest.mark.parametrize("rate", [0.03, 0.07, 0.1, 1 / 3])

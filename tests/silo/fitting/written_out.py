@@ -66,7 +66,7 @@ def smallest_squares(arrays: Arrays, betas: FloatArray, q: int) -> FloatArray:
 def random_result(seed: int) -> tuple[CycleInterval, ...]:
     """An Oracle's result around a curve, or with no curve behind it; with ends cut off or without."""
     random = np.random.default_rng(seed)
-    cycles = np.sort(random.choice(16, size=random.integers(4, 8), replace=False))  # q is fitted from 4 on
+    cycles = np.sort(random.choice(16, size=random.integers(4, 8), replace=False))  # q is fitted from four on
     curve = SiloCurve(q=2, beta=4, epsilon=0.03, delta=0.06, pruning_rate=P)
     noise = random.choice([0.03, 0.2, 1.0])
     optima = curve.max_lr(cycles) * np.exp(noise * random.normal(size=cycles.size))
