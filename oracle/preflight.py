@@ -26,6 +26,10 @@ PACKED_COPIES = 16
 """Copies of a small network that still share a core's cache."""
 
 
+_TRIED_EXAMPLES = 2
+"""Examples per batch when a pruner is tried out: enough to see that it works."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What was found by building the search's parts.
@@ -98,8 +102,9 @@ def examine(spec: Spec, runner: Runner) -> Facts:
             recipe.pruner.name,
             recipe.pruner.arguments,
             module=module,
-            weights=weights,
             masks=full_masks(module, names),
+            data=data,
+            batch_size=min(recipe.batch_size, _TRIED_EXAMPLES),
             rate=recipe.pruning_rate,
             seed=0,
         )

@@ -45,7 +45,8 @@ class PruningSpec(_Model):
     """How the network is pruned between two cycles."""
 
     pruner: Named = ComponentSpec(name="global_magnitude")
-    """Criterion: ``global_magnitude``, ``random``, or your own."""
+    """Criterion: ``global_magnitude``, ``layer_magnitude``, ``global_gradient``, ``lamp``, ``lap``,
+    ``l1_filter`` (whole filters), ``random``, or your own."""
     rate: float = Field(default=0.2, gt=0, lt=1)
     """Share of the remaining weights that each pruning removes."""
     keep: tuple[str, ...] = ()
@@ -128,9 +129,11 @@ class TrainingSpec(_Model):
     batch_size: int = Field(default=128, ge=1)
     """Examples per step."""
     optimizer: Named = ComponentSpec(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
-    """Optimizer and its parameters, without the learning rate: ``sgd``, or your own."""
+    """Optimizer and its parameters, without the learning rate: ``sgd``, ``adam``, ``adamw``, ``rmsprop``, or
+    your own."""
     schedule: Named = ComponentSpec(name="constant")
-    """Learning rate over a training: ``warmup_drops`` or ``constant``, or your own."""
+    """Learning rate over a training: ``warmup_drops``, ``constant``, ``linear_decay``, ``cyclical``,
+    ``cosine``, ``one_cycle``, or your own."""
     evaluate_every: int | None = Field(default=None, ge=1)
     """Distance between two validations, in epochs or iterations; an epoch by default."""
     pack: int | None = Field(default=None, ge=1)
@@ -177,9 +180,11 @@ class Spec(_Model):
     name: SearchName
     """The search's name: letters, digits, dots, dashes and underscores, at most 63."""
     network: Named
-    """Network: ``fc``, ``resnet20``, ``vgg19``, or your own."""
+    """Network: ``fc``, ``alexnet``, ``resnet20``, ``vgg19``, ``densenet40``, ``mobilenetv2``, ``resnet50``,
+    ``vit_b_16``, ``vit``, or your own."""
     dataset: Named
-    """Data set: ``digits``, ``cifar10``, ``image_folder``, or your own."""
+    """Data set: ``digits``, ``mnist``, ``fashion_mnist``, ``cifar10``, ``cifar100``, ``svhn``, ``imagenet``,
+    ``image_folder``, ``synthetic``, or your own."""
     pruning: PruningSpec = PruningSpec()
     """How the network is pruned between two cycles."""
     cycles: int = Field(ge=1)

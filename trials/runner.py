@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import platform
 import time
@@ -14,15 +16,26 @@ from torch import Tensor, nn
 from trials.checkpoints import DamagedFile, Store
 from trials.copies import named_tensors
 from trials.datasets import Dataset, load_dataset
+from trials.diagnostics import Statistics
 from trials.networks import build_network
 from trials.pruning import prune
 from trials.pruning.masks import alive, apply_masks, full_masks, prunable_names
 from trials.recipe import Recipe
 from trials.seeding import derive_seed
-from trials.tasks import Damaged, Failed, PrunedNetwork, PruneNetwork, Result, Task, TrainedTrial, TrainPack
+from trials.tasks import (
+    Damaged,
+    Failed,
+    PrunedNetwork,
+    PruneNetwork,
+    Result,
+    Task,
+    TrainedTrial,
+    TrainPack,
+    TrialDiagnostics,
+)
 from trials.training import train_pack
 
-_WEIGHTS, _MASKS = "weights/", "masks/"
+_WEIGHTS, _MASKS, _REWIND = "weights/", "masks/", "rewind/"
 
 
 class Runner:
@@ -90,7 +103,11 @@ class Runner:
         )
         folder = f"cycle-{task.cycle:02d}/replicate-{task.replicate}"
         stored = [
-            self.store.write(f"{folder}/max_lr-{max_lr!r}.safetensors", copy.state)
+            self.store.write(f"{folder}/max_lr-{max_lr!r}.safetensors", _with_rewind(copy.state, copy.rewind))
+            for max_lr, copy in zip(task.max_lrs, copies, strict=True)
+        ]
+        noted = [
+            self._note(f"{folder}/max_lr-{max_lr!r}.diagnostics.json", copy.diagnostics)
             for max_lr, copy in zip(task.max_lrs, copies, strict=True)
         ]
         ended, worker = time.time(), f"{platform.node()}:{os.getpid()}"
@@ -109,43 +126,68 @@ class Runner:
                 ended=ended,
                 pack=len(copies),
                 worker=worker,
+                diagnostics=note,
             )
-            for max_lr, copy, file in zip(task.max_lrs, copies, stored, strict=True)
+            for max_lr, copy, file, note in zip(task.max_lrs, copies, stored, noted, strict=True)
+        )
+
+    def _note(self, path: str, statistics: Statistics | None) -> TrialDiagnostics | None:
+        """Stores a trial's statistics as JSON; None where there are none."""
+        if statistics is None:
+            return None
+        norms = statistics.gradient_norms
+        return TrialDiagnostics(
+            gradient_std=statistics.gradient_std,
+            update_std=statistics.update_std,
+            representation_std=statistics.representation_std,
+            activation_norm=statistics.activation_norm,
+            gradient_norm=norms[-1] if norms else math.nan,
+            flipped_signs=statistics.flipped_signs,
+            file=self.store.write_bytes(path, json.dumps(statistics.to_dict(), allow_nan=False).encode()),
         )
 
     def _prune(self, task: PruneNetwork) -> PrunedNetwork:
         recipe, module = self.recipe, self.network(task.replicate)
         trained = self.store.read(task.parent)
         names = prunable_names(module, keep=recipe.keep)
-        masks = full_masks(module, names)
+        masks, rewind = full_masks(module, names), _rewind_of(trained)
         if task.parent_start is not None:
-            masks = _unpack(self.store.read(task.parent_start))[1]
+            started = self.store.read(task.parent_start)
+            masks, rewind = _unpack(started)[1], _rewind_of(started)
+        state = {name: tensor.clone() for name, tensor in named_tensors(module).items()}
+        if recipe.retraining != "weight_rewinding":
+            state = {name: trained.get(name, tensor) for name, tensor in state.items()}
+        elif recipe.rewind_to:
+            state = {name: rewind.get(name, tensor).clone() for name, tensor in state.items()}
+        _load(module, trained)
         pruned = prune(
             recipe.pruner.name,
             recipe.pruner.arguments,
             module=module,
-            weights={name: trained[name] for name in names},
             masks=masks,
+            data=self.data,
+            batch_size=recipe.batch_size,
             rate=recipe.pruning_rate,
             seed=derive_seed(recipe.seed, task.replicate, task.cycle, "prune"),
         )
-        state = named_tensors(module)
-        if recipe.retraining != "weight_rewinding":
-            state = {name: trained.get(name, tensor) for name, tensor in state.items()}
         file = self.store.write(
             f"cycle-{task.cycle:02d}/replicate-{task.replicate}/start.safetensors",
             {
                 **{_WEIGHTS + name: value for name, value in apply_masks(state, pruned).items()},
                 **{_MASKS + name: value for name, value in pruned.items()},
+                **{_REWIND + name: value for name, value in rewind.items()},
             },
         )
+        # Filter pruning masks biases and BatchNorm too: those are no prunable weights.
+        prunable = {name: pruned[name] for name in names}
         return PrunedNetwork(
             cycle=task.cycle,
             replicate=task.replicate,
             start=file,
-            alive=alive(pruned),
-            prunable=sum(mask.numel() for mask in pruned.values()),
+            alive=alive(prunable),
+            prunable=sum(mask.numel() for mask in prunable.values()),
             parameters=sum(parameter.numel() for parameter in module.parameters()),
+            norm_drop=_norm_drop(trained, masks, prunable),
         )
 
     def _start(self, task: TrainPack) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -167,3 +209,28 @@ def _unpack(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Te
     weights = {name.removeprefix(_WEIGHTS): t for name, t in tensors.items() if name.startswith(_WEIGHTS)}
     masks = {name.removeprefix(_MASKS): t for name, t in tensors.items() if name.startswith(_MASKS)}
     return weights, masks
+
+
+def _with_rewind(state: dict[str, Tensor], rewind: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    return {**state, **{_REWIND + name: value for name, value in (rewind or {}).items()}}
+
+
+def _rewind_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state to rewind to, which every file since cycle 0 hands on; empty where there is none."""
+    return {name.removeprefix(_REWIND): t for name, t in tensors.items() if name.startswith(_REWIND)}
+
+
+@torch.no_grad()
+def _load(module: nn.Module, trained: dict[str, Tensor]) -> None:
+    """Puts a trained state into a network. Buffers that are not persistent are in no file, and stay."""
+    parameters = dict(module.named_parameters())
+    for name, tensor in named_tensors(module).items():
+        if name in trained or name in parameters:
+            tensor.copy_(trained[name])
+
+
+def _norm_drop(trained: dict[str, Tensor], before: dict[str, Tensor], after: dict[str, Tensor]) -> float:
+    """Share of the Euclidean norm of the trained weights that goes between two sets of masks."""
+    had = sum(float(trained[name][before[name]].double().square().sum()) for name in after)
+    lost = sum(float(trained[name][before[name] & ~after[name]].double().square().sum()) for name in after)
+    return math.sqrt(lost / had) if had else 0.0

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from silo.errors import InvalidInput
 from trials.copies import Copies, flat_mask
 from trials.datasets import Dataset
-from trials.datasets.augment import pad_crop_flip
 from trials.diagnostics import Statistics, Watch, active_weights, measure
 from trials.gradients import lone_gradients, packed_gradients
 from trials.optimizers import build_optimizer
@@ -48,11 +47,19 @@ def first_step(recipe: Recipe, *, cycle: int, per_epoch: int) -> int:
 
 
 def rate_multipliers(recipe: Recipe, *, cycle: int, steps: int, per_epoch: int) -> list[float]:
-    """The multiplier of ``max_lr`` at each step; fine-tuning holds the last one from cycle 1 on."""
+    """The multiplier of ``max_lr`` at each step; fine-tuning holds the last one from cycle 1 on.
+
+    Raises:
+        InvalidInput: See :func:`trials.schedules.multipliers`.
+    """
+    held = recipe.retraining == "fine_tuning"
     values = multipliers(
-        recipe.schedule, steps=steps, steps_per_unit=per_epoch if recipe.unit == "epochs" else 1
+        recipe.schedule,
+        steps=steps,
+        steps_per_unit=per_epoch if recipe.unit == "epochs" else 1,
+        fine_tuning=held,
     )
-    return [values[-1]] * steps if recipe.retraining == "fine_tuning" and cycle > 0 else values
+    return [values[-1]] * steps if held and cycle > 0 else values
 
 
 def batches(
@@ -72,9 +79,7 @@ def batches(
         permutation = torch.randperm(count, generator=order).to(split.labels.device)
         for index in range(min(per_epoch, steps - done)):
             chosen = permutation[index * size : (index + 1) * size]
-            inputs = split.inputs[chosen]
-            if data.augment:
-                inputs = pad_crop_flip(inputs, noise)
+            inputs = data.augmented(split.inputs[chosen], noise)
             yield data.normalise(inputs), split.labels[chosen]
         done += per_epoch
 

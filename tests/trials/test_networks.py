@@ -109,6 +109,8 @@ def test_kernels_and_matrices_can_be_pruned_and_nothing_else(name):
 
 def test_attention_projections_of_vit_b_16_can_be_pruned():
     network = outline("vit_b_16", {})
+    attention = [part for part in network.modules() if isinstance(part, nn.MultiheadAttention)]
+    assert [part.num_heads for part in attention] == [12] * 12
     parameters = dict(network.named_parameters())
     projections = [name for name in prunable_names(network) if name.endswith("in_proj_weight")]
     assert len(projections) == 12

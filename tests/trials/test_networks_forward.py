@@ -262,8 +262,9 @@ def vit(state, inputs):
         seen = layer_norm(state, values, f"{block}.ln_1")
         values = values + attention(state, seen, f"{block}.self_attention", heads=3)
         seen = layer_norm(state, values, f"{block}.ln_2")
-        seen = state.linear(functional.gelu(state.linear(seen, f"{block}.mlp.0")), f"{block}.mlp.3")
-        values = values + seen
+        hidden = functional.gelu(state.linear(seen, f"{block}.mlp.0"))
+        assert hidden.shape[-1] == 40
+        values = values + state.linear(hidden, f"{block}.mlp.3")
     return state.linear(layer_norm(state, values, "encoder.ln")[:, 0], "heads.head")
 
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
-from torch import nn
 
 from silo.errors import InvalidInput
-from trials.pruning import PRUNERS, prune
-from trials.pruning.masks import alive, full_masks, prunable_names, remove_lowest
+from trials.pruning.masks import (
+    alive,
+    remove_lowest,
+    remove_lowest_of_each,
+)
 
 
 def masks_of(**lists):
@@ -76,18 +77,6 @@ def test_masks_are_nested_and_exactly_the_asked_number_goes(size, rate, seed):
         masks = pruned
 
 
-@pytest.mark.parametrize("name", PRUNERS)
-def test_golden_counts(name):
-    module = nn.Linear(100, 10)
-    weights = {"weight": module.weight.detach()}
-    masks = full_masks(module, ["weight"])
-    seen = []
-    for cycle in range(5):
-        masks = prune(name, {}, module=module, weights=weights, masks=masks, rate=0.2, seed=cycle)
-        seen.append(alive(masks))
-    assert seen == [800, 640, 512, 410, 328]
-
-
 def test_halves_round_to_the_even_number():
     for left, gone in ((10, 2), (14, 4)):
         masks = {"w": torch.ones(left, dtype=torch.bool)}
@@ -141,92 +130,34 @@ def test_scores_that_cannot_be_ranked():
         remove_lowest({**good, "b": torch.ones(2)}, masks, 0.2)
 
 
-def test_global_magnitude_ranks_over_the_whole_net():
-    module = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
-    weights = scores_of(**{"0.weight": [[-4, 3], [2, -1]], "1.weight": [[0.5, 9], [9, -0.6]]})
-    masks = full_masks(module, prunable_names(module))
-    pruned = prune("global_magnitude", {}, module=module, weights=weights, masks=masks, rate=0.5, seed=0)
-    assert pruned["0.weight"].tolist() == [[True, True], [False, False]]
-    assert pruned["1.weight"].tolist() == [[False, True], [True, False]]
+@given(scored_masks(), st.floats(0, 1, exclude_max=True))
+def test_remove_lowest_of_each_is_the_slow_definition_of_each_tensor(scored, rate):
+    scores, masks = scored
+    pruned = remove_lowest_of_each(scores, masks, rate)
+    assert list(pruned) == list(masks)
+    for name, mask in masks.items():
+        left = int(mask.sum())
+        expected = mask  # of an empty tensor, and of one whose last weight would go
+        if 0 < round(rate * left) < left:
+            expected = slow_reference(scores, {name: mask}, rate)[name]
+        elif left > 1 and round(rate * left) == left:
+            expected = slow_reference(scores, {name: mask}, (left - 1) / left)[name]
+        assert torch.equal(pruned[name], expected)
 
 
-def test_the_network_orders_the_masks_not_the_file_they_were_kept_in():
-    module = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Linear(1, 2, bias=False))
-    weights = {name: torch.ones_like(each) for name, each in module.named_parameters()}
-    masks = dict(reversed(full_masks(module, prunable_names(module)).items()))
-    pruned = prune("global_magnitude", {}, module=module, weights=weights, masks=masks, rate=0.5, seed=0)
-    assert list(pruned) == ["0.weight", "1.weight"]
-    assert (alive({"": pruned["0.weight"]}), alive({"": pruned["1.weight"]})) == (0, 2)
-
-
-def prune_randomly(module, seed, masks=None):
-    weights = dict(module.named_parameters())
-    masks = masks or full_masks(module, prunable_names(module))
-    return prune("random", {}, module=module, weights=weights, masks=masks, rate=0.5, seed=seed)
-
-
-def test_random_is_seeded_and_leaves_the_global_state_alone():
-    module = nn.Linear(20, 20)
-    before = torch.get_rng_state()
-    first, again, other = (prune_randomly(module, seed)["weight"] for seed in (1, 1, 2))
-    assert torch.equal(first, again) and not torch.equal(first, other)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_random_is_uniform_over_the_weights_left():
-    module = nn.Linear(4, 5, bias=False)
-    masks = full_masks(module, ["weight"])
-    masks["weight"][0, :] = False
-    stayed = sum(prune_randomly(module, seed, masks)["weight"].int() for seed in range(1000))
-    assert stayed[0].count_nonzero() == 0
-    # Each of the 16 stays with probability 1/2, and 8 always stay: corrected for that, the sum is chi-square.
-    statistic = ((stayed[1:] - 500) ** 2).sum().item() / 250 * 15 / 16
-    assert 1e-3 < stats.chi2.sf(statistic, 15) < 1 - 1e-3
-
-
-OWN = """
-def by_index(weights, masks, *, generator, sign=1):
-    return {name: sign * weights[name].abs().argsort().argsort() * 1.0 for name in masks}
-
-def careless(weights, masks, *, generator):
-    return {}
-"""
-
-
-def test_own_pruner(tmp_path, monkeypatch):
-    (tmp_path / "own_pruner.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-    module = nn.Linear(4, 1)
-    common = {
-        "module": module,
-        "weights": scores_of(weight=[[4, 3, 2, 1]]),
-        "masks": full_masks(module, ["weight"]),
-        "rate": 0.5,
-        "seed": 0,
-    }
-    pruned = prune("own_pruner:by_index", {"sign": -1}, **common)
-    assert pruned["weight"].tolist() == [[False, False, True, True]]
-    with pytest.raises(InvalidInput, match="no scores for 'weight'"):
-        prune("own_pruner:careless", {}, **common)
-    with pytest.raises(InvalidInput, match=r"takes no argument 'sing' \(did you mean 'sign'\?\)"):
-        prune("own_pruner:by_index", {"sing": 1}, **common)
-
-
-def test_masks_that_do_not_fit():
-    module = nn.Linear(2, 2)
-    weights = dict(module.named_parameters())
-    ones = torch.ones(2, 2, dtype=torch.bool)
-    for masks, message in (
-        ({"weigth": ones}, r"no parameter of the network \(did you mean 'weight'\?\)"),
-        ({"weight": ones[0]}, r"'weight' must be boolean.*\(2,\)"),
-        ({"weight": ones.float()}, "must be boolean"),
-    ):
-        with pytest.raises(InvalidInput, match=message):
-            prune("random", {}, module=module, weights=weights, masks=masks, rate=0.2, seed=0)
-    with pytest.raises(InvalidInput, match="'weight' has no weights"):
-        prune("random", {}, module=module, weights={}, masks={"weight": ones}, rate=0.2, seed=0)
-    with pytest.raises(InvalidInput, match=r"unknown pruner 'magnitude'.*did you mean 'global_magnitude'"):
-        prune("magnitude", {}, module=module, weights=weights, masks={"weight": ones}, rate=0.2, seed=0)
+def test_one_weight_stays_in_each_tensor():
+    masks = masks_of(a=[True], b=[True] * 3, c=[False])
+    scores = scores_of(a=[1], b=[3, 5, 4], c=[1])
+    pruned = remove_lowest_of_each(scores, masks, 0.9)
+    assert (pruned["a"].tolist(), pruned["b"].tolist(), pruned["c"].tolist()) == (
+        [True],
+        [False, True, False],
+        [False],
+    )
+    with pytest.raises(InvalidInput, match="rate must be"):
+        remove_lowest_of_each(scores, masks, 1.0)
+    with pytest.raises(InvalidInput, match="1 scores of 'b' are NaN"):
+        remove_lowest_of_each({**scores, "b": torch.tensor([1, math.nan, 2])}, masks, 0.2)
 
 
 def test_twenty_million_weights():

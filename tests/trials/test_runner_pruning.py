@@ -3,8 +3,10 @@ import torch
 
 from tests.trials.workers import RATES, WARM, chain, opened, pack, pruning, recipe, runner
 from trials.copies import named_tensors
-from trials.pruning.masks import alive
+from trials.pruning import PRUNERS, prune
+from trials.pruning.masks import alive, full_masks, prunable_names
 from trials.recipe import Component
+from trials.seeding import derive_seed
 from trials.training import train_pack
 
 RETRAINING = pytest.mark.parametrize("retraining", ["weight_rewinding", "lr_rewinding", "fine_tuning"])
@@ -26,7 +28,18 @@ class Odd(nn.Module):
     def forward(self, inputs):
         features = self.first(inputs.flatten(1) + self.noise)
         return self.head(self.again(self.third(self.norm(self.second(features)).relu())).relu())
+
+class Small(nn.Module):
+    def __init__(self, *, input_shape, num_classes):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.conv2, self.norm2 = nn.Conv2d(6, 5, 3, padding=1), nn.BatchNorm2d(5)
+        self.head = nn.Linear(5 * 4, num_classes)
+    def forward(self, inputs):
+        values = nn.functional.max_pool2d(self.norm1(self.conv1(inputs.view(-1, 1, 8, 8))).relu(), 2)
+        return self.head(nn.functional.max_pool2d(self.norm2(self.conv2(values)).relu(), 2).flatten(1))
 '''
+SMALL = {"conv1.weight": 54, "conv2.weight": 270, "head.weight": 200}
 
 
 @pytest.fixture
@@ -133,3 +146,78 @@ def test_shared_frozen_and_unsaved_tensors(tmp_path, own, retraining):
         module.load_state_dict(state)
         assert torch.equal(state["second.bias"], worker.network(1).second.bias)
         assert torch.equal(state["second.weight"], state["third.weight"])
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_every_pruner_sees_the_trained_network(tmp_path, own, pruner):
+    """The runner's masks are those of the pruner on the stored state: BatchNorm's statistics as trained, and
+    batches and seed as the recipe has them."""
+    worker = runner(tmp_path, network=Component(name=f"{own}:Small"), pruner=Component(name=pruner))
+    trained, first, later, second = chain(worker, 2, replicate=1)
+    masks = None
+    for cycle, (parent, child) in enumerate(((trained, first), (later, second)), start=1):
+        module = worker.network(1)
+        names = prunable_names(module)
+        state = worker.store.read(parent[-1].checkpoint)
+        assert (state["norm1.running_var"] != 1).all()
+        module.load_state_dict(state)
+        masks = prune(
+            pruner,
+            {},
+            module=module,
+            masks=masks or full_masks(module, names),
+            data=worker.data,
+            batch_size=128,
+            rate=0.2,
+            seed=derive_seed(5, 1, cycle, "prune"),
+        )
+        found = opened(worker, child)[1]
+        assert found.keys() == masks.keys()
+        assert all(torch.equal(found[name], mask) for name, mask in masks.items())
+        assert child.alive == alive({name: masks[name] for name in names})
+        assert child.prunable == sum(SMALL.values())
+        assert child.parameters == sum(SMALL.values()) + 6 + 5 + 10 + 2 * (6 + 5)
+
+
+def test_pruned_filters_stay_pruned_in_training(tmp_path, own):
+    worker = runner(tmp_path, network=Component(name=f"{own}:Small"), pruner=Component(name="l1_filter"))
+    outcomes = chain(worker, 3)
+    beside = {"conv1.bias", "norm1.weight", "norm1.bias", "conv2.bias", "norm2.weight", "norm2.bias"}
+    old = None
+    for pruned, later in ((outcomes[1], outcomes[2]), (outcomes[3], outcomes[4])):
+        tensors, masks = opened(worker, pruned)
+        assert set(masks) == set(SMALL) | beside
+        assert not any((masks[name] & ~mask).any() for name, mask in (old or {}).items())
+        filters = masks["conv1.weight"].flatten(1).any(1)
+        assert filters.sum() == (4 if old else 5)
+        for name in ("conv1.bias", "norm1.weight", "norm1.bias"):
+            assert torch.equal(masks[name], filters)
+        for outcome in later:
+            state = worker.store.read(outcome.checkpoint)
+            assert not any(state[name][~mask].any() for name, mask in masks.items())
+            assert state["norm1.weight"][filters].all() and (state["norm1.bias"][filters] != 0).all()
+        assert not any(tensors[name][~mask].any() for name, mask in masks.items())
+        old = masks
+
+
+@pytest.mark.parametrize("pruner", ["global_magnitude", "l1_filter"])
+def test_the_share_of_the_norm_that_goes(tmp_path, own, pruner):
+    worker = runner(tmp_path, network=Component(name=f"{own}:Small"), pruner=Component(name=pruner))
+    trained, first, later, second = chain(worker, 2)
+    old = None
+    for parent, child in ((trained, first), (later, second)):
+        state, masks = worker.store.read(parent[-1].checkpoint), opened(worker, child)[1]
+        before = sum((state[name] if old is None else state[name][old[name]]).norm() ** 2 for name in SMALL)
+        after = sum(state[name][masks[name]].norm() ** 2 for name in SMALL)
+        assert 0 < child.norm_drop < 1
+        assert child.norm_drop == pytest.approx((1 - after / before).sqrt().item(), rel=1e-3)
+        old = masks
+
+
+def test_a_checkpoint_without_a_parameter_is_no_network(tmp_path, own):
+    worker = runner(tmp_path, network=Component(name=f"{own}:Small"))
+    trained = worker.run(pack())
+    state = worker.store.read(trained[-1].checkpoint)
+    del state["norm1.bias"]
+    failed = worker.run(pruning(worker.store.write("half.safetensors", state)))
+    assert "KeyError: 'norm1.bias'" in failed.error

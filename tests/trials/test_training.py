@@ -18,6 +18,7 @@ from tests.trials.toys import (
 )
 from trials.datasets import Dataset, Split
 from trials.recipe import Component
+from trials.seeding import generator
 from trials.training import batches, training_steps
 
 
@@ -181,3 +182,15 @@ def test_when_it_validates(changes, expected):
         modes, _ = watch(module)
         train(module, toy_data(), toy_recipe(pack_size=pack_size, **changes), [0.1])
         assert "".join(modes) == "e".join([*expected, ""])  # the last is the test split's
+
+
+def test_batches_are_augmented_as_the_data_set_says():
+    data = toy_data(shape=(1, 8, 8), augment=True, kind=Dataset)
+    plain = dataclasses.replace(data, augment=False)
+    crops = dataclasses.replace(data, augmentation="pad_crop")
+    recipe = toy_recipe()
+    (inputs, labels), _ = batches(crops, recipe, cycle=1, replicate=0, steps=2)
+    (unchanged, same), _ = batches(plain, recipe, cycle=1, replicate=0, steps=2)
+    assert torch.equal(labels, same) and not torch.equal(inputs, unchanged)
+    noise = generator(recipe.seed, 0, 1, "augment")
+    assert torch.equal(inputs, crops.normalise(crops.augmented(unchanged, noise)))

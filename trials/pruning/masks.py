@@ -35,13 +35,19 @@ def prunable_names(module: nn.Module, keep: Sequence[str] = ()) -> tuple[str, ..
 
     Args:
         module: The network.
-        keep: Names to leave dense: exact, or patterns with ``*``, ``?`` and ``[]``, such as ``"head.*"``.
+        keep: Names to leave dense: exact, or patterns with ``*``, ``?`` and ``[]``, such as ``"head.*"``; or
+            ``"first"`` and ``"last"``, the first and the last of the prunable weights in this order. In every
+            network of trials/networks those are the input layer and the classifier; a network of your own may
+            register its layers in another order than it runs them.
 
     Raises:
         InvalidInput: A pattern matches no prunable weight, or none is left to prune.
     """
     weights = {id(weight) for each in module.modules() for weight in _own_weights(each)}
     names = [name for name, parameter in module.named_parameters() if id(parameter) in weights]
+    if names:
+        words = {"first": names[0], "last": names[-1]}
+        keep = [words.get(pattern, pattern) for pattern in keep]
     for pattern in keep:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise InvalidInput(
@@ -117,17 +123,44 @@ def remove_lowest(
         InvalidInput: The rate is outside [0, 1), a score is missing, of another shape or NaN, or no weight
             would be left.
     """
-    if not 0 <= rate < 1:
-        raise InvalidInput(f"the pruning rate must be at least 0 and below 1, such as 0.2: given was {rate}")
-    parts = [_alive_scores(name, scores, mask) for name, mask in masks.items()]
-    ranked = torch.cat(parts)
-    count = round(rate * len(ranked))
-    if count == len(ranked):
+    _check_rate(rate)
+    left = alive(masks)
+    count = round(rate * left)
+    if count == left:
         raise InvalidInput(
-            f"pruning {count} of {len(ranked)} weights left leaves none (rate {rate}): "
+            f"pruning {count} of {left} weights left leaves none (rate {rate}): "
             "prune fewer times or at a lower rate"
         )
-    stays = (~_lowest(ranked, count)).split([len(part) for part in parts])
+    return _without_lowest(scores, masks, count)
+
+
+def remove_lowest_of_each(
+    scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], rate: float
+) -> dict[str, Tensor]:
+    """Removes the lowest-scored share of the weights that are left in each tensor.
+
+    As :func:`remove_lowest` on each tensor alone, of which exactly ``round(rate × alive)`` weights go; where
+    that would be all, one stays, for a tensor without weights cuts the network in two.
+    """
+    _check_rate(rate)
+    pruned = {}
+    for name, mask in masks.items():
+        left = int(mask.count_nonzero())
+        count = max(0, min(round(rate * left), left - 1))
+        pruned |= _without_lowest(scores, {name: mask}, count)
+    return pruned
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 <= rate < 1:
+        raise InvalidInput(f"the pruning rate must be at least 0 and below 1, such as 0.2: given was {rate}")
+
+
+def _without_lowest(
+    scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], count: int
+) -> dict[str, Tensor]:
+    parts = [_alive_scores(name, scores, mask) for name, mask in masks.items()]
+    stays = (~_lowest(torch.cat(parts), count)).split([len(part) for part in parts])
     return {
         name: mask.masked_scatter(mask, left) for (name, mask), left in zip(masks.items(), stays, strict=True)
     }
