@@ -20,6 +20,7 @@ from trials.diagnostics import Statistics
 from trials.networks import build_network
 from trials.pruning import prune
 from trials.pruning.masks import alive, apply_masks, full_masks, prunable_names
+from trials.pruning.sparsity import Sparsity, sparsity
 from trials.recipe import Recipe
 from trials.seeding import derive_seed
 from trials.tasks import (
@@ -28,6 +29,7 @@ from trials.tasks import (
     PrunedNetwork,
     PruneNetwork,
     Result,
+    StoredFile,
     Task,
     TrainedTrial,
     TrainPack,
@@ -189,6 +191,14 @@ class Runner:
             parameters=sum(parameter.numel() for parameter in module.parameters()),
             norm_drop=_norm_drop(trained, masks, prunable),
         )
+
+    def sparsity(self, start: StoredFile) -> Sparsity:
+        """How sparse the network is that a cycle starts from.
+
+        Raises:
+            DamagedFile: The file is missing or its checksum is another.
+        """
+        return sparsity(_unpack(self.store.read(start))[1], self.network(0))
 
     def _start(self, task: TrainPack) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Weights and masks that a pack starts from; the last few are kept in memory."""

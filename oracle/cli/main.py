@@ -13,6 +13,7 @@ from oracle.cli.fit import fit
 from oracle.cli.run import run
 from oracle.cli.show import list_searches, report, status
 from oracle.cli.signals import interrupt_on_sigterm
+from oracle.cli.sparsity import sparsity
 from oracle.cli.specs import init, plan, schema, validate
 from oracle.errors import LeaseLost, Refused
 from silo.errors import InvalidInput, SiloOracleError
@@ -30,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (init, schema, validate, plan, run, status, list_searches, report, fit):
+for command in (init, schema, validate, plan, run, status, list_searches, report, fit, sparsity):
     cli.add_command(command)
 
 

@@ -71,18 +71,20 @@ def widened(items: Items) -> Items:
     )
 
 
-def test_a_region_between_the_points_of_any_grid_is_found_and_just_beside_it_there_is_none() -> None:
-    """Only betas within a share of about 1e-7 of 3.3 have a curve in these."""
+def narrow(moved: float = 0.0) -> Items:
+    """Only betas within a share of about 1e-7 of 3.3 have a curve in these, and none if one is moved."""
     logits = np.array([[-np.inf, -2.0, 0.5, 1.0, 4.0]])
     rates = 0.1 + 0.5 * expit(3.3 * logits)
-    narrow = Items(logits=logits, low=rates * (1 - 1e-7), high=rates * (1 + 1e-7), slack=1e-9)
-    found = find_regions(narrow, BOUNDS)
+    rates[0, 2] *= 1 + moved
+    return Items(logits=logits, low=rates * (1 - 1e-7), high=rates * (1 + 1e-7), slack=1e-9)
+
+
+def test_a_region_between_the_points_of_any_grid_is_found() -> None:
+    found = find_regions(narrow(), BOUNDS)
     assert not found.empty[0]
     assert (found.highest[0, 0], -found.highest[0, 1]) == pytest.approx((np.log(3.3),) * 2, abs=1e-5)
     assert found.highest[0, 0] > np.log(3.3) > -found.highest[0, 1]
-    rates[0, 2] *= 1 + 2e-6
-    off = Items(logits=logits, low=rates * (1 - 1e-7), high=rates * (1 + 1e-7), slack=1e-9)
-    assert find_regions(off, BOUNDS).empty[0]
+    assert find_regions(narrow(moved=2e-6), BOUNDS).empty[0]
 
 
 def test_intervals_without_width_hold_a_curve_within_the_slack() -> None:
@@ -107,8 +109,8 @@ def test_items_do_not_know_of_each_other() -> None:
 
 
 def test_without_ranges_it_only_says_which_are_empty() -> None:
-    items = example(7, count=6)
-    assert (find_regions(items, BOUNDS, ranges=False).empty == find_regions(items, BOUNDS).empty).all()
+    for items in (example(7, count=6), narrow(), narrow(moved=2e-6)):
+        assert (find_regions(items, BOUNDS, ranges=False).empty == find_regions(items, BOUNDS).empty).all()
 
 
 def test_equal_bounds_are_one_beta() -> None:

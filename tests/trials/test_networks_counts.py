@@ -1,0 +1,68 @@
+"""Parameter counts, and which of the parameters pruning may touch."""
+
+import pytest
+import torch
+from torch import nn
+
+from trials.networks import NETWORKS
+from trials.pruning.masks import prunable_names
+
+CIFAR, IMAGENET = (3, 32, 32), (3, 224, 224)
+# All parameters, then convolution and linear weights.
+COUNTS = [
+    ("fc", {}, CIFAR, 10, 920_842, 920_064),
+    ("resnet20", {}, CIFAR, 10, 269_722, 268_336),
+    ("resnet20", {"shortcut": "conv"}, CIFAR, 10, 272_474, 270_896),
+    ("vgg19", {}, CIFAR, 10, 20_040_522, 20_024_000),
+    ("densenet40", {}, CIFAR, 10, 1_059_298, 1_040_568),
+    ("densenet40", {}, CIFAR, 100, 1_100_428, 1_081_608),
+    ("mobilenetv2", {}, CIFAR, 10, 2_296_922, 2_261_824),
+    ("mobilenetv2", {}, CIFAR, 100, 2_412_212, 2_377_024),
+    ("mobilenetv2", {"shortcut": "identity"}, CIFAR, 10, 2_237_770, 2_203_584),
+    ("resnet50", {}, IMAGENET, 1000, 25_557_032, 25_502_912),
+    ("vit_b_16", {}, IMAGENET, 1000, 86_567_656, 86_292_480),
+    ("vit_b_16", {}, (3, 384, 384), 10, 86_098_186, 85_532_160),
+    ("vit", {}, CIFAR, 10, 5_362_762, 5_319_552),
+]
+
+
+def outline(name, arguments, shape=CIFAR, classes=10):
+    """The network without memory for its weights."""
+    with torch.device("meta"):
+        return NETWORKS[name](input_shape=shape, num_classes=classes, **arguments)
+
+
+@pytest.mark.parametrize(("name", "arguments", "shape", "classes", "everything", "weights"), COUNTS)
+def test_parameter_counts(name, arguments, shape, classes, everything, weights):
+    network = outline(name, arguments, shape, classes)
+    parameters = dict(network.named_parameters())
+    assert sum(each.numel() for each in parameters.values()) == everything
+    assert sum(parameters[each].numel() for each in prunable_names(network)) == weights
+
+
+def test_alexnet_by_hand():
+    kernels = 3 * 64 * 11**2 + 64 * 192 * 5**2 + (192 * 384 + 384 * 256 + 256 * 256) * 3**2
+    weights, biases = kernels + 256 * 10, 64 + 192 + 384 + 256 + 256 + 10
+    assert (weights, weights + biases) == (2_471_104, 2_472_266)
+    network = outline("alexnet", {"dropout": 0.5})
+    parameters = dict(network.named_parameters())
+    assert sum(each.numel() for each in parameters.values()) == weights + biases
+    assert sum(parameters[each].numel() for each in prunable_names(network)) == weights
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_kernels_and_matrices_can_be_pruned_and_nothing_else(name):
+    network = outline(name, {})
+    by_shape = [key for key, parameter in network.named_parameters() if parameter.ndim in (2, 4)]
+    assert list(prunable_names(network)) == by_shape
+    assert "class_token" not in by_shape and "encoder.pos_embedding" not in by_shape
+
+
+def test_attention_projections_of_vit_b_16_can_be_pruned():
+    network = outline("vit_b_16", {})
+    attention = [part for part in network.modules() if isinstance(part, nn.MultiheadAttention)]
+    assert [part.num_heads for part in attention] == [12] * 12
+    parameters = dict(network.named_parameters())
+    projections = [name for name in prunable_names(network) if name.endswith("in_proj_weight")]
+    assert len(projections) == 12
+    assert sum(parameters[name].numel() for name in projections) == 12 * 3 * 768 * 768 == 21_233_664
