@@ -13,7 +13,7 @@ from silo.errors import InvalidInput
 from trials.copies import Copies, flat_mask
 from trials.datasets import Dataset
 from trials.diagnostics import Statistics, Watch, active_weights, measure
-from trials.gradients import lone_gradients, packed_gradients
+from trials.gradients import lone_gradients, packed_gradients, quiet_vmap
 from trials.optimizers import build_optimizer
 from trials.precision import computing
 from trials.pruning.masks import apply_masks
@@ -139,6 +139,7 @@ def train_pack(
     with (
         torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]),
         computing(recipe.precision, device),
+        quiet_vmap(),
     ):
         return [copy for group in groups for copy in _train_group(job, group, together)]
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 from tests.trials.toys import double, toy_network
 from trials.copies import Copies
 from trials.gradients import lone_gradients, lone_outputs, packed_gradients, packed_outputs, why_not_packed
+from trials.networks import build_network
 
 CPU = torch.device("cpu")
 
@@ -217,3 +218,15 @@ def test_a_pack_that_went_wrong_would_be_noticed(monkeypatch, broken):
     assert why_not_packed(CountsBatches(), inputs, labels) is None
     monkeypatch.setattr("trials.gradients.packed_gradients", broken_gradients)
     assert why_not_packed(CountsBatches(), inputs, labels) == "packed and lone training differ"
+
+
+def test_a_transformer_is_packed_without_a_word(recwarn):
+    module = build_network(
+        "vit",
+        {"patch": 4, "layers": 1, "heads": 2, "width": 8, "mlp": 16},
+        input_shape=(3, 8, 8),
+        num_classes=3,
+        seed=0,
+    )
+    assert why_not_packed(module, torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])) is None
+    assert not recwarn.list
