@@ -127,7 +127,7 @@ def raw_rows(folder):
 
 
 def test_an_interrupted_search_says_that_it_can_go_on(tmp_path):
-    spec_file = write_spec(tmp_path, **SEARCH)
+    spec_file = write_spec(tmp_path, **SEARCH | {"cycles": 15})  # longer than a busy machine needs to look
     for number in (signal.SIGINT, signal.SIGTERM):
         process = start(spec_file, "--driver", "ray")
         target = rows(tmp_path) + 4

@@ -14,8 +14,8 @@ def lamp(trained: TrainedNetwork) -> Scores:
     weight of each tensor scores 1 and no other does.
 
     A weight of exactly 0 scores 0: nothing changes when it goes. In a tensor of zeros all score 0 but the
-    last, which counts as its largest. The sums begin at the largest weight and run in float64: in float32, or
-    as a difference of two large sums, they drift.
+    last, which counts as its largest. The sums begin at the largest weight and run in float64: in float32
+    those of a large tensor drift.
     """
     values = {name: _scores(weight, trained.masks[name]) for name, weight in trained.weights.items()}
     return Scores(values, scope="global")

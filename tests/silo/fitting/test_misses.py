@@ -144,3 +144,12 @@ def test_falling_intervals_are_missed_but_for_one_side() -> None:
     low = np.array([0.9, 0.5, 0.1])
     found = of_shapes(np.array([[0.0, 0.5, 1.0]]), low, np.array([1.0, 0.6, np.inf]))
     assert found.misses[0] == 1
+
+
+def test_of_all_betas_with_equal_counts_takes_that_of_the_smallest_violation() -> None:
+    """The second interval lies below the first; how far the curve misses it by falls with beta."""
+    logits, low = np.array([[-np.inf, -0.02, 3.0]]), np.array([[0.1, 0.01, 0.9]])
+    found = fewest_misses(items(logits, low, low + 0.01), BOUNDS)
+    rates = found.epsilon[0] + found.delta[0] * expit(found.beta[0] * logits[0])
+    assert (found.misses[0], found.beta[0]) == (1, pytest.approx(20.0))
+    assert rates[1] == pytest.approx(0.1 + 0.8 * expit(-0.02 * 20), abs=1e-6)

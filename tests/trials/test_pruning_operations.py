@@ -1,0 +1,51 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from trials.pruning.operations import Kind, keeps_zero, kind_of_function, kind_of_module
+
+MODULES = [
+    *[nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(), nn.PReLU(), nn.ELU(), nn.SELU(), nn.CELU(), nn.GELU()],
+    *[nn.SiLU(), nn.Mish(), nn.Tanh(), nn.Hardtanh(), nn.Hardtanh(0.5, 2), nn.Hardswish(), nn.Softsign()],
+    *[nn.Sigmoid(), nn.Hardsigmoid(), nn.Softplus(), nn.LogSigmoid(), nn.Softmax(1), nn.LogSoftmax(1)],
+    *[nn.Dropout(), nn.Dropout2d(), nn.Identity(), nn.AlphaDropout(), nn.FeatureAlphaDropout()],
+]
+FUNCTIONS = [
+    *[functional.relu, torch.relu, functional.relu6, functional.leaky_relu, functional.elu, functional.selu],
+    *[functional.celu, functional.gelu, functional.silu, functional.mish, torch.tanh, functional.tanh],
+    *[functional.hardswish, functional.softsign, functional.softshrink, functional.hardshrink],
+    *[functional.tanhshrink, torch.sigmoid, functional.sigmoid, functional.hardsigmoid, functional.softplus],
+    *[functional.logsigmoid, functional.dropout, functional.alpha_dropout, torch.relu_, torch.sigmoid_],
+]
+
+
+@pytest.mark.parametrize("operation", [*MODULES, *FUNCTIONS], ids=str)
+def test_whether_zero_stays_zero_in_training(operation):
+    """Said to stay only where it does: the reverse costs a layer its pruning, not the network its outputs."""
+    of = kind_of_module if isinstance(operation, nn.Module) else kind_of_function
+    assert of(operation) is Kind.SAME
+    torch.manual_seed(0)
+    zeros = torch.zeros(2, 3, 4, 4)
+    if operation in (functional.dropout, functional.alpha_dropout):
+        found = operation(zeros, training=True)
+    else:
+        found = operation(zeros)
+    assert keeps_zero(operation) == (not found.any())
+
+
+@pytest.mark.parametrize("name", ["relu", "relu_", "sigmoid", "sigmoid_", "tanh", "softmax"])
+def test_methods(name):
+    assert kind_of_function(name) is Kind.SAME
+    arguments = [1] if name == "softmax" else []
+    assert keeps_zero(name) == (not getattr(torch.zeros(2, 3), name)(*arguments).any())
+
+
+def relu(inputs):
+    return inputs + 1
+
+
+@pytest.mark.parametrize("function", [relu, torch.cumsum, "cumsum", len, nn.Linear])
+def test_what_is_not_known(function):
+    assert kind_of_function(function) is None
+    assert kind_of_module(nn.LSTM(1, 1)) is kind_of_module(nn.Sequential()) is None
