@@ -8,6 +8,7 @@ import os
 import platform
 import time
 import traceback
+from collections.abc import Mapping
 from functools import cached_property
 
 import torch
@@ -48,24 +49,32 @@ class Runner:
         storage: Folder or URI below which the search's files lie.
         device: Where to train, for example ``cpu`` or ``cuda``.
         threads: Threads that torch may use; None leaves the setting alone.
+        loaded: Data sets in memory already, to be shared among runners on the same device.
     """
 
     def __init__(
-        self, recipe: Recipe, *, storage: str, device: str = "cpu", threads: int | None = None
+        self,
+        recipe: Recipe,
+        *,
+        storage: str,
+        device: str = "cpu",
+        threads: int | None = None,
+        loaded: dict[str, Dataset] | None = None,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.recipe, self.store, self.device = recipe, Store(storage), torch.device(device)
         self._starts: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
+        self._loaded = {} if loaded is None else loaded
 
     @cached_property
     def data(self) -> Dataset:
         """The data set, on the device."""
-        return load_dataset(
-            self.recipe.dataset.name,
-            self.recipe.dataset.arguments,
-            seed=derive_seed(self.recipe.seed, "split"),
-        ).to(self.device)
+        dataset, seed = self.recipe.dataset, derive_seed(self.recipe.seed, "split")
+        key = repr((dataset, seed))
+        if key not in self._loaded:
+            self._loaded[key] = load_dataset(dataset.name, dataset.arguments, seed=seed).to(self.device)
+        return self._loaded[key]
 
     def network(self, replicate: int) -> nn.Module:
         """A network with the initial weights of a replicate, on the CPU."""
@@ -213,6 +222,32 @@ class Runner:
             else:
                 self._starts[key] = _unpack(self.store.read(task.start))
         return self._starts[key]
+
+
+class Runners:
+    """A worker's side of several searches: a runner for each, made when it is first needed.
+
+    Args:
+        jobs: Name of each search to how it trains and prunes, and where its files lie.
+        device: Where to train, for example ``cpu`` or ``cuda``.
+        threads: Threads that torch may use; None leaves the setting alone.
+    """
+
+    def __init__(
+        self, jobs: Mapping[str, tuple[Recipe, str]], *, device: str = "cpu", threads: int | None = None
+    ) -> None:
+        self._jobs, self._device, self._threads = jobs, device, threads
+        self._runners: dict[str, Runner] = {}
+        self._loaded: dict[str, Dataset] = {}
+
+    def run(self, name: str, task: Task) -> Result:
+        """Runs a task of a search; see :meth:`Runner.run`."""
+        if name not in self._runners:
+            recipe, storage = self._jobs[name]
+            self._runners[name] = Runner(
+                recipe, storage=storage, device=self._device, threads=self._threads, loaded=self._loaded
+            )
+        return self._runners[name].run(task)
 
 
 def _unpack(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

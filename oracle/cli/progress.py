@@ -15,9 +15,14 @@ from oracle.session import Session
 from trials.tasks import Task, TrainedTrial, TrainPack
 
 
-def progress_observer(stream: TextIO = sys.stderr) -> Observer:
-    """The observer that suits the stream: live on a terminal, else plain lines."""
-    return _Live(stream) if stream.isatty() else _Plain(stream)
+def progress_observer(stream: TextIO = sys.stderr, *, several: bool = False) -> Observer:
+    """The observer that suits the stream: live on a terminal, else plain lines.
+
+    Args:
+        stream: Where to write.
+        several: Whether searches run side by side, so that each line must name its own.
+    """
+    return _Live(stream, several) if stream.isatty() else _Plain(stream, several)
 
 
 class _Counter:
@@ -44,35 +49,36 @@ class _Counter:
 class _Plain(Observer):
     """One line per cycle, and one for everything that goes wrong."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._counter = stream, _Counter()
+    def __init__(self, stream: TextIO, several: bool) -> None:
+        self._stream, self._several = stream, several
+        self._counters: dict[str, _Counter] = {}
 
     def started(self, session: Session) -> None:
-        self._line(_opening(session))
+        self._counters[session.spec.name] = _Counter()
+        print(_opening(session), file=self._stream, flush=True)
 
     def trained(self, session: Session, outcomes: tuple[TrainedTrial, ...]) -> None:
-        self._counter.count += len(outcomes)
+        self._counters[session.spec.name].count += len(outcomes)
 
     def retried(self, session: Session, task: Task, reason: str) -> None:
-        self._line(_trouble(task, reason))
+        self._line(session, _trouble(task, reason))
 
     def decided(self, session: Session, decision: Decision) -> None:
-        self._line(
-            f"{_decision(session, decision)} | {self._counter.rate():.1f} trainings/s, "
-            f"{self._counter.left(session)} left"
-        )
+        counter = self._counters[session.spec.name]
+        speed = f"{counter.rate():.1f} trainings/s, {counter.left(session)} left"
+        self._line(session, f"{_decision(session, decision)} | {speed}")
 
-    def _line(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+    def _line(self, session: Session, text: str) -> None:
+        print(_of(session, self._several) + text, file=self._stream, flush=True)
 
 
 class _Live(Observer):
-    """A bar for the cycle under way below the cycles that are decided."""
+    """A bar for each search's cycle under way, below the cycles that are decided."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._counter = _Counter()
+    def __init__(self, stream: TextIO, several: bool) -> None:
+        self._several = several
         self._progress = Progress(
-            TextColumn("[bold]cycle {task.fields[cycle]}"),
+            TextColumn("[bold]{task.fields[search]}cycle {task.fields[cycle]}"),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f} trials"),
             TextColumn("{task.fields[best]}"),
@@ -82,41 +88,54 @@ class _Live(Observer):
             console=Console(file=stream),
             transient=True,
         )
-        self._bar: TaskID | None = None
+        self._bars: dict[str, tuple[TaskID, _Counter]] = {}
 
     def started(self, session: Session) -> None:
-        self._progress.console.print(_opening(session), highlight=False)
-        self._bar = self._progress.add_task("", total=1, cycle="", best="", rate="", left="…")
+        self._progress.console.print(_opening(session), highlight=False, markup=False)
+        bar = self._progress.add_task(
+            "", total=1, search=_of(session, self._several), cycle="", best="", rate="", left="…"
+        )
+        self._bars[session.spec.name] = (bar, _Counter())
         self._update(session)
         self._progress.start()
 
     def trained(self, session: Session, outcomes: tuple[TrainedTrial, ...]) -> None:
-        self._counter.count += len(outcomes)
+        self._bars[session.spec.name][1].count += len(outcomes)
         self._update(session)
 
     def retried(self, session: Session, task: Task, reason: str) -> None:
-        self._progress.console.print(_trouble(task, reason), style="yellow", highlight=False, markup=False)
+        line = _of(session, self._several) + _trouble(task, reason)
+        self._progress.console.print(line, style="yellow", highlight=False, markup=False)
 
     def decided(self, session: Session, decision: Decision) -> None:
-        self._progress.console.print(_decision(session, decision), highlight=False, markup=False)
+        line = _of(session, self._several) + _decision(session, decision)
+        self._progress.console.print(line, highlight=False, markup=False)
         self._update(session)
 
     def ended(self, session: Session, state: str) -> None:
-        self._progress.stop()
+        bar, _ = self._bars.pop(session.spec.name)
+        self._progress.remove_task(bar)
+        if not self._bars:
+            self._progress.stop()
 
     def _update(self, session: Session) -> None:
         search = session.search
-        if self._bar is None or search.done:
+        if session.spec.name not in self._bars or search.done:
             return
+        bar, counter = self._bars[session.spec.name]
         self._progress.update(
-            self._bar,
+            bar,
             completed=search.finished(search.cycle),
             total=search.planned(),
             cycle=f"{search.cycle + 1}/{search.rules.cycles}",
             best=_best(session),
-            rate=f"{self._counter.rate():.1f} trainings/s",
-            left=self._counter.left(session),
+            rate=f"{counter.rate():.1f} trainings/s",
+            left=counter.left(session),
         )
+
+
+def _of(session: Session, several: bool) -> str:
+    return f"{session.spec.name}: " if several else ""
 
 
 def _best(session: Session) -> str:

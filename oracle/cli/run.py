@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -42,25 +43,23 @@ _PACKAGES = ("silo-oracle", "torch", "torchvision", "numpy", "ray", "optuna")
 def run(context: click.Context, spec_file: Path, driver: str, address: str | None, as_json: bool) -> None:
     """Run a search, or go on with it: what the ledger holds is never trained again.
 
-    A spec with variants is one search for each, one after the other.
+    A spec with variants is one search for each; on Ray they run side by side and share the workers.
     """
     if address and driver != "ray":
         raise click.UsageError("--address goes with --driver ray")
     specs = load_specs(spec_file)
     with ExitStack() as stack:
-        prepared = [(spec, *_preflight(spec, stack)) for spec in specs]
+        prepared = [_Prepared(spec, *_preflight(spec, stack)) for spec in specs]
         errors = {}
-        for spec, ledger, record in prepared:
+        for group in _groups(prepared, driver):
             try:
-                signal, error = _drive(spec, record, ledger, driver, address)
+                errors.update(_drive(group, driver, address))
             except (SQLAlchemyError, StorageInternalError) as failure:
                 reason = " ".join(str(getattr(failure, "orig", None) or failure).split())
                 raise LedgerFailed(
                     f"the ledger failed ({reason}); no finished trial is lost: run the same command again"
                 ) from failure
-            if signal is Signal.STUCK:
-                errors[spec.name] = error
-        show_comparisons([(ledger, record) for _, ledger, record in prepared], as_json=as_json)
+        show_comparisons([(search.ledger, search.record) for search in prepared], as_json=as_json)
     for name, error in errors.items():
         click.echo(
             f"oracle: some trials failed, search {name} stops at their cycle. First error:\n{error}\n"
@@ -69,6 +68,25 @@ def run(context: click.Context, spec_file: Path, driver: str, address: str | Non
         )
     if errors:
         context.exit(1)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A search that nothing refuses."""
+
+    spec: Spec
+    ledger: Ledger
+    record: SearchRecord
+
+
+def _groups(prepared: list[_Prepared], driver: str) -> list[list[_Prepared]]:
+    """The searches that share workers: those that want the same of them."""
+    if driver != "ray":
+        return [[search] for search in prepared]
+    groups: dict[str, list[_Prepared]] = {}
+    for search in prepared:
+        groups.setdefault(repr(search.spec.resources), []).append(search)
+    return list(groups.values())
 
 
 def _preflight(spec: Spec, stack: ExitStack) -> tuple[Ledger, SearchRecord]:
@@ -86,59 +104,74 @@ def _preflight(spec: Spec, stack: ExitStack) -> tuple[Ledger, SearchRecord]:
     return ledger, prepare(spec, facts, ledger)
 
 
-def _drive(
-    spec: Spec, record: SearchRecord, ledger: Ledger, driver: str, address: str | None
-) -> tuple[Signal, str | None]:
-    """Runs the search under its lease; gives how it ended and the first error of what failed for good."""
+def _drive(group: list[_Prepared], driver: str, address: str | None) -> dict[str, str | None]:
+    """Runs searches side by side, each under its lease; gives the first error of those that are stuck."""
     from dashboards.summary_study import SummaryStudy
 
-    observers = [progress_observer(), SummaryStudy()]
+    progress = progress_observer(several=len(group) > 1)
     with ExitStack() as stack:
-        lease = stack.enter_context(ledger.lease(spec.name, waiting=lambda line: click.echo(line, err=True)))
-        session = Session(spec, record, ledger, lease, observers=observers)
-        if session.search.done:
-            ledger.register(record)
-            return Signal.DONE, None
+        sessions = []
+        for search in group:
+            lease = stack.enter_context(
+                search.ledger.lease(search.spec.name, waiting=lambda line: click.echo(line, err=True))
+            )
+            observers = [progress, SummaryStudy()]
+            session = Session(search.spec, search.record, search.ledger, lease, observers=observers)
+            if session.search.done:
+                search.ledger.register(search.record)
+            else:
+                sessions.append(session)
+        if not sessions:
+            return {}
         workers = 1
         if driver == "ray":
             from oracle.drivers import ray_tune
 
-            workers = stack.enter_context(ray_tune.cluster(spec, address))
+            workers = stack.enter_context(ray_tune.cluster(sessions[0].spec, address))
             interrupt_on_sigterm()  # Ray has set a handler of its own
-        session.start()
-        run_id = ledger.start_run(spec.name, driver=driver, host=platform.node(), versions=_versions())
-        return _run(session, ledger, run_id, driver, workers)
+        runs = {}
+        for session in sessions:
+            session.start()
+            name = session.spec.name
+            runs[name] = session.ledger.start_run(
+                name, driver=driver, host=platform.node(), versions=_versions()
+            )
+        return _run(sessions, runs, driver, workers)
 
 
-def _run(
-    session: Session, ledger: Ledger, run_id: str, driver: str, workers: int
-) -> tuple[Signal, str | None]:
-    state, error = "failed", None
+def _run(sessions: list[Session], runs: dict[str, str], driver: str, workers: int) -> dict[str, str | None]:
+    signals: dict[str, Signal] = {}
+    state = "failed"
     try:
         if driver == "ray":
             from oracle.drivers import ray_tune
 
-            signal = ray_tune.run(session, workers)
+            signals = ray_tune.run(sessions, workers)
         else:
             from oracle.drivers import in_process
 
-            signal = in_process.run(session)
-        state, error = ("done", None) if signal is Signal.DONE else ("failed", session.first_error)
-        return signal, error
+            (session,) = sessions
+            signals = {session.spec.name: in_process.run(session)}
+        return {s.spec.name: s.first_error for s in sessions if signals[s.spec.name] is not Signal.DONE}
     except LeaseLost:
         state = "taken over"
         raise
     except KeyboardInterrupt:
         state = "interrupted"
+        names = ", ".join(repr(session.spec.name) for session in sessions if not session.search.done)
         click.echo(
-            f"oracle: search {session.spec.name!r} is interrupted; every finished trial is in the ledger. "
+            f"oracle: search {names} is interrupted; every finished trial is in the ledger. "
             "Run the same command again to go on",
             err=True,
         )
         raise
     finally:
-        session.end(state)
-        ledger.end_run(run_id, state=state, error=without_secrets(error))
+        for session in sessions:
+            stuck = signals.get(session.spec.name) is Signal.STUCK
+            ended = "done" if session.search.done else "failed" if signals else state
+            session.end(ended)
+            error = session.first_error if stuck else None
+            session.ledger.end_run(runs[session.spec.name], state=ended, error=without_secrets(error))
 
 
 def _versions() -> dict[str, str]:

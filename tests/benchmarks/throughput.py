@@ -33,7 +33,7 @@ def service(spec: Spec, workers: int) -> dict[str, float]:
     """The whole search with this service's Ray driver."""
     with open_session(spec) as session:
         begin = time.perf_counter()
-        ray_tune.run(session, workers)
+        ray_tune.run([session], workers)
         wall = time.perf_counter() - begin
         trials = session.search.outcomes()
         training = sum((trial.ended - trial.started) / trial.pack for trial in trials)

@@ -3,8 +3,10 @@
 import os
 import signal
 from collections import defaultdict
+from contextlib import ExitStack
 
 import pytest
+import ray
 
 from oracle.drivers import ray_tune
 from oracle.events import Observer
@@ -58,7 +60,7 @@ def pid_of(trial):
 
 def run_on_ray(spec, **options):
     with ray_tune.cluster(spec, None) as workers, open_session(spec, **options) as session:
-        assert ray_tune.run(session, workers) is Signal.DONE
+        assert ray_tune.run([session], workers) == {"small": Signal.DONE}
         return session
 
 
@@ -103,7 +105,7 @@ def test_workers_killed_within_and_between_cycles_are_replaced_and_nothing_chang
     spec = small_spec(tmp_path, **busy)
     with ray_tune.cluster(spec, None) as workers, open_session(spec, observers=[killer]) as session:
         with pytest.raises(Enough):
-            ray_tune.run(session, workers)
+            ray_tune.run([session], workers)
         recorded = session.ledger.outcomes("small")
     decided = len(session.search.decisions)
     whole = run_in_process(small_spec(tmp_path / "alone", **busy | {"cycles": decided}))
@@ -114,6 +116,50 @@ def test_workers_killed_within_and_between_cycles_are_replaced_and_nothing_chang
         trials = session.search.outcomes()
         last = max(trial.ended for trial in trials if pid_of(trial) == pid)
         assert any(trial.started > last and pid_of(trial) != pid for trial in trials)
+
+
+def test_searches_side_by_side_share_the_workers_and_find_what_each_finds_alone(tmp_path):
+    specs = [
+        small_spec(tmp_path, name="a", cycles=2),
+        small_spec(tmp_path, name="b", cycles=4, policy={"name": "fixed", "arguments": {"max_lr": 0.1}}),
+    ]
+    with ExitStack() as stack:
+        workers = stack.enter_context(ray_tune.cluster(specs[0], None))
+        sessions = [stack.enter_context(open_session(spec)) for spec in specs]
+        assert ray_tune.run(sessions, workers) == {"a": Signal.DONE, "b": Signal.DONE}
+    for spec, session in zip(specs, sessions, strict=True):
+        alone = spec.model_copy(
+            update={"storage": f"{tmp_path}/alone", "ledger": f"sqlite:///{tmp_path}/alone.db"}
+        )
+        assert results(session) == results(run_in_process(alone))
+    first, second = ([(t.started, t.ended) for t in session.search.outcomes()] for session in sessions)
+    assert min(first)[0] < max(second)[1] and min(second)[0] < max(ended for _, ended in first)
+
+
+def test_workers_that_die_before_they_take_anything_end_the_search_in_words(tmp_path):
+    spec = small_spec(tmp_path)
+    with ray_tune.cluster(spec, None), open_session(spec) as session:
+        desk = ray.remote(ray_tune._Desk).remote()
+        workers = ray_tune._Workers([session], 1, desk)
+        asked = len(session.search.out)
+        with pytest.raises(ray_tune.Refused, match="workers die before they take a task: out of memory"):
+            for number in range(100):
+                assert number < 50
+                workers.died(f"worker {number}", "out of memory")
+        assert workers.over and len(session.search.out) == asked
+
+
+def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one(tmp_path):
+    with ray_tune.cluster(small_spec(tmp_path), None):
+        desk = ray.remote(ray_tune._Desk).remote()
+        waiting = desk.take.remote("dead")
+        assert ray.get(desk.lost.remote("dead")) == []
+        ray.get(desk.put.remote([(1, "small", "task")]))
+        assert ray.get(waiting) is None
+        assert ray.get(desk.take.remote("alive")) == (1, "small", "task")
+        assert ray.get(desk.lost.remote("alive")) == [1]
+        ray.get(desk.close.remote())
+        assert ray.get([desk.take.remote("third"), desk.take.remote("fourth")]) == [None, None]
 
 
 def test_a_worker_that_can_never_run_is_refused(tmp_path):
