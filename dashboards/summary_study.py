@@ -11,6 +11,7 @@ from optuna.exceptions import ExperimentalWarning
 
 from dashboards.figures import comparison_figure, landscape_figure
 from dashboards.tables import markdown
+from oracle.chance import chance_of
 from oracle.comparison import Comparison, compare
 from oracle.decision import Decision
 from oracle.events import Observer
@@ -51,7 +52,8 @@ class SummaryStudy(Observer):
             return
         try:
             study = session.ledger.summary_study(session.spec.name)
-            write_summary(study, compare(session.spec, session.search), state=state)
+            chance = chance_of(session.record.identity)
+            write_summary(study, compare(session.spec, session.search, chance=chance), state=state)
             self._written = now
         except Exception as error:
             if not self._warned:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from oracle.chance import Chance, chance_of
 from oracle.decision import Candidate, Decision
 from oracle.errors import Refused
 from oracle.ledger import Ledger, SearchRecord
@@ -83,6 +84,7 @@ class Comparison:
         trials: Finished trials, those of the cycle under way included.
         predicted: SILO's curve with the spec's numbers; None without them, or without a search.
         fit: The fitted curve; None before the first decided cycle, or without a search.
+        chance: Chance level of the data set; None if it is not known.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Comparison:
     trials: int
     predicted: SiloCurve | None
     fit: CurveFit | None
+    chance: Chance | None = None
 
     @property
     def done(self) -> bool:
@@ -103,7 +106,8 @@ class Comparison:
         if not self.rows:
             return "No cycle is decided yet."
         if self.fit is None:
-            return f"Policy {self.spec.policy.name}: one rate per cycle, nothing is searched."
+            sentence = f"Policy {self.spec.policy.name}: one rate per cycle, nothing is searched."
+            return " ".join([sentence, *self._at_chance()])
         return " ".join([*self._predicted_verdict(), *self._fit_verdict(self.fit), *self._reservations()])
 
     def _predicted_verdict(self) -> list[str]:
@@ -116,7 +120,7 @@ class Comparison:
 
     def _reservations(self) -> list[str]:
         """What makes the intervals worth less than they look."""
-        found = []
+        found = self._at_chance()
         cut = [row.interval.cycle for row in self.rows if row.interval.low_cut or row.interval.high_cut]
         if cut:
             found.append(f"The grid's edge cuts off the interval of {cycles_in_words(cut)}: widen the grid.")
@@ -124,6 +128,19 @@ class Comparison:
         if diverged:
             found.append(f"Even the optimum of {cycles_in_words(diverged)} diverged in a replicate.")
         return found
+
+    def _at_chance(self) -> list[str]:
+        """Names the cycles in which nothing was learned, so that every rate is as good as any other."""
+        if self.chance is None:
+            return []
+        cycles = [row.interval.cycle for row in self.rows if row.best.accuracy <= self.chance.highest]
+        if not cycles:
+            return []
+        level = f"better than chance ({100 * self.chance.accuracy:.3g} %)"
+        if not self.spec.searched:
+            return [f"At {cycles_in_words(cycles)} the network was not trained {level}."]
+        nothing = "its interval says" if len(cycles) == 1 else "their intervals say"
+        return [f"At {cycles_in_words(cycles)} no rate trained the network {level}: {nothing} nothing."]
 
     def _fit_verdict(self, fit: CurveFit) -> list[str]:
         if fit.hitting is not None:
@@ -141,7 +158,8 @@ def load_comparison(ledger: Ledger, record: SearchRecord) -> Comparison:
     Raises:
         Refused: The recorded spec is not one that this version reads.
     """
-    return compare(recorded_spec(record), load_search(ledger, record))
+    chance = chance_of(record.identity)
+    return compare(recorded_spec(record), load_search(ledger, record), chance=chance)
 
 
 def recorded_spec(record: SearchRecord) -> Spec:
@@ -167,8 +185,14 @@ def load_search(ledger: Ledger, record: SearchRecord) -> Search:
     return search
 
 
-def compare(spec: Spec, search: Search) -> Comparison:
-    """Compares a search's decisions so far with SILO's curve."""
+def compare(spec: Spec, search: Search, *, chance: Chance | None = None) -> Comparison:
+    """Compares a search's decisions so far with SILO's curve.
+
+    Args:
+        spec: The search's spec.
+        search: Its state.
+        chance: Chance level of its data set, to name the cycles that are no better.
+    """
     intervals = [decision.interval for decision in search.decisions]
     predicted = spec.silo_curve() if spec.searched else None
     fit = fit_curve(intervals, pruning_rate=spec.pruning.rate) if intervals and spec.searched else None
@@ -182,6 +206,7 @@ def compare(spec: Spec, search: Search) -> Comparison:
         trials=len(search.outcomes()),
         predicted=predicted,
         fit=fit,
+        chance=chance,
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 from oracle.decision import Decision
 from oracle.spec import Spec
+from trials.recipe import Way
 
 KEY_SCHEMA = 1
 """Changes when the meaning of a field changes: rows of another schema are never taken for ours."""
@@ -19,17 +21,20 @@ _FREE = ("name", "cycles", "silo", "resources", "storage", "ledger")
 ``silo`` stays where it sets the rates."""
 
 
-def identity(spec: Spec, *, fingerprint: str) -> dict[str, Any]:
+def identity(spec: Spec, *, fingerprint: str, classes: int, validation: int) -> dict[str, Any]:
     """What determines the outcomes of a search, as JSON-able data with every default.
 
     Args:
         spec: The spec.
         fingerprint: Checksum of the data set's contents.
+        classes: Its classes, which the checksum covers: with ``validation`` they tell what chance level is.
+        validation: Examples of its validation split, covered too.
     """
     fields = {name: value for name, value in spec.model_dump(mode="json").items() if name not in _FREE}
     if spec.policy.name == "silo":
         fields["silo"] = spec.model_dump(mode="json")["silo"]
-    return {"schema": KEY_SCHEMA, **fields, "device": spec.device, "data": fingerprint}
+    data = {"data": fingerprint, "classes": classes, "validation": validation}
+    return {"schema": KEY_SCHEMA, **fields, "device": spec.device, **data}
 
 
 def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
@@ -50,11 +55,11 @@ class Keys:
 
     Args:
         identity: What determines the search's outcomes.
-        pack_size: Most candidates in one pack: packs of another size agree to rounding only.
+        way: How the trainings are computed: those of another way agree to rounding only.
         decisions: The decisions so far; the list may grow while the keys are in use.
     """
 
-    def __init__(self, identity: Mapping[str, Any], pack_size: int, decisions: Sequence[Decision]) -> None:
+    def __init__(self, identity: Mapping[str, Any], way: Way, decisions: Sequence[Decision]) -> None:
         free = (
             "grid",
             "policy",
@@ -63,7 +68,7 @@ class Keys:
             "tolerance",
         )  # they choose which trials there are, not how they end
         fixed = {name: value for name, value in identity.items() if name not in free}
-        self._base = _digest({**fixed, "pack_size": pack_size})
+        self._base = _digest({**fixed, "way": asdict(way)})
         self._decisions = decisions
         self.key = cache(self._key)
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import statistics
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from oracle.grid import chunks
 from oracle.machine import cores
 from oracle.preflight import Facts, examine, open_runner
 from oracle.spec import Spec
+from oracle.ways import evaluations, measure, room
+from silo.errors import InvalidInput
 
-if TYPE_CHECKING:
-    from trials.runner import Runner
-
-_MEASURED_STEPS = 12
-_REPEATS = 3
 _FLOAT_BYTES = 4
 
 
@@ -66,7 +61,7 @@ class Plan:
                 f"{facts.train:,} training examples, {facts.steps:,} steps a training",
             ),
             ("trainings", f"{self.trainings:,}; up to {self.most_trainings:,} if every cycle's grid extends"),
-            ("packs", facts.pack_reason),
+            ("packs", f"{facts.way}: {facts.way_reason}"),
             (
                 "time",
                 f"about {_duration(self.seconds)} on {self.workers} worker{'s' * (self.workers != 1)} "
@@ -87,11 +82,15 @@ def make_plan(spec: Spec) -> Plan:
     facts = examine(spec, runner)
     grid = spec.rate_grid()
     values = grid.values if spec.searched else grid.values[:1]
-    packs = chunks(values, facts.pack_size)
-    workers = max(1, _room(spec))
-    step, evaluation = _measure(spec, runner, packs[0])
-    evaluations = _evaluations(spec, runner, facts)
-    pack_seconds = facts.steps * step + evaluations * evaluation
+    packs = chunks(values, facts.way.pack_size)
+    workers = max(1, room(spec))
+    try:
+        speed = measure(spec, runner, facts.way, count=len(packs[0]))
+    except Exception as error:
+        raise InvalidInput(
+            f"network {spec.network.name!r} can't be trained here: {type(error).__name__}: {error}"
+        ) from error
+    pack_seconds = speed.training(facts.steps, evaluations(spec, facts.train))
     rounds = -(-len(packs) * spec.replicates // workers)
     state = facts.parameters * _FLOAT_BYTES
     per_cycle = len(values) * spec.replicates
@@ -100,73 +99,13 @@ def make_plan(spec: Spec) -> Plan:
         most_trainings=spec.cycles * (per_cycle + 2 * grid.limit * spec.replicates),
         workers=workers,
         seconds=spec.cycles * rounds * pack_seconds,
-        step_seconds=step,
+        step_seconds=speed.step,
         kept_bytes=spec.replicates * (spec.cycles * state + (spec.cycles - 1) * (state + facts.prunable)),
         passing_bytes=per_cycle * state,
         free_bytes=_free_bytes(spec),
         missing=_missing(spec),
         facts=facts,
     )
-
-
-def _measure(spec: Spec, runner: Runner, max_lrs: tuple[float, ...]) -> tuple[float, float]:
-    """Seconds of one step and of one validation of a pack, medians of a few on this machine's CPU."""
-    from trials.copies import Copies
-    from trials.recipe import Component
-    from trials.training import train_pack
-    from trials.validation import count_correct
-
-    together = len(max_lrs) > 1
-    recipe = dataclasses.replace(
-        spec.recipe(pack_size=len(max_lrs)),
-        unit="iterations",
-        evaluate_every=None,
-        schedule=Component(name="constant"),
-    )
-    module, data = runner.network(0), runner.data
-    state = dict(module.state_dict())
-    copies = Copies.of(module, state, len(max_lrs), runner.device)
-
-    def timed(steps: int) -> float:
-        begin = time.perf_counter()
-        train_pack(
-            module=module,
-            start=state,
-            masks={},
-            data=data,
-            recipe=dataclasses.replace(recipe, length=steps),
-            cycle=0,
-            replicate=0,
-            max_lrs=max_lrs,
-        )
-        return time.perf_counter() - begin
-
-    def validated() -> float:
-        begin = time.perf_counter()
-        count_correct(module, copies, data, data.validation, together)
-        return time.perf_counter() - begin
-
-    timed(1)
-    pairs = [(timed(_MEASURED_STEPS + 1), timed(1)) for _ in range(_REPEATS)]
-    step = statistics.median((more - one) / _MEASURED_STEPS for more, one in pairs)
-    return max(step, 1e-6), statistics.median(validated() for _ in range(_REPEATS))
-
-
-def _evaluations(spec: Spec, runner: Runner, facts: Facts) -> int:
-    from trials.training import training_steps
-
-    steps, _, every = training_steps(spec.recipe(pack_size=1), facts.train)
-    return -(-steps // every)
-
-
-def _room(spec: Spec) -> int:
-    """Workers that this machine has room for, at most those that the spec wants."""
-    import torch
-
-    fits = int(cores() / spec.resources.cpus)
-    if spec.resources.gpus > 0:
-        fits = min(fits, int(torch.cuda.device_count() / spec.resources.gpus))
-    return fits if spec.resources.workers is None else min(fits, spec.resources.workers)
 
 
 def _missing(spec: Spec) -> tuple[str, ...]:
@@ -177,8 +116,8 @@ def _missing(spec: Spec) -> tuple[str, ...]:
         found.append(f"a worker needs {wanted.cpus:g} CPU cores, this machine has {cores()}")
     if wanted.gpus > torch.cuda.device_count():
         found.append(f"a worker needs {wanted.gpus:g} GPU, this machine has {torch.cuda.device_count()}")
-    if wanted.workers is not None and not found and _room(spec) < wanted.workers:
-        found.append(f"room for {wanted.workers} workers: this machine has room for {_room(spec)}")
+    if wanted.workers is not None and not found and room(spec) < wanted.workers:
+        found.append(f"room for {wanted.workers} workers: this machine has room for {room(spec)}")
     return tuple(found)
 
 

@@ -5,26 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from oracle.errors import Refused
 from oracle.identity import differences, identity
 from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec
+from oracle.ways import choose_way, room
 from silo.errors import InvalidInput, SiloOracleError
-from trials.recipe import Component
+from trials.recipe import Component, Way
 from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
     from trials.runner import Runner
-
-PACKED_PARAMETERS = 100_000
-"""A network with more parameters keeps a core busy alone: packing it gains nothing."""
-
-PACKED_COPIES = 16
-"""Copies of a small network that still share a core's cache."""
-
 
 _TRIED_EXAMPLES = 2
 """Examples per batch when a pruner is tried out: enough to see that it works."""
@@ -44,8 +38,8 @@ class Facts:
         input_shape: Shape of one example.
         steps: Optimizer steps of one training.
         fingerprint: Checksum of the data set.
-        pack_size: Most candidates in one pack.
-        pack_reason: Why, in words.
+        way: How the trainings are computed.
+        way_reason: Why, in words.
     """
 
     parameters: int
@@ -57,19 +51,39 @@ class Facts:
     input_shape: tuple[int, ...]
     steps: int
     fingerprint: str
-    pack_size: int
-    pack_reason: str
+    way: Way
+    way_reason: str
 
 
 def open_runner(spec: Spec) -> Runner:
     """A worker for this process, on its CPU."""
     from trials.runner import Runner
 
-    return Runner(spec.recipe(pack_size=1), storage=spec.storage_root(), threads=spec.threads)
+    return Runner(spec.recipe(way=Way()), storage=spec.storage_root(), threads=spec.threads)
 
 
-def examine(spec: Spec, runner: Runner) -> Facts:
+def check_device(spec: Spec) -> None:
+    """Makes sure that a worker in this process has the device that the spec asks for.
+
+    Raises:
+        Refused: The spec asks for a GPU, and torch finds none.
+    """
+    import torch
+
+    if spec.resources.gpus > 0 and not torch.cuda.is_available():
+        raise Refused(
+            f"resources.gpus: a worker needs {spec.resources.gpus:g} GPU, and torch finds no CUDA device on "
+            "this machine; set gpus to 0 to train on the CPU, or run where there is a GPU"
+        )
+
+
+def examine(spec: Spec, runner: Runner, *, workers: int | None = None) -> Facts:
     """Builds everything that the spec names.
+
+    Args:
+        spec: The spec.
+        runner: A worker for this process.
+        workers: Workers at a time; by default as many as this machine has room for.
 
     Raises:
         InvalidInput: A name or an argument is wrong, the data can't be read or is broken, the batch is larger
@@ -111,7 +125,7 @@ def examine(spec: Spec, runner: Runner) -> Facts:
     prunable = sum(weights[name].numel() for name in names)
     _check_enough_weights(spec, prunable)
     _try_forward(spec, runner)
-    size, reason = _pack_size(spec, runner)
+    way, reason = choose_way(spec, runner, workers or room(spec))
     return Facts(
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         prunable=prunable,
@@ -122,8 +136,8 @@ def examine(spec: Spec, runner: Runner) -> Facts:
         input_shape=tuple(data.input_shape),
         steps=steps,
         fingerprint=data.fingerprint(),
-        pack_size=size,
-        pack_reason=reason,
+        way=way,
+        way_reason=reason,
     )
 
 
@@ -131,9 +145,18 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
     """The search as the ledger will know it; nothing is written.
 
     Raises:
-        Refused: The ledger holds a search of this name whose outcomes another spec determines.
+        Refused: The ledger holds results of a search of this name that another spec determines.
     """
-    current = identity(spec, fingerprint=facts.fingerprint)
+    record = SearchRecord(
+        name=spec.name,
+        spec=without_secrets(spec.model_dump(mode="json")),
+        identity=identity(
+            spec, fingerprint=facts.fingerprint, classes=facts.num_classes, validation=facts.validation
+        ),
+        way=facts.way,
+        way_reason=facts.way_reason,
+        created=time.time(),
+    )
     known = ledger.search(spec.name)
     if known is None:
         if study := ledger.foreign_study(spec.name):
@@ -141,37 +164,36 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
                 f"the ledger's database has an Optuna study {study!r} that is no search's; "
                 "give the search another name, or use another ledger"
             )
-        return SearchRecord(
-            name=spec.name,
-            spec=without_secrets(spec.model_dump(mode="json")),
-            identity=current,
-            pack_size=facts.pack_size,
-            pack_reason=facts.pack_reason,
-            created=time.time(),
-        )
-    changed = differences(known.identity, current)
+        return record
+    changed = differences(known.identity, record.identity)
     if spec.cycles < known.spec["cycles"]:
         changed.append(f"cycles: {known.spec['cycles']} -> {spec.cycles} (it may grow, not shrink)")
-    if changed:
+    if not changed:
+        return replace(record, way=known.way, way_reason=known.way_reason, created=known.created)
+    if ledger.outcomes(spec.name) or ledger.prunings(spec.name):
         raise Refused(
             f"search {spec.name!r} has results under another spec; changed: {'; '.join(changed)}. "
             "Give the new spec a new name, or put the old values back"
         )
-    return SearchRecord(
-        name=spec.name,
-        spec=without_secrets(spec.model_dump(mode="json")),
-        identity=current,
-        pack_size=known.pack_size,
-        pack_reason=known.pack_reason,
-        created=known.created,
-    )
+    return record
+
+
+def clear_failures(record: SearchRecord, ledger: Ledger) -> None:
+    """Removes what failed under another spec of a search without results, as :func:`prepare` made sure."""
+    known = ledger.search(record.name)
+    if known is not None and (known.way != record.way or differences(known.identity, record.identity)):
+        ledger.begin_anew(record)
 
 
 @contextmanager
 def _naming(field: str, component: Component) -> Iterator[None]:
-    """Turns whatever building a component raises into one line that names it."""
+    """Makes whatever building a component raises one line that names it."""
     try:
         yield
+    except InvalidInput as error:
+        if component.name in str(error):
+            raise
+        raise InvalidInput(f"{field} {component.name!r}: {error}") from error
     except SiloOracleError:
         raise
     except Exception as error:
@@ -189,8 +211,8 @@ def _check_enough_weights(spec: Spec, prunable: int) -> None:
         removed = round(rate * alive)
         if removed == 0 or removed == alive:
             raise InvalidInput(
-                f"cycles: at cycle {cycle} of {spec.cycles} a pruning of {rate:g} would remove {removed} "
-                f"of the {alive} weights that are left; take fewer cycles or another pruning.rate"
+                f"cycles: at cycle {cycle} of 0–{spec.cycles - 1} a pruning of {rate:g} would remove "
+                f"{removed} of the {alive} weights that are left; take fewer cycles or another pruning.rate"
             )
         alive -= removed
 
@@ -214,27 +236,3 @@ def _try_forward(spec: Spec, runner: Runner) -> None:
             f"network {spec.network.name!r} gives outputs of shape {tuple(outputs.shape)} for {len(inputs)} "
             f"inputs; data set {spec.dataset.name!r} needs {wanted}"
         )
-
-
-def _pack_size(spec: Spec, runner: Runner) -> tuple[int, str]:
-    """How many candidates to train together: a pure function of the spec, so that a run repeats exactly."""
-    from torch import nn
-
-    from trials.gradients import why_not_packed
-
-    module, data = runner.network(0), runner.data
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    convolves = any(isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d) for part in module.modules())
-    wanted = spec.training.pack
-    if wanted is None:
-        if convolves:
-            return 1, "each candidate alone: convolutions gain nothing from being packed"
-        if parameters > PACKED_PARAMETERS:
-            return 1, f"each candidate alone: {parameters:,} parameters keep a core busy"
-        wanted = PACKED_COPIES
-    if wanted == 1:
-        return 1, "each candidate alone, as the spec says"
-    reason = why_not_packed(module, data.normalise(data.train.inputs[:8]), data.train.labels[:8])
-    if reason:
-        return 1, f"each candidate alone: this network can't be packed ({reason})"
-    return wanted, f"up to {wanted} candidates together"

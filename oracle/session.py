@@ -51,7 +51,7 @@ class Session:
         self.spec, self.record, self.ledger, self._lease = spec, record, ledger, lease
         self.observers = observers
         self.search = Search(search_rules(spec, record, attempts=attempts))
-        self.keys = Keys(record.identity, record.pack_size, self.search.decisions)
+        self.keys = Keys(record.identity, record.way, self.search.decisions)
         self.first_error: str | None = None
         grid = self.search.rules.grid
         self._axis = Axis(low=grid.values[0], high=grid.values[-1], log=grid.scale == "log")
@@ -62,7 +62,7 @@ class Session:
     @property
     def recipe(self) -> Recipe:
         """What the workers are given."""
-        return self.spec.recipe(pack_size=self.record.pack_size)
+        return self.spec.recipe(way=self.record.way)
 
     @property
     def resumed(self) -> int:
@@ -186,6 +186,6 @@ def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3) -> Rule
         cycles=spec.cycles,
         replicates=spec.replicates,
         tolerance=spec.tolerance,
-        pack_size=record.pack_size,
+        pack_size=record.way.pack_size,
         attempts=attempts,
     )

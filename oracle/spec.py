@@ -11,7 +11,7 @@ from oracle.grid import Grid, linear_values, log_values, stepped_values
 from oracle.policies import OraclePolicy, Policy, make_policy
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
-from trials.recipe import Component, Precision, Recipe
+from trials.recipe import Component, Precision, Recipe, Way
 
 SearchName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -137,7 +137,10 @@ class TrainingSpec(_Model):
     evaluate_every: int | None = Field(default=None, ge=1)
     """Distance between two validations, in epochs or iterations; an epoch by default."""
     pack: int | None = Field(default=None, ge=1)
-    """Most candidates that one worker trains together; chosen for the network by default."""
+    """Candidates that one worker trains together; by default what is fastest for the network and machine."""
+    compile: bool | None = None
+    """Whether a whole step is compiled to one graph; it takes a C++ compiler on each node, on CUDA Triton. By
+    default it is tried and measured, where a search is long enough to repay it."""
     precision: Precision = "fp32"
     """``fp32``: float32, the same numbers every time; ``tf32``: CUDA's fast products; ``bf16``: autocast."""
     diagnostics: bool = False
@@ -253,7 +256,7 @@ class Spec(_Model):
             raise ValueError(f"policy: {error}") from error
         return self
 
-    def recipe(self, *, pack_size: int) -> Recipe:
+    def recipe(self, *, way: Way) -> Recipe:
         """What determines each trial's outcome."""
         training = self.training
         return Recipe(
@@ -270,7 +273,7 @@ class Spec(_Model):
             optimizer=training.optimizer.component(),
             schedule=training.schedule.component(),
             seed=self.seed,
-            pack_size=pack_size,
+            way=way,
             rewind_to=self.rewind_to,
             precision=training.precision,
             diagnostics=training.diagnostics,

@@ -7,6 +7,7 @@ import io
 import types
 import typing
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from oracle.errors import Refused
 from oracle.spec import Spec
 from silo.errors import InvalidInput
 
@@ -33,12 +35,37 @@ def load_specs(path: str | Path) -> tuple[Spec, ...]:
     Raises:
         InvalidInput: The file can't be read, is no YAML, or is no valid spec.
     """
+    return tuple(load_variants(path).values())
+
+
+def load_variants(path: str | Path) -> dict[str, Spec]:
+    """The specs in a YAML file by their variants' names; a file without variants has one, named ``""``.
+
+    Raises:
+        InvalidInput: As :func:`load_specs`.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidInput(f"{path}: the spec can't be read ({reason}); 'oracle init' writes one") from error
-    return parse_specs(text, source=str(path))
+    return _parse_variants(text, str(path))
+
+
+@contextmanager
+def naming_variant(path: str | Path, variant: str) -> Iterator[None]:
+    """Names the variant in an error about its spec, as those of :func:`load_variants` do.
+
+    Args:
+        path: The file.
+        variant: The variant's name; with ``""`` errors stay as they are.
+    """
+    try:
+        yield
+    except (InvalidInput, Refused) as error:
+        if not variant:
+            raise
+        raise type(error)(f"{path}: variants.{variant}: {error}") from error
 
 
 def parse_spec(text: str, *, source: str = "spec") -> Spec:
@@ -68,16 +95,20 @@ def parse_specs(text: str, *, source: str = "spec") -> tuple[Spec, ...]:
     Raises:
         InvalidInput: The text is no YAML, or no valid spec; one line per problem.
     """
+    return tuple(_parse_variants(text, source).values())
+
+
+def _parse_variants(text: str, source: str) -> dict[str, Spec]:
     data = _mapping(text, source)
     variants = data.pop("variants", None)
     if variants is None:
-        return (_validated(data, source),)
+        return {"": _validated(data, source)}
     if not isinstance(variants, dict) or not variants:
         raise InvalidInput(
             f"{source}: variants must map names to what differs, such as "
             f"{{constant: {{training: {{schedule: constant}}}}}}, not {_shown(variants)}"
         )
-    specs = []
+    specs = {}
     for name, changes in variants.items():
         if not isinstance(changes, dict | types.NoneType):
             raise InvalidInput(
@@ -87,8 +118,8 @@ def parse_specs(text: str, *, source: str = "spec") -> tuple[Spec, ...]:
             raise InvalidInput(f"{source}: variants.{name}: can't have the fields name and variants")
         merged = _merged(data, changes or {})
         merged["name"] = f"{data.get('name', '')}.{name}"
-        specs.append(_validated(merged, f"{source}: variants.{name}"))
-    return tuple(specs)
+        specs[str(name)] = _validated(merged, f"{source}: variants.{name}")
+    return specs
 
 
 def _only(specs: tuple[Spec, ...], source: str) -> Spec:

@@ -7,6 +7,9 @@ from silo.curve import SiloCurve
 
 Range = tuple[float, float]
 
+# A δ of so many times the other rates bounds nothing: its curve has hardly begun to rise.
+_OUT_OF_PROPORTION = 1e3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
@@ -43,6 +46,18 @@ class Region:
         """Whether no curve with this q lies in every interval."""
         return self.beta is None
 
+    def shown(self, name: str) -> Range | None:
+        """The range of ``beta``, ``epsilon`` or ``delta`` as it is to be read.
+
+        A highest δ out of all proportion to the rates is shown as infinite: with β at its bound and few
+        cycles beyond q, the curve at the last of them may have made a billionth of its rise.
+        """
+        ends: Range | None = getattr(self, name)
+        if name != "delta" or ends is None or self.epsilon is None:
+            return ends
+        far = ends[1] > _OUT_OF_PROPORTION * max(ends[0], self.epsilon[1])
+        return (ends[0], float("inf")) if far else ends
+
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON: ranges as lists, no bound as null."""
         ranges = {name: getattr(self, name) for name in ("beta", "epsilon", "delta")}
@@ -56,11 +71,12 @@ class Region:
         }
 
     def __str__(self) -> str:
-        if self.beta is None or self.epsilon is None or self.delta is None:
+        ranges = {name: self.shown(name) for name in ("beta", "epsilon", "delta")}
+        words = [f"{name} {_in_words(ends)}" for name, ends in ranges.items() if ends is not None]
+        if not words:
             missed = ", ".join(map(str, self.missed_cycles))
             return f"q={self.q}: none; at least {len(self.missed_cycles)} missed, such as m = {missed}"
-        ranges = {"beta": self.beta, "epsilon": self.epsilon, "delta": self.delta}
-        return f"q={self.q}: " + ", ".join(f"{name} {_in_words(r)}" for name, r in ranges.items())
+        return f"q={self.q}: " + ", ".join(words)
 
 
 def _or_none(end: float) -> float | None:

@@ -98,9 +98,13 @@ class Watch:
         self._before, self._norms = self.start.clone(), []
         self._count = max(float(active.sum()), 1.0)
 
+    def wants(self, steps: int) -> bool:
+        """Whether the weights after so many steps count: those at the ends of epochs do."""
+        return steps % self._per_epoch == 0
+
     def step(self, copies: Copies, steps: int) -> None:
-        """Takes note of the weights after so many steps; only the ends of epochs count."""
-        if steps % self._per_epoch == 0:
+        """Takes note of the weights after so many steps."""
+        if self.wants(steps):
             moved = (copies.flat - self._before).square_().mul_(self.active)
             self._norms.append(moved.sum(dim=1) / self._count)
             self._before.copy_(copies.flat)

@@ -24,6 +24,27 @@ class Component:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way to compute the trainings of a pack: all give the same numbers but for rounding.
+
+    Attributes:
+        pack_size: Most candidates that are trained together; 1 trains each alone.
+        compiled: Whether a whole step (forward, backward, mask, update) is one compiled graph.
+        channels_last: Whether images lie in memory with their channels innermost.
+    """
+
+    pack_size: int = 1
+    compiled: bool = False
+    channels_last: bool = False
+
+    def __str__(self) -> str:
+        together = (
+            f"up to {self.pack_size} candidates together" if self.pack_size > 1 else "each candidate alone"
+        )
+        return together + ", compiled" * self.compiled + ", channels last" * self.channels_last
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How every trial of a search trains and how its networks are pruned.
 
@@ -43,7 +64,7 @@ class Recipe:
         optimizer: The optimizer and its arguments, without the learning rate.
         schedule: The schedule and its arguments.
         seed: Seed of the whole search; all else that is random derives from it.
-        pack_size: Most candidates that are trained together; 1 trains each alone.
+        way: How the trainings of a pack are computed.
         precision: How exactly it computes.
         diagnostics: Whether statistics of gradients and activations are measured after each training.
     """
@@ -62,7 +83,7 @@ class Recipe:
     optimizer: Component
     schedule: Component
     seed: int = 0
-    pack_size: int = 1
+    way: Way = Way()
     precision: Precision = "fp32"
     diagnostics: bool = False
 
@@ -75,4 +96,4 @@ class Recipe:
         """The recipe that ``to_dict`` wrote."""
         components = {"network", "dataset", "pruner", "optimizer", "schedule"}
         fields = {name: Component(**value) if name in components else value for name, value in data.items()}
-        return cls(**{**fields, "keep": tuple(data.get("keep", ()))})
+        return cls(**{**fields, "keep": tuple(data.get("keep", ())), "way": Way(**data.get("way", {}))})

@@ -24,6 +24,7 @@ from trials.pruning.masks import alive, apply_masks, full_masks, prunable_names
 from trials.pruning.sparsity import Sparsity, sparsity
 from trials.recipe import Recipe
 from trials.seeding import derive_seed
+from trials.steps import Steps
 from trials.tasks import (
     Damaged,
     Failed,
@@ -90,6 +91,10 @@ class Runner:
     def _module(self) -> nn.Module:
         return self.network(0).to(self.device)
 
+    @cached_property
+    def _steps(self) -> Steps:
+        return Steps(self._module, self.recipe)
+
     def run(self, task: Task) -> Result:
         """Runs one task; whatever goes wrong is part of the answer, nothing is raised but interrupts."""
         try:
@@ -111,6 +116,7 @@ class Runner:
             cycle=task.cycle,
             replicate=task.replicate,
             max_lrs=task.max_lrs,
+            steps=self._steps,
         )
         folder = f"cycle-{task.cycle:02d}/replicate-{task.replicate}"
         stored = [

@@ -13,13 +13,13 @@ from silo.errors import InvalidInput
 from trials.copies import Copies, flat_mask
 from trials.datasets import Dataset
 from trials.diagnostics import Statistics, Watch, active_weights, measure
-from trials.gradients import lone_gradients, packed_gradients, quiet_vmap
-from trials.optimizers import build_optimizer
+from trials.gradients import quiet_vmap
 from trials.precision import computing
 from trials.pruning.masks import apply_masks
 from trials.recipe import Recipe
 from trials.schedules import multipliers
 from trials.seeding import derive_seed, generator
+from trials.steps import Steps
 from trials.validation import BestWeights, TrainedCopy, count_correct
 
 
@@ -95,6 +95,7 @@ class _Job:
     recipe: Recipe
     cycle: int
     replicate: int
+    steps: Steps
 
 
 def train_pack(
@@ -107,6 +108,7 @@ def train_pack(
     cycle: int,
     replicate: int,
     max_lrs: Sequence[float],
+    steps: Steps | None = None,
 ) -> list[TrainedCopy]:
     """Trains one copy per candidate, each from ``start`` under ``masks``.
 
@@ -119,6 +121,7 @@ def train_pack(
         cycle: Times that the network has been pruned.
         replicate: Index of the independent seed.
         max_lrs: The candidates, each the peak of the schedule.
+        steps: The steps of this module and recipe, if there are some that have been compiled already.
 
     Returns:
         One outcome per candidate, in their order.
@@ -127,12 +130,13 @@ def train_pack(
         module=module,
         start=start,
         masks=masks,
-        data=data,
+        data=replace(data, channels_last=recipe.way.channels_last),
         recipe=recipe,
         cycle=cycle,
         replicate=replicate,
+        steps=steps or Steps(module, recipe),
     )
-    together = recipe.pack_size > 1
+    together = recipe.way.pack_size > 1
     groups = [list(max_lrs)] if together else [[max_lr] for max_lr in max_lrs]
     device = data.train.labels.device
     # Only the generator of this device: fork_rng's default makes a context on every GPU that it sees.
@@ -150,23 +154,24 @@ def _train_group(job: _Job, max_lrs: list[float], together: bool) -> list[Traine
     steps, per_epoch, every = training_steps(recipe, len(data.train.labels))
     schedule = rate_multipliers(recipe, cycle=cycle, steps=steps, per_epoch=per_epoch)
     begin = first_step(recipe, cycle=cycle, per_epoch=per_epoch)
-    gradients = packed_gradients(module) if together else lone_gradients(module)
     copies = Copies.of(module, apply_masks(job.start, job.masks), len(max_lrs), device)
     mask = flat_mask(module, job.masks, device)
     best = BestWeights(module, copies)
     notes = _Notes(job, copies, device)
     rates = torch.tensor(max_lrs, device=device, dtype=copies.flat.dtype)
-    optimizer = build_optimizer(recipe.optimizer)
+    step = job.steps.begin(copies, mask)
     loss_sum, since = torch.zeros_like(rates), 0
     _seed_forward(derive_seed(recipe.seed, job.replicate, cycle, "forward"), device)
     module.train()
     found = batches(data, recipe, cycle=cycle, replicate=job.replicate, steps=steps - begin)
     for done, (inputs, labels) in enumerate(found, start=begin + 1):
-        gradient, losses = gradients(copies, inputs, labels)
-        optimizer.step(copies.flat, gradient, mask, rates * schedule[done - 1])
+        losses = step(inputs, labels, rates * schedule[done - 1])
         loss_sum, since = loss_sum + losses, since + 1
+        validates = done % every == 0 or done == steps
+        if validates or notes.wants(done):
+            step.settle()
         notes.step(copies, done)
-        if done % every == 0 or done == steps:
+        if validates:
             correct, finite = count_correct(module, copies, data, data.validation, together)
             finite &= loss_sum.isfinite() & copies.flat.isfinite().all(dim=1)
             best.update(copies, done, correct, finite, loss_sum / since)
@@ -189,6 +194,10 @@ class _Notes:
         self._watch: Watch | None = None
         if recipe.diagnostics:
             self._watch = Watch(copies, active_weights(job.module, job.masks, device), per_epoch)
+
+    def wants(self, done: int) -> bool:
+        """Whether the copies after so many steps are looked at."""
+        return done == self._rewind_step or (self._watch is not None and self._watch.wants(done))
 
     def step(self, copies: Copies, done: int) -> None:
         if done == self._rewind_step:

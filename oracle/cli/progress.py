@@ -61,7 +61,7 @@ class _Plain(Observer):
         self._counters[session.spec.name].count += len(outcomes)
 
     def retried(self, session: Session, task: Task, reason: str) -> None:
-        self._line(session, _trouble(task, reason))
+        self._line(session, _trouble(session, task, reason))
 
     def decided(self, session: Session, decision: Decision) -> None:
         counter = self._counters[session.spec.name]
@@ -78,7 +78,7 @@ class _Live(Observer):
     def __init__(self, stream: TextIO, several: bool) -> None:
         self._several = several
         self._progress = Progress(
-            TextColumn("[bold]{task.fields[search]}cycle {task.fields[cycle]}"),
+            TextColumn("[bold]{task.fields[search]}{task.fields[cycle]}"),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f} trials"),
             TextColumn("{task.fields[best]}"),
@@ -104,7 +104,7 @@ class _Live(Observer):
         self._update(session)
 
     def retried(self, session: Session, task: Task, reason: str) -> None:
-        line = _of(session, self._several) + _trouble(task, reason)
+        line = _of(session, self._several) + _trouble(session, task, reason)
         self._progress.console.print(line, style="yellow", highlight=False, markup=False)
 
     def decided(self, session: Session, decision: Decision) -> None:
@@ -127,7 +127,7 @@ class _Live(Observer):
             bar,
             completed=search.finished(search.cycle),
             total=search.planned(),
-            cycle=f"{search.cycle + 1}/{search.rules.cycles}",
+            cycle=_cycle(session, search.cycle),
             best=_best(session),
             rate=f"{counter.rate():.1f} trainings/s",
             left=counter.left(session),
@@ -148,26 +148,50 @@ def _best(session: Session) -> str:
 
 def _opening(session: Session) -> str:
     rules = session.search.rules
-    before = f"; {session.resumed} trials are in the ledger already" if session.resumed else ""
-    return (
-        f"search {session.spec.name}: {rules.cycles} cycles × {rules.candidates} rates × "
-        f"{rules.replicates} replicates, {session.record.pack_reason}{before}"
+    size = " × ".join(
+        [
+            _counted(rules.cycles, "cycle"),
+            _counted(rules.candidates, "rate"),
+            _counted(rules.replicates, "replicate"),
+        ]
     )
+    before = ""
+    if session.resumed:
+        are = "is" if session.resumed == 1 else "are"
+        before = f"; {_counted(session.resumed, 'trial')} {are} in the ledger already"
+    return f"search {session.spec.name}: {size}, {session.record.way_reason}{before}"
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" + "s" * (count != 1)
+
+
+def _cycle(session: Session, cycle: int) -> str:
+    """``cycle 3 of 0–13``: the cycle as tables count them, by how often the network has been pruned."""
+    last = session.search.rules.cycles - 1
+    return f"cycle {cycle} of 0–{last}" if last else f"cycle {cycle}"
 
 
 def _decision(session: Session, decision: Decision) -> str:
-    interval, best = decision.interval, decision.selected
-    pruned = session.search.prunings(decision.cycle)
+    best, pruned = decision.selected, session.search.prunings(decision.cycle)
     density = sum(p.alive / p.prunable for p in pruned) / len(pruned) if pruned else 1.0
-    low, high = "≤" * interval.low_cut, "≥" * interval.high_cut
     return (
-        f"cycle {decision.cycle + 1}/{session.search.rules.cycles}: {density:6.1%} of weights left, "
-        f"optimum {interval.optimum:g}, interval [{low}{interval.low:g}, {high}{interval.high:g}], "
+        f"{_cycle(session, decision.cycle)}: {density:6.1%} of weights left, {_rates(session, decision)}, "
         f"validation {best.accuracy:.2%} ± {best.accuracy_std:.2%}"
     )
 
 
-def _trouble(task: Task, reason: str) -> str:
+def _rates(session: Session, decision: Decision) -> str:
+    """Optimum and interval, or the one rate of a policy that doesn't search."""
+    interval = decision.interval
+    if not session.search.rules.searched:
+        return f"max_lr {interval.optimum:g}"
+    low, high = "≤" * interval.low_cut, "≥" * interval.high_cut
+    return f"optimum {interval.optimum:g}, interval [{low}{interval.low:g}, {high}{interval.high:g}]"
+
+
+def _trouble(session: Session, task: Task, reason: str) -> str:
     what = "training" if isinstance(task, TrainPack) else "pruning"
+    fate = "has failed too often" if task in session.search.failed else "is tried again"
     last = reason.strip().splitlines()[-1]
-    return f"cycle {task.cycle + 1}, replicate {task.replicate}: {what} is tried again: {last}"
+    return f"{_cycle(session, task.cycle)}, replicate {task.replicate}: {what} {fate}: {last}"

@@ -21,7 +21,7 @@ from oracle.ledger import Ledger, SearchRecord
 from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
-from oracle.spec_file import load_specs
+from oracle.spec_file import load_variants, naming_variant
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
 
@@ -47,9 +47,11 @@ def run(context: click.Context, spec_file: Path, driver: str, address: str | Non
     """
     if address and driver != "ray":
         raise click.UsageError("--address goes with --driver ray")
-    specs = load_specs(spec_file)
     with ExitStack() as stack:
-        prepared = [_Prepared(spec, *_preflight(spec, stack)) for spec in specs]
+        prepared = []
+        for variant, spec in load_variants(spec_file).items():
+            with naming_variant(spec_file, variant):
+                prepared.append(_Prepared(spec, *_preflight(spec, driver, stack)))
         errors = {}
         for group in _groups(prepared, driver):
             try:
@@ -89,10 +91,12 @@ def _groups(prepared: list[_Prepared], driver: str) -> list[list[_Prepared]]:
     return list(groups.values())
 
 
-def _preflight(spec: Spec, stack: ExitStack) -> tuple[Ledger, SearchRecord]:
+def _preflight(spec: Spec, driver: str, stack: ExitStack) -> tuple[Ledger, SearchRecord]:
     """Everything that can refuse a search, before anything is written about it."""
-    from oracle.preflight import examine, open_runner, prepare
+    from oracle.preflight import check_device, examine, open_runner, prepare
 
+    if driver == "in-process":
+        check_device(spec)
     runner = open_runner(spec)
     facts = examine(spec, runner)
     try:
@@ -107,6 +111,7 @@ def _preflight(spec: Spec, stack: ExitStack) -> tuple[Ledger, SearchRecord]:
 def _drive(group: list[_Prepared], driver: str, address: str | None) -> dict[str, str | None]:
     """Runs searches side by side, each under its lease; gives the first error of those that are stuck."""
     from dashboards.summary_study import SummaryStudy
+    from oracle.preflight import clear_failures
 
     progress = progress_observer(several=len(group) > 1)
     with ExitStack() as stack:
@@ -131,6 +136,7 @@ def _drive(group: list[_Prepared], driver: str, address: str | None) -> dict[str
             interrupt_on_sigterm()  # Ray has set a handler of its own
         runs = {}
         for session in sessions:
+            clear_failures(session.record, session.ledger)
             session.start()
             name = session.spec.name
             runs[name] = session.ledger.start_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -148,8 +149,20 @@ def open_search(target: str, ledger: str | None) -> tuple[Ledger, SearchRecord]:
     found = open_searches(target, ledger)
     if len(found) > 1:
         names = ", ".join(record.name for _, record in found)
-        raise InvalidInput(f"{target}: has several variants; name one of their searches: {names}")
+        raise InvalidInput(
+            f"{target}: has several variants; name one of their searches: {names}, such as: "
+            f"{_command_of_one(target, ledger)}"
+        )
     return found[0]
+
+
+def _command_of_one(target: str, ledger: str | None) -> str:
+    """The command under way for one of a file's variants, one that searches if there is any."""
+    specs = target_specs(target)
+    chosen = next((spec for spec in specs if spec.searched), specs[0])
+    url = ledger or chosen.ledger
+    place = [] if url == _DEFAULT_LEDGER else ["--ledger", shlex.quote(url)]
+    return " ".join(["oracle", str(click.get_current_context().info_name), chosen.name, *place])
 
 
 def open_searches(target: str, ledger: str | None) -> list[tuple[Ledger, SearchRecord]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
@@ -13,6 +13,12 @@ from oracle.cli.specs import JSON, echo_json
 from oracle.comparison import load_search, recorded_spec
 from oracle.errors import Refused
 from silo.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from trials.pruning.sparsity import Row, Sparsity
+
+_COLLAPSED = 0.01
+"""A tensor of which a smaller share is left may have cut the network in two."""
 
 
 @click.command()
@@ -49,6 +55,7 @@ def sparsity(target: str, ledger: str | None, cycle: int | None, replicate: int,
                 "cycle": chosen,
                 "replicate": replicate,
                 "rows": [_facts(r) for r in rows],
+                "collapsed": [row.name for row in _collapsed(found)],
             }
         )
         return
@@ -79,6 +86,22 @@ def sparsity(target: str, ledger: str | None, cycle: int | None, replicate: int,
     table.caption = "* prunable weights: the density that cycles are counted by."
     table.caption_justify = "left"
     console().print(table)
+    if collapsed := _collapsed(found):
+        console().print(_warning(collapsed), style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _collapsed(found: Sparsity) -> list[Row]:
+    """The prunable tensors of which next to nothing is left, much less than of the whole."""
+    limit = min(_COLLAPSED, found.prunable.density / 2)
+    return [row for row in found.tensors if row.prunable and row.density < limit]
+
+
+def _warning(collapsed: list[Row]) -> str:
+    names = ", ".join(f"{row.name} ({row.alive:,} of {row.total:,})" for row in collapsed)
+    return (
+        f"Warning: next to nothing is left of {names}: hardly anything passes such a layer. In a new search, "
+        f"pruning: {{keep: [{collapsed[0].name}]}} spares it."
+    )
 
 
 def _facts(row: Any) -> dict[str, Any]:

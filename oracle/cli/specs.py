@@ -5,19 +5,22 @@ from __future__ import annotations
 import importlib.resources
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from oracle.spec import Spec
-from oracle.spec_file import load_specs, parse_specs
+from oracle.spec_file import load_specs, load_variants, naming_variant, parse_specs
 from silo._checks import nearest
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
 
 SPEC = click.argument("spec_file", metavar="SPEC", type=click.Path(dir_okay=False, path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+_TABLES_OF_INTERVALS = ("table10", "table11")
 
 
 def examples() -> tuple[str, ...]:
@@ -36,6 +39,11 @@ def example(name: str = "digits") -> str:
     Raises:
         InvalidInput: There is none of that name.
     """
+    if name in _TABLES_OF_INTERVALS:
+        raise InvalidInput(
+            f"there is no example {name!r}: the paper's Tables 10 and 11 are intervals, to be fitted; give "
+            f"oracle fit --table {name.removeprefix('table')}, or one of {', '.join(examples())}"
+        )
     if name not in examples():
         raise InvalidInput(f"there is no example {name!r}: {nearest(name, examples())}")
     place = f"{name}.yaml" if name == "digits" else f"paper/{name}.yaml"
@@ -50,7 +58,8 @@ def example(name: str = "digits") -> str:
     "example_name",
     default="digits",
     show_default=True,
-    help="What to start from: digits, or table2 to table14 for the paper's tables of accuracies.",
+    help="What to start from: digits, or table2 to table9 and table12 to table14 for the paper's tables of "
+    "accuracies. Tables 10 and 11 are intervals: oracle fit --table 10.",
 )
 def init(spec_file: Path, name: str | None, example_name: str) -> None:
     """Write a commented spec to SPEC (oracle.yaml)."""
@@ -81,16 +90,17 @@ def validate(spec_file: Path, as_json: bool) -> None:
     """Check a spec: its fields, and that its network, data set and all else can be built."""
     from oracle.preflight import examine, open_runner
 
-    specs = load_specs(spec_file)
+    specs = load_variants(spec_file)
     found = []
-    for spec in specs:
-        facts = examine(spec, open_runner(spec))
+    for variant, spec in specs.items():
+        with naming_variant(spec_file, variant):
+            facts = examine(spec, open_runner(spec))
         shown = without_secrets(spec.model_dump(mode="json"))
-        found.append({"valid": True, "spec": shown, "pack": facts.pack_size})
+        found.append({"valid": True, "spec": shown, "way": asdict(facts.way)})
         if not as_json:
-            variant = f" variant {spec.name}," if len(specs) > 1 else ""
+            which = f" variant {spec.name}," if len(specs) > 1 else ""
             click.echo(
-                f"{spec_file}: valid.{variant} {spec.network.name} with {facts.parameters:,} parameters "
+                f"{spec_file}: valid.{which} {spec.network.name} with {facts.parameters:,} parameters "
                 f"({facts.prunable:,} prunable) on {spec.dataset.name} ({facts.train:,} train, "
                 f"{facts.validation:,} validation, {facts.test:,} test); {facts.steps:,} steps a training."
             )
@@ -105,10 +115,11 @@ def plan(spec_file: Path, as_json: bool) -> None:
     """Say what a search means: trainings, time from a few measured steps, disk, missing resources."""
     from oracle.plan import make_plan
 
-    specs = load_specs(spec_file)
+    specs = load_variants(spec_file)
     found = []
-    for spec in specs:
-        made = make_plan(spec)
+    for variant, spec in specs.items():
+        with naming_variant(spec_file, variant):
+            made = make_plan(spec)
         found.append(made.to_dict())
         if as_json:
             continue

@@ -7,7 +7,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import optuna
@@ -20,6 +20,7 @@ from oracle.errors import Refused
 from oracle.ledger import lease, tables
 from oracle.ledger.database import open_storage
 from oracle.ledger.rows import Axis, failed_row, from_row, to_row
+from trials.recipe import Way
 from trials.tasks import PrunedNetwork, StoredFile, TrainedTrial
 
 _METRIC = "validation accuracy"
@@ -57,16 +58,16 @@ class SearchRecord:
         name: The search's name.
         spec: The spec as it was last run, as JSON-able data.
         identity: What determines its outcomes.
-        pack_size: Most candidates in one pack.
-        pack_reason: Why.
+        way: How its trainings are computed.
+        way_reason: Why.
         created: Seconds since 1970.
     """
 
     name: str
     spec: dict[str, Any]
     identity: dict[str, Any]
-    pack_size: int
-    pack_reason: str
+    way: Way
+    way_reason: str
     created: float
 
 
@@ -117,9 +118,20 @@ class Ledger:
         with self.engine.begin() as connection:
             query = update(tables.searches).where(tables.searches.c.name == record.name)
             if connection.execute(query.values(**values)).rowcount == 0:
-                names = ("name", "pack_size", "pack_reason", "created")
-                fixed = {name: getattr(record, name) for name in names}
+                fixed = {name: getattr(record, name) for name in ("name", "way_reason", "created")}
+                fixed["way"] = json.dumps(asdict(record.way))
                 connection.execute(insert(tables.searches).values(**values, **fixed))
+
+    def begin_anew(self, record: SearchRecord) -> None:
+        """Puts a record in place of that of a search without results, and removes the rows of what failed."""
+        for _, study in self._cycle_studies(record.name):
+            optuna.delete_study(study_name=study.study_name, storage=self.storage)
+            self._studies.pop(study.study_name, None)
+        fixed = {"way": json.dumps(asdict(record.way)), "way_reason": record.way_reason}
+        with self.engine.begin() as connection:
+            query = update(tables.searches).where(tables.searches.c.name == record.name)
+            connection.execute(query.values(**fixed))
+        self.register(record)
 
     def lease(self, search: str, **options: Any) -> lease.Lease:
         """The lease that a driver holds while it runs the search."""
@@ -265,13 +277,14 @@ def _record(row: Row[Any]) -> SearchRecord:
     fields = row._mapping
     try:
         spec, identity = json.loads(fields["spec"]), json.loads(fields["identity"])
-    except ValueError as error:
+        way = Way(**json.loads(fields["way"]))
+    except (ValueError, TypeError) as error:
         raise Refused(f"ledger: the record of search {fields['name']!r} can't be read ({error})") from error
     return SearchRecord(
         name=fields["name"],
         spec=spec,
         identity=identity,
-        pack_size=fields["pack_size"],
-        pack_reason=fields["pack_reason"],
+        way=way,
+        way_reason=fields["way_reason"],
         created=fields["created"],
     )

@@ -158,7 +158,7 @@ def _unidentified(problem: Problem, regions: Sequence[Region]) -> list[str]:
         values = ", ".join(str(region.q) for region in regions)
         found.append(f"q is unidentified by the intervals: q = {values} each have a curve in all of them.")
     for name in ("beta", "epsilon", "delta"):
-        ranges = [ends for region in regions if (ends := getattr(region, name)) is not None]
+        ranges = [ends for region in regions if (ends := region.shown(name)) is not None]
         if not ranges:
             continue
         low, high = min(ends[0] for ends in ranges), max(ends[1] for ends in ranges)

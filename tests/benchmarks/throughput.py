@@ -1,20 +1,19 @@
-"""Trainings per second of the demo's search: this service beside plain Ray Tune, in one run.
+"""Trainings per second of the demo's search: this service beside what people have, in one run.
 
-    python -m tests.benchmarks.throughput [--repeats 1] [--keep]
+    python -m tests.benchmarks.throughput [--repeats 1] [--keep] [--only NAME ...]
 
-Plain Ray Tune trains the demo's first cycle (its grid and replicates, the same training of one candidate)
-with ``tune.grid_search`` in a fresh actor per trial, as its documentation shows it: the whole search would
-take it most of an hour. The service runs the whole search. Both start on a cluster that is up and has no
-worker yet; the order changes from repeat to repeat.
+The service runs the whole search, its preflight included; the others train the demo's first cycle (its grid
+and replicates, the same training of one candidate): the whole search would take them up to an hour. What
+runs on Ray starts on a cluster that is up and has no worker yet; the order changes from repeat to repeat.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,82 +24,59 @@ from oracle.cli.specs import example
 from oracle.drivers import ray_tune
 from oracle.spec import Spec
 from oracle.spec_file import parse_spec
+from tests.benchmarks import baselines
 from tests.benchmarks.machine import header, keep
 from tests.support import open_session
 
+BASE = "plain Ray Tune"
 
-def service(spec: Spec, workers: int) -> dict[str, float]:
+
+def service(spec: Spec, workers: int) -> dict[str, Any]:
     """The whole search with this service's Ray driver."""
+    begin = time.perf_counter()
     with open_session(spec) as session:
-        begin = time.perf_counter()
+        prepared = time.perf_counter()
         ray_tune.run([session], workers)
         wall = time.perf_counter() - begin
         trials = session.search.outcomes()
-        training = sum((trial.ended - trial.started) / trial.pack for trial in trials)
-        first = min(trial.started for trial in trials)
-        span = max(trial.ended for trial in trials) - first
+        way = str(session.record.way)
+    training = sum((trial.ended - trial.started) / trial.pack for trial in trials)
+    first_ends = sorted({(trial.worker, trial.ended) for trial in trials})
+    warm = max(min(ended for worker, ended in first_ends if worker == name) for name, _ in first_ends)
+    last = max(trial.ended for trial in trials)
+    within = sum((t.ended - max(t.started, warm)) / t.pack for t in trials if t.ended > warm)
+    first = [trial.accuracy for trial in trials if trial.cycle == 0]
     return {
         "trainings": len(trials),
         "wall_seconds": wall,
         "trainings_per_second": len(trials) / wall,
         "training_share": training / (wall * workers),
-        "training_share_after_start": training / (span * workers),
+        "mean_accuracy": sum(first) / len(first),
+        "preflight_seconds": prepared - begin,
+        "share_once_warm": within / ((last - warm) * workers),
+        "way": way,
     }
 
 
-def plain_ray_tune(spec: Spec, workers: int) -> dict[str, float]:
-    """The first cycle's trials with ``tune.grid_search`` and nothing else."""
-    from ray import tune
-
-    recipe = dataclasses.asdict(spec.recipe(pack_size=1))
-    storage = spec.storage_root() + "-plain"
-
-    def train_one(config: dict[str, Any]) -> None:
-        import torch
-        from ray import tune
-
-        from trials.recipe import Recipe
-        from trials.runner import Runner
-        from trials.tasks import TrainPack
-
-        torch.set_num_threads(1)
-        runner = Runner(Recipe.from_dict(recipe), storage=storage)
-        task = TrainPack(cycle=0, replicate=config["replicate"], max_lrs=(config["max_lr"],), start=None)
-        (trial,) = runner.run(task)
-        tune.report({"accuracy": trial.accuracy, "seconds": trial.ended - trial.started})
-
-    grid = {
-        "max_lr": tune.grid_search(list(spec.grid.grid().values)),
-        "replicate": tune.grid_search(list(range(spec.replicates))),
-    }
-    tuner = tune.Tuner(
-        tune.with_resources(train_one, {"cpu": 1}),
-        param_space=grid,
-        run_config=tune.RunConfig(storage_path=tempfile.mkdtemp(), verbose=0),
-    )
-    begin = time.perf_counter()
-    found = tuner.fit()
-    wall = time.perf_counter() - begin
-    seconds = [result.metrics["seconds"] for result in found]
-    return {
-        "trainings": len(seconds),
-        "wall_seconds": wall,
-        "trainings_per_second": len(seconds) / wall,
-        "training_share": sum(seconds) / (wall * workers),
-    }
+WAYS: dict[str, Callable[[Spec, int], dict[str, Any]]] = {
+    "silo-oracle": service,
+    BASE: baselines.plain_ray_tune,
+    "Ray Tune, reuse_actors": baselines.ray_tune_reusing_actors,
+    "Optuna GridSampler, one process": baselines.optuna_grid,
+    "shell loop, xargs -P": baselines.shell_loop,
+}
 
 
-def measure(repeats: int) -> dict[str, list[dict[str, float]]]:
-    """Runs both, in alternating order."""
-    runs: dict[str, list[dict[str, float]]] = {"silo-oracle": [], "plain Ray Tune": []}
-    ways = {"silo-oracle": service, "plain Ray Tune": plain_ray_tune}
+def measure(repeats: int, names: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Runs them all, in alternating order."""
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for repeat in range(repeats):
-        for name in list(ways)[:: 1 if repeat % 2 == 0 else -1]:
+        for name in names[:: 1 if repeat % 2 == 0 else -1]:
             folder = Path(tempfile.mkdtemp(prefix="oracle-benchmark-"))
             places = {"storage": str(folder), "ledger": f"sqlite:///{folder}/ledger.db"}
             spec = parse_spec(example()).model_copy(update=places)
             with ray_tune.cluster(spec, None) as workers:
-                runs[name].append(ways[name](spec, workers))
+                runs[name].append(WAYS[name](spec, workers))
     return runs
 
 
@@ -108,29 +84,37 @@ def main() -> None:
     """Prints the table, and keeps it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--only", nargs="*", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--keep", action="store_true", help="write results/DATE-throughput.json")
     options = parser.parse_args()
-    runs = measure(options.repeats)
+    runs = measure(options.repeats, options.only)
     medians = {
-        name: {key: statistics.median(run[key] for run in found) for key in found[0]}
+        name: {
+            key: statistics.median(run[key] for run in found) if isinstance(value, int | float) else value
+            for key, value in found[0].items()
+        }
         for name, found in runs.items()
     }
-    base = medians["plain Ray Tune"]["trainings_per_second"]
-    table = Table("", "trainings", "wall s", "trainings/s", "ratio", "training / (wall × cores)")
+    base = medians.get(BASE, {}).get("trainings_per_second")
+    table = Table("", "trainings", "wall s", "trainings/s", "ratio", "training / (wall × cores)", "accuracy")
     for name, figures in medians.items():
         table.add_row(
             name,
             f"{figures['trainings']:.0f}",
             f"{figures['wall_seconds']:.1f}",
             f"{figures['trainings_per_second']:.2f}",
-            f"{figures['trainings_per_second'] / base:.1f}×",
+            f"{figures['trainings_per_second'] / base:.1f}×" if base else "",
             f"{figures['training_share']:.2f}",
+            f"{figures['mean_accuracy']:.2%}",
         )
-    console = Console(width=110)
+    console = Console(width=120)
     console.print(", ".join(f"{key} {value}" for key, value in header().items()))
     console.print(table)
-    share = medians["silo-oracle"]["training_share_after_start"]
-    console.print(f"silo-oracle, from the first training's start to the last one's end: {share:.2f}")
+    if ours := medians.get("silo-oracle"):
+        console.print(
+            f"silo-oracle: {ours['way']}; {ours['preflight_seconds']:.1f} s are preflight; once every worker "
+            f"has ended its first pack, {ours['share_once_warm']:.2f} of wall × cores is training"
+        )
     if options.keep:
         console.print(f"kept as {keep('throughput', {'runs': runs, 'medians': medians})}")
 

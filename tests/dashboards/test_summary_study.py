@@ -25,9 +25,10 @@ def ledger(tmp_path):
 
 @pytest.fixture
 def session_of(make_search, ledger):
-    def make(**fields):
+    def make(identity=None, **fields):
         spec, search = make_search(**fields)
-        return SimpleNamespace(spec=spec, search=search, ledger=ledger)
+        record = SimpleNamespace(identity=identity or {})
+        return SimpleNamespace(spec=spec, search=search, ledger=ledger, record=record)
 
     return make
 
@@ -62,6 +63,11 @@ def test_a_search_is_shown_from_its_start_to_its_end(session_of, ledger):
     assert figures["oracle-and-silo"] == json.loads(
         comparison_figure(compare(session.spec, session.search)).to_json()
     )
+
+
+def test_the_note_names_cycles_that_are_no_better_than_chance(session_of, ledger):
+    SummaryStudy().started(session_of(identity={"classes": 2, "validation": 10}, decided=1))
+    assert "At cycle 0 no rate trained the network better than chance (50 %)" in shown(ledger)[0]
 
 
 def test_a_smaller_figure_replaces_a_larger_one(session_of, ledger):

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from trials.pruning.sparsity import Row, Sparsity
+
 
 def test_every_tensor_and_both_totals(finished, call):
     code, out, err = call("sparsity", "spec.yaml", "--json")
@@ -46,3 +48,39 @@ def test_a_damaged_file_is_named(finished, call):
     file.write_bytes(b"x")
     code, _, err = call("sparsity", "spec.yaml")
     assert code == 3 and "start.safetensors" in err and "'oracle run' makes it again" in err
+
+
+class Collapsing:
+    """A runner whose networks have lost a layer, and nearly another."""
+
+    def __init__(self, *left):
+        rows = [
+            Row(name=f"{name}.weight", shape=(10, 100), alive=alive, total=1000, prunable=True)
+            for name, alive in zip(("body", "neck", "head"), left, strict=True)
+        ]
+        rows.append(Row(name="head.bias", shape=(10,), alive=0, total=10, prunable=False))
+        whole = {"alive": sum(left), "total": 3000, "prunable": True}
+        self.found = Sparsity(
+            tensors=tuple(rows), prunable=Row(name="prunable", **whole), network=Row(name="network", **whole)
+        )
+
+    def sparsity(self, _):
+        return self.found
+
+
+def test_a_layer_that_has_collapsed_is_warned_of(finished, call, monkeypatch):
+    monkeypatch.setattr("oracle.preflight.open_runner", lambda _: Collapsing(500, 9, 0))
+    code, out, _ = call("sparsity", "spec.yaml")
+    assert code == 0
+    assert "Warning: next to nothing is left of neck.weight (9 of 1,000), head.weight (0 of 1,000): " in out
+    assert "pruning: {keep: [neck.weight]} spares it." in out
+    assert json.loads(call("sparsity", "spec.yaml", "--json")[1])["collapsed"] == [
+        "neck.weight",
+        "head.weight",
+    ]
+
+
+@pytest.mark.parametrize("left", [(500, 10, 10), (5, 4, 4)])
+def test_a_network_that_is_sparse_all_over_has_not_collapsed(finished, call, monkeypatch, left):
+    monkeypatch.setattr("oracle.preflight.open_runner", lambda _: Collapsing(*left))
+    assert "Warning" not in call("sparsity", "spec.yaml")[1]

@@ -1,12 +1,14 @@
 """The specs that are shipped: they are valid, and the paper's numbers in them are the paper's."""
 
 import re
+from inspect import signature
 
 import pytest
 
 from oracle.cli.specs import example, examples
 from oracle.spec_file import parse_specs
 from silo import load_table
+from trials.datasets.image_folder import image_folder
 
 TABLES = [name for name in examples() if name != "digits"]
 
@@ -50,3 +52,25 @@ def test_init_writes_any_of_them(call, tmp_path):
     assert specs[0].name == "mine.warmup" and len(specs) == 7
     code, _, err = call("init", "other.yaml", "--example", "table1")
     assert code == 2 and "there is no example 'table1': known are digits, table2" in err
+
+
+def test_the_pixels_of_table_7_are_said_to_be_not_the_papers():
+    header, _, ours = example("table7").partition("# Ours: ")
+    assert "384x384 pixels, this spec's have CIFAR-10's own 32x32" in header
+    assert ours.startswith("32x32 pixels")
+    (arguments,) = (line.strip("# ") for line in header.splitlines() if line.startswith("#   {"))
+    given = "{name: cifar10, arguments: {root: data, download: false}}"
+    text = example("table7").replace(given, f"{{name: image_folder, arguments: {arguments}}}")
+    accepted = signature(image_folder).parameters
+    for spec in parse_specs(text):
+        assert spec.dataset.name == "image_folder" and set(spec.dataset.arguments) <= set(accepted)
+
+
+@pytest.mark.parametrize("number", [10, 11])
+def test_tables_of_intervals_are_to_be_fitted(call, tmp_path, number):
+    code, _, err = call("init", "mine.yaml", "--example", f"table{number}")
+    assert code == 2 and err.count("\n") == 1
+    assert f"oracle fit --table {number}, or one of digits, table2, " in err
+    assert not (tmp_path / "mine.yaml").exists()
+    help_ = " ".join(call("init", "--help")[1].split())
+    assert "table2 to table9 and table12 to table14" in help_ and "oracle fit --table 10" in help_

@@ -12,6 +12,7 @@ from oracle.errors import LeaseLost, Refused
 from oracle.ledger import Ledger, SearchRecord, lease
 from oracle.ledger.rows import Axis
 from silo.errors import InvalidInput
+from trials.recipe import Way
 from trials.tasks import PrunedNetwork, StoredFile
 
 AXIS = Axis(low=0.01, high=0.1, log=True)
@@ -26,7 +27,7 @@ def url(tmp_path):
 def ledger(url):
     opened = Ledger(url, create=True)
     opened.register(
-        SearchRecord(name="s", spec={}, identity={}, pack_size=1, pack_reason="", created=time.time())
+        SearchRecord(name="s", spec={}, identity={}, way=Way(), way_reason="", created=time.time())
     )
     yield opened
     opened.close()

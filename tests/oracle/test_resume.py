@@ -147,7 +147,7 @@ def test_a_finished_search_trains_nothing_again(undisturbed):
     _, err = process.communicate()
     assert process.returncode == 0, err
     assert rows(undisturbed) == before
-    assert "cycle 1/4" not in err
+    assert "cycle 0 of 0–3" not in err
 
 
 def test_more_cycles_go_on_where_the_search_ended(tmp_path):

@@ -95,6 +95,11 @@ def test_all_commands_take_a_spec_with_variants(call, write, tmp_path):
     assert (tmp_path / "all" / "small.silo" / "report.html").exists()
     code, _, err = call("fit", write)
     assert code == 2 and "has several variants; name one of their searches: small.fixed, small.silo" in err
+    code, _, err = call("sparsity", write)
+    command = f"oracle sparsity small.fixed --ledger sqlite:///{tmp_path}/ledger.db"
+    assert code == 2 and err.endswith(f", such as: {command}\n")
+    code, out, err = call(*command.split()[1:])
+    assert code == 0 and "small.fixed, cycle 1, replicate 0" in out, err
     code, _, err = call("fit", "small.silo", "--ledger", f"sqlite:///{tmp_path}/ledger.db")
     assert code == 2 and "follows policy 'silo'" in err
 

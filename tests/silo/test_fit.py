@@ -90,6 +90,19 @@ def test_a_region_reads_as_it_is() -> None:
     assert regions[0].to_dict()["beta"] is None and regions[0].to_dict()["empty"] is True
 
 
+def test_a_delta_out_of_all_proportion_reads_as_unbounded() -> None:
+    for scale in (1.0, 100.0):
+        level = [
+            CycleInterval(cycle=m, optimum=0.03 * scale, low=0.02 * scale, high=0.04 * scale)
+            for m in range(3)
+        ]
+        fit = fit_curve(level, pruning_rate=0.2, q_values=[0, 1])
+        for region in fit.regions:
+            assert str(region).endswith(f"epsilon {0.02 * scale:g} to {0.04 * scale:g}, delta 0 and above")
+            assert 1e3 < region.to_dict()["delta"][1] < math.inf
+        assert any("delta is unidentified by the intervals: nothing bounds it" in note for note in fit.notes)
+
+
 def test_weighting_follows_the_narrow_intervals() -> None:
     result = [
         CycleInterval(cycle=0, optimum=0.05, low=0.0499, high=0.0501),

@@ -72,7 +72,7 @@ def gradient_at(weights, step):
 def states(optimizer):
     """What it remembers of each weight."""
     kept = [value for key, value in vars(optimizer).items() if not key.startswith("_")]
-    return [value for value in kept if isinstance(value, torch.Tensor)]
+    return [value for value in kept if isinstance(value, torch.Tensor) and value.dim()]
 
 
 @each_case

@@ -7,7 +7,7 @@ from torch.nn import functional
 from trials.datasets import Dataset, Split
 from trials.networks import build_network
 from trials.pruning.masks import prunable_names
-from trials.recipe import Component, Recipe
+from trials.recipe import Component, Recipe, Way
 from trials.training import train_pack
 
 
@@ -53,6 +53,8 @@ def toy_recipe(**changes) -> Recipe:
         "schedule": Component(name="constant"),
         "seed": 5,
     }
+    if "pack_size" in changes:
+        changes["way"] = Way(pack_size=changes.pop("pack_size"))
     return Recipe(**fields | changes)
 
 
@@ -74,7 +76,7 @@ def random_masks(module, share=0.5):
     }
 
 
-def train(module, data, recipe, max_lrs, *, start=None, masks=None, cycle=0, replicate=0):
+def train(module, data, recipe, max_lrs, *, start=None, masks=None, cycle=0, replicate=0, steps=None):
     """``train_pack`` in double precision."""
     return train_pack(
         module=module,
@@ -85,6 +87,7 @@ def train(module, data, recipe, max_lrs, *, start=None, masks=None, cycle=0, rep
         cycle=cycle,
         replicate=replicate,
         max_lrs=max_lrs,
+        steps=steps,
     )
 
 

@@ -52,6 +52,7 @@ class Dataset:
         augmentation: How: a key of AUGMENTATIONS, or ``"package.module:name"``, a function of a batch of
             images (as they are stored) and a CPU generator. ``pad_crop`` does not flip: a mirrored digit is
             another thing, or none.
+        channels_last: Whether batches of images are laid out in memory with their channels innermost.
     """
 
     train: Split
@@ -62,6 +63,7 @@ class Dataset:
     std: tuple[float, ...]
     augment: bool = False
     augmentation: str = _USUAL
+    channels_last: bool = False
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -101,7 +103,10 @@ class Dataset:
         values = inputs.to(torch.float32)
         if inputs.dtype == torch.uint8:
             values = values / 255
-        return (values - mean) / std
+        values = (values - mean) / std
+        if self.channels_last and values.dim() == 4:
+            return values.contiguous(memory_format=torch.channels_last)
+        return values
 
     @functools.cached_property
     def _mean_and_std(self) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -29,6 +28,8 @@ class Adam:
         InvalidInput: An argument is out of its range.
     """
 
+    STATE = ("steps", "mean", "square", "largest_square")
+
     def __init__(
         self,
         *,
@@ -42,23 +43,30 @@ class Adam:
         self.weight_decay = _checks.not_negative("weight_decay", weight_decay)
         self.amsgrad = _checks.flag("amsgrad", amsgrad)
         self.decoupled_weight_decay = _checks.flag("decoupled_weight_decay", decoupled_weight_decay)
-        self.steps = 0
+        self.steps: Tensor | None = None
         self.mean: Tensor | None = None
         self.square: Tensor | None = None
         self.largest_square: Tensor | None = None
         self._pruned = Pruned()
 
+    def begin(self, weights: Tensor) -> None:
+        """See :class:`trials.optimizers.base.Stateful`."""
+        # A tensor, so that one compiled graph serves every step.
+        self.steps = torch.zeros((), dtype=torch.float64, device=weights.device)
+        self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
+        self.largest_square = torch.zeros_like(weights) if self.amsgrad else None
+
     def step(self, weights: Tensor, gradients: Tensor, mask: Tensor, lr: Tensor) -> None:
         """See :class:`trials.optimizers.base.Optimizer`."""
-        if self.mean is None or self.square is None:
-            self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
-            self.largest_square = torch.zeros_like(weights) if self.amsgrad else None
+        if self.steps is None:
+            self.begin(weights)
+        assert self.steps is not None and self.mean is not None and self.square is not None
         if self.weight_decay and self.decoupled_weight_decay:
             weights.mul_((1.0 - lr * self.weight_decay).unsqueeze(1))
         elif self.weight_decay:
             gradients.add_(weights, alpha=self.weight_decay)
         self._pruned.zero(gradients, mask)
-        self.steps += 1
+        self.steps.add_(1.0)
         beta1, beta2 = self.betas
         self.mean.lerp_(gradients, 1.0 - beta1)
         self.square.mul_(beta2).addcmul_(gradients, gradients, value=1.0 - beta2)
@@ -67,7 +75,7 @@ class Adam:
             square = torch.maximum(self.largest_square, self.square, out=self.largest_square)
         # The gradient is spent: its memory holds the denominator, then the direction.
         denominator = self._pruned.root(square, mask, out=gradients)
-        denominator.div_(math.sqrt(1.0 - beta2**self.steps)).add_(self.eps)
+        denominator.div_((1.0 - beta2**self.steps).sqrt_()).add_(self.eps)
         direction = torch.div(self.mean, denominator, out=denominator)
         weights.addcmul_((lr / (1.0 - beta1**self.steps)).unsqueeze(1), direction, value=-1.0)
         self._pruned.zero(weights, mask)

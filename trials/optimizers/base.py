@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +22,22 @@ class Optimizer(Protocol):
             gradients: [K, P], may be changed; may be infinite or NaN, also where the mask is zero.
             mask: [P], 1 where a weight is alive, else 0; the same in every step.
             lr: [K], the learning rate of each copy.
+        """
+
+
+@runtime_checkable
+class Stateful(Optimizer, Protocol):
+    """An optimizer that a compiled step can hold: all that it changes are tensors, known by name, and each
+    entry's update depends on that entry alone."""
+
+    STATE: tuple[str, ...]
+    """Names of the attributes that hold the state: tensors, or None."""
+
+    def begin(self, weights: Tensor) -> None:
+        """Sets the state before the first step: zeros. Without this call the first step does it.
+
+        Args:
+            weights: [K, P]; its shape, dtype and device count.
         """
 
 

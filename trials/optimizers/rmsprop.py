@@ -25,6 +25,8 @@ class RMSprop:
         InvalidInput: An argument is out of its range.
     """
 
+    STATE = ("square", "mean", "velocity")
+
     def __init__(
         self,
         *,
@@ -44,12 +46,17 @@ class RMSprop:
         self._denominator = torch.empty(0)
         self._pruned = Pruned()
 
+    def begin(self, weights: Tensor) -> None:
+        """See :class:`trials.optimizers.base.Stateful`."""
+        self.square, self._denominator = torch.zeros_like(weights), torch.empty_like(weights)
+        self.mean = torch.zeros_like(weights) if self.centered else None
+        self.velocity = torch.zeros_like(weights) if self.momentum else None
+
     def step(self, weights: Tensor, gradients: Tensor, mask: Tensor, lr: Tensor) -> None:
         """See :class:`trials.optimizers.base.Optimizer`."""
         if self.square is None:
-            self.square, self._denominator = torch.zeros_like(weights), torch.empty_like(weights)
-            self.mean = torch.zeros_like(weights) if self.centered else None
-            self.velocity = torch.zeros_like(weights) if self.momentum else None
+            self.begin(weights)
+        assert self.square is not None
         if self.weight_decay:
             gradients.add_(weights, alpha=self.weight_decay)
         self._pruned.zero(gradients, mask)

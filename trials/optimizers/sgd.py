@@ -23,6 +23,8 @@ class SGD:
         InvalidInput: An argument is out of its range.
     """
 
+    STATE = ("velocity",)
+
     def __init__(self, *, momentum: float = 0.9, weight_decay: float = 1e-4, nesterov: bool = False) -> None:
         self.momentum = _checks.share("momentum", momentum)
         self.weight_decay = _checks.not_negative("weight_decay", weight_decay)
@@ -32,15 +34,19 @@ class SGD:
         self.velocity: Tensor | None = None
         self._pruned = Pruned()
 
+    def begin(self, weights: Tensor) -> None:
+        """See :class:`trials.optimizers.base.Stateful`."""
+        self.velocity = torch.zeros_like(weights) if self.momentum else None
+
     def step(self, weights: Tensor, gradients: Tensor, mask: Tensor, lr: Tensor) -> None:
         """See :class:`trials.optimizers.base.Optimizer`."""
         if self.weight_decay:
             gradients.add_(weights, alpha=self.weight_decay)
         self._pruned.zero(gradients, mask)
         direction = gradients
-        if self.momentum:
-            if self.velocity is None:
-                self.velocity = torch.zeros_like(weights)
+        if self.momentum and self.velocity is None:
+            self.begin(weights)
+        if self.velocity is not None:
             self.velocity.mul_(self.momentum).add_(gradients)
             direction = gradients.add_(self.velocity, alpha=self.momentum) if self.nesterov else self.velocity
         weights.addcmul_(lr.unsqueeze(1), direction, value=-1.0)

@@ -1,0 +1,69 @@
+"""What is looked at before a search starts: the device, the spec under which a search failed, the variant."""
+
+import json
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from oracle.ledger import Ledger
+from tests.support import small_data
+from trials.runner import Runner
+from trials.tasks import Failed
+
+
+def test_a_gpu_that_is_not_there_is_refused_in_this_process(call, write, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, out, err = call("run", write(resources={"gpus": 0.5}), "--driver", "in-process")
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert err.startswith("oracle: resources.gpus: a worker needs 0.5 GPU")
+    assert "no CUDA device" in err and "set gpus to 0" in err
+    assert not (tmp_path / "ledger.db").exists()
+
+
+@pytest.fixture
+def failed(call, write, tmp_path, monkeypatch):
+    """A search all of whose trials failed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "run", lambda *_: Failed(error="the GPU fell off"))
+        code, _, err = call("run", write(), "--driver", "in-process")
+    assert code == 1 and "the GPU fell off" in err
+
+
+def test_a_search_without_results_takes_any_spec(failed, call, write, tmp_path):
+    grid = {"low": 0.02, "high": 0.2, "points": 3, "scale": "linear", "extend": False}
+    spec_file = write(training={"epochs": 1, "batch_size": 128, "pack": 1}, grid=grid, cycles=2, seed=7)
+    code, _, err = call("run", spec_file, "--driver", "in-process")
+    assert code == 0, err
+    ledger = Ledger(small_data(tmp_path)["ledger"])
+    rows = [row for _, study in ledger._cycle_studies("small") for row in study.trials]
+    record = ledger.search("small")
+    ledger.close()
+    assert {row.state.name for row in rows} == {"COMPLETE"} and len(rows) == 2 * 3 * 2
+    assert record.spec["seed"] == record.identity["seed"] == 7
+    code, out, err = call("run", spec_file, "--driver", "in-process", "--json")
+    assert code == 0, err
+    assert json.loads(out)["trials"] == 12
+
+
+def test_a_search_without_results_may_have_fewer_cycles(failed, call, write):
+    code, _, err = call("run", write(cycles=1), "--driver", "in-process")
+    assert code == 0, err
+
+
+def test_one_result_is_enough_to_refuse_another_spec(failed, call, write, tmp_path):
+    assert call("run", write(cycles=1), "--driver", "in-process")[0] == 0
+    code, _, err = call("run", write(cycles=1, seed=7), "--driver", "in-process")
+    assert code == 3 and "seed: 0 -> 7" in err
+
+
+@pytest.mark.parametrize("command", [("validate",), ("plan",), ("run", "--driver", "in-process")])
+def test_what_cannot_be_built_is_named_with_its_variant_and_its_name(call, tmp_path, command):
+    cyclical = {"name": "cyclical", "arguments": {"low": 0.1, "step": 5000}}
+    variants = {"plain": {}, "up.down": {"training": {"schedule": cyclical}}}
+    YAML(typ="safe").dump(small_data(tmp_path, variants=variants), tmp_path / "two.yaml")
+    code, _, err = call(command[0], "two.yaml", *command[1:])
+    assert code == 2 and err.count("\n") == 1
+    assert err.startswith(
+        "oracle: two.yaml: variants.up.down: training.schedule 'cyclical': schedule.step must lie between"
+    )

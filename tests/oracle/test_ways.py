@@ -1,0 +1,162 @@
+"""The choice of a way to train: by measuring where that pays, and the same one for ever after."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from oracle import plan, ways
+from oracle.ledger import Ledger
+from oracle.preflight import examine, open_runner, prepare
+from silo.errors import InvalidInput
+from tests.support import open_session, results, run_in_process, small_spec
+from trials.recipe import Way
+
+
+def chosen(spec, workers=1):
+    return ways.choose_way(spec, open_runner(spec), workers)
+
+
+@pytest.fixture
+def long(monkeypatch):
+    """Every search is worth measuring, and compiling."""
+    monkeypatch.setattr(ways, "_WORTH_MEASURING", 0.0)
+
+
+def speeds(monkeypatch, seconds):
+    """Measurements that give the seconds of a step by way."""
+    asked = []
+
+    def measure(spec, runner, way, *, count):
+        assert count <= way.pack_size
+        asked.append(way)
+        return ways.Speed(step=seconds(way), validation=0.0, first=seconds(way) + 10.0 * way.compiled)
+
+    monkeypatch.setattr(ways, "measure", measure)
+    return asked
+
+
+def test_a_small_search_follows_a_rule_of_thumb(tmp_path):
+    way, reason = chosen(small_spec(tmp_path))
+    assert way == Way(pack_size=16) and "rule of thumb" in reason
+    for network, arguments in (("resnet20", {}), ("fc", {"hidden": [300, 300]})):
+        spec = small_spec(
+            tmp_path,
+            network={"name": network, "arguments": arguments},
+            cycles=1,
+            replicates=1,
+            training={"iterations": 1, "batch_size": 4},
+            grid={"values": [0.1, 0.2]},
+        )
+        assert chosen(spec)[0] == Way()
+
+
+def test_what_is_fastest_for_the_whole_search_is_taken(tmp_path, monkeypatch, long):
+    asked = speeds(monkeypatch, lambda way: 0.001 * way.pack_size**0.5)
+    spec = small_spec(tmp_path)
+    way, reason = chosen(spec)
+    assert way == Way(pack_size=5)  # all five candidates
+    assert asked[0] == Way() and Way(pack_size=3) in asked
+    assert reason.startswith("measured for this search: up to 5 candidates together ")
+    # Two replicates of five candidates are two packs: with four workers two would idle.
+    assert chosen(spec, workers=4)[0] == Way(pack_size=3)
+    assert chosen(spec, workers=10)[0] == Way()
+
+
+def test_packs_that_do_not_pay_are_not_taken(tmp_path, monkeypatch, long):
+    speeds(monkeypatch, lambda way: 0.001 * way.pack_size)
+    assert chosen(small_spec(tmp_path))[0] == Way()
+
+
+def test_compiling_must_repay_itself(tmp_path, monkeypatch, long):
+    tried = []
+    monkeypatch.setattr(ways._Choice, "_why_not_compiled", lambda self, way: tried.append(way))
+    speeds(monkeypatch, lambda way: 0.02 / (1 + 9 * way.compiled))
+    short = small_spec(tmp_path, cycles=1, training={"iterations": 10, "batch_size": 64})
+    assert not chosen(short)[0].compiled and not tried
+    way, reason = chosen(small_spec(tmp_path, cycles=16, training={"iterations": 1000, "batch_size": 64}))
+    assert way.compiled and tried == [way] and "compiled" in reason
+    never = small_spec(tmp_path, cycles=16, training={"iterations": 1000, "batch_size": 64, "compile": False})
+    assert not chosen(never)[0].compiled
+    # Arithmetic that takes its time gains nothing, but in bfloat16.
+    speeds(monkeypatch, lambda way: 0.2 / (1 + 9 * way.compiled))
+    busy = {"iterations": 1000, "batch_size": 64}
+    assert not chosen(small_spec(tmp_path, training=busy))[0].compiled
+    assert chosen(small_spec(tmp_path, training=busy | {"precision": "bf16"}))[0].compiled
+
+
+def test_what_can_not_be_compiled_is_said(tmp_path, monkeypatch, long):
+    monkeypatch.setattr(ways._Choice, "_why_not_compiled", lambda self, way: "no compiler")
+    speeds(monkeypatch, lambda way: 0.02)
+    spec = small_spec(tmp_path, cycles=16, training={"iterations": 1000, "batch_size": 64})
+    way, reason = chosen(spec)
+    assert not way.compiled and "its step can't be compiled: no compiler" in reason
+    spec = small_spec(tmp_path, training={"epochs": 1, "compile": True})
+    with pytest.raises(InvalidInput, match=r"training.compile: the step can't be compiled \(no compiler\)"):
+        chosen(spec)
+
+
+def test_a_way_that_fails_is_left_out_and_named(tmp_path, monkeypatch, long):
+    def seconds(way):
+        if way.pack_size == 5:
+            raise MemoryError("no room for 5")
+        return 0.001 * way.pack_size**0.5
+
+    speeds(monkeypatch, seconds)
+    way, reason = chosen(small_spec(tmp_path))
+    assert way == Way(pack_size=3)
+    assert "up to 5 candidates together failed (MemoryError: no room for 5)" in reason
+
+    def fails(way):
+        raise RuntimeError("exploded")
+
+    speeds(monkeypatch, fails)
+    way, reason = chosen(small_spec(tmp_path))
+    assert way == Way(pack_size=16) and "RuntimeError: exploded" in reason
+    with pytest.raises(InvalidInput, match="can't be trained here: RuntimeError: exploded"):
+        monkeypatch.setattr(plan, "measure", ways.measure)
+        plan.make_plan(small_spec(tmp_path))
+
+
+def test_the_spec_has_the_last_word(tmp_path, monkeypatch, long):
+    speeds(monkeypatch, lambda way: 0.001 * way.pack_size**0.5)
+    training = {"epochs": 2, "batch_size": 64}
+    assert chosen(small_spec(tmp_path, training=training | {"pack": 1}))[0] == Way()
+    assert chosen(small_spec(tmp_path, training=training | {"pack": 3}))[0].pack_size == 3
+    speeds(monkeypatch, lambda way: 1.0 * way.pack_size**2)
+    assert chosen(small_spec(tmp_path, training=training | {"pack": 3}))[0].pack_size == 3
+
+
+def test_measurements_are_real(tmp_path):
+    spec = small_spec(tmp_path)
+    runner = open_runner(spec)
+    before = torch.get_rng_state()
+    alone, packed = (ways.measure(spec, runner, Way(pack_size=size), count=size) for size in (1, 5))
+    assert 0 < alone.step < 1 and 0 < packed.step < 1 and packed.validation > 0 and packed.first > 0
+    assert packed.training(10, 2) == pytest.approx(10 * packed.step + 2 * packed.validation)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_search_keeps_the_way_that_it_began_with(tmp_path):
+    spec = small_spec(tmp_path, cycles=1)
+    first = run_in_process(spec)
+    facts = dataclasses.replace(examine(spec, open_runner(spec)), way=Way(pack_size=2), way_reason="another")
+    ledger = Ledger(spec.ledger)
+    again = prepare(spec, facts, ledger)
+    assert again.way == first.record.way == Way(pack_size=16)
+    assert again.way_reason == first.record.way_reason
+    ledger.close()
+
+
+def test_a_compiled_search_finds_the_eager_ones_accuracies(tmp_path):
+    training = {"epochs": 2, "batch_size": 64, "pack": 5}
+    eager = run_in_process(small_spec(tmp_path / "a", training=training, cycles=2))
+    spec = small_spec(tmp_path / "b", training=training | {"compile": True}, cycles=2)
+    with open_session(spec) as session:
+        assert session.record.way == Way(pack_size=5, compiled=True)
+    compiled = run_in_process(spec)
+    ours, theirs = results(compiled), results(eager)
+    shared = ours.keys() & theirs.keys()
+    assert len(shared) >= 20
+    assert all(abs(ours[key][0] - theirs[key][0]) < 0.02 for key in shared)
+    assert any(ours[key][3] != theirs[key][3] for key in shared)  # other roundings: it was another way
