@@ -110,18 +110,15 @@ class Session:
 
     def _record(self, outcomes: tuple[TrainedTrial, ...]) -> tuple[TrainedTrial, ...]:
         """Writes what the ledger lacks; gives the outcomes that are new."""
-        new = []
-        for outcome in outcomes:
-            key = self.keys.key(outcome.cycle, outcome.replicate, outcome.max_lr)
-            known = self._recorded.get(key)
-            if known is None:
-                self.ledger.add_outcome(self.spec.name, outcome, key=key, axis=self._axis)
-                self._recorded[key] = outcome
-                new.append(outcome)
-            elif known.checkpoint != outcome.checkpoint:
-                self.ledger.replace_checkpoint(self.spec.name, key, outcome.checkpoint)
-                self._recorded[key] = outcome
-        return tuple(new)
+        keys = {self.keys.key(each.cycle, each.replicate, each.max_lr): each for each in outcomes}
+        new = {key: outcome for key, outcome in keys.items() if key not in self._recorded}
+        if new:
+            self.ledger.add_outcomes(self.spec.name, new, axis=self._axis)
+        for key in keys.keys() - new.keys():
+            if self._recorded[key].checkpoint != keys[key].checkpoint:
+                self.ledger.replace_checkpoint(self.spec.name, key, keys[key].checkpoint)
+        self._recorded |= keys
+        return tuple(new.values())
 
     def _tell_trouble(self, task: Task, result: Failed | Damaged) -> None:
         self.search.tell(task, result)

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 from ray import tune
@@ -222,9 +222,14 @@ class _Workers(Searcher):
         """Counts what a dead worker had taken as failed once."""
         if self.over:
             return
-        lost = [
-            self._out.pop(number) for number in ray.get(self._desk.lost.remote(worker)) if number in self._out
-        ]
+        try:
+            taken = ray.get(self._desk.lost.remote(worker))
+        except ray.exceptions.RayActorError as error:
+            short = str(error).strip().splitlines()[-1]
+            self._end(
+                Refused(f"the actor that hands out tasks has gone ({short}); run the same command again")
+            )
+        lost = [self._out.pop(number) for number in taken if number in self._out]
         self._idle_deaths = 0 if lost else self._idle_deaths + 1
         if self._idle_deaths > _IDLE_DEATHS * self._wanted:
             self._end(Refused(f"workers die before they take a task: {reason}"))
@@ -238,7 +243,7 @@ class _Workers(Searcher):
         except BaseException as failure:
             self._end(failure)
 
-    def _end(self, failure: BaseException) -> None:
+    def _end(self, failure: BaseException) -> NoReturn:
         self.error, self.over = self.error or failure, True
         raise failure
 

@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from oracle.errors import Refused
 from oracle.ledger import lease, tables
 from oracle.ledger.database import open_storage
 from oracle.ledger.rows import Axis, failed_row, from_row, to_row
+from oracle.ledger.writing import write_rows
 from trials.recipe import Way
 from trials.tasks import PrunedNetwork, StoredFile, TrainedTrial
 
@@ -179,9 +180,11 @@ class Ledger:
             for row in rows
         )
 
-    def add_outcome(self, search: str, outcome: TrainedTrial, *, key: str, axis: Axis) -> None:
-        """Writes a finished trial's row, in one transaction."""
-        self._study(search, outcome.cycle).add_trial(to_row(outcome, key=key, axis=axis))
+    def add_outcomes(self, search: str, outcomes: Mapping[str, TrainedTrial], *, axis: Axis) -> None:
+        """Writes the rows of finished trials of one cycle, by their keys, in one transaction."""
+        (cycle,) = {outcome.cycle for outcome in outcomes.values()}
+        rows = [to_row(outcome, key=key, axis=axis) for key, outcome in outcomes.items()]
+        write_rows(self.storage, self._study(search, cycle), rows)
 
     def add_failure(
         self, search: str, *, cycle: int, replicate: int, max_lr: float, error: str, axis: Axis

@@ -267,7 +267,7 @@ def test_a_ledger_that_fails_in_the_middle_ends_the_run_in_words(call, write, mo
     def gone(*_, **__):
         raise OperationalError("INSERT", {}, Exception("the server closed the connection"))
 
-    monkeypatch.setattr(Ledger, "add_outcome", gone)
+    monkeypatch.setattr(Ledger, "add_outcomes", gone)
     code, _, err = call("run", write(), "--driver", "in-process")
     assert code == 1
     assert "the ledger failed (the server closed the connection); no finished trial is lost" in err

@@ -9,8 +9,8 @@ import pytest
 
 from oracle.drivers.replay import replayed_trial
 from oracle.errors import LeaseLost, Refused
-from oracle.ledger import Ledger, SearchRecord, lease
-from oracle.ledger.rows import Axis
+from oracle.ledger import Ledger, SearchRecord, lease, writing
+from oracle.ledger.rows import Axis, to_row
 from silo.errors import InvalidInput
 from trials.recipe import Way
 from trials.tasks import PrunedNetwork, StoredFile
@@ -39,13 +39,13 @@ def trial(cycle=0, replicate=0, max_lr=0.05, **changes):
 
 def test_an_outcome_comes_back_as_it_was_written(ledger):
     outcome = trial(started=1_700_000_000.25, ended=1_700_000_003.5, worker="host:1", pack=4)
-    ledger.add_outcome("s", outcome, key="k", axis=AXIS)
+    ledger.add_outcomes("s", {"k": outcome}, axis=AXIS)
     assert ledger.outcomes("s") == {"k": outcome}
 
 
 def test_a_diverged_outcome_has_no_nan_in_the_database(ledger, tmp_path):
     outcome = trial(diverged=True, train_loss=float("nan"))
-    ledger.add_outcome("s", outcome, key="k", axis=AXIS)
+    ledger.add_outcomes("s", {"k": outcome}, axis=AXIS)
     with sqlite3.connect(tmp_path / "deep/ledger.db") as connection:
         dump = "\n".join(connection.iterdump())
     connection.close()
@@ -56,7 +56,7 @@ def test_a_diverged_outcome_has_no_nan_in_the_database(ledger, tmp_path):
 
 
 def test_each_cycle_has_a_study_whose_rows_hold_the_trainings_own_times(ledger, url):
-    ledger.add_outcome("s", trial(cycle=3, started=1.7e9, ended=1.7e9 + 5), key="k", axis=AXIS)
+    ledger.add_outcomes("s", {"k": trial(cycle=3, started=1.7e9, ended=1.7e9 + 5)}, axis=AXIS)
     study = optuna.load_study(study_name="s/cycle-03", storage=url)
     (row,) = study.trials
     assert row.params == {"max_lr": 0.05}
@@ -70,8 +70,56 @@ def test_each_cycle_has_a_study_whose_rows_hold_the_trainings_own_times(ledger, 
 
 def test_a_value_past_the_grids_edge_fits_into_its_study(ledger):
     for index, max_lr in enumerate((0.005, 0.05, 0.4)):
-        ledger.add_outcome("s", trial(max_lr=max_lr), key=str(index), axis=AXIS)
+        ledger.add_outcomes("s", {str(index): trial(max_lr=max_lr)}, axis=AXIS)
     assert len(ledger.outcomes("s")) == 3
+
+
+@pytest.mark.parametrize("time_zone", ["UTC", "America/New_York"])
+def test_rows_written_at_once_are_those_that_optuna_writes(ledger, url, time_zone, monkeypatch):
+    monkeypatch.setenv("TZ", time_zone)
+    time.tzset()
+    outcomes = {
+        str(index): trial(max_lr=max_lr, diverged=index == 2, train_loss=loss, started=1.7e9, ended=1.7e9 + 5)
+        for index, (max_lr, loss) in enumerate([(0.03, 0.5), (0.05, 1e-300), (0.4, float("nan"))])
+    }
+    for _ in range(2):
+        ledger.add_outcomes("s", outcomes, axis=AXIS)
+    ours = optuna.load_study(study_name="s/cycle-00", storage=url).trials
+    theirs = optuna.create_study(storage=url, study_name="theirs")
+    theirs.add_trials([to_row(outcome, key=key, axis=AXIS) for key, outcome in outcomes.items()] * 2)
+    assert [row.number for row in ours] == list(range(6))
+    for one, other in zip(ours, theirs.trials, strict=True):
+        one._trial_id = other._trial_id
+        assert one == other
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_a_pack_is_written_whole_or_not_at_all(ledger, monkeypatch):
+    ledger.add_outcomes("s", {"first": trial()}, axis=AXIS)
+    pack = {"a": trial(max_lr=0.02), "b": trial(max_lr=0.03, worker="w" * 10)}
+    parts = writing._parts
+
+    def cut(row, trial_):
+        if row.params["max_lr"] == 0.03:
+            raise OSError("the disk is full")
+        return parts(row, trial_)
+
+    monkeypatch.setattr(writing, "_parts", cut)
+    with pytest.raises(OSError, match="full"):
+        ledger.add_outcomes("s", pack, axis=AXIS)
+    assert set(ledger.outcomes("s")) == {"first"}
+    monkeypatch.undo()
+    ledger.add_outcomes("s", pack, axis=AXIS)
+    assert set(ledger.outcomes("s")) == {"first", "a", "b"}
+
+
+def test_another_layout_of_optunas_tables_is_left_to_optuna(ledger, monkeypatch):
+    monkeypatch.setattr(writing, "TRIED_LAYOUT", "v9")
+    monkeypatch.setattr(writing, "_write_at_once", None)
+    pack = {"a": trial(max_lr=0.02), "b": trial(max_lr=0.03)}
+    ledger.add_outcomes("s", pack, axis=AXIS)
+    assert ledger.outcomes("s") == pack
 
 
 def test_a_failure_is_a_row_but_no_outcome(ledger, url):
@@ -84,7 +132,7 @@ def test_a_failure_is_a_row_but_no_outcome(ledger, url):
 
 def test_a_file_written_anew_replaces_the_first(ledger):
     outcome = trial()
-    ledger.add_outcome("s", outcome, key="k", axis=AXIS)
+    ledger.add_outcomes("s", {"k": outcome}, axis=AXIS)
     anew = StoredFile(path=outcome.checkpoint.path, sha256="1" * 64)
     for _ in range(2):
         ledger.replace_checkpoint("s", "k", anew)
