@@ -71,6 +71,7 @@ def report_html(comparison: Comparison, *, runs: Sequence[Run] = ()) -> str:
         *_fit(comparison.fit),
         _page.heading("Spec"),
         _page.code(_yaml(comparison)),
+        *_way(comparison),
         *_runs(runs),
     ]
     return _page.page(f"{comparison.name}: {subject(comparison)}", parts)
@@ -180,6 +181,20 @@ def _took(run: Run) -> str:
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
+def _way(comparison: Comparison) -> list[str]:
+    """How the trainings were computed, and how to have them computed the same way again."""
+    way = comparison.way
+    if way is None:
+        return []
+    fields = {"pack": way.pack_size, "compile": way.compiled, "channels_last": way.channels_last}
+    fixed = ", ".join(f"{name}: {json.dumps(value)}" for name, value in fields.items())
+    text = (
+        f"Trainings were computed with {way}. Another way gives the same numbers but for rounding; "
+        f"to repeat this one elsewhere, add to training: {fixed}."
+    )
+    return [_page.paragraph(text, "soft")]
 
 
 def _yaml(comparison: Comparison) -> str:

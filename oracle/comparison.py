@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from silo.fit import CurveFit, fit_curve
 from silo.intervals import CycleInterval
+from trials.recipe import Way
 from trials.tasks import PrunedNetwork
 
 
@@ -85,6 +86,7 @@ class Comparison:
         predicted: SILO's curve with the spec's numbers; None without them, or without a search.
         fit: The fitted curve; None before the first decided cycle, or without a search.
         chance: Chance level of the data set; None if it is not known.
+        way: How its trainings were computed; None if that is not known.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Comparison:
     predicted: SiloCurve | None
     fit: CurveFit | None
     chance: Chance | None = None
+    way: Way | None = None
 
     @property
     def done(self) -> bool:
@@ -159,7 +162,8 @@ def load_comparison(ledger: Ledger, record: SearchRecord) -> Comparison:
         Refused: The recorded spec is not one that this version reads.
     """
     chance = chance_of(record.identity)
-    return compare(recorded_spec(record), load_search(ledger, record), chance=chance)
+    found = compare(recorded_spec(record), load_search(ledger, record), chance=chance)
+    return replace(found, way=record.way)
 
 
 def recorded_spec(record: SearchRecord) -> Spec:

@@ -141,6 +141,8 @@ class TrainingSpec(_Model):
     compile: bool | None = None
     """Whether a whole step is compiled to one graph; it takes a C++ compiler on each node, on CUDA Triton. By
     default it is tried and measured, where a search is long enough to repay it."""
+    channels_last: bool | None = None
+    """Whether images lie in memory with their channels innermost; by default what was measured as faster."""
     precision: Precision = "fp32"
     """``fp32``: float32, the same numbers every time; ``tf32``: CUDA's fast products; ``bf16``: autocast."""
     diagnostics: bool = False

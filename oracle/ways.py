@@ -118,33 +118,38 @@ class _Choice:
 
     def choose(self) -> tuple[Way, str]:
         wanted, compiled = self._spec.training.pack, self._spec.training.compile
+        last = self._spec.training.channels_last
         packable = wanted != 1 and self._packable()
         if compiled:
             # What the spec fixes needs no measuring but for the size of the packs.
-            way = Way(pack_size=self._thumb(wanted) if packable else 1, compiled=True)
+            size = self._thumb(wanted) if packable else 1
+            way = Way(pack_size=size, compiled=True, channels_last=bool(last))
             if reason := self._why_not_compiled(way):
                 raise InvalidInput(f"training.compile: the step can't be compiled ({reason}); leave it out")
             return way, self._reason("as the spec says")
-        alone = Way()
+        alone = Way(channels_last=bool(last))
         try:
             speed = measure(self._spec, self._runner, alone, count=1)
         except Exception as error:  # what fails in training is the trials' to say, with its traceback
             self._notes.append(_said(error))
             size = self._thumb(wanted) if packable else 1
-            return Way(pack_size=size), self._reason("a rule of thumb, as a first training failed")
+            way = dataclasses.replace(alone, pack_size=size)
+            return way, self._reason("a rule of thumb, as a first training failed")
         trainings = self._spec.cycles * self._candidates * self._spec.replicates
         total = trainings * speed.training(self._steps, self._validations)
         if total < _WORTH_MEASURING:
             size = self._thumb(wanted) if packable else 1
-            return Way(pack_size=size), self._reason("a rule of thumb, for a search of about a minute")
+            way = dataclasses.replace(alone, pack_size=size)
+            return way, self._reason("a rule of thumb, for a search of about a minute")
         found = {alone: self._search_seconds(speed, 1)}
-        if self._convolves:
+        if self._convolves and last is None:
             self._try(Way(channels_last=True), found)
         if packable and (wanted or speed.step < _BUSY_STEP or self._runner.device.type == "cuda"):
             for size in self._sizes(wanted):
-                self._try(Way(pack_size=size), found)
-        if wanted and wanted > 1 and Way(pack_size=wanted) in found:
-            found = {Way(pack_size=wanted): found[Way(pack_size=wanted)]}
+                self._try(dataclasses.replace(alone, pack_size=size), found)
+        asked = dataclasses.replace(alone, pack_size=wanted or 1)
+        if wanted and wanted > 1 and asked in found:
+            found = {asked: found[asked]}
         best = min(found, key=lambda way: found[way])
         if compiled is None and self._worth_compiling(found[best], speed.step):
             candidate = dataclasses.replace(best, compiled=True)

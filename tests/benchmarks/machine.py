@@ -6,7 +6,7 @@ import datetime
 import json
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,15 @@ def header() -> dict[str, Any]:
         "cores": cores(),
         "python": platform.python_version(),
         "threads": os.environ.get("OMP_NUM_THREADS", "unset"),
-        **{name: version(name) for name in ("torch", "ray", "optuna")},
+        **{name: _version(name) for name in ("torch", "ray", "optuna")},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a machine with a GPU may have nothing but torch
+        return "absent"
 
 
 def keep(name: str, result: dict[str, Any]) -> Path:

@@ -45,7 +45,8 @@ def service(spec: Spec, workers: int) -> dict[str, Any]:
     warm = max(min(ended for worker, ended in first_ends if worker == name) for name, _ in first_ends)
     last = max(trial.ended for trial in trials)
     within = sum((t.ended - max(t.started, warm)) / t.pack for t in trials if t.ended > warm)
-    first = [trial.accuracy for trial in trials if trial.cycle == 0]
+    values = spec.rate_grid().values  # without what the grid was extended by
+    first = [trial.accuracy for trial in trials if trial.cycle == 0 and trial.max_lr in values]
     return {
         "trainings": len(trials),
         "wall_seconds": wall,

@@ -12,8 +12,10 @@ from dashboards.report import report_html, usage, write_report
 from dashboards.tables import csv_text, markdown
 from oracle.comparison import cycles_in_words
 from oracle.ledger import Run
+from oracle.spec import Spec
 from oracle.spec_file import parse_spec
 from silo.errors import InvalidInput
+from trials.recipe import Way
 
 FILES = {"report.html", "comparison.md", "comparison.csv", "comparison.json"}
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -147,6 +149,18 @@ def test_the_spec_on_the_page_is_the_spec(comparison):
     assert text.startswith("name: parabola\nnetwork:\n  name: fc\n")
     assert "iterations: null\n" in text
     assert parse_spec(text) == comparison.spec
+
+
+def test_the_page_says_how_to_compute_the_same_again(comparison):
+    way = Way(pack_size=7, compiled=True)
+    page = report_html(replace(comparison, way=way))
+    assert "up to 7 candidates together, compiled" in page
+    assert "add to training: pack: 7, compile: true, channels_last: false" in page
+    fields = {"pack": 7, "compile": True, "channels_last": False}
+    training = comparison.spec.model_dump()["training"] | fields
+    parsed = Spec.model_validate(comparison.spec.model_dump() | {"training": training})
+    assert parsed.training.pack == way.pack_size
+    assert "Trainings were computed" not in report_html(comparison)
 
 
 def test_what_the_user_wrote_is_escaped(make_comparison, comparison):

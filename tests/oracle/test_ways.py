@@ -127,6 +127,20 @@ def test_the_spec_has_the_last_word(tmp_path, monkeypatch, long):
     assert chosen(small_spec(tmp_path, training=training | {"pack": 3}))[0].pack_size == 3
 
 
+def test_layouts_are_measured_for_convolutions_alone(tmp_path, monkeypatch, long):
+    asked = speeds(monkeypatch, lambda way: 0.1 - 0.05 * way.channels_last)
+    fields = {"cycles": 1, "replicates": 1, "grid": {"values": [0.1, 0.2]}}
+    training = {"iterations": 1, "batch_size": 4}
+    spec = small_spec(tmp_path, network="resnet20", training=training, **fields)
+    assert chosen(spec)[0] == Way(channels_last=True) and asked == [Way(), Way(channels_last=True)]
+    asked.clear()
+    spec = small_spec(tmp_path, network="resnet20", training=training | {"channels_last": False}, **fields)
+    assert chosen(spec)[0] == Way() and asked == [Way()]
+    asked.clear()
+    chosen(small_spec(tmp_path))
+    assert not any(way.channels_last for way in asked)
+
+
 def test_measurements_are_real(tmp_path):
     spec = small_spec(tmp_path)
     runner = open_runner(spec)

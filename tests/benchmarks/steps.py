@@ -1,0 +1,196 @@
+"""Images · copies per second of each way to take a training step, beside a stock PyTorch loop.
+
+    python -m tests.benchmarks.steps [--device cuda] [--precision bf16] [--networks fc64 …] [--keep]
+
+It needs torch and torchvision only. Every way steps the same copies on the same batch, in turns and in both
+orders, medians of ``--repeats``; the stock loop trains one network with torch.optim.SGD. The share of the
+peak sets the multiplications and additions of forward and backward pass against those of a large float32
+matrix product in the same run. Convolutions are compiled only with ``--compile-all``: that takes minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.benchmarks.machine import header, keep
+from trials.copies import Copies, named_tensors
+from trials.networks import build_network
+from trials.precision import computing
+from trials.recipe import Component, Recipe, Way
+from trials.steps import Steps
+
+SGD = Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
+STOCK = "stock loop"
+
+# Network, its arguments, the shape of its inputs, the batch.
+NETWORKS = {
+    "fc64": ("fc", {"hidden": [64, 64, 64]}, (64,), 32),
+    "fc256": ("fc", {"hidden": [256, 256, 256]}, (3072,), 128),
+    "resnet20": ("resnet20", {}, (3, 32, 32), 128),
+    "vgg19": ("vgg19", {}, (3, 32, 32), 128),
+}
+
+
+def main() -> None:
+    """Prints a table per network, and keeps them if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16"])
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--copies", nargs="*", type=int, default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--compile-all", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="write results/DATE-steps-DEVICE-PRECISION.json")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "one core"
+    print(", ".join(f"{key} {value}" for key, value in header().items()))
+    print(f"on {name}, {options.precision}")
+    result = {
+        network: benchmark(
+            network, device, options.precision, options.copies, options.repeats, options.compile_all
+        )
+        for network in options.networks
+    }
+    if options.keep:
+        found = {"device": name, "precision": options.precision, "networks": result}
+        print(f"kept as {keep(f'steps-{device.type}-{options.precision}', found)}")
+
+
+def benchmark(
+    network: str, device: torch.device, precision: str, copies: list[int], repeats: int, compile_all: bool
+) -> list[dict[str, float | str]]:
+    """Times and prints every way for one network."""
+    name, arguments, shape, batch = NETWORKS[network]
+    images = len(shape) == 3
+    module = build_network(name, arguments, input_shape=shape, num_classes=10, seed=0).to(device).train()
+    inputs = torch.randn(batch, *shape, device=device)
+    labels = torch.randint(0, 10, (batch,), device=device)
+    flops = step_flops(module, inputs, labels)
+    most = max(copies) if not images or device.type == "cuda" else 4
+    runs: dict[str, tuple[int, Callable[[], None]]] = {STOCK: (1, stock(module, inputs, labels, precision))}
+    for count in [count for count in copies if count <= most]:
+        layouts = (False, True) if images and count == 1 else (False,)
+        compiles = (False, True) if compile_all or not images else (False,)
+        for compiled in compiles:
+            for channels_last in layouts:
+                way = Way(pack_size=count, compiled=compiled, channels_last=channels_last)
+                runs[label(way)] = (count, stepping(module, inputs, labels, precision, way))
+    # What can't run (memory, an operator) is named and left out.
+    for key in list(runs):
+        try:
+            runs[key][1]()
+        except Exception as error:
+            print(f"{network}, {key}: left out ({type(error).__name__}: {str(error).splitlines()[0]})")
+            del runs[key]
+    seconds: dict[str, list[float]] = {key: [] for key in runs}
+    for repeat in range(repeats):
+        for key in list(runs)[:: 1 if repeat % 2 == 0 else -1]:
+            seconds[key].append(timed(runs[key][1], device))
+    peak = sgemm_peak(device)
+    base = statistics.median(seconds[STOCK])
+    print(
+        f"\n{network}, batch {batch}: {flops / 1e6:,.1f} MFLOP a step; sgemm peak {peak / 1e9:,.0f} GFLOP/s"
+    )
+    print(f"{'way':34} {'images·copies/s':>16} {'ratio':>7} {'of peak':>8}")
+    rows = []
+    for key, (count, _) in runs.items():
+        step = statistics.median(seconds[key])
+        speed, ratio, share = batch * count / step, count * base / step, flops * count / step / peak
+        rows.append({"way": key, "images_copies_per_second": speed, "ratio": ratio, "share_of_peak": share})
+        print(f"{key:34} {speed:16,.0f} {ratio:6.2f}× {share:8.0%}")
+    return rows
+
+
+def label(way: Way) -> str:
+    """A way in a few words."""
+    kind = "compiled" if way.compiled else "eager"
+    return f"{kind}, {way.pack_size} together" + ", channels last" * way.channels_last
+
+
+def stock(
+    module: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, precision: str
+) -> Callable[[], None]:
+    """A step as every tutorial takes it."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3, **SGD.arguments)
+
+    def step() -> None:
+        with computing(precision, inputs.device):
+            optimizer.zero_grad()
+            cross_entropy(module(inputs), labels).backward()
+            optimizer.step()
+
+    return step
+
+
+def stepping(
+    module: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, precision: str, way: Way
+) -> Callable[[], None]:
+    """A step of this package, under a mask."""
+    recipe = Recipe(
+        network=Component(name="-"),
+        dataset=Component(name="-"),
+        pruner=Component(name="-"),
+        pruning_rate=0.2,
+        length=1,
+        batch_size=len(labels),
+        optimizer=SGD,
+        schedule=Component(name="constant"),
+        way=way,
+    )
+    device = inputs.device
+    copies = Copies.of(module, named_tensors(module), way.pack_size, device)
+    mask = (torch.rand(copies.flat.shape[1], device=device) < 0.5).to(copies.flat.dtype)
+    step = Steps(module, recipe).begin(copies, mask)
+    rates = torch.full((way.pack_size,), 1e-3, device=device)
+    given = inputs.contiguous(memory_format=torch.channels_last) if way.channels_last else inputs
+
+    def one() -> None:
+        with computing(precision, device):
+            step(given, labels, rates)
+
+    return one
+
+
+def step_flops(module: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> int:
+    """Multiplications and additions of one step of one copy, as torch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        cross_entropy(module(inputs), labels).backward()
+    return int(counter.get_total_flops())
+
+
+def sgemm_peak(device: torch.device) -> float:
+    """Operations per second of a large float32 matrix product."""
+    size = 1024 if device.type == "cpu" else 8192
+    one, other = (torch.randn(size, size, device=device) for _ in range(2))
+    return 2 * size**3 / statistics.median(timed(lambda: torch.mm(one, other), device) for _ in range(5))
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call, from as many as fit into a third of a second."""
+
+    def run(times: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(times):
+            work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - begin
+
+    once = run(1)
+    times = max(1, min(200, int(0.3 / max(once, 1e-6))))
+    return run(times) / times
+
+
+if __name__ == "__main__":
+    main()
