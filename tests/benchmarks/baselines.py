@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def train_one(runner: Any, replicate: int, max_lr: float) -> dict[str, float]:
     """One training of the first cycle, alone; ``runner`` is a trials.runner.Runner."""
     task = TrainPack(cycle=0, replicate=replicate, max_lrs=(max_lr,), start=None)
     (trial,) = runner.run(task)
-    return {"accuracy": trial.accuracy, "seconds": trial.ended - trial.started}
+    return {"max_lr": max_lr, "accuracy": trial.accuracy, "seconds": trial.ended - trial.started}
 
 
 def candidates(spec: Spec) -> list[tuple[int, float]]:
@@ -147,8 +148,16 @@ def _run(begin: float, found: list[Run], workers: int) -> Run:
         "wall_seconds": wall,
         "trainings_per_second": len(found) / wall,
         "training_share": sum(each["seconds"] for each in found) / (wall * workers),
-        "mean_accuracy": sum(each["accuracy"] for each in found) / len(found),
+        "best_accuracy": best_accuracy((each["max_lr"], each["accuracy"]) for each in found),
     }
+
+
+def best_accuracy(found: Iterable[tuple[float, float]]) -> float:
+    """Mean validation accuracy of the best candidate, from each trial's rate and accuracy."""
+    by_rate: dict[float, list[float]] = {}
+    for max_lr, accuracy in found:
+        by_rate.setdefault(max_lr, []).append(accuracy)
+    return max(sum(each) / len(each) for each in by_rate.values())
 
 
 def main() -> None:
