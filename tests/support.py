@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from oracle import preflight
 from oracle.drivers import in_process
 from oracle.ledger import Ledger
 from oracle.session import Session
 from oracle.spec import Spec
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="compiling a step takes a C++ compiler"
+)
 
 SMALL: dict[str, Any] = {
     "name": "small",

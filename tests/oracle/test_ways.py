@@ -9,7 +9,7 @@ from oracle import plan, ways
 from oracle.ledger import Ledger
 from oracle.preflight import examine, open_runner, prepare
 from silo.errors import InvalidInput
-from tests.support import open_session, results, run_in_process, small_spec
+from tests.support import needs_compiler, open_session, results, run_in_process, small_spec
 from trials.recipe import Way
 
 
@@ -162,6 +162,7 @@ def test_a_search_keeps_the_way_that_it_began_with(tmp_path):
     ledger.close()
 
 
+@needs_compiler
 def test_a_compiled_search_finds_the_eager_ones_accuracies(tmp_path):
     training = {"epochs": 2, "batch_size": 64, "pack": 5}
     eager = run_in_process(small_spec(tmp_path / "a", training=training, cycles=2))

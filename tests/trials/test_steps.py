@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from silo.errors import InvalidInput
+from tests.support import needs_compiler
 from tests.trials.toys import assert_same_outcome, random_masks, toy_data, toy_network, toy_recipe, train
 from trials.recipe import Component, Way
 from trials.steps import CompiledStep, Steps, why_not_compiled, worth_filling
@@ -93,6 +94,7 @@ def test_the_traced_step_is_the_eager_one_for_every_network(name, size):
     assert was_compiled(both(module, data, RATES[:size], "eager", size))
 
 
+@needs_compiler
 @pytest.mark.parametrize("size", [1, 3], ids=["alone", "packed"])
 @pytest.mark.parametrize("module", [Statistics(), toy_network("fc")], ids=["statistics", "fc"])
 def test_the_compiled_step_is_the_eager_one(module, size):
@@ -174,6 +176,7 @@ def reason_of(module, *, size=1, shape=(6,), **changes):
     return why_not_compiled(module.train(), recipe(size, **changes), inputs, labels)
 
 
+@needs_compiler
 @pytest.mark.parametrize("size", [1, 3])
 def test_what_compiles_is_found_out_by_trying(size):
     assert reason_of(toy_network("fc"), size=size) is None
