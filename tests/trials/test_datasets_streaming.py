@@ -24,7 +24,10 @@ from trials.recipe import Component, Way
 from trials.training import train_pack
 
 WORKERS = (0, 2)
-pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # on a machine with one core
+    pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning"),  # from 3.12 on
+]
 
 
 @pytest.fixture
