@@ -221,7 +221,7 @@ def _try_forward(spec: Spec, runner: Runner) -> None:
     import torch
 
     data = runner.data
-    inputs = data.normalise(data.train.inputs[:2])
+    inputs = data.normalise(data.train.first(2)[0])
     try:
         with torch.no_grad():
             outputs = runner.network(0).eval()(inputs)

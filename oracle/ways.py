@@ -164,8 +164,8 @@ class _Choice:
         from trials.gradients import why_not_packed
 
         data = self._runner.data
-        inputs, labels = data.normalise(data.train.inputs[:8]), data.train.labels[:8]
-        reason = why_not_packed(self._runner.network(0), inputs.cpu(), labels.cpu())
+        inputs, labels = data.train.first(8)
+        reason = why_not_packed(self._runner.network(0), data.normalise(inputs).cpu(), labels.cpu())
         if reason:
             self._notes.append(f"this network can't be packed: {reason}")
         return reason is None
@@ -220,8 +220,8 @@ class _Choice:
 
         recipe, data = self._spec.recipe(way=way), self._runner.data
         data = dataclasses.replace(data, channels_last=way.channels_last)
-        size = recipe.batch_size
-        inputs, labels = data.normalise(data.train.inputs[:size]), data.train.labels[:size]
+        inputs, labels = data.train.first(recipe.batch_size)
+        inputs = data.normalise(inputs)
         module = self._runner.network(0).to(self._runner.device).train()
         with torch.random.fork_rng(devices=[]), computing(recipe.precision, self._runner.device):
             return why_not_compiled(module, recipe, inputs, labels)

@@ -212,10 +212,9 @@ def _inputs(module: nn.Module) -> Iterator[_Inputs]:
 
 
 def _batches(data: Dataset, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    order = torch.randperm(len(data.train.labels), generator=generator(seed, "diagnostics"))
-    chosen = order[: BATCHES * BATCH_SIZE].to(data.train.labels.device)
-    for part in chosen.split(BATCH_SIZE):
-        yield data.normalise(data.train.inputs[part]), data.train.labels[part]
+    order = torch.randperm(len(data.train), generator=generator(seed, "diagnostics"))
+    for inputs, labels in data.train.batches([order[: BATCHES * BATCH_SIZE]], BATCH_SIZE):
+        yield data.normalise(inputs), labels
 
 
 def _histogram(values: Tensor) -> Histogram:

@@ -72,16 +72,15 @@ def batches(
     """
     order = generator(recipe.seed, replicate, cycle, "order")
     noise = generator(recipe.seed, replicate, cycle, "augment")
-    split, size = data.train, recipe.batch_size
-    count = len(split.labels)
-    per_epoch, done = count // size, 0
-    while done < steps:
-        permutation = torch.randperm(count, generator=order).to(split.labels.device)
-        for index in range(min(per_epoch, steps - done)):
-            chosen = permutation[index * size : (index + 1) * size]
-            inputs = data.augmented(split.inputs[chosen], noise)
-            yield data.normalise(inputs), split.labels[chosen]
-        done += per_epoch
+    size, count = recipe.batch_size, len(data.train)
+    per_epoch = count // size
+    orders = (
+        torch.randperm(count, generator=order)[: min(per_epoch, steps - done) * size]
+        for done in range(0, steps, per_epoch)
+    )
+    # Augmented here and not by who reads ahead: the draws follow the batches, however those come.
+    for inputs, labels in data.train.batches(orders, size):
+        yield data.normalise(data.augmented(inputs, noise)), labels
 
 
 @dataclass(frozen=True, kw_only=True)

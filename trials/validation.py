@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trials.copies import Copies
-from trials.datasets import Dataset, Split
+from trials.datasets import Dataset, Examples
 from trials.diagnostics import Statistics
 from trials.gradients import lone_outputs, packed_outputs
 
@@ -43,7 +43,7 @@ class TrainedCopy:
 
 @torch.no_grad()
 def count_correct(
-    module: nn.Module, copies: Copies, data: Dataset, split: Split, together: bool
+    module: nn.Module, copies: Copies, data: Dataset, split: Examples, together: bool
 ) -> tuple[Tensor, Tensor]:
     """Right answers of each copy on a split, and whether all its outputs were finite: both [K]."""
     module.eval()
@@ -51,10 +51,9 @@ def count_correct(
     count = copies.flat.shape[0]
     correct = torch.zeros(count, dtype=torch.long, device=copies.flat.device)
     finite = torch.ones(count, dtype=torch.bool, device=copies.flat.device)
-    for begin in range(0, len(split.labels), EVALUATION_BATCH):
-        chosen = slice(begin, begin + EVALUATION_BATCH)
-        outputs = forward(copies, data.normalise(split.inputs[chosen]))
-        correct += (outputs.argmax(dim=-1) == split.labels[chosen]).sum(dim=-1)
+    for inputs, labels in split.batches([torch.arange(len(split))], EVALUATION_BATCH):
+        outputs = forward(copies, data.normalise(inputs))
+        correct += (outputs.argmax(dim=-1) == labels).sum(dim=-1)
         finite &= outputs.isfinite().all(dim=-1).all(dim=-1)
     return correct, finite
 

@@ -106,10 +106,10 @@ def test_greys_become_rgb_and_broken_files_are_named(root):
 def test_what_does_not_fit_is_refused_before_anything_is_read(root, monkeypatch):
     for module in (MODULE, memory):
         monkeypatch.setattr(module, "available_memory", lambda: 20_000)
-    monkeypatch.setattr(MODULE, "decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(MODULE, "split_of", lambda *_, **__: pytest.fail("decoded"))
     with pytest.raises(InvalidInput, match=r"^data set 'imagenet' needs 0.0 GB .*\(36 examples") as caught:
         load(root)
-    assert str(caught.value).endswith("set image_size to 13 or less")
+    assert str(caught.value).endswith("set stream: true, or image_size to 13 or less")
     assert 36 * 3 * 13**2 <= 20_000 < 36 * 3 * 14**2
 
 

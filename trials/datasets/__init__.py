@@ -4,17 +4,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from silo.errors import InvalidInput
-from trials.datasets.base import Dataset, Split
+from trials.datasets.base import Dataset
 from trials.datasets.cifar import cifar10, cifar100
 from trials.datasets.digits import digits
+from trials.datasets.examples import Examples, Split
 from trials.datasets.image_folder import image_folder
 from trials.datasets.imagenet import imagenet
 from trials.datasets.mnist import fashion_mnist, mnist
+from trials.datasets.streaming import StreamedSplit
 from trials.datasets.svhn import svhn
 from trials.datasets.synthetic import synthetic
 from trials.registry import call, resolve
 
-__all__ = ["DATASETS", "Dataset", "Split", "load_dataset"]
+__all__ = ["DATASETS", "Dataset", "Examples", "Split", "StreamedSplit", "load_dataset"]
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
@@ -30,7 +32,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 
 
 def load_dataset(name: str, arguments: Mapping[str, Any], *, seed: int) -> Dataset:
-    """Loads a data set into memory and checks it.
+    """Loads a data set, into memory unless it streams, and checks it.
 
     Args:
         name: A key of DATASETS, or ``"package.module:name"``: a function ``(*, seed, **arguments) ->

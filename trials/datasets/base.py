@@ -1,40 +1,21 @@
-"""A data set in memory: three splits and how their inputs are normalised."""
+"""A data set: three splits and how their inputs are normalised."""
 
 import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
 from trials.datasets.augment import AUGMENTATIONS
+from trials.datasets.examples import Examples
 from trials.registry import resolve
 
 SPLITS = ("train", "validation", "test")
 _USUAL = "pad_crop_flip"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Split:
-    """Inputs and their classes.
-
-    Attributes:
-        inputs: [N, C, H, W] or [N, F]; uint8 (images, 0 to 255) or float32.
-        labels: [N], int64, from 0 to the number of classes - 1.
-    """
-
-    inputs: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device | str) -> "Split":
-        """The same split on a device."""
-        return Split(inputs=self.inputs.to(device), labels=self.labels.to(device))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,9 +36,9 @@ class Dataset:
         channels_last: Whether batches of images are laid out in memory with their channels innermost.
     """
 
-    train: Split
-    validation: Split
-    test: Split
+    train: Examples
+    validation: Examples
+    test: Examples
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -68,7 +49,7 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input: (C, H, W) or (F,)."""
-        return tuple(self.train.inputs.shape[1:])
+        return self.train.shape[1:]
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data set on a device."""
@@ -112,21 +93,22 @@ class Dataset:
     def _mean_and_std(self) -> tuple[Tensor, Tensor]:
         # Made once, on the data's device: a copy from the host in every step would hold up an accelerator.
         shape = (1, -1, *[1] * (len(self.input_shape) - 1))
-        device = self.train.inputs.device
+        device = self.train.labels.device
         mean, std = (torch.tensor(each, device=device, dtype=torch.float32) for each in (self.mean, self.std))
         return mean.view(shape), std.view(shape)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hexadecimal) over all that a training sees: shapes, dtypes, bytes, normalisation."""
+        """SHA-256 (hexadecimal) over all that a training sees: shapes, dtypes, bytes, normalisation.
+
+        Of a streamed split it covers the files' names and sizes in place of the images' bytes: see
+        :class:`trials.datasets.streaming.StreamedSplit`.
+        """
         digest = hashlib.sha256()
         digest.update(repr((self.num_classes, tuple(self.mean), tuple(self.std), self.augment)).encode())
         if self.augment and self.augmentation != _USUAL:  # what ledgers know keeps its fingerprint
             digest.update(self.augmentation.encode())
         for name in SPLITS:
-            split: Split = getattr(self, name)
-            for tensor in (split.inputs, split.labels):
-                digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-                digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
+            getattr(self, name).feed(digest, name)
         return digest.hexdigest()
 
     def check(self) -> None:
@@ -140,13 +122,13 @@ class Dataset:
         """
         _ = self._change
         for name in SPLITS:
-            _check_split(name, getattr(self, name), self.num_classes)
+            getattr(self, name).check(name, self.num_classes)
         for name in SPLITS[1:]:
-            inputs = getattr(self, name).inputs
-            if inputs.shape[1:] != self.train.inputs.shape[1:] or inputs.dtype != self.train.inputs.dtype:
+            split: Examples = getattr(self, name)
+            if (split.shape[1:], split.dtype) != (self.train.shape[1:], self.train.dtype):
                 raise InvalidInput(
-                    f"the {name} split has inputs of {_described(inputs)}, the train split of "
-                    f"{_described(self.train.inputs)}: they must be the same"
+                    f"the {name} split has inputs of {split.described()}, the train split of "
+                    f"{self.train.described()}: they must be the same"
                 )
         for name, values in (("mean", self.mean), ("std", self.std)):
             fits = len(values) in (1, self.input_shape[0]) and all(map(math.isfinite, values))
@@ -171,51 +153,20 @@ def channel_statistics(inputs: Tensor) -> tuple[tuple[float, ...], tuple[float, 
         Two tuples of length C, summed in float64. A constant channel gets the standard deviation 1, so that
         it can be divided by.
     """
-    total = torch.zeros(inputs.shape[1], dtype=torch.float64)
-    squares = torch.zeros_like(total)
-    for chunk in inputs.split(64):
+    return statistics_of(inputs.split(64))
+
+
+def statistics_of(chunks: Iterable[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """:func:`channel_statistics` of inputs that come in parts; of uint8, whichever the parts are."""
+    total = squares = torch.zeros((), dtype=torch.float64)
+    count, scale = 0, 1
+    for chunk in chunks:
         values = chunk.transpose(0, 1).flatten(1).double()
-        total += values.sum(1).cpu()
-        squares += values.square().sum(1).cpu()
+        total = total + values.sum(1).cpu()
+        squares = squares + values.square().sum(1).cpu()
+        count, scale = count + values.shape[1], 255 if chunk.dtype == torch.uint8 else 1
     # Scaled only now: sums of whole numbers are exact, so the number of threads doesn't show in the digits.
-    scale = 255 if inputs.dtype == torch.uint8 else 1
-    count = inputs.numel() / inputs.shape[1]
     mean = total / count / scale
     variance = (squares / count / scale**2 - mean.square()).clamp(min=0)
     std = torch.where(variance > 1e-12, variance.sqrt(), 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def _check_split(name: str, split: Split, num_classes: int) -> None:
-    inputs, labels = split.inputs, split.labels
-    if inputs.ndim < 2 or inputs.dtype not in (torch.uint8, torch.float32):
-        raise InvalidInput(
-            f"the {name} split has inputs of {_described(inputs)}: "
-            "give uint8 or float32, [N, C, H, W] or [N, F]"
-        )
-    if labels.ndim != 1 or labels.dtype != torch.int64:
-        raise InvalidInput(f"the {name} split has labels of {_described(labels)}: give int64, [N]")
-    if len(inputs) != len(labels):
-        raise InvalidInput(
-            f"the {name} split has {len(inputs)} inputs and {len(labels)} labels: give one label per input"
-        )
-    if not inputs.numel():
-        raise InvalidInput(f"the {name} split is empty: give it at least one example")
-    if inputs.dtype != torch.uint8:
-        wrong = (~inputs.isfinite()).nonzero()
-        if len(wrong):
-            raise InvalidInput(
-                f"the {name} split has {len(wrong)} values that are NaN or infinite, the first at inputs"
-                f"{wrong[0].tolist()}: leave those examples out or fill them in"
-            )
-    outside = ((labels < 0) | (labels >= num_classes)).nonzero()
-    if len(outside):
-        first = int(outside[0])
-        raise InvalidInput(
-            f"the {name} split has {len(outside)} labels outside 0 to {num_classes - 1}, the first is "
-            f"{int(labels[first])} at labels[{first}]: number the {num_classes} classes from 0"
-        )
-
-
-def _described(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -1,16 +1,20 @@
 """Images in folders named after their classes."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from silo.errors import InvalidInput
 from trials.datasets.arguments import folder_of
-from trials.datasets.base import Dataset, channel_statistics
-from trials.datasets.images import Listing, decode, list_images, open_image, require_same_classes
+from trials.datasets.base import Dataset, statistics_of
+from trials.datasets.examples import Examples
+from trials.datasets.images import Listing, list_images, open_image, require_same_classes
 from trials.datasets.memory import require_memory
 from trials.datasets.splits import share_of, split_indices
+from trials.datasets.streaming import read_workers, split_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,8 +31,12 @@ def image_folder(
     validation_share: float = 0.1,
     augment: bool = False,
     augmentation: str = "pad_crop_flip",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    stream: bool = False,
+    workers: int = 0,
 ) -> Dataset:
-    """Reads ``root/train/<class>/*`` and ``root/test/<class>/*`` into memory, as RGB.
+    """Reads ``root/train/<class>/*`` and ``root/test/<class>/*`` as RGB, into memory or batch by batch.
 
     The formats are those of ``torchvision.datasets.ImageFolder``, the classes are numbered in the order of
     their names. If there is a ``root/validation`` it decides; otherwise a share of the training images does.
@@ -42,16 +50,25 @@ def image_folder(
         augment: Whether training images are changed at random.
         augmentation: How: ``pad_crop_flip``, ``pad_crop`` (for what must not be mirrored),
             ``resized_crop_flip``, or your own: see :class:`Dataset`.
+        mean: Per channel, for pixels from 0 to 1; with ``std``, or neither. By default both are the training
+            split's, for which ``stream`` decodes every training image once in each process: a large data
+            set's are better given.
+        std: As ``mean``.
+        stream: Leave the images in their files, and decode those of a batch when it is due: for data that
+            doesn't fit into memory. The results are the same; an image that can't be used is only met in
+            training, and the fingerprint covers the files' names and sizes alone.
+        workers: Processes that decode ahead while it trains; needs ``stream``. The results don't depend on
+            it. 0 decodes in the training's own process, which waits for it.
 
     Returns:
-        Inputs [N, 3, H, W], uint8, normalised by the training split's mean and standard deviation per
-        channel.
+        Inputs [N, 3, H, W], uint8.
 
     Raises:
         InvalidInput: Folders are missing or have different classes, an image can't be read or has another
-            size, or they don't fit into memory.
+            size, they don't fit into memory, or there is a ``mean`` without ``std`` or the reverse.
     """
-    root = folder_of(root)
+    root, workers = folder_of(root), read_workers(workers, stream)
+    given = _read_statistics(mean, std)
     size = _read_size(image_size, resize)
     has_validation = (root / "validation").is_dir()
     names = ["train", "test", "validation"] if has_validation else ["train", "test"]
@@ -60,22 +77,26 @@ def image_folder(
     if size is None:
         first = open_image(listings["train"].files[0])
         size = (first.height, first.width)
-    require_memory(
-        "image_folder",
-        sum(map(len, listings.values())),
-        (3, *size),
-        remedy="set a smaller image_size and resize: true",
-    )
+    if not stream:
+        require_memory(
+            "image_folder",
+            sum(map(len, listings.values())),
+            (3, *size),
+            remedy="set stream: true, or a smaller image_size and resize: true",
+        )
     if not has_validation:
         listings |= _part_off(listings["train"], validation_share, seed)
-    fit = partial(_fit, size=size, resize=resize)
-    splits = {name: decode(listing, size, fit) for name, listing in listings.items()}
-    mean, std = channel_statistics(splits["train"].inputs)
+    fit = _Fit(size=size, resize=resize)
+    splits = {
+        name: split_of(listing, size, fit, stream=stream, workers=workers)
+        for name, listing in listings.items()
+    }
+    means, stds = given or _statistics(splits["train"])
     return Dataset(
         **splits,
         num_classes=len(listings["train"].classes),
-        mean=mean,
-        std=std,
+        mean=means,
+        std=stds,
         augment=augment,
         augmentation=augmentation,
     )
@@ -96,21 +117,41 @@ def _read_size(image_size: int | Sequence[int] | None, resize: bool) -> tuple[in
     return sides
 
 
+def _read_statistics(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if mean is None and std is None:
+        return None
+    for values in (mean, std):
+        if not isinstance(values, list | tuple) or not all(type(value) in (int, float) for value in values):
+            raise InvalidInput(
+                f"mean {mean!r} and std {std!r} can't be read: give both, 3 numbers each, or neither"
+            )
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def _statistics(split: Examples) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return statistics_of(inputs for inputs, _ in split.batches([torch.arange(len(split))], 64))
+
+
 def _part_off(whole: Listing, validation_share: float, seed: int) -> dict[str, Listing]:
     count = share_of("validation_share", validation_share, len(whole))
     validation, train = split_indices(whole.labels, [count], seed=seed)
     return {"train": whole.part(train), "validation": whole.part(validation)}
 
 
-def _fit(image: "Image", file: str, *, size: tuple[int, int], resize: bool) -> "Image":
-    from PIL.Image import Resampling
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    size: tuple[int, int]
+    resize: bool
 
-    height, width = size
-    if (image.height, image.width) == size:
-        return image
-    if not resize:
-        raise InvalidInput(
-            f"image {file} has {image.height}×{image.width} pixels (height×width), "
-            f"not {height}×{width}: make all images one size, or set image_size and resize: true"
-        )
-    return image.resize((width, height), Resampling.BILINEAR)
+    def __call__(self, image: "Image", file: str) -> "Image":
+        from PIL.Image import Resampling
+
+        height, width = self.size
+        if (image.height, image.width) == self.size:
+            return image
+        if not self.resize:
+            raise InvalidInput(
+                f"image {file} has {image.height}×{image.width} pixels (height×width), "
+                f"not {height}×{width}: make all images one size, or set image_size and resize: true"
+            )
+        return image.resize((width, height), Resampling.BILINEAR)

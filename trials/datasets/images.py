@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
-from trials.datasets.base import Split
+from trials.datasets.examples import Split
 from trials.registry import listed, one_line
 from trials.vision import load_torchvision
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Prepare = Callable[["Image", str], "Image"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,7 +88,7 @@ def require_same_classes(listings: Mapping[str, Listing]) -> None:
             )
 
 
-def decode(listing: Listing, size: tuple[int, int], prepare: "Callable[[Image, str], Image]") -> Split:
+def decode(listing: Listing, size: tuple[int, int], prepare: Prepare) -> Split:
     """Decodes images into memory.
 
     Args:
@@ -100,18 +102,29 @@ def decode(listing: Listing, size: tuple[int, int], prepare: "Callable[[Image, s
     Raises:
         InvalidInput: An image can't be read, has more than 8 bits per channel, or ``prepare`` refuses it.
     """
-    inputs = torch.empty(len(listing), 3, *size, dtype=torch.uint8)
+    threads = min(16, os.cpu_count() or 1)
+    return Split(inputs=decode_files(listing.files, size, prepare, threads=threads), labels=listing.labels)
+
+
+def decode_files(
+    files: Sequence[str], size: tuple[int, int], prepare: Prepare, *, threads: int = 1
+) -> Tensor:
+    """Inputs [N, 3, H, W], uint8, of some files; see :func:`decode`."""
+    inputs = torch.empty(len(files), 3, *size, dtype=torch.uint8)
 
     def fill(index: int) -> None:
-        file = listing.files[index]
-        image = prepare(open_image(file), file)
+        image = prepare(open_image(files[index]), files[index])
         inputs[index] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
+    if threads == 1:
+        for index in range(len(files)):
+            fill(index)
+        return inputs
     # Threads, because the decoders let go of the interpreter lock.
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(fill, range(len(listing))):
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(fill, range(len(files))):
             pass
-    return Split(inputs=inputs, labels=listing.labels)
+    return inputs
 
 
 def open_image(file: str) -> "Image":

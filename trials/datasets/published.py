@@ -10,7 +10,8 @@ from torch import Tensor
 
 from silo.errors import InvalidInput
 from trials.datasets.arguments import folder_of, whole_number
-from trials.datasets.base import Dataset, Split
+from trials.datasets.base import Dataset
+from trials.datasets.examples import Split
 from trials.datasets.splits import part_off
 from trials.registry import one_line
 from trials.vision import load_torchvision

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from silo.errors import InvalidInput
 from trials.datasets.arguments import whole_number
-from trials.datasets.base import Dataset, Split, channel_statistics
+from trials.datasets.base import Dataset, channel_statistics
+from trials.datasets.examples import Split
 from trials.datasets.memory import require_memory
 from trials.seeding import generator
 

@@ -77,9 +77,8 @@ class TrainedNetwork:
                 "take a smaller one"
             )
         order = torch.randperm(len(split), generator=generator(self.seed, "pruning batches"))
-        for index in range(min(count, len(split) // size)):
-            chosen = order[index * size : (index + 1) * size].to(split.labels.device)
-            yield self.data.normalise(split.inputs[chosen]), split.labels[chosen]
+        for inputs, labels in split.batches([order[: min(count, len(split) // size) * size]], size):
+            yield self.data.normalise(inputs), labels
 
 
 @dataclass(frozen=True, eq=False)
