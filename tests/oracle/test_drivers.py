@@ -17,7 +17,7 @@ from tests.support import open_session, results, run_in_process, small_spec
 BUSY = {
     "network": {"name": "fc", "arguments": {"hidden": [64, 64]}},
     "cycles": 5,
-    "training": {"epochs": 16, "batch_size": 32, "pack": 3},
+    "training": {"epochs": 16, "batch_size": 32, "pack": 3, "compile": False},
     "resources": {"workers": 2},
 }
 

@@ -23,7 +23,7 @@ KILLS = 5
 SEARCH = {
     "network": {"name": "fc", "arguments": {"hidden": [32, 32]}},
     "cycles": 4,
-    "training": {"epochs": 6, "batch_size": 32, "pack": 2},
+    "training": {"epochs": 6, "batch_size": 32, "pack": 2, "compile": False},
     "resources": {"workers": 2},
 }
 
