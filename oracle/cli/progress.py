@@ -159,7 +159,7 @@ def _opening(session: Session) -> str:
     if session.resumed:
         are = "is" if session.resumed == 1 else "are"
         before = f"; {_counted(session.resumed, 'trial')} {are} in the ledger already"
-    return f"search {session.spec.name}: {size}, {session.record.way_reason}{before}"
+    return f"search {session.spec.name}: {size}, {_way(session)}{before}"
 
 
 def _counted(count: int, thing: str) -> str:
@@ -170,6 +170,12 @@ def _cycle(session: Session, cycle: int) -> str:
     """``cycle 3 of 0–13``: the cycle as tables count them, by how often the network has been pruned."""
     last = session.search.rules.cycles - 1
     return f"cycle {cycle} of 0–{last}" if last else f"cycle {cycle}"
+
+
+def _way(session: Session) -> str:
+    """How the trainings are computed, and what kept them from another way; the rest is the plan's to say."""
+    notes = session.record.way_reason.partition("; ")[2]
+    return f"{session.record.way} ({notes})" if notes else str(session.record.way)
 
 
 def _decision(session: Session, decision: Decision) -> str:

@@ -130,9 +130,9 @@ def _drive(group: list[_Prepared], driver: str, address: str | None) -> dict[str
             return {}
         workers = 1
         if driver == "ray":
-            from oracle.drivers import ray_tune
+            from oracle.drivers.cluster import cluster
 
-            workers = stack.enter_context(ray_tune.cluster(sessions[0].spec, address))
+            workers = stack.enter_context(cluster(sessions[0].spec, address))
             interrupt_on_sigterm()  # Ray has set a handler of its own
         runs = {}
         for session in sessions:

@@ -9,16 +9,10 @@ Tune trial; what it had taken counts as failed once, and Tune is given another w
 
 from __future__ import annotations
 
-import asyncio
-import math
 import os
-import queue
 import shutil
-import socket
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,58 +21,14 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from oracle.drivers.workers import Desk, Worker
 from oracle.errors import Refused
-from oracle.machine import cores
 from oracle.search import Signal
 from oracle.session import Session
-from oracle.spec import Spec
-from trials.recipe import Recipe
 from trials.tasks import Failed, Result, Task
-
-# What Tune and Ray would print, log and sync of their own, read by them when an experiment starts.
-_QUIET = {
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
-    "TUNE_WARN_THRESHOLD_S": "60",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-
-_CONNECT_SECONDS = 10
 
 _IDLE_DEATHS = 3
 """How many workers in a row may die without having taken a task before the experiment is given up."""
-
-
-@contextmanager
-def cluster(spec: Spec, address: str | None) -> Iterator[int]:
-    """Connects to a Ray cluster, or starts one on this machine; gives the number of workers it takes.
-
-    Args:
-        spec: The spec; its resources say what a worker needs.
-        address: Address of a running cluster, ``auto`` for the one around this process; None starts one.
-
-    Raises:
-        Refused: The cluster can't be reached, or can't ever run one worker.
-    """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is None:
-        options.update(address="local", include_dashboard=False, num_cpus=_local_cpus(spec))
-    else:
-        _check_reachable(address)
-        options.update(address=address)
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError) as error:
-        raise Refused(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
-    try:
-        yield _worker_count(spec)
-    finally:
-        ray.shutdown()
 
 
 def run(sessions: Sequence[Session], workers: int) -> dict[str, Signal]:
@@ -97,10 +47,10 @@ def run(sessions: Sequence[Session], workers: int) -> dict[str, Signal]:
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
     scratch = tempfile.mkdtemp(prefix="oracle-tune-")
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    desk = ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+    desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
     searcher = _Workers(sessions, workers, desk)
     trainable = tune.with_parameters(
-        _Worker,
+        Worker,
         desk=desk,
         jobs={s.spec.name: (s.recipe, s.spec.storage_root()) for s in sessions},
         device=spec.device,
@@ -134,38 +84,6 @@ def run(sessions: Sequence[Session], workers: int) -> dict[str, Signal]:
     if searcher.error is not None:
         raise searcher.error
     return searcher.signals()
-
-
-class _Desk:
-    """Where workers take tasks, first come first served: an actor of Ray's."""
-
-    def __init__(self) -> None:
-        self._tasks: asyncio.Queue[tuple[int, str, Task] | None] = asyncio.Queue()
-        self._taken: dict[str, list[int]] = {}
-        self._dead: set[str] = set()
-
-    async def put(self, items: list[tuple[int, str, Task]]) -> None:
-        """Lays out tasks, each with its number and its search's name."""
-        for item in items:
-            self._tasks.put_nowait(item)
-
-    async def take(self, worker: str) -> tuple[int, str, Task] | None:
-        """Waits for a task; None once the desk is closed."""
-        item = await self._tasks.get()
-        if item is None or worker in self._dead:
-            self._tasks.put_nowait(item)
-            return None
-        self._taken.setdefault(worker, []).append(item[0])
-        return item
-
-    async def close(self) -> None:
-        """Sends every worker home."""
-        self._tasks.put_nowait(None)
-
-    async def lost(self, worker: str) -> list[int]:
-        """Numbers of all the tasks that a dead worker ever took; the one it waits for goes to another."""
-        self._dead.add(worker)
-        return self._taken.pop(worker, [])
 
 
 class _Workers(Searcher):
@@ -304,85 +222,6 @@ def _cause_of_death(error: str) -> str:
     lines = error.strip().splitlines()[1:] or ["no reason is known"]  # the first one is Tune's count and date
     short = lines[-1] if any("Traceback" in line for line in lines) else lines[0]
     return "\n".join([*lines, f"the worker died: {short}"])
-
-
-class _Worker(tune.Trainable):
-    """A warm worker: a thread that works off tasks, and steps that bring their results to Tune."""
-
-    def setup(
-        self,
-        config: dict[str, Any],
-        desk: Any,
-        jobs: Mapping[str, tuple[Recipe, str]],
-        **machine: Any,
-    ) -> None:
-        # One result may wait here while the next task is worked on.
-        self._results: queue.Queue[dict[str, Any] | BaseException] = queue.Queue(maxsize=1)
-        work = threading.Thread(target=self._work, args=(config["worker"], desk, jobs, machine), daemon=True)
-        work.start()
-
-    def _work(
-        self, worker: str, desk: Any, jobs: Mapping[str, tuple[Recipe, str]], machine: dict[str, Any]
-    ) -> None:
-        from trials.runner import Runners
-
-        try:
-            runners = Runners(jobs, **machine)
-            while (item := ray.get(desk.take.remote(worker))) is not None:
-                number, name, task = item
-                self._results.put({"number": number, "result": runners.run(name, task), "finished": 1})
-            self._results.put({"finished": 1, "done": True})
-        except BaseException as error:
-            self._results.put(error)
-
-    def step(self) -> dict[str, Any]:
-        found = self._results.get()
-        if isinstance(found, BaseException):
-            raise found
-        return found
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """The networks are in the searches' storage already."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """A task starts from its search's storage."""
-
-
-def _check_reachable(address: str) -> None:
-    """Refuses an address that nothing answers at; Ray itself would wait for minutes."""
-    host, _, port = address.rpartition(":")
-    if address == "auto":
-        return
-    if not host or not port.isdigit() or "/" in host:
-        raise Refused(f"address {address!r} is no Ray cluster's: give HOST:PORT of its head, or auto")
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise Refused(f"no Ray cluster at {address!r}: {error.strerror or error}") from error
-
-
-def _local_cpus(spec: Spec) -> int:
-    """CPUs of a cluster on this machine: the machine's, or more if the spec wants more workers."""
-    workers = spec.resources.workers or 0
-    return max(cores(), math.ceil(workers * spec.resources.cpus))
-
-
-def _worker_count(spec: Spec) -> int:
-    """As many workers as the spec wants and the cluster has room for.
-
-    Raises:
-        Refused: There is room for none.
-    """
-    room = ray.cluster_resources()
-    wanted = {"CPU": spec.resources.cpus, "GPU": spec.resources.gpus}
-    for name, amount in wanted.items():
-        if amount > room.get(name, 0.0):
-            raise Refused(
-                f"resources: a worker needs {amount:g} {name}, the cluster has {room.get(name, 0.0):g}; "
-                f"ask for less or give it more"
-            )
-    fits = min(int(room.get(name, 0.0) / amount) for name, amount in wanted.items() if amount > 0)
-    return fits if spec.resources.workers is None else min(fits, spec.resources.workers)
 
 
 _FINISHED: str = Searcher.FINISHED

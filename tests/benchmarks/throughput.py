@@ -22,6 +22,7 @@ from rich.table import Table
 
 from oracle.cli.specs import example
 from oracle.drivers import ray_tune
+from oracle.drivers.cluster import cluster
 from oracle.spec import Spec
 from oracle.spec_file import parse_spec
 from tests.benchmarks import baselines
@@ -75,7 +76,7 @@ def measure(repeats: int, names: list[str]) -> dict[str, list[dict[str, Any]]]:
             folder = Path(tempfile.mkdtemp(prefix="oracle-benchmark-"))
             places = {"storage": str(folder), "ledger": f"sqlite:///{folder}/ledger.db"}
             spec = parse_spec(example()).model_copy(update=places)
-            with ray_tune.cluster(spec, None) as workers:
+            with cluster(spec, None) as workers:
                 runs[name].append(WAYS[name](spec, workers))
     return runs
 

@@ -9,6 +9,9 @@ import pytest
 import ray
 
 from oracle.drivers import ray_tune
+from oracle.drivers.cluster import cluster
+from oracle.drivers.workers import Desk
+from oracle.errors import Refused
 from oracle.events import Observer
 from oracle.search import Signal
 from tests.support import open_session, results, run_in_process, small_spec
@@ -59,7 +62,7 @@ def pid_of(trial):
 
 
 def run_on_ray(spec, **options):
-    with ray_tune.cluster(spec, None) as workers, open_session(spec, **options) as session:
+    with cluster(spec, None) as workers, open_session(spec, **options) as session:
         assert ray_tune.run([session], workers) == {"small": Signal.DONE}
         return session
 
@@ -103,7 +106,7 @@ def test_ray_gives_the_numbers_of_one_process_and_both_workers_work_in_every_cyc
 def test_workers_killed_within_and_between_cycles_are_replaced_and_nothing_changes(tmp_path):
     killer, busy = KillWorkers(), BUSY | {"cycles": 40, "pruning": {"rate": 0.05}}
     spec = small_spec(tmp_path, **busy)
-    with ray_tune.cluster(spec, None) as workers, open_session(spec, observers=[killer]) as session:
+    with cluster(spec, None) as workers, open_session(spec, observers=[killer]) as session:
         with pytest.raises(Enough):
             ray_tune.run([session], workers)
         recorded = session.ledger.outcomes("small")
@@ -124,7 +127,7 @@ def test_searches_side_by_side_share_the_workers_and_find_what_each_finds_alone(
         small_spec(tmp_path, name="b", cycles=4, policy={"name": "fixed", "arguments": {"max_lr": 0.1}}),
     ]
     with ExitStack() as stack:
-        workers = stack.enter_context(ray_tune.cluster(specs[0], None))
+        workers = stack.enter_context(cluster(specs[0], None))
         sessions = [stack.enter_context(open_session(spec)) for spec in specs]
         assert ray_tune.run(sessions, workers) == {"a": Signal.DONE, "b": Signal.DONE}
     for spec, session in zip(specs, sessions, strict=True):
@@ -138,11 +141,11 @@ def test_searches_side_by_side_share_the_workers_and_find_what_each_finds_alone(
 
 def test_workers_that_die_before_they_take_anything_end_the_search_in_words(tmp_path):
     spec = small_spec(tmp_path)
-    with ray_tune.cluster(spec, None), open_session(spec) as session:
-        desk = ray.remote(ray_tune._Desk).remote()
+    with cluster(spec, None), open_session(spec) as session:
+        desk = ray.remote(Desk).remote()
         workers = ray_tune._Workers([session], 1, desk)
         asked = len(session.search.out)
-        with pytest.raises(ray_tune.Refused, match="workers die before they take a task: out of memory"):
+        with pytest.raises(Refused, match="workers die before they take a task: out of memory"):
             for number in range(100):
                 assert number < 50
                 workers.died(f"worker {number}", "out of memory")
@@ -150,8 +153,8 @@ def test_workers_that_die_before_they_take_anything_end_the_search_in_words(tmp_
 
 
 def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one(tmp_path):
-    with ray_tune.cluster(small_spec(tmp_path), None):
-        desk = ray.remote(ray_tune._Desk).remote()
+    with cluster(small_spec(tmp_path), None):
+        desk = ray.remote(Desk).remote()
         waiting = desk.take.remote("dead")
         assert ray.get(desk.lost.remote("dead")) == []
         ray.get(desk.put.remote([(1, "small", "task")]))
@@ -164,11 +167,11 @@ def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one(tmp_path):
 
 def test_a_worker_that_can_never_run_is_refused(tmp_path):
     spec = small_spec(tmp_path, resources={"gpus": 64})
-    with pytest.raises(ray_tune.Refused, match="needs 64 GPU"), ray_tune.cluster(spec, None):
+    with pytest.raises(Refused, match="needs 64 GPU"), cluster(spec, None):
         pass
 
 
 def test_a_cluster_that_is_not_there_is_refused(tmp_path):
     spec = small_spec(tmp_path)
-    with pytest.raises(ray_tune.Refused, match="no Ray cluster"), ray_tune.cluster(spec, "127.0.0.1:1"):
+    with pytest.raises(Refused, match="no Ray cluster"), cluster(spec, "127.0.0.1:1"):
         pass

@@ -1,0 +1,89 @@
+"""A worker on Ray, and the desk where workers take their tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray import tune
+
+from trials.recipe import Recipe
+from trials.tasks import Task
+
+
+class Desk:
+    """Where workers take tasks, first come first served: an actor of Ray's."""
+
+    def __init__(self) -> None:
+        self._tasks: asyncio.Queue[tuple[int, str, Task] | None] = asyncio.Queue()
+        self._taken: dict[str, list[int]] = {}
+        self._dead: set[str] = set()
+
+    async def put(self, items: list[tuple[int, str, Task]]) -> None:
+        """Lays out tasks, each with its number and its search's name."""
+        for item in items:
+            self._tasks.put_nowait(item)
+
+    async def take(self, worker: str) -> tuple[int, str, Task] | None:
+        """Waits for a task; None once the desk is closed."""
+        item = await self._tasks.get()
+        if item is None or worker in self._dead:
+            self._tasks.put_nowait(item)
+            return None
+        self._taken.setdefault(worker, []).append(item[0])
+        return item
+
+    async def close(self) -> None:
+        """Sends every worker home."""
+        self._tasks.put_nowait(None)
+
+    async def lost(self, worker: str) -> list[int]:
+        """Numbers of all the tasks that a dead worker ever took; the one it waits for goes to another."""
+        self._dead.add(worker)
+        return self._taken.pop(worker, [])
+
+
+class Worker(tune.Trainable):
+    """A warm worker: a thread that works off tasks, and steps that bring their results to Tune."""
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        desk: Any,
+        jobs: Mapping[str, tuple[Recipe, str]],
+        **machine: Any,
+    ) -> None:
+        # One result may wait here while the next task is worked on.
+        self._results: queue.Queue[dict[str, Any] | BaseException] = queue.Queue(maxsize=1)
+        work = threading.Thread(target=self._work, args=(config["worker"], desk, jobs, machine), daemon=True)
+        work.start()
+
+    def _work(
+        self, worker: str, desk: Any, jobs: Mapping[str, tuple[Recipe, str]], machine: dict[str, Any]
+    ) -> None:
+        from trials.runner import Runners
+
+        try:
+            runners = Runners(jobs, **machine)
+            while (item := ray.get(desk.take.remote(worker))) is not None:
+                number, name, task = item
+                self._results.put({"number": number, "result": runners.run(name, task), "finished": 1})
+            self._results.put({"finished": 1, "done": True})
+        except BaseException as error:
+            self._results.put(error)
+
+    def step(self) -> dict[str, Any]:
+        found = self._results.get()
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """The networks are in the searches' storage already."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """A task starts from its search's storage."""
