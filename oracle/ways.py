@@ -19,6 +19,7 @@ from silo.errors import InvalidInput
 from trials.recipe import Component, Way
 
 if TYPE_CHECKING:
+    from trials.datasets import Examples, Split
     from trials.runner import Runner
 
 PACKED_PARAMETERS = 100_000
@@ -43,6 +44,9 @@ _REPAID = 4.0
 """How many times its expected compilation a search must last for the compiled step to be tried."""
 
 _STEPS, _REPEATS = 12, 3
+_EXAMPLES = 512
+"""Examples that a validation is measured on; the rest takes as long in proportion."""
+
 _LONGEST_MEASUREMENT = 2.0
 """Seconds for the steps of one way; a slow step is measured fewer times."""
 
@@ -128,6 +132,10 @@ class _Choice:
                 raise InvalidInput(f"training.compile: the step can't be compiled ({reason}); leave it out")
             return way, self._reason("as the spec says")
         alone = Way(channels_last=bool(last))
+        if self._spec.device != self._runner.device.type:
+            size = self._thumb(wanted) if packable else 1
+            way = dataclasses.replace(alone, pack_size=size)
+            return way, self._reason("a rule of thumb, as this process has not the workers' device")
         try:
             speed = measure(self._spec, self._runner, alone, count=1)
         except Exception as error:  # what fails in training is the trials' to say, with its traceback
@@ -254,7 +262,10 @@ def measure(spec: Spec, runner: Runner, way: Way, *, count: int) -> Speed:
         schedule=Component(name="constant"),
     )
     module = runner.network(0).to(runner.device)
-    data = dataclasses.replace(runner.data, channels_last=way.channels_last)
+    # A few examples stand for the whole splits: those may take minutes.
+    validation, test = map(_beginning, (runner.data.validation, runner.data.test))
+    data = dataclasses.replace(runner.data, channels_last=way.channels_last, validation=validation, test=test)
+    share = len(runner.data.validation) / len(validation)
     state = named_tensors(module)
     copies = Copies.of(module, state, count, runner.device)
     rates = tuple(1e-6 * (index + 1) for index in range(count))
@@ -285,8 +296,15 @@ def measure(spec: Spec, runner: Runner, way: Way, *, count: int) -> Speed:
         for _ in range(repeats)
     ]
     step = statistics.median((more - less) / fits for more, less in pairs)
-    validation = statistics.median(_timed(runner, validated) for _ in range(repeats))
-    return Speed(step=max(step, 1e-6), validation=validation, first=first - one + max(step, 1e-6))
+    seconds = share * statistics.median(_timed(runner, validated) for _ in range(repeats))
+    return Speed(step=max(step, 1e-6), validation=seconds, first=first - one + max(step, 1e-6))
+
+
+def _beginning(split: Examples) -> Split:
+    from trials.datasets import Split
+
+    inputs, labels = split.first(_EXAMPLES)
+    return Split(inputs=inputs, labels=labels)
 
 
 def _timed(runner: Runner, work: Callable[[], None]) -> float:

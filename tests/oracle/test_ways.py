@@ -10,6 +10,7 @@ from oracle.ledger import Ledger
 from oracle.preflight import examine, open_runner, prepare
 from silo.errors import InvalidInput
 from tests.support import needs_compiler, open_session, results, run_in_process, small_spec
+from trials import training, validation
 from trials.recipe import Way
 
 
@@ -139,6 +140,29 @@ def test_layouts_are_measured_for_convolutions_alone(tmp_path, monkeypatch, long
     asked.clear()
     chosen(small_spec(tmp_path))
     assert not any(way.channels_last for way in asked)
+
+
+def test_what_this_process_can_not_measure_follows_the_rule_of_thumb(tmp_path, monkeypatch, long):
+    asked = speeds(monkeypatch, lambda way: 1.0)
+    way, reason = chosen(small_spec(tmp_path, resources={"gpus": 1}))
+    assert way == Way(pack_size=16) and not asked
+    assert "has not the workers' device" in reason
+
+
+def test_only_the_beginning_of_a_split_is_validated(tmp_path, monkeypatch):
+    seen = []
+    count = validation.count_correct
+
+    def counted(module, copies, data, split, together):
+        seen.append(len(split))
+        return count(module, copies, data, split, together)
+
+    monkeypatch.setattr(ways, "_EXAMPLES", 16)
+    monkeypatch.setattr(validation, "count_correct", counted)
+    monkeypatch.setattr(training, "count_correct", counted)
+    spec = small_spec(tmp_path)
+    assert ways.measure(spec, open_runner(spec), Way(), count=1).validation > 0
+    assert seen and set(seen) == {16}
 
 
 def test_measurements_are_real(tmp_path):
