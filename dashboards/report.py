@@ -189,6 +189,8 @@ def _way(comparison: Comparison) -> list[str]:
     if way is None:
         return []
     fields = {"pack": way.pack_size, "compile": way.compiled, "channels_last": way.channels_last}
+    if way.captured:
+        fields["cuda_graph"] = "streams" if way.streams else "pack"
     fixed = ", ".join(f"{name}: {json.dumps(value)}" for name, value in fields.items())
     text = (
         f"Trainings were computed with {way}. Another way gives the same numbers but for rounding; "

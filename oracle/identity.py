@@ -13,7 +13,7 @@ from oracle.decision import Decision
 from oracle.spec import Spec
 from trials.recipe import Way
 
-KEY_SCHEMA = 1
+KEY_SCHEMA = 2
 """Changes when the meaning of a field changes: rows of another schema are never taken for ours."""
 
 _FREE = ("name", "cycles", "silo", "resources", "storage", "ledger")

@@ -12,7 +12,8 @@ from oracle.grid import chunks
 from oracle.machine import cores
 from oracle.preflight import Facts, examine, open_runner
 from oracle.spec import Spec
-from oracle.ways import evaluations, measure, room
+from oracle.speed import measure
+from oracle.ways import evaluations, room
 from silo.errors import InvalidInput
 
 _FLOAT_BYTES = 4

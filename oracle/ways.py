@@ -5,21 +5,18 @@ A search that is over in a minute anyway isn't measured: a rule of thumb chooses
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from oracle.machine import cores
 from oracle.spec import Spec
+from oracle.speed import Speed, measure
 from silo.errors import InvalidInput
-from trials.recipe import Component, Way
+from trials.recipe import Way
 
 if TYPE_CHECKING:
-    from trials.datasets import Examples, Split
     from trials.runner import Runner
 
 PACKED_PARAMETERS = 100_000
@@ -37,37 +34,18 @@ _WORTH_MEASURING = 60.0
 _BUSY_STEP = 0.05
 """Seconds of a lone step on a CPU from which on its arithmetic is what takes time, not its calls."""
 
-_COMPILE_SECONDS_PER_TENSOR = 0.5
-"""Rule of thumb for the compilation of a step, per parameter tensor of the network."""
+_COMPILE_SECONDS, _COMPILE_SECONDS_PER_TENSOR = 10.0, 0.4
+"""Rule of thumb for the compilation of a step and an evaluation: at least, and per parameter tensor."""
 
-_REPAID = 4.0
-"""How many times its expected compilation a search must last for the compiled step to be tried."""
+_REPAID = 1.5
+"""How many times its expected compilation a search must last for the compiled step to be tried. It halves the
+time of a small network; what was compiled is kept, and costs the next search nothing."""
 
-_STEPS, _REPEATS = 12, 3
-_EXAMPLES = 512
-"""Examples that a validation is measured on; the rest takes as long in proportion."""
+_WORTH_LOOKING = 10.0
+"""Seconds of a search above which it is worth a second to look whether its step was compiled before."""
 
-_LONGEST_MEASUREMENT = 2.0
-"""Seconds for the steps of one way; a slow step is measured fewer times."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Speed:
-    """How fast a pack is trained.
-
-    Attributes:
-        step: Seconds of one step of the pack.
-        validation: Seconds of one validation of the pack.
-        first: Seconds of the first step, which compiles where that is the way.
-    """
-
-    step: float
-    validation: float
-    first: float
-
-    def training(self, steps: int, validations: int) -> float:
-        """Seconds of the pack's training."""
-        return steps * self.step + validations * self.validation
+_STREAMS = (8, 16)
+"""CUDA graphs that are replayed side by side."""
 
 
 def room(spec: Spec) -> int:
@@ -119,54 +97,82 @@ class _Choice:
         self._notes: list[str] = []
         convolutions = nn.Conv1d | nn.Conv2d | nn.Conv3d
         self._convolves = any(isinstance(part, convolutions) for part in self._module.modules())
+        self._here = spec.device == runner.device.type
+        self._found: dict[Way, float] = {}
 
     def choose(self) -> tuple[Way, str]:
-        wanted, compiled = self._spec.training.pack, self._spec.training.compile
-        last = self._spec.training.channels_last
-        packable = wanted != 1 and self._packable()
-        if compiled:
+        training = self._spec.training
+        packable = training.pack != 1 and self._packable()
+        if training.compile or training.cuda_graph in ("pack", "streams"):
             # What the spec fixes needs no measuring but for the size of the packs.
-            size = self._thumb(wanted) if packable else 1
-            way = Way(pack_size=size, compiled=True, channels_last=bool(last))
-            if reason := self._why_not_compiled(way):
-                raise InvalidInput(f"training.compile: the step can't be compiled ({reason}); leave it out")
+            way = self._fixed(packable)
+            if self._here and (reason := self._why_not_traced(way)):
+                field = "compile" if training.compile else "cuda_graph"
+                raise InvalidInput(f"training.{field}: the step can't be compiled ({reason}); leave it out")
             return way, self._reason("as the spec says")
-        alone = Way(channels_last=bool(last))
-        if self._spec.device != self._runner.device.type:
-            size = self._thumb(wanted) if packable else 1
-            way = dataclasses.replace(alone, pack_size=size)
-            return way, self._reason("a rule of thumb, as this process has not the workers' device")
+        alone = Way(channels_last=bool(training.channels_last))
+        thumb = replace(alone, pack_size=self._thumb() if packable else 1)
+        if not self._here:
+            return thumb, self._reason("a rule of thumb, as this process has not the workers' device")
         try:
             speed = measure(self._spec, self._runner, alone, count=1)
         except Exception as error:  # what fails in training is the trials' to say, with its traceback
             self._notes.append(_said(error))
-            size = self._thumb(wanted) if packable else 1
-            way = dataclasses.replace(alone, pack_size=size)
-            return way, self._reason("a rule of thumb, as a first training failed")
+            return thumb, self._reason("a rule of thumb, as a first training failed")
         trainings = self._spec.cycles * self._candidates * self._spec.replicates
         total = trainings * speed.training(self._steps, self._validations)
         if total < _WORTH_MEASURING:
-            size = self._thumb(wanted) if packable else 1
-            way = dataclasses.replace(alone, pack_size=size)
-            return way, self._reason("a rule of thumb, for a search of about a minute")
-        found = {alone: self._search_seconds(speed, 1)}
-        if self._convolves and last is None:
-            self._try(Way(channels_last=True), found)
-        if packable and (wanted or speed.step < _BUSY_STEP or self._runner.device.type == "cuda"):
-            for size in self._sizes(wanted):
-                self._try(dataclasses.replace(alone, pack_size=size), found)
-        asked = dataclasses.replace(alone, pack_size=wanted or 1)
-        if wanted and wanted > 1 and asked in found:
-            found = {asked: found[asked]}
-        best = min(found, key=lambda way: found[way])
-        if compiled is None and self._worth_compiling(found[best], speed.step):
-            candidate = dataclasses.replace(best, compiled=True)
-            if reason := self._why_not_compiled(candidate):
-                self._notes.append(f"its step can't be compiled: {reason}")
-            else:
-                self._try(candidate, found)
-        best = min(found, key=lambda way: found[way])
-        return best, self._reason(_ranking(found))
+            return thumb, self._reason("a rule of thumb, for a search of about a minute")
+        self._found = {alone: self._search_seconds(speed, 1)}
+        self._measure(alone, speed.step, packable)
+        return self._best, self._reason(_ranking(self._found))
+
+    def _fixed(self, packable: bool) -> Way:
+        training = self._spec.training
+        streams = training.cuda_graph == "streams"
+        size = (training.pack or _STREAMS[0]) if streams else self._thumb() if packable else 1
+        return Way(
+            pack_size=size,
+            compiled=bool(training.compile),
+            channels_last=bool(training.channels_last),
+            captured=training.cuda_graph in ("pack", "streams"),
+            streams=streams,
+        )
+
+    def _measure(self, alone: Way, lone_step: float, packable: bool) -> None:
+        """Tries the ways that the spec leaves open, each on top of what was the fastest so far."""
+        training, cuda = self._spec.training, self._runner.device.type == "cuda"
+        if self._convolves and training.channels_last is None:
+            self._try(replace(alone, channels_last=True))
+        layout = self._best
+        if packable and (training.pack or lone_step < _BUSY_STEP or cuda):
+            for size in self._sizes():
+                self._try(replace(layout, pack_size=size))
+        asked = replace(layout, pack_size=training.pack or 1)
+        if asked.pack_size > 1 and asked in self._found:
+            self._found = {asked: self._found[asked]}
+        if cuda and training.cuda_graph is None:
+            self._capture(layout)
+        if training.compile is None and self._worth_compiling(lone_step):
+            self._traced(replace(self._best, compiled=True))
+
+    def _capture(self, layout: Way) -> None:
+        """CUDA graphs: of the fastest step so far, and of lone steps side by side."""
+        wanted = self._spec.training.pack
+        self._traced(replace(self._best, captured=True))
+        for size in (wanted,) if wanted else _STREAMS:
+            if 1 < size <= self._candidates:
+                self._traced(replace(layout, pack_size=size, captured=True, streams=True))
+
+    def _traced(self, way: Way) -> None:
+        if reason := self._why_not_traced(way):
+            self._notes.append(f"{way} can't be done: {reason}")
+        else:
+            self._try(way)
+
+    @property
+    def _best(self) -> Way:
+        return min(self._found, key=lambda way: self._found[way])
 
     def _packable(self) -> bool:
         from trials.gradients import why_not_packed
@@ -178,17 +184,17 @@ class _Choice:
             self._notes.append(f"this network can't be packed: {reason}")
         return reason is None
 
-    def _thumb(self, wanted: int | None) -> int:
+    def _thumb(self) -> int:
         """The size of packs by the rule of thumb."""
-        if wanted:
+        if wanted := self._spec.training.pack:
             return wanted
         parameters = sum(parameter.numel() for parameter in self._module.parameters())
         small = not self._convolves and parameters <= PACKED_PARAMETERS
         return PACKED_COPIES if small else 1
 
-    def _sizes(self, wanted: int | None) -> Iterator[int]:
+    def _sizes(self) -> Iterator[int]:
         """Sizes of packs worth a try: those that leave the fewest workers idle, the largest first."""
-        if wanted:
+        if wanted := self._spec.training.pack:
             yield wanted
             return
         sizes = {math.ceil(self._candidates / packs) for packs in range(1, self._candidates + 1)}
@@ -207,114 +213,35 @@ class _Choice:
         compilation = max(0.0, speed.first - speed.step)
         return compilation + self._spec.cycles * rounds * speed.training(self._steps, self._validations)
 
-    def _try(self, way: Way, found: dict[Way, float]) -> None:
+    def _try(self, way: Way) -> None:
         try:
             speed = measure(self._spec, self._runner, way, count=way.pack_size)
         except Exception as error:  # too little memory, most likely: another way is taken
             self._notes.append(f"{way} failed ({_said(error)})")
             return
-        found[way] = self._search_seconds(speed, way.pack_size)
+        self._found[way] = self._search_seconds(speed, way.pack_size)
 
-    def _worth_compiling(self, seconds: float, lone_step: float) -> bool:
-        busy = lone_step >= _BUSY_STEP and self._spec.training.precision == "fp32"
-        expected = _COMPILE_SECONDS_PER_TENSOR * self._tensors
-        return seconds > _REPAID * expected and not busy
+    def _worth_compiling(self, lone_step: float) -> bool:
+        if lone_step >= _BUSY_STEP and self._spec.training.precision == "fp32":
+            return False
+        seconds = self._found[self._best]
+        expected = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_TENSOR * self._tensors
+        return seconds > _REPAID * expected or (seconds > _WORTH_LOOKING and self._were_compiled())
 
-    def _why_not_compiled(self, way: Way) -> str | None:
-        import torch
+    def _were_compiled(self) -> bool:
+        from trials.programs import are_compiled
 
-        from trials.precision import computing
-        from trials.steps import why_not_compiled
+        recipe = self._spec.recipe(way=replace(self._best, compiled=True))
+        return are_compiled(self._module, recipe, self._runner.data)
 
-        recipe, data = self._spec.recipe(way=way), self._runner.data
-        data = dataclasses.replace(data, channels_last=way.channels_last)
-        inputs, labels = data.train.first(recipe.batch_size)
-        inputs = data.normalise(inputs)
-        module = self._runner.network(0).to(self._runner.device).train()
-        with torch.random.fork_rng(devices=[]), computing(recipe.precision, self._runner.device):
-            return why_not_compiled(module, recipe, inputs, labels)
+    def _why_not_traced(self, way: Way) -> str | None:
+        from trials.programs import why_not_traced
+
+        module = self._runner.network(0).to(self._runner.device)
+        return why_not_traced(module, self._spec.recipe(way=way), self._runner.data)
 
     def _reason(self, text: str) -> str:
         return "; ".join([text, *self._notes])
-
-
-def measure(spec: Spec, runner: Runner, way: Way, *, count: int) -> Speed:
-    """Times steps and validations of a pack on this process's device: medians of a few.
-
-    Args:
-        spec: The spec.
-        runner: A worker for this process.
-        way: The way.
-        count: Candidates of the pack.
-    """
-    from trials.copies import Copies, named_tensors
-    from trials.steps import Steps
-    from trials.training import train_pack
-    from trials.validation import count_correct
-
-    recipe = dataclasses.replace(
-        spec.recipe(way=way),
-        unit="iterations",
-        evaluate_every=None,
-        rewind_to=0,
-        diagnostics=False,
-        retraining="weight_rewinding",
-        schedule=Component(name="constant"),
-    )
-    module = runner.network(0).to(runner.device)
-    # A few examples stand for the whole splits: those may take minutes.
-    validation, test = map(_beginning, (runner.data.validation, runner.data.test))
-    data = dataclasses.replace(runner.data, channels_last=way.channels_last, validation=validation, test=test)
-    share = len(runner.data.validation) / len(validation)
-    state = named_tensors(module)
-    copies = Copies.of(module, state, count, runner.device)
-    rates = tuple(1e-6 * (index + 1) for index in range(count))
-    steps = Steps(module, recipe)
-
-    def trained(length: int) -> None:
-        train_pack(
-            module=module,
-            start=state,
-            masks={},
-            data=data,
-            recipe=dataclasses.replace(recipe, length=length),
-            cycle=0,
-            replicate=0,
-            max_lrs=rates,
-            steps=steps,
-        )
-
-    def validated() -> None:
-        count_correct(module, copies, data, data.validation, way.pack_size > 1)
-
-    first = _timed(runner, lambda: trained(1))
-    one = _timed(runner, lambda: trained(1))
-    fits = max(1, min(_STEPS, int(_LONGEST_MEASUREMENT / max(one, 1e-6))))
-    repeats = _REPEATS if one * fits < _LONGEST_MEASUREMENT / 2 else 1
-    pairs = [
-        (_timed(runner, lambda: trained(fits + 1)), _timed(runner, lambda: trained(1)))
-        for _ in range(repeats)
-    ]
-    step = statistics.median((more - less) / fits for more, less in pairs)
-    seconds = share * statistics.median(_timed(runner, validated) for _ in range(repeats))
-    return Speed(step=max(step, 1e-6), validation=seconds, first=first - one + max(step, 1e-6))
-
-
-def _beginning(split: Examples) -> Split:
-    from trials.datasets import Split
-
-    inputs, labels = split.first(_EXAMPLES)
-    return Split(inputs=inputs, labels=labels)
-
-
-def _timed(runner: Runner, work: Callable[[], None]) -> float:
-    import torch
-
-    begin = time.perf_counter()
-    work()
-    if runner.device.type == "cuda":
-        torch.cuda.synchronize(runner.device)
-    return time.perf_counter() - begin
 
 
 def _said(error: Exception) -> str:

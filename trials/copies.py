@@ -53,6 +53,16 @@ class Copies:
             keys=self.keys,
         )
 
+    def row(self, index: int) -> Copies:
+        """One of the copies: a view."""
+        chosen = slice(index, index + 1)
+        return Copies(
+            flat=self.flat[chosen],
+            parameters={name: tensor[chosen] for name, tensor in self.parameters.items()},
+            buffers={name: tensor[chosen] for name, tensor in self.buffers.items()},
+            keys=self.keys,
+        )
+
     def take(self, other: Copies, chosen: Tensor) -> None:
         """Overwrites the copies that ``chosen`` ([K], bool) marks with those of ``other``."""
         self.flat[chosen] = other.flat[chosen]

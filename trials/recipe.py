@@ -31,17 +31,33 @@ class Way:
         pack_size: Most candidates that are trained together; 1 trains each alone.
         compiled: Whether a whole step (forward, backward, mask, update) is one compiled graph.
         channels_last: Whether images lie in memory with their channels innermost.
+        captured: Whether the kernels of a step are recorded as a CUDA graph, and replayed.
+        streams: Whether each candidate of a pack has a CUDA graph and a stream of its own, in place of one
+            vectorised step for all; only with ``captured``.
     """
 
     pack_size: int = 1
     compiled: bool = False
     channels_last: bool = False
+    captured: bool = False
+    streams: bool = False
 
     def __str__(self) -> str:
-        together = (
-            f"up to {self.pack_size} candidates together" if self.pack_size > 1 else "each candidate alone"
-        )
-        return together + ", compiled" * self.compiled + ", channels last" * self.channels_last
+        count = self.pack_size
+        words = [f"up to {count} candidates together" if count > 1 else "each candidate alone"]
+        words += ["compiled"] * self.compiled + ["channels last"] * self.channels_last
+        graphs = "a CUDA graph each, on streams" if self.streams else "as a CUDA graph"
+        return ", ".join(words + [graphs] * self.captured)
+
+    @property
+    def vectorised(self) -> bool:
+        """Whether one call computes all candidates of a pack."""
+        return self.pack_size > 1 and not self.streams
+
+    @property
+    def traced(self) -> bool:
+        """Whether a step is a graph, and not one operation after another."""
+        return self.compiled or self.captured
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,12 @@ from trials.copies import named_tensors
 from trials.datasets import Dataset, load_dataset
 from trials.diagnostics import Statistics
 from trials.networks import build_network
+from trials.programs import Programs
 from trials.pruning import prune
 from trials.pruning.masks import alive, apply_masks, full_masks, prunable_names
 from trials.pruning.sparsity import Sparsity, sparsity
 from trials.recipe import Recipe
 from trials.seeding import derive_seed
-from trials.steps import Steps
 from trials.tasks import (
     Damaged,
     Failed,
@@ -92,8 +92,8 @@ class Runner:
         return self.network(0).to(self.device)
 
     @cached_property
-    def _steps(self) -> Steps:
-        return Steps(self._module, self.recipe)
+    def _programs(self) -> Programs:
+        return Programs(self._module, self.recipe)
 
     def run(self, task: Task) -> Result:
         """Runs one task; whatever goes wrong is part of the answer, nothing is raised but interrupts."""
@@ -116,7 +116,7 @@ class Runner:
             cycle=task.cycle,
             replicate=task.replicate,
             max_lrs=task.max_lrs,
-            steps=self._steps,
+            programs=self._programs,
         )
         folder = f"cycle-{task.cycle:02d}/replicate-{task.replicate}"
         stored = [

@@ -1,31 +1,31 @@
 """One optimizer step of K copies of a network: forward, backward, mask, update.
 
-An :class:`EagerStep` takes any module. A :class:`CompiledStep` is traced once and compiled to a single graph,
-in which the candidates' small operations are fused; it is kept from pack to pack. Tracing runs the module's
-Python code once and never again, so :func:`why_not_compiled` tries whether that makes a difference.
+An :class:`EagerStep` takes any module. A :class:`GraphStep` is traced once to a single graph that is
+compiled, recorded as a CUDA graph, or both; it is kept from pack to pack. Tracing runs the module's Python
+code once and never again, so :func:`trials.programs.why_not_traced` tries whether that makes a difference.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import cross_entropy
 from torch.utils import _pytree as pytree
 
 from silo.errors import InvalidInput
-from trials.copies import Copies, named_tensors
-from trials.gradients import lone_gradients, packed_gradients
+from trials.compiling import Captured, Program, Traced, trace
+from trials.copies import Copies
 from trials.optimizers import build_optimizer
 from trials.optimizers.base import Optimizer, Stateful
-from trials.recipe import Component, Recipe
+from trials.recipe import Component
 
 TensorTree = dict[str, Tensor]
+Batch = tuple[Tensor, Tensor]
+"""Normalised inputs [B, …] and labels [B]."""
 
 
 class Step(Protocol):
@@ -45,43 +45,6 @@ class Step(Protocol):
 
     def settle(self) -> None:
         """Brings the copies up to date: until then they may be as they were at the last call of this."""
-
-
-class Steps:
-    """The steps of one recipe's trainings.
-
-    Args:
-        module: The network; it gives the forward pass only.
-        recipe: How to train.
-        backend: What compiles, where the recipe's way is to: a backend of ``torch.compile``.
-    """
-
-    def __init__(self, module: nn.Module, recipe: Recipe, *, backend: str = "inductor") -> None:
-        self._module, self._recipe, self._backend = module, recipe, backend
-        self._compiled: CompiledStep | None = None
-
-    def begin(self, copies: Copies, mask: Tensor) -> Step:
-        """The step of a training that begins.
-
-        Args:
-            copies: The copies to train, in place.
-            mask: [P], 1 where a weight is alive, else 0.
-        """
-        way, count = self._recipe.way, copies.flat.shape[0]
-        if not way.compiled or not worth_filling(count, way.pack_size):
-            gradients = packed_gradients if way.pack_size > 1 else lone_gradients
-            return EagerStep(gradients(self._module), build_optimizer(self._recipe.optimizer), copies, mask)
-        if self._compiled is None:
-            self._compiled = CompiledStep(
-                self._module, self._recipe.optimizer, way.pack_size, backend=self._backend
-            )
-        self._compiled.begin(copies, mask)
-        return self._compiled
-
-
-def worth_filling(count: int, pack_size: int) -> bool:
-    """Whether a pack of ``count`` is trained by the graph for ``pack_size``, filled up with idle copies."""
-    return 2 * count > pack_size
 
 
 class EagerStep:
@@ -113,7 +76,7 @@ class EagerStep:
         """See :class:`Step`; the copies are stepped in place."""
 
 
-class CompiledStep:
+class GraphStep:
     """The whole step as one graph for ``count`` copies, and the tensors that it works on.
 
     A parameter is a tensor of its own here, not a part of a row: the compiler then updates each with a loop
@@ -123,23 +86,22 @@ class CompiledStep:
         module: The network.
         optimizer: The optimizer and its arguments.
         count: Copies that the graph steps; a training of fewer leaves the rest idle, at a rate of 0.
-        backend: What compiles the graph: a backend of ``torch.compile``.
 
     Raises:
-        InvalidInput: The optimizer can't be compiled.
+        InvalidInput: The optimizer can't be traced.
     """
 
-    def __init__(
-        self, module: nn.Module, optimizer: Component, count: int, *, backend: str = "inductor"
-    ) -> None:
-        self._module, self._optimizer, self._count, self._backend = module, optimizer, count, backend
+    program: Program
+    """What the graph has become: to be set before the first step."""
+
+    def __init__(self, module: nn.Module, optimizer: Component, count: int) -> None:
+        self._module, self._optimizer, self._count = module, optimizer, count
         if not isinstance(build_optimizer(optimizer), Stateful):
             raise InvalidInput(
                 f"optimizer {optimizer.name!r} can't be compiled: it has no begin() and STATE; "
                 "see trials.optimizers.base.Stateful"
             )
         self._tensors: list[Any] | None = None
-        self._graph: Callable[..., Tensor] | None = None
 
     def begin(self, copies: Copies, mask: Tensor) -> None:
         """Starts a training of at most ``count`` copies."""
@@ -157,22 +119,33 @@ class CompiledStep:
                 state.zero_()
         self._rates.zero_()
 
+    def traced(self, batch: Batch) -> Traced:
+        """The graph, for batches like this one; to be asked for after :meth:`begin`."""
+        assert self._tensors is not None
+        was_training = self._module.training
+        self._module.train()
+        try:
+            return trace(self._flat, [*self._tensors, *batch])
+        finally:
+            self._module.train(was_training)
+
     def __call__(self, inputs: Tensor, labels: Tensor, rates: Tensor) -> Tensor:
         """See :class:`Step`."""
         assert self._tensors is not None
-        self._rates[: self._live].copy_(rates)
-        if self._graph is None:
-            with warnings.catch_warnings():  # the compiler's own, about its own code
-                warnings.simplefilter("ignore")
-                self._graph = self._trace(inputs, labels)
-                return self._run(inputs, labels)
-        return self._run(inputs, labels)
-
-    def _run(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        assert self._tensors is not None and self._graph is not None
+        self.set_rates(rates)
         # The casts of a lower precision are in the graph.
         with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
-            return self._graph(*self._tensors, inputs, labels)[: self._live]
+            return self.program(*self._tensors, inputs, labels)[0][: self._live]
+
+    def set_rates(self, rates: Tensor) -> None:
+        """Sets the learning rates of the copies that train: [K]."""
+        self._rates[: self._live].copy_(rates)
+
+    def captured(self, batch: Batch) -> Captured:
+        """The program on this step's own tensors; it returns the losses of all ``count`` copies."""
+        assert self._tensors is not None
+        with torch.no_grad(), torch.autocast(batch[0].device.type, enabled=False):
+            return Captured(self.program, [*self._tensors, *batch])
 
     def settle(self) -> None:
         """See :class:`Step`."""
@@ -205,21 +178,9 @@ class CompiledStep:
         tree = (self._parameters, self._buffers, self._states, self._masks, self._rates)
         self._tensors, self._structure = pytree.tree_flatten(tree)
 
-    def _trace(self, inputs: Tensor, labels: Tensor) -> Callable[..., Tensor]:
-        assert self._tensors is not None
-        kept = [tensor.clone() for tensor in self._tensors]  # tracing takes a step
-
-        def flat(*arguments: Tensor) -> Tensor:
-            tree = pytree.tree_unflatten(list(arguments[:-2]), self._structure)
-            return self._step(*tree, *arguments[-2:])
-
-        graph = make_fx(flat)(*self._tensors, inputs, labels)
-        for tensor, before in zip(self._tensors, kept, strict=True):
-            tensor.copy_(before)
-        compiled: Callable[..., Tensor] = torch.compile(
-            graph, backend=self._backend, dynamic=False, fullgraph=True
-        )
-        return compiled
+    def _flat(self, *arguments: Tensor) -> tuple[Tensor]:
+        tree = pytree.tree_unflatten(list(arguments[:-2]), self._structure)
+        return (self._step(*tree, *arguments[-2:]),)
 
     def _step(
         self,
@@ -268,34 +229,63 @@ class CompiledStep:
         return pytree.tree_map(lambda tensor: tensor.unsqueeze(0), (found, losses, after))
 
 
-def why_not_compiled(module: nn.Module, recipe: Recipe, inputs: Tensor, labels: Tensor) -> str | None:
-    """Tries whether the compiled step does what the eager one does; None if so, else the reason.
+class ReplayedSteps:
+    """Steps that are recorded as CUDA graphs: one for all copies, or one for each, on streams of their own.
 
-    Three steps from the module's weights must agree, in weights, buffers and losses, as far as float32 goes.
+    Every recording reads its batch from the same memory, into which each step's batch is copied first.
 
     Args:
-        module: The network, in training mode; it is not changed.
-        recipe: How to train; its way says how many copies.
-        inputs: A normalised batch of the size that will be trained with: the graph is made for it.
-        labels: [B].
+        steps: One for all copies, or as many as there are copies at most, each for one.
+        batch: A batch like those to come.
     """
-    count, device = recipe.way.pack_size, inputs.device
-    state = named_tensors(module)
-    ours, theirs = (Copies.of(module, state, count, device) for _ in range(2))
-    mask = torch.ones_like(ours.flat[0])
-    rates = torch.linspace(0.5e-3, 1e-3, count, device=device, dtype=ours.flat.dtype)
-    gradients = packed_gradients if count > 1 else lone_gradients
-    eager = EagerStep(gradients(module), build_optimizer(recipe.optimizer), theirs, mask)
-    try:
-        compiled = CompiledStep(module, recipe.optimizer, count)
-        compiled.begin(ours, mask)
-        losses = [(compiled(inputs, labels, rates).clone(), eager(inputs, labels, rates)) for _ in range(3)]
-        compiled.settle()
-    except Exception as error:  # whatever can't be traced or compiled is a reason: the eager step works
-        lines = [line for line in str(error).splitlines() if line][:2]  # the first may only announce another
-        return ": ".join([type(error).__name__, " ".join(lines)]) if lines else type(error).__name__
-    pairs = [*losses, (ours.flat, theirs.flat)]
-    pairs += [(ours.buffers[name], theirs.buffers[name]) for name in ours.buffers]
-    if all(torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-4) for a, b in pairs):
-        return None
-    return "compiled and eager training differ"
+
+    def __init__(self, steps: Sequence[GraphStep], batch: Batch) -> None:
+        self._steps = steps
+        self._batch = (batch[0].clone(), batch[1].clone())
+        self._recorded: list[Captured] = []
+        device = batch[0].device
+        self._streams = [torch.cuda.Stream(device) for _ in steps] if device.type == "cuda" else []
+
+    def begin(self, copies: Copies, mask: Tensor) -> None:
+        """Starts a training."""
+        self._live = copies.flat.shape[0]
+        if len(self._steps) == 1:
+            self._steps[0].begin(copies, mask)
+            return
+        for index, step in enumerate(self._steps):
+            step.begin(copies.row(min(index, self._live - 1)), mask)
+
+    def _used(self) -> Sequence[GraphStep]:
+        return self._steps if len(self._steps) == 1 else self._steps[: self._live]
+
+    def __call__(self, inputs: Tensor, labels: Tensor, rates: Tensor) -> Tensor:
+        """See :class:`Step`."""
+        if not self._recorded:
+            self._recorded = [step.captured(self._batch) for step in self._steps]
+        for own, given in zip(self._batch, (inputs, labels), strict=True):
+            own.copy_(given)
+        with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
+            if len(self._steps) == 1:
+                self._steps[0].set_rates(rates)
+                return self._recorded[0]()[0][: self._live]
+            for index, step in enumerate(self._used()):
+                step.set_rates(rates[index : index + 1])
+            return torch.cat(self._side_by_side())
+
+    def _side_by_side(self) -> list[Tensor]:
+        recorded = self._recorded[: self._live]
+        if not self._streams:
+            return [each()[0] for each in recorded]
+        main, losses = torch.cuda.current_stream(), []
+        for stream, each in zip(self._streams, recorded, strict=False):
+            stream.wait_stream(main)
+            with torch.cuda.stream(stream):
+                losses.append(each()[0])
+        for stream in self._streams[: len(recorded)]:
+            main.wait_stream(stream)
+        return losses
+
+    def settle(self) -> None:
+        """See :class:`Step`."""
+        for step in self._used():
+            step.settle()

@@ -15,12 +15,12 @@ from trials.datasets import Dataset
 from trials.diagnostics import Statistics, Watch, active_weights, measure
 from trials.gradients import quiet_vmap
 from trials.precision import computing
+from trials.programs import Programs
 from trials.pruning.masks import apply_masks
 from trials.recipe import Recipe
 from trials.schedules import multipliers
 from trials.seeding import derive_seed, generator
-from trials.steps import Steps
-from trials.validation import BestWeights, TrainedCopy, count_correct
+from trials.validation import BestWeights, TrainedCopy
 
 
 def training_steps(recipe: Recipe, train_count: int) -> tuple[int, int, int]:
@@ -94,7 +94,7 @@ class _Job:
     recipe: Recipe
     cycle: int
     replicate: int
-    steps: Steps
+    programs: Programs
 
 
 def train_pack(
@@ -107,7 +107,7 @@ def train_pack(
     cycle: int,
     replicate: int,
     max_lrs: Sequence[float],
-    steps: Steps | None = None,
+    programs: Programs | None = None,
 ) -> list[TrainedCopy]:
     """Trains one copy per candidate, each from ``start`` under ``masks``.
 
@@ -120,7 +120,7 @@ def train_pack(
         cycle: Times that the network has been pruned.
         replicate: Index of the independent seed.
         max_lrs: The candidates, each the peak of the schedule.
-        steps: The steps of this module and recipe, if there are some that have been compiled already.
+        programs: The programs of this module and recipe, if there are some already.
 
     Returns:
         One outcome per candidate, in their order.
@@ -133,7 +133,7 @@ def train_pack(
         recipe=recipe,
         cycle=cycle,
         replicate=replicate,
-        steps=steps or Steps(module, recipe),
+        programs=programs or Programs(module, recipe),
     )
     together = recipe.way.pack_size > 1
     groups = [list(max_lrs)] if together else [[max_lr] for max_lr in max_lrs]
@@ -144,10 +144,10 @@ def train_pack(
         computing(recipe.precision, device),
         quiet_vmap(),
     ):
-        return [copy for group in groups for copy in _train_group(job, group, together)]
+        return [copy for group in groups for copy in _train_group(job, group)]
 
 
-def _train_group(job: _Job, max_lrs: list[float], together: bool) -> list[TrainedCopy]:
+def _train_group(job: _Job, max_lrs: list[float]) -> list[TrainedCopy]:
     module, data, recipe, cycle = job.module, job.data, job.recipe, job.cycle
     device = data.train.labels.device
     steps, per_epoch, every = training_steps(recipe, len(data.train.labels))
@@ -158,7 +158,7 @@ def _train_group(job: _Job, max_lrs: list[float], together: bool) -> list[Traine
     best = BestWeights(module, copies)
     notes = _Notes(job, copies, device)
     rates = torch.tensor(max_lrs, device=device, dtype=copies.flat.dtype)
-    step = job.steps.begin(copies, mask)
+    step = job.programs.begin(copies, mask, data)
     loss_sum, since = torch.zeros_like(rates), 0
     _seed_forward(derive_seed(recipe.seed, job.replicate, cycle, "forward"), device)
     module.train()
@@ -171,14 +171,14 @@ def _train_group(job: _Job, max_lrs: list[float], together: bool) -> list[Traine
             step.settle()
         notes.step(copies, done)
         if validates:
-            correct, finite = count_correct(module, copies, data, data.validation, together)
+            correct, finite = job.programs.count_correct(copies, data, data.validation)
             finite &= loss_sum.isfinite() & copies.flat.isfinite().all(dim=1)
             best.update(copies, done, correct, finite, loss_sum / since)
             if bool(best.diverged.all()):
                 break
             loss_sum, since = torch.zeros_like(rates), 0
             module.train()
-    return notes.added(best.outcomes(module, data, together), best.copies, max_lrs)
+    return notes.added(best.outcomes(job.programs.count_correct, data), best.copies, max_lrs)
 
 
 class _Notes:

@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from oracle import plan, ways
+from oracle import plan, speed, ways
 from oracle.ledger import Ledger
 from oracle.preflight import examine, open_runner, prepare
 from silo.errors import InvalidInput
 from tests.support import needs_compiler, open_session, results, run_in_process, small_spec
-from trials import training, validation
+from trials import programs, validation
 from trials.recipe import Way
 
 
@@ -31,7 +31,7 @@ def speeds(monkeypatch, seconds):
     def measure(spec, runner, way, *, count):
         assert count <= way.pack_size
         asked.append(way)
-        return ways.Speed(step=seconds(way), validation=0.0, first=seconds(way) + 10.0 * way.compiled)
+        return speed.Speed(step=seconds(way), validation=0.0, first=seconds(way) + 10.0 * way.compiled)
 
     monkeypatch.setattr(ways, "measure", measure)
     return asked
@@ -71,7 +71,7 @@ def test_packs_that_do_not_pay_are_not_taken(tmp_path, monkeypatch, long):
 
 def test_compiling_must_repay_itself(tmp_path, monkeypatch, long):
     tried = []
-    monkeypatch.setattr(ways._Choice, "_why_not_compiled", lambda self, way: tried.append(way))
+    monkeypatch.setattr(ways._Choice, "_why_not_traced", lambda self, way: tried.append(way))
     speeds(monkeypatch, lambda way: 0.02 / (1 + 9 * way.compiled))
     short = small_spec(tmp_path, cycles=1, training={"iterations": 10, "batch_size": 64})
     assert not chosen(short)[0].compiled and not tried
@@ -87,7 +87,7 @@ def test_compiling_must_repay_itself(tmp_path, monkeypatch, long):
 
 
 def test_what_can_not_be_compiled_is_said(tmp_path, monkeypatch, long):
-    monkeypatch.setattr(ways._Choice, "_why_not_compiled", lambda self, way: "no compiler")
+    monkeypatch.setattr(ways._Choice, "_why_not_traced", lambda self, way: "no compiler")
     speeds(monkeypatch, lambda way: 0.02)
     spec = small_spec(tmp_path, cycles=16, training={"iterations": 1000, "batch_size": 64})
     way, reason = chosen(spec)
@@ -151,25 +151,24 @@ def test_what_this_process_can_not_measure_follows_the_rule_of_thumb(tmp_path, m
 
 def test_only_the_beginning_of_a_split_is_validated(tmp_path, monkeypatch):
     seen = []
-    count = validation.count_correct
+    count = programs.Programs.count_correct
 
-    def counted(module, copies, data, split, together):
+    def counted(self, copies, data, split):
         seen.append(len(split))
-        return count(module, copies, data, split, together)
+        return count(self, copies, data, split)
 
-    monkeypatch.setattr(ways, "_EXAMPLES", 16)
-    monkeypatch.setattr(validation, "count_correct", counted)
-    monkeypatch.setattr(training, "count_correct", counted)
+    monkeypatch.setattr(validation, "EVALUATION_BATCH", 16)
+    monkeypatch.setattr(programs.Programs, "count_correct", counted)
     spec = small_spec(tmp_path)
-    assert ways.measure(spec, open_runner(spec), Way(), count=1).validation > 0
-    assert seen and set(seen) == {16}
+    assert speed.measure(spec, open_runner(spec), Way(), count=1).validation > 0
+    assert seen and max(seen) <= 16
 
 
 def test_measurements_are_real(tmp_path):
     spec = small_spec(tmp_path)
     runner = open_runner(spec)
     before = torch.get_rng_state()
-    alone, packed = (ways.measure(spec, runner, Way(pack_size=size), count=size) for size in (1, 5))
+    alone, packed = (speed.measure(spec, runner, Way(pack_size=size), count=size) for size in (1, 5))
     assert 0 < alone.step < 1 and 0 < packed.step < 1 and packed.validation > 0 and packed.first > 0
     assert packed.training(10, 2) == pytest.approx(10 * packed.step + 2 * packed.validation)
     assert torch.equal(before, torch.get_rng_state())

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.trials.toys import assert_bitwise_equal, double, toy_data, toy_network, toy_recipe, train
-from trials import training, validation
+from trials import programs, validation
 from trials.copies import Copies
 
 EPOCHS = 8
@@ -54,20 +54,19 @@ def test_the_accuracies_are_shares_of_right_answers(outcomes):
 def test_the_first_among_equals_by_script(pack_size, monkeypatch):
     script = iter([[3, 4, 0], [5, 4, 0], [5, 1, 0], [2, 6, 0]])
     by_copy = [iter(column) for column in zip(*script, strict=True)]
-    genuine = validation.count_correct
+    genuine = programs.Programs.count_correct
     data, module = toy_data(), toy_network()
     started = 0
 
-    def scripted(module, copies, data, split, together):
+    def scripted(self, copies, data, split):
         nonlocal started
         if split is not data.validation:
             started += 1
-            return genuine(module, copies, data, split, together)
-        columns = by_copy if together else by_copy[started : started + 1]
+            return genuine(self, copies, data, split)
+        columns = by_copy if pack_size > 1 else by_copy[started : started + 1]
         return torch.tensor([next(column) for column in columns]), torch.ones(len(columns), dtype=torch.bool)
 
-    monkeypatch.setattr(training, "count_correct", scripted)
-    monkeypatch.setattr(validation, "count_correct", scripted)
+    monkeypatch.setattr(programs.Programs, "count_correct", scripted)
     found = train(module, data, toy_recipe(length=4, pack_size=pack_size), RATES)
     assert [outcome.best_step for outcome in found] == [12, 24, 6]
     assert [outcome.accuracy for outcome in found] == [5 / 23, 6 / 23, 0.0]

@@ -76,7 +76,7 @@ def random_masks(module, share=0.5):
     }
 
 
-def train(module, data, recipe, max_lrs, *, start=None, masks=None, cycle=0, replicate=0, steps=None):
+def train(module, data, recipe, max_lrs, *, start=None, masks=None, cycle=0, replicate=0, programs=None):
     """``train_pack`` in double precision."""
     return train_pack(
         module=module,
@@ -87,7 +87,7 @@ def train(module, data, recipe, max_lrs, *, start=None, masks=None, cycle=0, rep
         cycle=cycle,
         replicate=replicate,
         max_lrs=max_lrs,
-        steps=steps,
+        programs=programs,
     )
 
 

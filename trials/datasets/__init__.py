@@ -7,7 +7,7 @@ from silo.errors import InvalidInput
 from trials.datasets.base import Dataset
 from trials.datasets.cifar import cifar10, cifar100
 from trials.datasets.digits import digits
-from trials.datasets.examples import Examples, Split
+from trials.datasets.examples import Examples, Split, beginning
 from trials.datasets.image_folder import image_folder
 from trials.datasets.imagenet import imagenet
 from trials.datasets.mnist import fashion_mnist, mnist
@@ -16,7 +16,7 @@ from trials.datasets.svhn import svhn
 from trials.datasets.synthetic import synthetic
 from trials.registry import call, resolve
 
-__all__ = ["DATASETS", "Dataset", "Examples", "Split", "StreamedSplit", "load_dataset"]
+__all__ = ["DATASETS", "Dataset", "Examples", "Split", "StreamedSplit", "beginning", "load_dataset"]
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,

@@ -160,5 +160,11 @@ class Split(Examples):
             )
 
 
+def beginning(split: Examples, count: int) -> Split:
+    """The first ``count`` examples of a split, in memory."""
+    inputs, labels = split.first(count)
+    return Split(inputs=inputs, labels=labels)
+
+
 def _described(dtype: torch.dtype, shape: Iterable[int]) -> str:
     return f"{str(dtype).removeprefix('torch.')} {tuple(shape)}"

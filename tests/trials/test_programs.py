@@ -6,9 +6,23 @@ from torch import nn
 
 from silo.errors import InvalidInput
 from tests.support import needs_compiler
-from tests.trials.toys import assert_same_outcome, random_masks, toy_data, toy_network, toy_recipe, train
+from tests.trials.toys import (
+    assert_same_outcome,
+    double,
+    random_masks,
+    toy_data,
+    toy_network,
+    toy_recipe,
+    train,
+)
+from trials import validation
+from trials.compiling import as_traced, compile_all
+from trials.copies import Copies, named_tensors
+from trials.datasets import Dataset
+from trials.programs import Programs, why_not_traced, worth_filling
 from trials.recipe import Component, Way
-from trials.steps import CompiledStep, Steps, why_not_compiled, worth_filling
+from trials.steps import GraphStep
+from trials.validation import GraphEvaluation, evaluation_batch
 
 RATES = [0.01, 0.02, 0.05]
 NETWORKS = {
@@ -67,22 +81,18 @@ def recipe(size, *, compiled=True, **changes):
     return toy_recipe(**fields | changes)
 
 
-def both(module, data, rates, backend, size, **changes):
+def both(module, data, rates, compiler, size, **changes):
     """Outcomes compiled and eager, alone, under the same masks."""
     masks = random_masks(module)
     compiled = recipe(size, **changes)
-    steps = Steps(module, compiled, backend=backend)
-    ours = train(module, data, compiled, rates, masks=masks, steps=steps)
+    programs = Programs(module, compiled, compiler=compiler)
+    ours = train(module, data, compiled, rates, masks=masks, programs=programs)
     theirs = train(module, data, recipe(1, compiled=False, **changes), rates, masks=masks)
     for one, other in zip(ours, theirs, strict=True):
         assert_same_outcome(one, other)
         for name, mask in masks.items():
             assert not one.state[name][~mask].any()
-    return steps
-
-
-def was_compiled(steps):
-    return steps._compiled is not None and steps._compiled._graph is not None
+    return programs
 
 
 @pytest.mark.parametrize("size", [1, 3], ids=["alone", "packed"])
@@ -91,15 +101,19 @@ def test_the_traced_step_is_the_eager_one_for_every_network(name, size):
     arguments, shape = NETWORKS[name]
     module = toy_network(name, arguments, shape=shape)
     data = toy_data(shape=shape, train=24, validation=8, test=8)
-    assert was_compiled(both(module, data, RATES[:size], "eager", size))
+    assert both(module, data, RATES[:size], as_traced, size).traced
 
 
 @needs_compiler
 @pytest.mark.parametrize("size", [1, 3], ids=["alone", "packed"])
-@pytest.mark.parametrize("module", [Statistics(), toy_network("fc")], ids=["statistics", "fc"])
-def test_the_compiled_step_is_the_eager_one(module, size):
-    shape = (3, 8, 8) if isinstance(module, Statistics) else (6,)
-    assert was_compiled(both(module, toy_data(shape=shape), RATES[:size], "inductor", size, length=5))
+def test_the_compiled_step_is_the_eager_one(size):
+    module, data = Statistics(), toy_data(shape=(3, 8, 8))
+    assert both(module, data, RATES[:size], compile_all, size, length=5).traced
+
+
+@needs_compiler
+def test_what_compiles_is_found_out_by_trying():
+    assert reason_of(toy_network("fc"), size=3, compiler=compile_all) is None
 
 
 @pytest.mark.parametrize(
@@ -114,24 +128,24 @@ def test_the_compiled_step_is_the_eager_one(module, size):
 )
 def test_every_optimizer_can_be_compiled(name, arguments):
     optimizer = Component(name=name, arguments=arguments)
-    both(toy_network("fc"), toy_data(), RATES, "aot_eager", 3, optimizer=optimizer, length=5)
+    both(toy_network("fc"), toy_data(), RATES, as_traced, 3, optimizer=optimizer, length=5)
 
 
 def test_schedules_are_outside_of_the_graph():
     for name in ("constant", "cosine"):
-        both(toy_network("fc"), toy_data(), RATES, "aot_eager", 3, schedule=Component(name=name))
+        both(toy_network("fc"), toy_data(), RATES, as_traced, 3, schedule=Component(name=name))
 
 
 def test_one_graph_serves_pack_after_pack_whatever_their_masks_and_sizes():
     module, data = toy_network("fc"), toy_data()
     shared = recipe(4, optimizer=Component(name="adam"))
-    steps, alone = (
-        Steps(module, shared, backend="aot_eager"),
+    programs, alone = (
+        Programs(module, shared, compiler=as_traced),
         recipe(1, compiled=False, optimizer=shared.optimizer),
     )
     for share, rates in ((0.9, RATES), (0.3, [0.1, 0.2, 0.3, 0.4]), (0.5, RATES[:1]), (0.5, RATES)):
         masks = random_masks(module, share)
-        ours = train(module, data, shared, rates, masks=masks, steps=steps)
+        ours = train(module, data, shared, rates, masks=masks, programs=programs)
         theirs = train(module, data, alone, rates, masks=masks)
         for one, other in zip(ours, theirs, strict=True):
             assert_same_outcome(one, other)
@@ -140,18 +154,59 @@ def test_one_graph_serves_pack_after_pack_whatever_their_masks_and_sizes():
 def test_a_pack_far_too_small_is_not_filled_up():
     module, data = toy_network("fc"), toy_data()
     few, most = recipe(4), recipe(4)
-    steps = Steps(module, few, backend="aot_eager")
-    train(module, data, few, RATES[:2], steps=steps)
-    assert not was_compiled(steps) and not worth_filling(2, 4)
-    train(module, data, most, RATES, steps=steps)
-    assert was_compiled(steps) and worth_filling(3, 4)
+    programs = Programs(module, few, compiler=as_traced)
+    train(module, data, few, RATES[:2], programs=programs)
+    assert not programs.traced and not worth_filling(2, few.way)
+    train(module, data, most, RATES, programs=programs)
+    assert programs.traced and worth_filling(3, few.way)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["captured", "compiled and captured"])
+@pytest.mark.parametrize("streams", [False, True], ids=["one graph", "a graph for each"])
+def test_recorded_steps_are_the_eager_ones(streams, compiled):
+    # On a CPU nothing is recorded: this is all around it.
+    module, data = Statistics(), toy_data(shape=(3, 8, 8))
+    way = Way(pack_size=4, captured=True, compiled=compiled, streams=streams)
+    ours_recipe = recipe(4, way=way, optimizer=Component(name="adam"))
+    programs = Programs(module, ours_recipe, compiler=as_traced)
+    alone = recipe(1, compiled=False, optimizer=ours_recipe.optimizer)
+    for share, rates in ((0.5, RATES[:1]), (0.9, RATES), (0.3, [0.01, 0.02, 0.03, 0.04])):
+        masks = random_masks(module, share)
+        ours = train(module, data, ours_recipe, rates, masks=masks, programs=programs)
+        theirs = train(module, data, alone, rates, masks=masks)
+        for one, other in zip(ours, theirs, strict=True):
+            assert_same_outcome(one, other)
+    assert programs.traced
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_graph_counts_right_answers_as_the_eager_evaluation_does(size, monkeypatch):
+    monkeypatch.setattr(
+        validation, "EVALUATION_BATCH", 10
+    )  # 23 and 29 examples: batches of 8, 8, 7 and 8, …, 5
+    module, data = Statistics(), toy_data(shape=(3, 8, 8))
+    copies = Copies.of(module, double(named_tensors(module)), size, torch.device("cpu"))
+    copies.flat.add_(torch.randn(copies.flat.shape, generator=torch.Generator().manual_seed(0)), alpha=0.1)
+    assert evaluation_batch(23) == 8  # the last batch has 7, of the 29 examples to test on 5
+    graph = GraphEvaluation(module, size, 8, vectorised=size > 1)
+    (graph.program,) = as_traced([graph.traced(copies, data)])
+    for count in {size, max(1, size - 1)}:
+        some = Copies.of(module, double(named_tensors(module)), count, torch.device("cpu"))
+        some.flat.copy_(copies.flat[:count])
+        for split in (data.validation, data.test):
+            expected, _ = validation.count_correct(module, some, data, split, size > 1)
+            correct, finite = graph.count_correct(some, data, split)
+            assert correct.tolist() == expected.tolist() and finite.all() and correct.shape == (count,)
+    copies.flat[0, 0] = float("nan")
+    finite = graph.count_correct(copies, data, data.test)[1]
+    assert finite.tolist() == [False, *[True] * (size - 1)]
 
 
 def test_a_copy_that_diverges_leaves_the_others_alone():
     module, data = toy_network("fc"), toy_data()
     compiled = recipe(3)
-    steps = Steps(module, compiled, backend="aot_eager")
-    first, huge, last = train(module, data, compiled, [0.01, 1e200, 0.05], steps=steps)
+    programs = Programs(module, compiled, compiler=as_traced)
+    first, huge, last = train(module, data, compiled, [0.01, 1e200, 0.05], programs=programs)
     assert huge.diverged and not first.diverged and not last.diverged
     alone = train(module, data, recipe(1, compiled=False), [0.01, 0.05])
     assert_same_outcome(first, alone[0])
@@ -162,7 +217,7 @@ def test_notes_see_the_weights_of_every_epoch():
     module, data = toy_network("fc"), toy_data()
     changes = {"rewind_to": 1, "diagnostics": True, "length": 3, "evaluate_every": 3}
     compiled = recipe(3, **changes)
-    ours = train(module, data, compiled, RATES, steps=Steps(module, compiled, backend="aot_eager"))
+    ours = train(module, data, compiled, RATES, programs=Programs(module, compiled, compiler=as_traced))
     theirs = train(module, data, recipe(1, compiled=False, **changes), RATES)
     for one, other in zip(ours, theirs, strict=True):
         for name, tensor in one.rewind.items():
@@ -171,14 +226,13 @@ def test_notes_see_the_weights_of_every_epoch():
         assert all(a == pytest.approx(b, rel=1e-9) for a, b in norms)
 
 
-def reason_of(module, *, size=1, shape=(6,), **changes):
-    inputs, labels = torch.randn(8, *shape), torch.arange(8) % 4
-    return why_not_compiled(module.train(), recipe(size, **changes), inputs, labels)
+def reason_of(module, *, size=1, shape=(6,), compiler=as_traced, **changes):
+    data = toy_data(shape=shape, kind=Dataset)
+    return why_not_traced(module, recipe(size, **changes), data, compiler=compiler)
 
 
-@needs_compiler
 @pytest.mark.parametrize("size", [1, 3])
-def test_what_compiles_is_found_out_by_trying(size):
+def test_what_can_be_traced_is_found_out_by_trying(size):
     assert reason_of(toy_network("fc"), size=size) is None
     assert "differ" in reason_of(Counting(), size=size)
     assert reason_of(Branching(), size=size)
@@ -199,5 +253,5 @@ class Odd:
 def test_an_optimizer_of_ones_own_must_name_its_state():
     own = Component(name=f"{__name__}:Odd")
     with pytest.raises(InvalidInput, match=r"Odd' can't be compiled: it has no begin\(\) and STATE"):
-        CompiledStep(toy_network("fc"), own, 2)
+        GraphStep(toy_network("fc"), own, 2)
     assert "has no begin" in reason_of(toy_network("fc"), optimizer=own)

@@ -1,0 +1,111 @@
+"""Graphs become libraries that are kept, found again, and never taken for another's."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.support import needs_compiler
+from trials import compiling
+from trials.compiling import Captured, CompilerFailed, compile_all, folder_of, is_compiled, trace
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """A cache with nothing in it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "silo-oracle" / "graphs"
+
+
+def scaled(factor):
+    def function(total, inputs):
+        total += factor * inputs
+        return (total.sum(dim=0),)
+
+    return function
+
+
+def traced(factor=2.0, *, shape=(3, 4), dtype=torch.float32):
+    return trace(scaled(factor), [torch.zeros(shape, dtype=dtype), torch.ones(shape, dtype=dtype)])
+
+
+def test_tracing_leaves_what_the_function_changes_as_it_was():
+    total = torch.full((3,), 5.0)
+    found = trace(scaled(2.0), [total, torch.ones(3)])
+    assert total.tolist() == [5.0] * 3
+    assert found.graph(total, torch.ones(3))[0] == 21.0 and total.tolist() == [7.0] * 3
+
+
+def test_a_key_covers_all_that_a_library_depends_on(monkeypatch):
+    same, other = traced(), traced()
+    assert same.key() == other.key()
+    transposed = trace(scaled(2.0), [torch.zeros(3, 4), torch.ones(4, 3).T])
+    constants = [trace(scaled(torch.full((4,), value)), same.arguments) for value in (1.0, 2.0)]
+    others = [traced(3.0), traced(shape=(3, 5)), traced(dtype=torch.float64), transposed]
+    keys = {each.key() for each in (same, *others, *constants)}
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    keys.add(same.key())
+    monkeypatch.setattr(compiling, "_processor", lambda: "another")
+    keys.add(same.key())
+    assert len(keys) == 9
+
+
+@needs_compiler
+def test_a_library_does_what_its_graph_does_and_is_compiled_once(empty, monkeypatch):
+    ours, sizes = traced(), traced(shape=(5, 6))
+    assert not is_compiled(ours)
+    programs = compile_all([ours, sizes])
+    assert is_compiled(ours) and is_compiled(sizes)
+    assert sorted(each.name for each in empty.iterdir()) == sorted([ours.key(), sizes.key()])
+    for program, each in zip(programs, (ours, sizes), strict=True):
+        total, inputs = (torch.randn(tensor.shape) for tensor in each.arguments)
+        expected = total + 2.0 * inputs
+        (found,) = program(total, inputs)
+        torch.testing.assert_close(total, expected)
+        torch.testing.assert_close(found, expected.sum(dim=0))
+    monkeypatch.setattr(subprocess, "Popen", None)  # nothing is compiled again
+    (again,) = compile_all([traced()])
+    assert again(torch.zeros(3, 4), torch.ones(3, 4))[0].tolist() == [6.0] * 4
+    # What lies in memory in another order is read as what it is; what has another size is refused.
+    inputs = torch.arange(12.0).view(4, 3).T
+    assert again(torch.zeros(3, 4), inputs)[0].tolist() == (2 * inputs).sum(dim=0).tolist()
+    with pytest.raises(ValueError, match=r"compiled for torch.float32 \(3, 4\) on cpu, not for .*\(3, 5\)"):
+        again(torch.zeros(3, 5), torch.ones(3, 5))
+
+
+@needs_compiler
+def test_a_damaged_entry_is_compiled_anew(empty):
+    folder = folder_of(traced().key())
+    folder.mkdir(parents=True)
+    (folder / "program.so").write_bytes(b"half a library")
+    (program,) = compile_all([traced()])
+    assert program(torch.zeros(3, 4), torch.ones(3, 4))[0].tolist() == [6.0] * 4
+
+
+def test_a_failing_compiler_is_a_reason_and_leaves_nothing_behind(empty, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(empty / "inductor"))
+    with pytest.raises(CompilerFailed, match=r"[Cc]ompiler"):
+        compile_all([traced()])
+    assert not is_compiled(traced())
+    assert not [each for each in empty.iterdir() if each.name.startswith("compiling-")]
+
+
+def test_only_the_last_used_libraries_are_kept(empty, monkeypatch):
+    monkeypatch.setattr(compiling, "_KEPT", 2)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    for age, name in enumerate("abcd"):
+        (empty / name).mkdir(parents=True)
+        compiling.os.utime(empty / name, (1000 + age, 1000 + age))
+    with pytest.raises(CompilerFailed, match="exit code 1"):
+        compile_all([traced()])
+    assert sorted(each.name for each in empty.iterdir()) == ["c", "d"]
+
+
+def test_without_a_gpu_a_captured_program_is_called():
+    total = torch.zeros(3)
+    found = trace(scaled(2.0), [total, torch.ones(3)])
+    replay = Captured(found.graph, found.arguments)
+    assert replay()[0] == 6.0 and replay()[0] == 12.0 and total.tolist() == [4.0] * 3

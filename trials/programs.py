@@ -1,0 +1,180 @@
+"""How the trainings of one recipe are computed: the step and the evaluation, in the recipe's way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from trials.compiling import Program, Traced, as_traced, compile_all, is_compiled
+from trials.copies import Copies, named_tensors
+from trials.datasets import Dataset, Examples, beginning
+from trials.gradients import lone_gradients, packed_gradients
+from trials.optimizers import build_optimizer
+from trials.precision import computing
+from trials.recipe import Recipe, Way
+from trials.steps import Batch, EagerStep, GraphStep, ReplayedSteps, Step
+from trials.validation import GraphEvaluation, count_correct, evaluation_batch
+
+Compiler = Callable[[Sequence[Traced]], list[Program]]
+
+
+class Programs:
+    """The programs of one recipe's trainings; graphs are made when they are first needed, and kept.
+
+    Args:
+        module: The network; it gives the forward pass only.
+        recipe: How to train.
+        compiler: What makes programs of graphs, where the recipe's way is to compile.
+    """
+
+    def __init__(self, module: nn.Module, recipe: Recipe, *, compiler: Compiler = compile_all) -> None:
+        self._module, self._recipe = module, recipe
+        self._compiler = compiler if recipe.way.compiled else as_traced
+        self._step: GraphStep | ReplayedSteps | None = None
+        self._evaluation: GraphEvaluation | None = None
+
+    @property
+    def traced(self) -> bool:
+        """Whether a step has been traced."""
+        return self._step is not None
+
+    def begin(self, copies: Copies, mask: Tensor, data: Dataset) -> Step:
+        """The step of a training that begins.
+
+        Args:
+            copies: The copies to train, in place.
+            mask: [P], 1 where a weight is alive, else 0.
+            data: The data set, laid out as the way wants it.
+
+        Raises:
+            CompilerFailed: The way is to compile, and it can't be done.
+            InvalidInput: The optimizer can't be traced.
+        """
+        way, module, optimizer = self._recipe.way, self._module, self._recipe.optimizer
+        if not way.traced or not worth_filling(copies.flat.shape[0], way):
+            gradients = packed_gradients if way.vectorised else lone_gradients
+            return EagerStep(gradients(module), build_optimizer(optimizer), copies, mask)
+        if self._step is None:
+            self._make(copies, mask, data)
+        assert self._step is not None
+        self._step.begin(copies, mask)
+        return self._step
+
+    def count_correct(self, copies: Copies, data: Dataset, split: Examples) -> tuple[Tensor, Tensor]:
+        """See :data:`trials.validation.CountCorrect`."""
+        if self._evaluation is not None and worth_filling(copies.flat.shape[0], self._recipe.way):
+            return self._evaluation.count_correct(copies, data, split)
+        return count_correct(self._module, copies, data, split, self._recipe.way.vectorised)
+
+    def _make(self, copies: Copies, mask: Tensor, data: Dataset) -> None:
+        way, (steps, batch) = self._recipe.way, self._steps(data)
+        steps[0].begin(copies.row(0) if way.streams else copies, mask)
+        traced, evaluation = [steps[0].traced(batch)], None
+        if way.compiled and not way.streams:
+            evaluation = self._graph_evaluation(data)
+            traced.append(evaluation.traced(copies, data))
+        found = self._compiler(traced)
+        for step in steps:
+            step.program = found[0]
+        if evaluation is not None:
+            evaluation.program = found[1]
+        self._evaluation = evaluation
+        self._step = ReplayedSteps(steps, batch) if way.captured else steps[0]
+
+    def _steps(self, data: Dataset) -> tuple[list[GraphStep], Batch]:
+        way, optimizer = self._recipe.way, self._recipe.optimizer
+        inputs, labels = data.train.first(self._recipe.batch_size)
+        count, each = (way.pack_size, 1) if way.streams else (1, way.pack_size)
+        steps = [GraphStep(self._module, optimizer, each) for _ in range(count)]
+        return steps, (data.normalise(inputs), labels)
+
+    def _graph_evaluation(self, data: Dataset) -> GraphEvaluation:
+        way, size = self._recipe.way, evaluation_batch(len(data.validation))
+        return GraphEvaluation(self._module, way.pack_size, size, vectorised=way.vectorised)
+
+
+def worth_filling(count: int, way: Way) -> bool:
+    """Whether a pack of ``count`` is trained by the way's graph, filled up with idle copies."""
+    return way.streams or 2 * count > way.pack_size
+
+
+def are_compiled(module: nn.Module, recipe: Recipe, data: Dataset) -> bool:
+    """Whether this machine has compiled all of a recipe's graphs before."""
+    known = []
+
+    def look(traced: Sequence[Traced]) -> list[Program]:
+        known.extend(map(is_compiled, traced))
+        return as_traced(traced)
+
+    device = data.train.labels.device
+    if device.type != "cpu":
+        return False
+    copies, mask = _fresh(module, recipe, device)
+    data = replace(data, channels_last=recipe.way.channels_last)
+    with torch.random.fork_rng(devices=[]), computing(recipe.precision, device):
+        try:
+            Programs(module, recipe, compiler=look).begin(copies, mask, data)
+        except Exception:  # what can't be traced wasn't compiled
+            return False
+    return all(known)
+
+
+def why_not_traced(
+    module: nn.Module, recipe: Recipe, data: Dataset, *, compiler: Compiler = compile_all
+) -> str | None:
+    """Tries whether a way's graphs do what the eager operations do; None if so, else the reason.
+
+    Three steps from the module's weights must agree in weights, buffers and losses as far as float32 goes,
+    and then the right answers on the beginning of the validation split, but for a hundredth of them.
+
+    Args:
+        module: The network; it is not changed.
+        recipe: How to train; its way is the one in question.
+        data: The data set, on the device to train on.
+        compiler: See :class:`Programs`.
+    """
+    device, was_training = data.train.labels.device, module.training
+    devices = [] if device.type == "cpu" else [device]
+    try:
+        with torch.random.fork_rng(devices=devices), computing(recipe.precision, device):
+            data = replace(data, channels_last=recipe.way.channels_last)
+            return _tried(module, recipe, data, compiler)
+    finally:
+        module.train(was_training)
+
+
+def _fresh(module: nn.Module, recipe: Recipe, device: torch.device) -> tuple[Copies, Tensor]:
+    copies = Copies.of(module, named_tensors(module), recipe.way.pack_size, device)
+    return copies, torch.ones_like(copies.flat[0])
+
+
+def _tried(module: nn.Module, recipe: Recipe, data: Dataset, compiler: Compiler) -> str | None:
+    device = data.train.labels.device
+    (ours, mask), (theirs, _) = (_fresh(module, recipe, device) for _ in range(2))
+    eagerly = replace(recipe, way=replace(recipe.way, compiled=False, captured=False))
+    inputs, labels = data.train.first(recipe.batch_size)
+    inputs = data.normalise(inputs)
+    split = beginning(data.validation, evaluation_batch(len(data.validation)))
+    rates = torch.linspace(0.5e-3, 1e-3, len(ours.flat), device=device, dtype=ours.flat.dtype)
+    programs, eager = Programs(module, recipe, compiler=compiler), Programs(module, eagerly)
+    other = eager.begin(theirs, mask, data)
+    try:
+        step = programs.begin(ours, mask, data)
+        module.train()
+        losses = [(step(inputs, labels, rates).clone(), other(inputs, labels, rates)) for _ in range(3)]
+        step.settle()
+        correct, finite = programs.count_correct(ours, data, split)
+    except Exception as error:  # whatever can't be traced or compiled is a reason: the eager step works
+        lines = [line for line in str(error).splitlines() if line][:2]  # the first may only announce another
+        return ": ".join([type(error).__name__, " ".join(lines)]) if lines else type(error).__name__
+    pairs = [*losses, (ours.flat, theirs.flat)]
+    pairs += [(ours.buffers[name], theirs.buffers[name]) for name in ours.buffers]
+    if not all(torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-4) for a, b in pairs):
+        return "compiled and eager training differ"
+    expected, sound = eager.count_correct(theirs, data, split)
+    if not torch.equal(finite, sound) or bool(((correct - expected).abs() > max(1, len(split) / 100)).any()):
+        return "compiled and eager evaluation differ"
+    return None
