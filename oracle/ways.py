@@ -45,7 +45,7 @@ _WORTH_LOOKING = 10.0
 """Seconds of a search above which it is worth a second to look whether its step was compiled before."""
 
 _STREAMS = (8, 16)
-"""CUDA graphs that are replayed side by side."""
+"""CUDA graphs that are replayed side by side, at most; a cycle's candidates are shared out evenly."""
 
 
 def room(spec: Spec) -> int:
@@ -158,15 +158,17 @@ class _Choice:
 
     def _capture(self, layout: Way) -> None:
         """CUDA graphs: of the fastest step so far, and of lone steps side by side."""
-        wanted = self._spec.training.pack
+        wanted, count = self._spec.training.pack, self._candidates
         self._traced(replace(self._best, captured=True))
-        for size in (wanted,) if wanted else _STREAMS:
-            if 1 < size <= self._candidates:
+        sizes = {math.ceil(count / math.ceil(count / most)) for most in _STREAMS}
+        for size in (wanted,) if wanted else sorted(sizes):
+            if size > 1:
                 self._traced(replace(layout, pack_size=size, captured=True, streams=True))
 
     def _traced(self, way: Way) -> None:
         if reason := self._why_not_traced(way):
-            self._notes.append(f"{way} can't be done: {reason}")
+            what = "compiled" if way.compiled else "CUDA graphs on streams" if way.streams else "a CUDA graph"
+            self._notes.append(f"its step can't be {what}: {reason}")
         else:
             self._try(way)
 

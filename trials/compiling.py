@@ -89,17 +89,16 @@ def compile_all(traced: Sequence[Traced]) -> list[Program]:
     """
     if any(tensor.device.type != "cpu" for each in traced for tensor in each.arguments):
         return [_just_in_time(each) for each in traced]
-    wanted = {folder_of(each.key()): each for each in traced}
-    missing = {folder: each for folder, each in wanted.items() if not (folder / _LIBRARY).is_file()}
-    if missing:
+    pairs = [(folder_of(each.key()), each) for each in traced]
+    if missing := {folder: each for folder, each in pairs if not (folder / _LIBRARY).is_file()}:
         _build(missing)
     try:
-        return [_loaded(folder, each) for folder, each in wanted.items()]
+        return [_loaded(*pair) for pair in pairs]
     except RuntimeError:  # damaged, or made where other system libraries are: compiled anew, once
-        for folder in wanted:
+        for folder, _ in pairs:
             shutil.rmtree(folder, ignore_errors=True)
-        _build(wanted)
-        return [_loaded(folder, each) for folder, each in wanted.items()]
+        _build(dict(pairs))
+        return [_loaded(*pair) for pair in pairs]
 
 
 def _loaded(folder: Path, traced: Traced) -> Program:

@@ -1,6 +1,7 @@
 """The choice of a way to train: by measuring where that pays, and the same one for ever after."""
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 import torch
@@ -140,6 +141,47 @@ def test_layouts_are_measured_for_convolutions_alone(tmp_path, monkeypatch, long
     asked.clear()
     chosen(small_spec(tmp_path))
     assert not any(way.channels_last for way in asked)
+
+
+def on_gpu(tmp_path, **training):
+    """A spec for GPU workers, and a runner that says it has one: nothing is computed on it."""
+    fields = {"iterations": 1000, "batch_size": 64, **training}
+    grid = {"low": 0.01, "high": 0.4, "points": 20}
+    spec = small_spec(tmp_path, resources={"gpus": 1}, cycles=16, training=fields, grid=grid)
+    runner = open_runner(spec)
+    assert runner.data
+    runner.device = torch.device("cuda")
+    return spec, runner
+
+
+def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
+    tried = []
+    monkeypatch.setattr(ways._Choice, "_why_not_traced", lambda self, way: tried.append(way))
+    streams = Way(pack_size=16, captured=True, streams=True)
+    speeds(monkeypatch, lambda way: 0.002 * way.pack_size / (8.0 if way.streams else 1 + way.captured))
+    way, reason = ways.choose_way(*on_gpu(tmp_path), 1)
+    assert way == streams and "up to 16 candidates together, a CUDA graph each, on streams" in reason
+    assert tried[0].captured and not tried[0].streams
+    assert tried[1:] == [replace(streams, pack_size=8), streams, replace(streams, compiled=True)]
+    for fixed, expected in (("off", Way()), ("streams", replace(streams, pack_size=8))):
+        assert ways.choose_way(*on_gpu(tmp_path, cuda_graph=fixed, compile=False), 1)[0] == expected
+    monkeypatch.setattr(ways._Choice, "_why_not_traced", lambda self, way: "it branches")
+    way, reason = ways.choose_way(*on_gpu(tmp_path), 1)
+    assert way == Way() and "its step can't be a CUDA graph: it branches" in reason
+    assert "its step can't be CUDA graphs on streams: it branches" in reason
+    with pytest.raises(
+        InvalidInput, match=r"training.cuda_graph: the step can't be compiled \(it branches\)"
+    ):
+        ways.choose_way(*on_gpu(tmp_path, cuda_graph="pack"), 1)
+
+
+def test_what_was_compiled_before_is_tried_in_a_short_search_too(tmp_path, monkeypatch, long):
+    speeds(monkeypatch, lambda way: 0.02 / (1 + 9 * way.compiled))
+    monkeypatch.setattr(ways._Choice, "_why_not_traced", lambda self, way: None)
+    short = small_spec(tmp_path, cycles=1, training={"iterations": 300, "batch_size": 64})
+    for before in (False, True):
+        monkeypatch.setattr(ways._Choice, "_were_compiled", lambda self, before=before: before)
+        assert chosen(short)[0].compiled is before
 
 
 def test_what_this_process_can_not_measure_follows_the_rule_of_thumb(tmp_path, monkeypatch, long):
