@@ -100,7 +100,7 @@ def measure(spec: Spec, runner: Runner, way: Way, *, count: int) -> Speed:
     ]
     step = statistics.median((more - less) / fits for more, less in pairs)
     seconds = share * statistics.median(_timed(runner, validated) for _ in range(repeats))
-    return Speed(step=max(step, 1e-6), validation=seconds, first=first - one + max(step, 1e-6))
+    return Speed(step=max(step, 1e-6), validation=seconds, first=max(first - one + step, step, 1e-6))
 
 
 def _timed(runner: Runner, work: Callable[[], None]) -> float:

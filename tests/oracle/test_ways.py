@@ -157,21 +157,19 @@ def on_gpu(tmp_path, **training):
 def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
     tried = []
     monkeypatch.setattr(ways._Choice, "_why_not_traced", lambda self, way: tried.append(way))
-    streams = Way(pack_size=16, captured=True, streams=True)
+    streams = Way(pack_size=10, captured=True, streams=True)
     speeds(monkeypatch, lambda way: 0.002 * way.pack_size / (8.0 if way.streams else 1 + way.captured))
     way, reason = ways.choose_way(*on_gpu(tmp_path), 1)
-    assert way == streams and "up to 16 candidates together, a CUDA graph each, on streams" in reason
+    assert way == streams and "up to 10 candidates together, a CUDA graph each, on streams" in reason
     assert tried[0].captured and not tried[0].streams
-    assert tried[1:] == [replace(streams, pack_size=8), streams, replace(streams, compiled=True)]
+    assert tried[1:] == [replace(streams, pack_size=7), streams, replace(streams, compiled=True)]
     for fixed, expected in (("off", Way()), ("streams", replace(streams, pack_size=8))):
         assert ways.choose_way(*on_gpu(tmp_path, cuda_graph=fixed, compile=False), 1)[0] == expected
     monkeypatch.setattr(ways._Choice, "_why_not_traced", lambda self, way: "it branches")
     way, reason = ways.choose_way(*on_gpu(tmp_path), 1)
     assert way == Way() and "its step can't be a CUDA graph: it branches" in reason
     assert "its step can't be CUDA graphs on streams: it branches" in reason
-    with pytest.raises(
-        InvalidInput, match=r"training.cuda_graph: the step can't be compiled \(it branches\)"
-    ):
+    with pytest.raises(InvalidInput, match=r"cuda_graph: the step can't be compiled \(it branches\)"):
         ways.choose_way(*on_gpu(tmp_path, cuda_graph="pack"), 1)
 
 
