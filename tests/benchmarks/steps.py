@@ -5,15 +5,18 @@
 It needs torch and torchvision only. Every way steps the same copies on the same batch, in turns and in both
 orders, medians of ``--repeats``; the stock loop trains one network with torch.optim.SGD. The share of the
 peak sets the multiplications and additions of forward and backward pass against those of a large float32
-matrix product in the same run. Convolutions are compiled only with ``--compile-all``: that takes minutes.
+matrix product in the same run. Ratios are to the faster of the stock loops. Convolutions are compiled only with ``--compile-all``: that takes minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -22,13 +25,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.benchmarks.machine import header, keep
 from trials.copies import Copies, named_tensors
+from trials.datasets import Dataset, Split
 from trials.networks import build_network
 from trials.precision import computing
+from trials.programs import Programs
 from trials.recipe import Component, Recipe, Way
-from trials.steps import Steps
+from trials.steps import Step
 
 SGD = Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
 STOCK = "stock loop"
+MOST_ON_CPU = 8
 
 # Network, its arguments, the shape of its inputs, the batch.
 NETWORKS = {
@@ -77,15 +83,13 @@ def benchmark(
     inputs = torch.randn(batch, *shape, device=device)
     labels = torch.randint(0, 10, (batch,), device=device)
     flops = step_flops(module, inputs, labels)
-    most = max(copies) if not images or device.type == "cuda" else 4
     runs: dict[str, tuple[int, Callable[[], None]]] = {STOCK: (1, stock(module, inputs, labels, precision))}
-    for count in [count for count in copies if count <= most]:
-        layouts = (False, True) if images and count == 1 else (False,)
-        compiles = (False, True) if compile_all or not images else (False,)
-        for compiled in compiles:
-            for channels_last in layouts:
-                way = Way(pack_size=count, compiled=compiled, channels_last=channels_last)
-                runs[label(way)] = (count, stepping(module, inputs, labels, precision, way))
+    if images and device.type == "cuda":
+        last = {"memory_format": torch.channels_last}
+        beside = copy.deepcopy(module).to(**last), inputs.to(**last)
+        runs[f"{STOCK}, channels last"] = (1, stock(*beside, labels, precision))
+    for way in ways(device, copies, images=images, compiles=compile_all or not images):
+        runs[str(way)] = (way.pack_size, stepping(module, inputs, labels, precision, way))
     # What can't run (memory, an operator) is named and left out.
     for key in list(runs):
         try:
@@ -98,24 +102,32 @@ def benchmark(
         for key in list(runs)[:: 1 if repeat % 2 == 0 else -1]:
             seconds[key].append(timed(runs[key][1], device))
     peak = sgemm_peak(device)
-    base = statistics.median(seconds[STOCK])
+    base = min(statistics.median(found) for key, found in seconds.items() if key.startswith(STOCK))
     print(
         f"\n{network}, batch {batch}: {flops / 1e6:,.1f} MFLOP a step; sgemm peak {peak / 1e9:,.0f} GFLOP/s"
     )
-    print(f"{'way':34} {'images·copies/s':>16} {'ratio':>7} {'of peak':>8}")
+    print(f"{'way':62} {'images·copies/s':>16} {'ratio':>7} {'of peak':>8}")
     rows = []
     for key, (count, _) in runs.items():
         step = statistics.median(seconds[key])
         speed, ratio, share = batch * count / step, count * base / step, flops * count / step / peak
         rows.append({"way": key, "images_copies_per_second": speed, "ratio": ratio, "share_of_peak": share})
-        print(f"{key:34} {speed:16,.0f} {ratio:6.2f}× {share:8.0%}")
+        print(f"{key:62} {speed:16,.0f} {ratio:6.2f}× {share:8.0%}")
     return rows
 
 
-def label(way: Way) -> str:
-    """A way in a few words."""
-    kind = "compiled" if way.compiled else "eager"
-    return f"{kind}, {way.pack_size} together" + ", channels last" * way.channels_last
+def ways(device: torch.device, copies: list[int], *, images: bool, compiles: bool) -> Iterator[Way]:
+    """The ways to measure. Many copies of a large network take a CPU minutes, and gain nothing there."""
+    cuda = device.type == "cuda"
+    for count in [count for count in copies if cuda or not images or count <= MOST_ON_CPU]:
+        lasts = (False, True) if images and (count == 1 or cuda) else (False,)
+        for last, compiled in itertools.product(lasts, (False, True) if compiles else (False,)):
+            way = Way(pack_size=count, compiled=compiled, channels_last=last)
+            yield way
+            if cuda:
+                yield replace(way, captured=True)
+            if cuda and count > 1:
+                yield replace(way, captured=True, streams=True)
 
 
 def stock(
@@ -149,14 +161,27 @@ def stepping(
         way=way,
     )
     device = inputs.device
+    split = Split(inputs=inputs, labels=labels)
+    data = Dataset(
+        train=split,
+        validation=split,
+        test=split,
+        num_classes=10,
+        mean=(0.0,),
+        std=(1.0,),
+        channels_last=way.channels_last,
+    )
     copies = Copies.of(module, named_tensors(module), way.pack_size, device)
     mask = (torch.rand(copies.flat.shape[1], device=device) < 0.5).to(copies.flat.dtype)
-    step = Steps(module, recipe).begin(copies, mask)
+    programs = Programs(module, recipe)
     rates = torch.full((way.pack_size,), 1e-3, device=device)
-    given = inputs.contiguous(memory_format=torch.channels_last) if way.channels_last else inputs
+    given = data.normalise(inputs)
+    step: Step | None = None
 
     def one() -> None:
+        nonlocal step
         with computing(precision, device):
+            step = step or programs.begin(copies, mask, data)
             step(given, labels, rates)
 
     return one
