@@ -200,7 +200,9 @@ def main() -> None:
     ledgers = [measure_ledger(trials, options.pack) for trials in options.ledger]
     console.print(ledger_table(ledgers))
     if options.keep:
-        console.print(f"kept as {keep('growth', {'growth': growth, 'pack': options.pack, 'ledgers': ledgers})}")
+        console.print(
+            f"kept as {keep('growth', {'growth': growth, 'pack': options.pack, 'ledgers': ledgers})}"
+        )
 
 
 def ledger_table(ledgers: list[dict[str, Any]]) -> Table:
