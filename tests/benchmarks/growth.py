@@ -4,8 +4,8 @@
 
 The first table doubles n, k and r one at a time, and sets the time of the search against twice the base's:
 above 1 it grows faster than its trainings. It is the search in one process, each candidate trained alone on
-one core, start-up aside: what the ledger, the decisions and the prunings cost can hide behind no other worker,
-and doubling n fills no half-empty pack. The searches go in turns, in both orders.
+one core, start-up aside: what the ledger, the decisions and the prunings cost can hide behind no other
+worker, and doubling n fills no half-empty pack. The searches go in turns, in both orders.
 
 The second fills ledgers (SQLite) of 25 cycles, 10 replicates and as many rates as it takes with invented
 outcomes, through the session that a driver talks to, and reads them back; each in a process of its own.

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.memory [--copies 1 2 4 8] [--networks fc64 resnet20] [--repeats 3] [--keep]
 
 The first table trains packs, each in a process of its own that has the data and the network in memory: by how
-much its peak resident memory grows. A copy is weights, best weights, gradients, the optimizer's state and what
-its forward pass keeps for the backward one. The networks go in turns, in both orders.
+much its peak resident memory grows. A copy is weights, best weights, gradients, the optimizer's state and
+what its forward pass keeps for the backward one. The networks go in turns, in both orders.
 
 The second runs a small search on Ray, on the digits and on a data set of CIFAR-10's size, and reads the
 proportional set sizes of its warm workers, of its driver and of Ray's own processes whenever a pack is done.

@@ -2,11 +2,13 @@
 
     python -m tests.benchmarks.share [--repeats 1] [--only demo long] [--workers 2] [--keep]
 
-Two searches: the demo's, whose trainings take a fraction of a second, and the same network, data and schedule
-with 40 times the epochs: some ten seconds each, one candidate at a time, nothing compiled. The limit of the
-share is 1. Each starts on a cluster that is up and has no worker yet; the order changes from repeat to repeat.
+Two searches: the demo's, whose trainings take a fraction of a second, and the same network, data and
+schedule with 40 times the epochs: some ten seconds each, one candidate at a time, nothing compiled. The limit
+of the share is 1. Each starts on a cluster that is up and has no worker yet; the order changes from repeat to
+repeat.
 
-Then one pack of each, in this process and warm, by what it does: a step is forward, backward, mask and update.
+Then one pack of each, in this process and warm, by what it does: a step is forward, backward, mask and
+update. Ray gives its workers a low priority (RAY_worker_niceness, 15): beside other work they starve.
 """
 
 from __future__ import annotations
