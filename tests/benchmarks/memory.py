@@ -36,6 +36,7 @@ from tests.support import open_session
 from trials.recipe import Component, Recipe, Way
 from trials.runner import Runner
 from trials.tasks import TrainedTrial, TrainPack
+from trials.validation import EVALUATION_BATCH
 
 # Network, its arguments, the shape of its inputs, the batch.
 NETWORKS: dict[str, tuple[str, dict[str, Any], list[int], int]] = {
@@ -51,9 +52,23 @@ DATASETS: dict[str, Any] = {
 
 def pack_growth(network: str, copies: int, compiled: bool) -> dict[str, int]:
     """Bytes by which this process grows at its peak to train a pack, and those of one copy's weights."""
-    name, arguments, shape, batch = NETWORKS[network]
-    sizes = {"train_size": 512, "validation_size": 256, "test_size": 256}
-    recipe = Recipe(
+    way, rates = Way(pack_size=copies, compiled=compiled), tuple(0.01 * (1 + each) for each in range(copies))
+    task = TrainPack(cycle=0, replicate=0, max_lrs=rates, start=None)
+    with tempfile.TemporaryDirectory() as folder:
+        # Another network's pack first: whatever torch imports for this way is not a copy's.
+        Runner(recipe_of("fc", {"hidden": [4]}, [4], 32, way), storage=folder, threads=1).run(task)
+        runner = Runner(recipe_of(*NETWORKS[network], way), storage=folder, threads=1)
+        weights = sum(each.numel() * each.element_size() for each in runner.network(0).parameters())
+        before = forget_peak()
+        trained = runner.run(task)
+        assert isinstance(trained, tuple), trained
+        return {"growth": peak_memory() - before, "before": before, "weights": weights}
+
+
+def recipe_of(name: str, arguments: dict[str, Any], shape: list[int], batch: int, way: Way) -> Recipe:
+    """Two steps and a validation of a whole batch of it, which is the largest thing a validation holds."""
+    sizes = {"train_size": 512, "validation_size": EVALUATION_BATCH, "test_size": 256}
+    return Recipe(
         network=Component(name=name, arguments=arguments),
         dataset=Component(name="synthetic", arguments={"shape": shape, **sizes}),
         pruner=Component(name="global_magnitude"),
@@ -63,16 +78,8 @@ def pack_growth(network: str, copies: int, compiled: bool) -> dict[str, int]:
         batch_size=batch,
         optimizer=Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4}),
         schedule=Component(name="constant"),
-        way=Way(pack_size=copies, compiled=compiled),
+        way=way,
     )
-    rates = tuple(0.01 * (index + 1) for index in range(copies))
-    with tempfile.TemporaryDirectory() as folder:
-        runner = Runner(recipe, storage=folder, threads=1)
-        weights = sum(each.numel() * each.element_size() for each in runner.network(0).parameters())
-        before = forget_peak()
-        trained = runner.run(TrainPack(cycle=0, replicate=0, max_lrs=rates, start=None))
-        assert isinstance(trained, tuple), trained
-        return {"growth": peak_memory() - before, "before": before, "weights": weights}
 
 
 def grow(networks: list[str], copies: list[int], repeats: int, compiled: bool) -> dict[str, dict[int, Any]]:
@@ -159,7 +166,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--keep", action="store_true", help="write results/DATE-memory.json")
     options = parser.parse_args()
-    packs = grow(options.networks, options.copies, options.repeats, options.compile)
+    packs = grow(options.networks, sorted(set(options.copies)), options.repeats, options.compile)
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in DATASETS}
     for repeat in range(options.repeats):
         for name in list(DATASETS)[:: 1 if repeat % 2 == 0 else -1]:
@@ -183,20 +190,22 @@ def main() -> None:
 
 
 def pack_table(packs: dict[str, dict[int, Any]]) -> Table:
-    """A row per network and number of copies."""
-    table = Table("pack", "copies", "growth", "per further copy", "of one's weights", "ratio to the first's")
+    """A row per network and number of copies, each beside the row before it; alone is another way than packed."""
+    table = Table("pack", "copies", "growth", "ratio to the first's", "per copy more", "of one's weights")
     for network, counts in packs.items():
-        fewest, first = next(iter(counts.items()))
+        before = 0, 0.0
+        first = next(iter(counts.values()))["growth"]
         for count, figures in counts.items():
-            more = (figures["growth"] - first["growth"]) / (count - fewest) if count > fewest else None
+            more = (figures["growth"] - before[1]) / (count - before[0])
             table.add_row(
                 network,
                 str(count),
                 _megabytes(figures["growth"]),
-                "" if more is None else _megabytes(more),
-                "" if more is None else f"{more / figures['weights']:.1f}×",
-                f"{figures['growth'] / first['growth']:.2f}×",
+                f"{figures['growth'] / first:.2f}×",
+                _megabytes(more),
+                f"{more / figures['weights']:.1f}×",
             )
+            before = count, figures["growth"]
     return table
 
 
