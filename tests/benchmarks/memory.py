@@ -190,7 +190,7 @@ def main() -> None:
 
 
 def pack_table(packs: dict[str, dict[int, Any]]) -> Table:
-    """A row per network and number of copies, each beside the row before it; alone is another way than packed."""
+    """A row per network and number of copies, with what each copy adds to the row before it."""
     table = Table("pack", "copies", "growth", "ratio to the first's", "per copy more", "of one's weights")
     for network, counts in packs.items():
         before = 0, 0.0
