@@ -47,8 +47,12 @@ def test_imports_point_down(path):
             assert name.split(".")[0] != "torch", f"{module} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["silo", "silo.fit", "trials.runner", "trials.training"])
-def test_the_lower_layers_import_where_the_heavy_packages_are_not_installed(module):
+LIGHT = ("silo", "silo.fit", "trials.runner", "trials.training", "oracle.search")
+BENCHMARKS_OF_TORCH = ("tests.benchmarks.steps", "tests.benchmarks.search")
+
+
+@pytest.mark.parametrize("module", [*LIGHT, *BENCHMARKS_OF_TORCH])
+def test_what_trains_and_decides_imports_where_the_heavy_packages_are_not_installed(module):
     code = f"""
 import sys
 class Blocked:

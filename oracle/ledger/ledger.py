@@ -12,13 +12,13 @@ from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Row
 
 from oracle.errors import Refused
 from oracle.ledger import lease, tables
 from oracle.ledger.database import open_storage
+from oracle.ledger.reading import read_rows
 from oracle.ledger.rows import Axis, failed_row, from_row, to_row
 from oracle.ledger.writing import write_rows
 from trials.recipe import Way
@@ -210,8 +210,8 @@ class Ledger:
             rewritten = {row.key: row.sha256 for row in connection.execute(query)}
         found: dict[str, TrainedTrial] = {}
         for cycle, study in self._cycle_studies(search):
-            for row in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                key, outcome = from_row(row, cycle=cycle)
+            for max_lr, accuracy, attributes in read_rows(self.storage, study):
+                key, outcome = from_row(attributes, cycle=cycle, max_lr=max_lr, accuracy=accuracy)
                 if key in rewritten:
                     file = StoredFile(path=outcome.checkpoint.path, sha256=rewritten[key])
                     outcome = replace(outcome, checkpoint=file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -60,15 +61,15 @@ def failed_row(*, replicate: int, max_lr: float, error: str, axis: Axis) -> Froz
     )
 
 
-def from_row(row: FrozenTrial, *, cycle: int) -> tuple[str, TrainedTrial]:
+def from_row(
+    attributes: Mapping[str, Any], *, cycle: int, max_lr: float, accuracy: float
+) -> tuple[str, TrainedTrial]:
     """Key and outcome of a finished row."""
-    attributes = row.user_attrs
     loss = attributes["train_loss"]
-    assert row.value is not None
     return attributes["key"], TrainedTrial(
         cycle=cycle,
-        max_lr=row.params["max_lr"],
-        accuracy=row.value,
+        max_lr=max_lr,
+        accuracy=accuracy,
         train_loss=math.nan if loss is None else loss,
         checkpoint=StoredFile(path=attributes["checkpoint"], sha256=attributes["sha256"]),
         diagnostics=_diagnostics(attributes),
@@ -98,7 +99,7 @@ def _diagnostics_attributes(diagnostics: TrialDiagnostics | None) -> dict[str, A
     }
 
 
-def _diagnostics(attributes: dict[str, Any]) -> TrialDiagnostics | None:
+def _diagnostics(attributes: Mapping[str, Any]) -> TrialDiagnostics | None:
     if "diagnostics" not in attributes:
         return None
     numbers = {name: attributes[name] for name in _STATISTICS}

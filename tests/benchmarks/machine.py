@@ -45,3 +45,26 @@ def keep(name: str, result: dict[str, Any]) -> Path:
     path = RESULTS / f"{datetime.date.today().isoformat()}-{name}.json"
     path.write_text(json.dumps({"machine": header(), **result}, indent=2) + "\n")
     return path
+
+
+def peak_memory() -> int:
+    """Bytes of the most memory that this process has had resident at a time (Linux; of its own, unlike
+    ``ru_maxrss``, which a process inherits from the one that started it)."""
+    return _status("VmHWM")
+
+
+def forget_peak() -> int:
+    """Begins :func:`peak_memory` anew (Linux); gives the bytes that are resident now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def proportional_memory(process: int) -> int:
+    """Bytes of a process (Linux), each page divided by how many processes share it: such sizes add up."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

@@ -26,6 +26,7 @@ from oracle.drivers.cluster import cluster
 from oracle.spec import Spec
 from oracle.spec_file import parse_spec
 from tests.benchmarks import baselines
+from tests.benchmarks.breakdown import share_once_warm
 from tests.benchmarks.machine import header, keep
 from tests.support import open_session
 
@@ -42,10 +43,6 @@ def service(spec: Spec, workers: int) -> dict[str, Any]:
         trials = session.search.outcomes()
         way = str(session.record.way)
     training = sum((trial.ended - trial.started) / trial.pack for trial in trials)
-    first_ends = sorted({(trial.worker, trial.ended) for trial in trials})
-    warm = max(min(ended for worker, ended in first_ends if worker == name) for name, _ in first_ends)
-    last = max(trial.ended for trial in trials)
-    within = sum((t.ended - max(t.started, warm)) / t.pack for t in trials if t.ended > warm)
     first = [(trial.max_lr, trial.accuracy) for trial in trials if trial.cycle == 0]
     return {
         "trainings": len(trials),
@@ -54,7 +51,7 @@ def service(spec: Spec, workers: int) -> dict[str, Any]:
         "training_share": training / (wall * workers),
         "best_accuracy": baselines.best_accuracy(first),
         "preflight_seconds": prepared - begin,
-        "share_once_warm": within / ((last - warm) * workers),
+        "share_once_warm": share_once_warm(trials, workers),
         "way": way,
     }
 

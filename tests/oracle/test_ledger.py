@@ -9,7 +9,7 @@ import pytest
 
 from oracle.drivers.replay import replayed_trial
 from oracle.errors import LeaseLost, Refused
-from oracle.ledger import Ledger, SearchRecord, lease, writing
+from oracle.ledger import Ledger, SearchRecord, lease, reading, writing
 from oracle.ledger.rows import Axis, to_row
 from silo.errors import InvalidInput
 from trials.recipe import Way
@@ -117,9 +117,27 @@ def test_a_pack_is_written_whole_or_not_at_all(ledger, monkeypatch):
 def test_another_layout_of_optunas_tables_is_left_to_optuna(ledger, monkeypatch):
     monkeypatch.setattr(writing, "TRIED_LAYOUT", "v9")
     monkeypatch.setattr(writing, "_write_at_once", None)
+    monkeypatch.setattr(reading, "_read_at_once", None)
     pack = {"a": trial(max_lr=0.02), "b": trial(max_lr=0.03)}
     ledger.add_outcomes("s", pack, axis=AXIS)
     assert ledger.outcomes("s") == pack
+
+
+def test_rows_read_at_once_are_those_that_optuna_reads(ledger):
+    for index, loss in enumerate([0.5, 1e-300, float("nan")]):
+        rates = (0.4 - 0.1 * index, 1 / 3)
+        ledger.add_outcomes(
+            "s",
+            {f"{index} {rate}": trial(replicate=index, max_lr=rate, train_loss=loss) for rate in rates},
+            axis=AXIS,
+        )
+    ledger.add_outcomes("s", {"other": trial(cycle=1)}, axis=AXIS)
+    ledger.add_failure("s", cycle=0, replicate=0, max_lr=0.1, error="", axis=AXIS)
+    for _, study in ledger._cycle_studies("s"):
+        rows = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+        ours = list(reading.read_rows(ledger.storage, study))
+        assert ours == [(row.params["max_lr"], row.value, row.user_attrs) for row in rows]
+    assert len(ours) == 1
 
 
 def test_a_failure_is_a_row_but_no_outcome(ledger, url):

@@ -1,0 +1,49 @@
+"""The reckoning in the benchmarks."""
+
+import dataclasses
+
+import pytest
+
+from oracle.drivers.replay import replayed_trial
+from tests.benchmarks.breakdown import breakdown, share_once_warm
+
+
+def pack(worker, cycle, started, ended, size=2):
+    trials = (replayed_trial(cycle, 0, 0.1 + rate, 0.5) for rate in range(size))
+    changes = {"worker": worker, "started": started, "ended": ended, "pack": size}
+    return [dataclasses.replace(trial, **changes) for trial in trials]
+
+
+TRIALS = [
+    *pack("b", 1, 121.0, 125.0),
+    *pack("a", 0, 106.0, 112.0, size=3),
+    *pack("b", 0, 107.0, 117.0),
+    *pack("a", 0, 112.5, 114.5),
+    *pack("a", 1, 120.0, 124.0),
+]
+
+
+def test_the_parts_of_the_workers_time_add_up():
+    parts = breakdown(TRIALS, 2, begin=100.0, prepared=103.0, end=126.0)
+    assert dataclasses.asdict(parts) == {
+        "preflight": 6.0,
+        "start_up": 3.0 + 4.0,
+        "first_pack": 6.0 + 10.0,
+        "training": 2.0 + 4.0 + 4.0,
+        "waiting": 0.5,
+        "cycle_end": 5.5 + 4.0,
+        "after": 2.0 + 1.0,
+    }
+    assert parts.total == 2 * 26.0
+    assert parts.training_share == pytest.approx(26 / 52)
+    assert sum(parts.shares().values()) == pytest.approx(1)
+
+
+def test_a_worker_that_never_trained_is_start_up():
+    parts = breakdown(TRIALS, 3, begin=100.0, prepared=103.0, end=126.0)
+    assert parts.start_up == 7.0 + 23.0
+    assert parts.total == 3 * 26.0
+
+
+def test_the_warm_share_begins_with_the_end_of_the_last_first_pack():
+    assert share_once_warm(TRIALS, 2) == pytest.approx((4 + 4) / (2 * (125 - 117)))
