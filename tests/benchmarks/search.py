@@ -100,6 +100,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--pack", type=int, default=1, help="candidates that are trained together")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--cuda-graph", choices=["pack", "streams"], help="record the steps, and replay them")
     parser.add_argument("--keep", action="store_true", help="write results/DATE-search-DEVICE-PRECISION.json")
     return parser.parse_args()
 
@@ -136,7 +137,13 @@ def recipe_of(options: argparse.Namespace, dataset: Component) -> Recipe:
         evaluate_every=options.evaluate_every,
         optimizer=Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4}),
         schedule=Component(name="warmup_drops", arguments={"warmup": length // 10, "drops": drops}),
-        way=Way(pack_size=options.pack, compiled=options.compile, channels_last=options.channels_last),
+        way=Way(
+            pack_size=options.pack,
+            compiled=options.compile,
+            channels_last=options.channels_last,
+            captured=options.cuda_graph is not None,
+            streams=options.cuda_graph == "streams",
+        ),
         precision=options.precision,
     )
 

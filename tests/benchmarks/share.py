@@ -28,7 +28,6 @@ from rich.console import Console
 from rich.table import Table
 
 import trials.training
-import trials.validation
 from oracle.cli.specs import example
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
@@ -39,9 +38,10 @@ from tests.benchmarks.breakdown import breakdown, share_once_warm
 from tests.benchmarks.machine import header, keep
 from tests.support import open_session
 from trials.checkpoints import Store
+from trials.programs import Programs
 from trials.recipe import Way
 from trials.runner import Runner
-from trials.steps import CompiledStep, EagerStep
+from trials.steps import EagerStep, GraphStep
 from trials.tasks import TrainPack
 
 EPOCHS = 600
@@ -140,12 +140,11 @@ def timed() -> Iterator[dict[str, float]]:
             yield batch
 
     with ExitStack() as stack:
-        for kind in (EagerStep, CompiledStep):
+        for kind in (EagerStep, GraphStep):
             stack.enter_context(patch.object(kind, "__call__", clocked("steps", kind.__call__)))
         stack.enter_context(patch.object(trials.training, "batches", batches_clocked))
-        for module in (trials.training, trials.validation):
-            counted = clocked("validations and test", module.count_correct)
-            stack.enter_context(patch.object(module, "count_correct", counted))
+        counted = clocked("validations and test", Programs.count_correct)
+        stack.enter_context(patch.object(Programs, "count_correct", counted))
         stack.enter_context(patch.object(Store, "write", clocked("files", Store.write)))
         yield seconds
 

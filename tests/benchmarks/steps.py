@@ -5,8 +5,8 @@
 It needs torch and torchvision only. Every way steps the same copies on the same batch, in turns and in both
 orders, medians of ``--repeats``; the stock loop trains one network with torch.optim.SGD. The share of the
 peak sets the multiplications and additions of forward and backward pass against those of a large float32
-matrix product in the same run. Ratios are to the faster of the stock loops. Convolutions are compiled only with
-``--compile-all``: that takes minutes.
+matrix product in the same run. Ratios are to the faster of the stock loops. Convolutions are compiled only
+with ``--compile-all``: that takes minutes.
 """
 
 from __future__ import annotations
