@@ -4,7 +4,7 @@ from tests.oracle.tables_of_ways import EAGER, equivalent, images, losses, searc
 
 MARGIN = 0.02
 """Six pairs on 300 images each: one standard error of a single accuracy is 0.007 here. A training that
-suffered from its precision would be 5 % and more behind, as those of half the length are."""
+suffered from its precision would be further behind: those of half the length are, by 7 % on average."""
 
 
 def test_bf16_finds_a_residual_network_as_good_as_fp32_does(tmp_path):
