@@ -60,8 +60,9 @@ def test_each_way_finds_the_same_optima_and_the_same_accuracies(table, name):
     lone, other = table("alone"), table(name)
     assert ("together" in other.way) == ("pack" in name) and ("compiled" in other.way) == ("compiled" in name)
     assert disagreements(other, lone) == []
-    for cycle, optimum in enumerate(lone.optima):
-        assert other.means[cycle][optimum] == pytest.approx(lone.means[cycle][optimum], abs=0.01)
+    for optimum, means, theirs in zip(lone.optima, lone.means, other.means, strict=True):
+        for rate, accuracy in means.items():  # beyond the optimum a rounding grows fast
+            assert theirs[rate] == pytest.approx(accuracy, abs=0.01 if rate <= optimum else 0.05), rate
 
 
 @pytest.mark.parametrize("name", CASES)
