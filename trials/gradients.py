@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -139,7 +141,7 @@ def why_not_packed(module: nn.Module, inputs: Tensor, labels: Tensor) -> str | N
             outputs = packed_outputs(module)(pair, inputs.double())
             lone = lone_outputs(module)(alone, inputs.double())
     except Exception as error:  # whatever vmap can't take is a reason, and lone training still works
-        return f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+        return _in_words(error)
     finally:
         module.train(was_training)
     pairs = [(grads, lone_grads), (losses, lone_losses), (outputs, lone)]
@@ -147,3 +149,27 @@ def why_not_packed(module: nn.Module, inputs: Tensor, labels: Tensor) -> str | N
     if any(not torch.allclose(a.double(), b.double(), rtol=1e-9, atol=1e-9) for a, b in pairs):
         return "packed and lone training differ"
     return None
+
+
+_REASONS = (
+    (r"called random operation", "it uses a random operation, as dropout is"),
+    (
+        r"calling \.item\(\)",
+        "it has data-dependent control flow, as an if on a tensor, a loop over one or calling .item() are",
+    ),
+    (r"(?:Batching rule not implemented for|do not yet support) (aten::\w+)", r"vmap has no rule for \1"),
+    (r"inplace arithmetic", "it writes in place into a tensor that the copies share"),
+    (r"dynamic shape", "the shape of a tensor depends on values, as with a boolean mask"),
+)
+"""What vmap says of modules that it doesn't take, and the same for who wrote the module."""
+
+_LONGEST_REASON = 160
+
+
+def _in_words(error: Exception) -> str:
+    """An error as one line."""
+    for pattern, words in _REASONS:
+        if found := re.search(pattern, str(error)):
+            return found.expand(words)
+    lines = [type(error).__name__, *str(error).splitlines()[:1]]
+    return textwrap.shorten(": ".join(lines), _LONGEST_REASON, placeholder=" …")

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tests.trials.thin import make_thin
 from tests.trials.toys import (
     assert_same_outcome,
     double,
@@ -16,7 +17,6 @@ from tests.trials.toys import (
     toy_recipe,
     train,
 )
-from trials.networks import vgg
 from trials.recipe import Component
 from trials.seeding import derive_seed
 from trials.validation import TrainedCopy
@@ -60,7 +60,7 @@ class Frozen(nn.Module):
 
 
 def thin_vgg(monkeypatch):
-    monkeypatch.setattr(vgg, "STAGES", ((4, 4), (6, 6), (8,) * 4, (8,) * 4, (8,) * 4))
+    make_thin(monkeypatch)
     return toy_network("vgg19", shape=(3, 32, 32))
 
 
