@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oracle.machine import cores
@@ -102,50 +103,51 @@ class _Choice:
 
     def choose(self) -> tuple[Way, str]:
         training = self._spec.training
-        packable = training.pack != 1 and self._packable()
         if training.compile or training.cuda_graph in ("pack", "streams"):
             # What the spec fixes needs no measuring but for the size of the packs.
-            way = self._fixed(packable)
+            way = self._fixed()
             if self._here and (reason := self._why_not_traced(way)):
                 field = "compile" if training.compile else "cuda_graph"
                 raise InvalidInput(f"training.{field}: the step can't be compiled ({reason}); leave it out")
             return way, self._reason("as the spec says")
         alone = Way(channels_last=bool(training.channels_last))
-        thumb = replace(alone, pack_size=self._thumb() if packable else 1)
         if not self._here:
+            thumb = replace(alone, pack_size=self._thumb())
             return thumb, self._reason("a rule of thumb, as this process has not the workers' device")
         try:
             speed = measure(self._spec, self._runner, alone, count=1)
         except Exception as error:  # what fails in training is the trials' to say, with its traceback
             self._notes.append(_said(error))
+            thumb = replace(alone, pack_size=self._thumb())
             return thumb, self._reason("a rule of thumb, as a first training failed")
         trainings = self._spec.cycles * self._candidates * self._spec.replicates
         total = trainings * speed.training(self._steps, self._validations)
         if total < _WORTH_MEASURING:
+            thumb = replace(alone, pack_size=self._thumb())
             return thumb, self._reason("a rule of thumb, for a search of about a minute")
         self._found = {alone: self._search_seconds(speed, 1)}
-        self._measure(alone, speed.step, packable)
+        self._measure(alone, speed.step)
         return self._best, self._reason(_ranking(self._found))
 
-    def _fixed(self, packable: bool) -> Way:
+    def _fixed(self) -> Way:
         training = self._spec.training
         streams = training.cuda_graph == "streams"
-        size = (training.pack or _STREAMS[0]) if streams else self._thumb() if packable else 1
         return Way(
-            pack_size=size,
+            pack_size=(training.pack or _STREAMS[0]) if streams else self._thumb(),
             compiled=bool(training.compile),
             channels_last=bool(training.channels_last),
             captured=training.cuda_graph in ("pack", "streams"),
             streams=streams,
         )
 
-    def _measure(self, alone: Way, lone_step: float, packable: bool) -> None:
+    def _measure(self, alone: Way, lone_step: float) -> None:
         """Tries the ways that the spec leaves open, each on top of what was the fastest so far."""
         training, cuda = self._spec.training, self._runner.device.type == "cuda"
         if self._convolves and training.channels_last is None:
             self._try(replace(alone, channels_last=True))
         layout = self._best
-        if packable and (training.pack or lone_step < _BUSY_STEP or cuda):
+        pays = training.pack or lone_step < _BUSY_STEP or cuda
+        if training.pack != 1 and pays and self._packable:
             for size in self._sizes():
                 self._try(replace(layout, pack_size=size))
         asked = replace(layout, pack_size=training.pack or 1)
@@ -176,6 +178,7 @@ class _Choice:
     def _best(self) -> Way:
         return min(self._found, key=lambda way: self._found[way])
 
+    @cached_property
     def _packable(self) -> bool:
         from trials.gradients import why_not_packed
 
@@ -188,11 +191,10 @@ class _Choice:
 
     def _thumb(self) -> int:
         """The size of packs by the rule of thumb."""
-        if wanted := self._spec.training.pack:
-            return wanted
         parameters = sum(parameter.numel() for parameter in self._module.parameters())
         small = not self._convolves and parameters <= PACKED_PARAMETERS
-        return PACKED_COPIES if small else 1
+        size = self._spec.training.pack or (PACKED_COPIES if small else 1)
+        return size if size > 1 and self._packable else 1
 
     def _sizes(self) -> Iterator[int]:
         """Sizes of packs worth a try: those that leave the fewest workers idle, the largest first."""
