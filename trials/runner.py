@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trials.checkpoints import DamagedFile, Store
 from trials.copies import named_tensors
 from trials.datasets import Dataset, load_dataset
+from trials.datasets.once import LoadDataset, dataset_key
 from trials.diagnostics import Statistics
 from trials.networks import build_network
 from trials.pruning import prune
@@ -51,6 +52,7 @@ class Runner:
         device: Where to train, for example ``cpu`` or ``cuda``.
         threads: Threads that torch may use; None leaves the setting alone.
         loaded: Data sets in memory already, to be shared among runners on the same device.
+        load: What gives the data sets that are not, on the CPU.
     """
 
     def __init__(
@@ -61,20 +63,21 @@ class Runner:
         device: str = "cpu",
         threads: int | None = None,
         loaded: dict[str, Dataset] | None = None,
+        load: LoadDataset = load_dataset,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.recipe, self.store, self.device = recipe, Store(storage), torch.device(device)
         self._starts: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
-        self._loaded = {} if loaded is None else loaded
+        self._loaded, self._load = {} if loaded is None else loaded, load
 
     @cached_property
     def data(self) -> Dataset:
         """The data set, on the device."""
         dataset, seed = self.recipe.dataset, derive_seed(self.recipe.seed, "split")
-        key = repr((dataset, seed))
+        key = dataset_key(dataset.name, dataset.arguments, seed)
         if key not in self._loaded:
-            self._loaded[key] = load_dataset(dataset.name, dataset.arguments, seed=seed).to(self.device)
+            self._loaded[key] = self._load(dataset.name, dataset.arguments, seed=seed).to(self.device)
         return self._loaded[key]
 
     def network(self, replicate: int) -> nn.Module:
@@ -237,12 +240,18 @@ class Runners:
         jobs: Name of each search to how it trains and prunes, and where its files lie.
         device: Where to train, for example ``cpu`` or ``cuda``.
         threads: Threads that torch may use; None leaves the setting alone.
+        load: What gives the data sets, on the CPU.
     """
 
     def __init__(
-        self, jobs: Mapping[str, tuple[Recipe, str]], *, device: str = "cpu", threads: int | None = None
+        self,
+        jobs: Mapping[str, tuple[Recipe, str]],
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        load: LoadDataset = load_dataset,
     ) -> None:
-        self._jobs, self._device, self._threads = jobs, device, threads
+        self._jobs, self._device, self._threads, self._load = jobs, device, threads, load
         self._runners: dict[str, Runner] = {}
         self._loaded: dict[str, Dataset] = {}
 
@@ -251,7 +260,12 @@ class Runners:
         if name not in self._runners:
             recipe, storage = self._jobs[name]
             self._runners[name] = Runner(
-                recipe, storage=storage, device=self._device, threads=self._threads, loaded=self._loaded
+                recipe,
+                storage=storage,
+                device=self._device,
+                threads=self._threads,
+                loaded=self._loaded,
+                load=self._load,
             )
         return self._runners[name].run(task)
 

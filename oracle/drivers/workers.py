@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from oracle.drivers.shared_data import SharedData
 from trials.recipe import Recipe
 from trials.tasks import Task
 
@@ -55,8 +56,10 @@ class Worker(tune.Trainable):
         config: dict[str, Any],
         desk: Any,
         jobs: Mapping[str, tuple[Recipe, str]],
+        shared: Mapping[str, Any],
         **machine: Any,
     ) -> None:
+        machine["load"] = SharedData(shared)
         # One result may wait here while the next task is worked on.
         self._results: queue.Queue[dict[str, Any] | BaseException] = queue.Queue(maxsize=1)
         work = threading.Thread(target=self._work, args=(config["worker"], desk, jobs, machine), daemon=True)
