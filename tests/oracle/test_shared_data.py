@@ -17,7 +17,7 @@ from tests.support import open_session, results, run_in_process, small_spec
 from trials.datasets import load_dataset
 from trials.datasets.once import LoadOnce, dataset_key
 
-# Notes who loads it; half of its numbers are floats, half of its images bytes.
+# Notes who loads it.
 NOTED = """
 import os
 import torch
@@ -107,8 +107,7 @@ class Reader:
         return [ray.put("no data set")]
 
     def _private(self):
-        memory = psutil.Process().memory_full_info()
-        return memory.uss
+        return psutil.Process().memory_full_info().uss
 
 
 def test_processes_map_one_copy_that_outlives_them_and_load_what_is_not_shared(tmp_path, noted):
