@@ -18,6 +18,7 @@ from trials.recipe import Component, Way
 from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
+    from trials.datasets.once import LoadDataset
     from trials.runner import Runner
 
 _TRIED_EXAMPLES = 2
@@ -55,11 +56,22 @@ class Facts:
     way_reason: str
 
 
-def open_runner(spec: Spec) -> Runner:
-    """A worker for this process, on its CPU."""
+def open_runner(spec: Spec, load: LoadDataset | None = None) -> Runner:
+    """A worker for this process, on its CPU.
+
+    Args:
+        spec: The spec.
+        load: What gives the data set, if not :func:`trials.datasets.load_dataset`.
+    """
+    from trials.datasets import load_dataset
     from trials.runner import Runner
 
-    return Runner(spec.recipe(way=Way()), storage=spec.storage_root(), threads=spec.threads)
+    return Runner(
+        spec.recipe(way=Way()),
+        storage=spec.storage_root(),
+        threads=spec.threads,
+        load=load or load_dataset,
+    )
 
 
 def check_device(spec: Spec) -> None:

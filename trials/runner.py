@@ -8,8 +8,9 @@ import os
 import platform
 import time
 import traceback
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from trials.checkpoints import DamagedFile, Store
 from trials.copies import named_tensors
 from trials.datasets import Dataset, load_dataset
+from trials.datasets.once import LoadDataset, dataset_key
 from trials.diagnostics import Statistics
 from trials.networks import build_network
 from trials.programs import Programs
@@ -38,6 +40,9 @@ from trials.tasks import (
     TrialDiagnostics,
 )
 from trials.training import train_pack
+from trials.validation import TrainedCopy
+
+_T = TypeVar("_T")
 
 _WEIGHTS, _MASKS, _REWIND = "weights/", "masks/", "rewind/"
 
@@ -51,6 +56,7 @@ class Runner:
         device: Where to train, for example ``cpu`` or ``cuda``.
         threads: Threads that torch may use; None leaves the setting alone.
         loaded: Data sets in memory already, to be shared among runners on the same device.
+        load: What gives the data sets that are not, on the CPU.
     """
 
     def __init__(
@@ -61,20 +67,21 @@ class Runner:
         device: str = "cpu",
         threads: int | None = None,
         loaded: dict[str, Dataset] | None = None,
+        load: LoadDataset = load_dataset,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.recipe, self.store, self.device = recipe, Store(storage), torch.device(device)
         self._starts: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
-        self._loaded = {} if loaded is None else loaded
+        self._loaded, self._load = {} if loaded is None else loaded, load
 
     @cached_property
     def data(self) -> Dataset:
         """The data set, on the device."""
         dataset, seed = self.recipe.dataset, derive_seed(self.recipe.seed, "split")
-        key = repr((dataset, seed))
+        key = dataset_key(dataset.name, dataset.arguments, seed)
         if key not in self._loaded:
-            self._loaded[key] = load_dataset(dataset.name, dataset.arguments, seed=seed).to(self.device)
+            self._loaded[key] = self._load(dataset.name, dataset.arguments, seed=seed).to(self.device)
         return self._loaded[key]
 
     def network(self, replicate: int) -> nn.Module:
@@ -97,14 +104,20 @@ class Runner:
 
     def run(self, task: Task) -> Result:
         """Runs one task; whatever goes wrong is part of the answer, nothing is raised but interrupts."""
-        try:
-            return self._train(task) if isinstance(task, TrainPack) else self._prune(task)
-        except DamagedFile as error:
-            return Damaged(file=error.file)
-        except Exception:
-            return Failed(error=traceback.format_exc())
+        return self.compute(task)()
 
-    def _train(self, task: TrainPack) -> tuple[TrainedTrial, ...]:
+    def compute(self, task: Task) -> Callable[[], Result]:
+        """The first half of :meth:`run`: everything but the writing of files.
+
+        Returns:
+            The second half. It may run in another thread while this one computes its next task; its result is
+            there once all files are.
+        """
+        half = self._train if isinstance(task, TrainPack) else self._prune
+        computed = _answering(lambda: half(task))
+        return partial(_answering, computed) if callable(computed) else lambda: computed
+
+    def _train(self, task: TrainPack) -> Callable[[], tuple[TrainedTrial, ...]]:
         started = time.time()
         weights, masks = self._start(task)
         copies = train_pack(
@@ -118,6 +131,11 @@ class Runner:
             max_lrs=task.max_lrs,
             programs=self._programs,
         )
+        return partial(self._store_trained, task, copies, started, time.time())
+
+    def _store_trained(
+        self, task: TrainPack, copies: list[TrainedCopy], started: float, ended: float
+    ) -> tuple[TrainedTrial, ...]:
         folder = f"cycle-{task.cycle:02d}/replicate-{task.replicate}"
         stored = [
             self.store.write(f"{folder}/max_lr-{max_lr!r}.safetensors", _with_rewind(copy.state, copy.rewind))
@@ -127,7 +145,7 @@ class Runner:
             self._note(f"{folder}/max_lr-{max_lr!r}.diagnostics.json", copy.diagnostics)
             for max_lr, copy in zip(task.max_lrs, copies, strict=True)
         ]
-        ended, worker = time.time(), f"{platform.node()}:{os.getpid()}"
+        worker = f"{platform.node()}:{os.getpid()}"
         return tuple(
             TrainedTrial(
                 cycle=task.cycle,
@@ -163,7 +181,7 @@ class Runner:
             file=self.store.write_bytes(path, json.dumps(statistics.to_dict(), allow_nan=False).encode()),
         )
 
-    def _prune(self, task: PruneNetwork) -> PrunedNetwork:
+    def _prune(self, task: PruneNetwork) -> Callable[[], PrunedNetwork]:
         recipe, module = self.recipe, self.network(task.replicate)
         trained = self.store.read(task.parent)
         names = prunable_names(module, keep=recipe.keep)
@@ -187,24 +205,22 @@ class Runner:
             rate=recipe.pruning_rate,
             seed=derive_seed(recipe.seed, task.replicate, task.cycle, "prune"),
         )
-        file = self.store.write(
-            f"cycle-{task.cycle:02d}/replicate-{task.replicate}/start.safetensors",
-            {
-                **{_WEIGHTS + name: value for name, value in apply_masks(state, pruned).items()},
-                **{_MASKS + name: value for name, value in pruned.items()},
-                **{_REWIND + name: value for name, value in rewind.items()},
-            },
-        )
+        file = f"cycle-{task.cycle:02d}/replicate-{task.replicate}/start.safetensors"
+        tensors = {
+            **{_WEIGHTS + name: value for name, value in apply_masks(state, pruned).items()},
+            **{_MASKS + name: value for name, value in pruned.items()},
+            **{_REWIND + name: value for name, value in rewind.items()},
+        }
         # Filter pruning masks biases and BatchNorm too: those are no prunable weights.
         prunable = {name: pruned[name] for name in names}
-        return PrunedNetwork(
-            cycle=task.cycle,
-            replicate=task.replicate,
-            start=file,
-            alive=alive(prunable),
-            prunable=sum(mask.numel() for mask in prunable.values()),
-            parameters=sum(parameter.numel() for parameter in module.parameters()),
-            norm_drop=_norm_drop(trained, masks, prunable),
+        facts = {
+            "alive": alive(prunable),
+            "prunable": sum(mask.numel() for mask in prunable.values()),
+            "parameters": sum(parameter.numel() for parameter in module.parameters()),
+            "norm_drop": _norm_drop(trained, masks, prunable),
+        }
+        return lambda: PrunedNetwork(
+            cycle=task.cycle, replicate=task.replicate, start=self.store.write(file, tensors), **facts
         )
 
     def sparsity(self, start: StoredFile) -> Sparsity:
@@ -230,30 +246,14 @@ class Runner:
         return self._starts[key]
 
 
-class Runners:
-    """A worker's side of several searches: a runner for each, made when it is first needed.
-
-    Args:
-        jobs: Name of each search to how it trains and prunes, and where its files lie.
-        device: Where to train, for example ``cpu`` or ``cuda``.
-        threads: Threads that torch may use; None leaves the setting alone.
-    """
-
-    def __init__(
-        self, jobs: Mapping[str, tuple[Recipe, str]], *, device: str = "cpu", threads: int | None = None
-    ) -> None:
-        self._jobs, self._device, self._threads = jobs, device, threads
-        self._runners: dict[str, Runner] = {}
-        self._loaded: dict[str, Dataset] = {}
-
-    def run(self, name: str, task: Task) -> Result:
-        """Runs a task of a search; see :meth:`Runner.run`."""
-        if name not in self._runners:
-            recipe, storage = self._jobs[name]
-            self._runners[name] = Runner(
-                recipe, storage=storage, device=self._device, threads=self._threads, loaded=self._loaded
-            )
-        return self._runners[name].run(task)
+def _answering(work: Callable[[], _T]) -> _T | Damaged | Failed:
+    """What some work gives, or what went wrong with it."""
+    try:
+        return work()
+    except DamagedFile as error:
+        return Damaged(file=error.file)
+    except Exception:
+        return Failed(error=traceback.format_exc())
 
 
 def _unpack(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -88,7 +88,7 @@ class TrainedTrial:
         train_loss: Mean training loss between the last two validations; NaN if it diverged.
         checkpoint: The weights at the best validation.
         started: When its pack started, in seconds since 1970.
-        ended: When its pack ended, in seconds since 1970.
+        ended: When its pack's training ended, before its files were written, in seconds since 1970.
         pack: How many trials were trained together.
         worker: Host name and process id of the worker.
         diagnostics: Statistics of gradients and activations; None where they were not asked for.

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from optuna.exceptions import StorageInternalError
@@ -24,6 +25,9 @@ from oracle.spec import Spec
 from oracle.spec_file import load_variants, naming_variant
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
+
+if TYPE_CHECKING:
+    from trials.datasets.once import LoadOnce
 
 _PACKAGES = ("silo-oracle", "torch", "torchvision", "numpy", "ray", "optuna")
 
@@ -47,15 +51,19 @@ def run(context: click.Context, spec_file: Path, driver: str, address: str | Non
     """
     if address and driver != "ray":
         raise click.UsageError("--address goes with --driver ray")
+    specs = load_variants(spec_file)
+    from trials.datasets import load_dataset  # imports torch, which takes longer than to refuse a spec
+    from trials.datasets.once import LoadOnce
+
     with ExitStack() as stack:
-        prepared = []
-        for variant, spec in load_variants(spec_file).items():
+        prepared, load = [], LoadOnce(load_dataset)
+        for variant, spec in specs.items():
             with naming_variant(spec_file, variant):
-                prepared.append(_Prepared(spec, *_preflight(spec, driver, stack)))
+                prepared.append(_Prepared(spec, *_preflight(spec, driver, stack, load)))
         errors = {}
         for group in _groups(prepared, driver):
             try:
-                errors.update(_drive(group, driver, address))
+                errors.update(_drive(group, driver, address, load))
             except (SQLAlchemyError, StorageInternalError) as failure:
                 reason = " ".join(str(getattr(failure, "orig", None) or failure).split())
                 raise LedgerFailed(
@@ -91,13 +99,13 @@ def _groups(prepared: list[_Prepared], driver: str) -> list[list[_Prepared]]:
     return list(groups.values())
 
 
-def _preflight(spec: Spec, driver: str, stack: ExitStack) -> tuple[Ledger, SearchRecord]:
+def _preflight(spec: Spec, driver: str, stack: ExitStack, load: LoadOnce) -> tuple[Ledger, SearchRecord]:
     """Everything that can refuse a search, before anything is written about it."""
     from oracle.preflight import check_device, examine, open_runner, prepare
 
     if driver == "in-process":
         check_device(spec)
-    runner = open_runner(spec)
+    runner = open_runner(spec, load)
     facts = examine(spec, runner)
     try:
         runner.store.check_writable()
@@ -108,7 +116,7 @@ def _preflight(spec: Spec, driver: str, stack: ExitStack) -> tuple[Ledger, Searc
     return ledger, prepare(spec, facts, ledger)
 
 
-def _drive(group: list[_Prepared], driver: str, address: str | None) -> dict[str, str | None]:
+def _drive(group: list[_Prepared], driver: str, address: str | None, load: LoadOnce) -> dict[str, str | None]:
     """Runs searches side by side, each under its lease; gives the first error of those that are stuck."""
     from dashboards.summary_study import SummaryStudy
     from oracle.preflight import clear_failures
@@ -142,22 +150,24 @@ def _drive(group: list[_Prepared], driver: str, address: str | None) -> dict[str
             runs[name] = session.ledger.start_run(
                 name, driver=driver, host=platform.node(), versions=_versions()
             )
-        return _run(sessions, runs, driver, workers)
+        return _run(sessions, runs, driver, workers, load)
 
 
-def _run(sessions: list[Session], runs: dict[str, str], driver: str, workers: int) -> dict[str, str | None]:
+def _run(
+    sessions: list[Session], runs: dict[str, str], driver: str, workers: int, load: LoadOnce
+) -> dict[str, str | None]:
     signals: dict[str, Signal] = {}
     state = "failed"
     try:
         if driver == "ray":
             from oracle.drivers import ray_tune
 
-            signals = ray_tune.run(sessions, workers)
+            signals = ray_tune.run(sessions, workers, load.kept)
         else:
             from oracle.drivers import in_process
 
             (session,) = sessions
-            signals = {session.spec.name: in_process.run(session)}
+            signals = {session.spec.name: in_process.run(session, load)}
         return {s.spec.name: s.first_error for s in sessions if signals[s.spec.name] is not Signal.DONE}
     except LeaseLost:
         state = "taken over"

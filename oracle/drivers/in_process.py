@@ -8,24 +8,30 @@ from oracle.search import Signal
 from oracle.session import Session
 
 if TYPE_CHECKING:
-    from trials.runner import Runner
+    from trials.datasets.once import LoadDataset
 
 
-def run(session: Session, runner: Runner | None = None) -> Signal:
+def run(session: Session, load: LoadDataset | None = None) -> Signal:
     """Runs a session to its end.
 
     Args:
         session: The session.
-        runner: A worker that has the data set loaded already; by default one is made.
+        load: What gives the data set, if not :func:`trials.datasets.load_dataset`.
 
     Returns:
         ``Signal.DONE``, or ``Signal.STUCK`` if a task failed too often.
     """
-    if runner is None:
-        from trials.runner import Runner
+    from trials.datasets import load_dataset
+    from trials.runner import Runner
 
-        spec = session.spec
-        runner = Runner(session.recipe, storage=spec.storage_root(), device=spec.device, threads=spec.threads)
+    spec = session.spec
+    runner = Runner(
+        session.recipe,
+        storage=spec.storage_root(),
+        device=spec.device,
+        threads=spec.threads,
+        load=load or load_dataset,
+    )
     while not isinstance(task := session.ask(), Signal):
         session.tell(task, runner.run(task))
     return task

@@ -12,31 +12,39 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import ray
 from ray import tune
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from oracle.drivers.shared_data import share
 from oracle.drivers.workers import Desk, Worker
 from oracle.errors import Refused
 from oracle.search import Signal
 from oracle.session import Session
 from trials.tasks import Failed, Result, Task
 
+if TYPE_CHECKING:
+    from trials.datasets import Dataset
+
 _IDLE_DEATHS = 3
 """How many workers in a row may die without having taken a task before the experiment is given up."""
 
 
-def run(sessions: Sequence[Session], workers: int) -> dict[str, Signal]:
+def run(
+    sessions: Sequence[Session], workers: int, loaded: MutableMapping[str, Dataset] | None = None
+) -> dict[str, Signal]:
     """Runs sessions to their ends, side by side, on the cluster that this process is connected to.
 
     Args:
         sessions: The sessions; each worker works for all of them, so their specs want the same resources.
         workers: Workers at a time.
+        loaded: Data sets that this process has in memory, by :func:`trials.datasets.once.dataset_key`. Those
+            that the workers can share are taken out and shared; all others they load.
 
     Returns:
         Name of each search to ``Signal.DONE``, or to ``Signal.STUCK`` if a task failed too often.
@@ -53,6 +61,7 @@ def run(sessions: Sequence[Session], workers: int) -> dict[str, Signal]:
         Worker,
         desk=desk,
         jobs={s.spec.name: (s.recipe, s.spec.storage_root()) for s in sessions},
+        shared=share({} if loaded is None else loaded),
         device=spec.device,
         threads=spec.threads,
     )

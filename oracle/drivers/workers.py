@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
 from ray import tune
 
+from oracle.drivers.shared_data import SharedData
 from trials.recipe import Recipe
-from trials.tasks import Task
+from trials.tasks import Result, Task
 
 
 class Desk:
@@ -48,31 +49,48 @@ class Desk:
 
 
 class Worker(tune.Trainable):
-    """A warm worker: a thread that works off tasks, and steps that bring their results to Tune."""
+    """A warm worker: a thread that computes tasks, one that writes what the last one came to, and steps that
+    bring the results to Tune."""
 
     def setup(
         self,
         config: dict[str, Any],
         desk: Any,
         jobs: Mapping[str, tuple[Recipe, str]],
+        shared: Mapping[str, Any],
         **machine: Any,
     ) -> None:
+        machine["load"] = SharedData(shared)
         # One result may wait here while the next task is worked on.
         self._results: queue.Queue[dict[str, Any] | BaseException] = queue.Queue(maxsize=1)
-        work = threading.Thread(target=self._work, args=(config["worker"], desk, jobs, machine), daemon=True)
-        work.start()
+        self._computed: queue.Queue[tuple[int, Callable[[], Result]]] = queue.Queue()
+        arguments = config["worker"], desk, jobs, machine
+        threading.Thread(target=self._work, args=arguments, daemon=True).start()
+        threading.Thread(target=self._store, daemon=True).start()
 
     def _work(
         self, worker: str, desk: Any, jobs: Mapping[str, tuple[Recipe, str]], machine: dict[str, Any]
     ) -> None:
-        from trials.runner import Runners
+        from trials.runners import Runners
 
         try:
             runners = Runners(jobs, **machine)
             while (item := ray.get(desk.take.remote(worker))) is not None:
                 number, name, task = item
-                self._results.put({"number": number, "result": runners.run(name, task), "finished": 1})
+                store = runners.compute(name, task)
+                self._computed.join()  # no more than one task's networks wait for the disk
+                self._computed.put((number, store))
+            self._computed.join()
             self._results.put({"finished": 1, "done": True})
+        except BaseException as error:
+            self._results.put(error)
+
+    def _store(self) -> None:
+        try:
+            while True:
+                number, store = self._computed.get()
+                self._results.put({"number": number, "result": store(), "finished": 1})
+                self._computed.task_done()
         except BaseException as error:
             self._results.put(error)
 

@@ -1,7 +1,9 @@
+import dataclasses
 import itertools
 import os
 import platform
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -125,6 +127,38 @@ def test_an_error_is_an_answer_with_its_traceback(tmp_path, own):
     assert not (tmp_path / "s").exists()
     unknown = runner(tmp_path / "s", network=Component(name="fcc")).run(pack())
     assert isinstance(unknown, Failed) and "did you mean 'fc'" in unknown.error
+
+
+def test_files_are_written_by_the_second_half_which_another_thread_may_run(tmp_path):
+    worker, whole = runner(tmp_path / "s"), chain(runner(tmp_path / "t"), 1)
+    store, between = worker.compute(pack()), time.time()
+    assert not (tmp_path / "s").exists()
+    with ThreadPoolExecutor(1) as thread:
+        stored = thread.submit(store)
+        again = worker.compute(pack(replicate=1))
+        trained = stored.result()
+        assert [*map(without_times, trained)] == [*map(without_times, whole[0])]
+        assert all(outcome.ended <= between for outcome in trained)
+        assert thread.submit(worker.compute(pruning(trained[-1].checkpoint))).result() == whole[1]
+    second = runner(tmp_path / "t").run(pack(replicate=1))
+    assert [*map(without_times, again())] == [*map(without_times, second)]
+
+
+def test_what_goes_wrong_while_files_are_written_is_an_answer(tmp_path):
+    worker = runner(tmp_path)
+    trained, pruned = chain(runner(tmp_path / "t"), 1)
+    (tmp_path / "cycle-00").mkdir()
+    copied = tmp_path / "t" / trained[-1].checkpoint.path
+    copied.rename(tmp_path / "cycle-00" / "parent.safetensors")
+    parent = dataclasses.replace(trained[-1].checkpoint, path="cycle-00/parent.safetensors")
+    stores = worker.compute(pack()), worker.compute(pruning(parent))
+    for place in ("cycle-00/replicate-0", "cycle-01"):
+        (tmp_path / place).write_text("no folder")
+    for store in stores:
+        failed = store()
+        assert isinstance(failed, Failed) and "Error" in failed.error.splitlines()[-1]
+    (tmp_path / "cycle-01").unlink()
+    assert worker.run(pruning(parent)) == pruned
 
 
 def test_an_interrupt_is_none(tmp_path, own):

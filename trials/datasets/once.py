@@ -1,0 +1,32 @@
+"""Data sets that are asked for several times and loaded once."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trials.datasets.base import Dataset
+
+LoadDataset = Callable[..., Dataset]
+"""``(name, arguments, *, seed) -> Dataset``, as :func:`trials.datasets.load_dataset`."""
+
+
+def dataset_key(name: str, arguments: Mapping[str, Any], seed: int) -> str:
+    """What two data sets that are the same have in common."""
+    return repr((name, dict(arguments), seed))
+
+
+class LoadOnce:
+    """Loads data sets, and keeps them.
+
+    Args:
+        load: What loads one.
+    """
+
+    def __init__(self, load: LoadDataset) -> None:
+        self._load = load
+        self.kept: dict[str, Dataset] = {}
+
+    def __call__(self, name: str, arguments: Mapping[str, Any], *, seed: int) -> Dataset:
+        key = dataset_key(name, arguments, seed)
+        if key not in self.kept:
+            self.kept[key] = self._load(name, arguments, seed=seed)
+        return self.kept[key]

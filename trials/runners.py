@@ -1,0 +1,52 @@
+"""A worker's side of several searches, which share its data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from trials.datasets import Dataset, load_dataset
+from trials.datasets.once import LoadDataset
+from trials.recipe import Recipe
+from trials.runner import Runner
+from trials.tasks import Result, Task
+
+
+class Runners:
+    """A worker's side of several searches: a runner for each, made when it is first needed.
+
+    Args:
+        jobs: Name of each search to how it trains and prunes, and where its files lie.
+        device: Where to train, for example ``cpu`` or ``cuda``.
+        threads: Threads that torch may use; None leaves the setting alone.
+        load: What gives the data sets, on the CPU.
+    """
+
+    def __init__(
+        self,
+        jobs: Mapping[str, tuple[Recipe, str]],
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        load: LoadDataset = load_dataset,
+    ) -> None:
+        self._jobs, self._device, self._threads, self._load = jobs, device, threads, load
+        self._runners: dict[str, Runner] = {}
+        self._loaded: dict[str, Dataset] = {}
+
+    def run(self, name: str, task: Task) -> Result:
+        """Runs a task of a search; see :meth:`Runner.run`."""
+        return self.compute(name, task)()
+
+    def compute(self, name: str, task: Task) -> Callable[[], Result]:
+        """The first half of a task of a search, and the second to be called; see :meth:`Runner.compute`."""
+        if name not in self._runners:
+            recipe, storage = self._jobs[name]
+            self._runners[name] = Runner(
+                recipe,
+                storage=storage,
+                device=self._device,
+                threads=self._threads,
+                loaded=self._loaded,
+                load=self._load,
+            )
+        return self._runners[name].compute(task)
