@@ -41,6 +41,7 @@ class Facts:
         fingerprint: Checksum of the data set.
         way: How the trainings are computed.
         way_reason: Why, in words.
+        graphs: What this process has compiled for it.
     """
 
     parameters: int
@@ -54,6 +55,7 @@ class Facts:
     fingerprint: str
     way: Way
     way_reason: str
+    graphs: tuple[str, ...] = ()
 
 
 def open_runner(spec: Spec, load: LoadDataset | None = None) -> Runner:
@@ -137,7 +139,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None) -> Facts:
     prunable = sum(weights[name].numel() for name in names)
     _check_enough_weights(spec, prunable)
     _try_forward(spec, runner)
-    way, reason = choose_way(spec, runner, workers or room(spec))
+    choice = choose_way(spec, runner, workers or room(spec))
     return Facts(
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         prunable=prunable,
@@ -148,8 +150,9 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None) -> Facts:
         input_shape=tuple(data.input_shape),
         steps=steps,
         fingerprint=data.fingerprint(),
-        way=way,
-        way_reason=reason,
+        way=choice.way,
+        way_reason=choice.reason,
+        graphs=choice.graphs,
     )
 
 

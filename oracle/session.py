@@ -36,6 +36,7 @@ class Session:
         lease: The lease, held.
         observers: Those who watch.
         attempts: How often a task is tried.
+        graphs: What this process has compiled for the record's way: workers on this machine load it.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class Session:
         *,
         observers: Sequence[Observer] = (),
         attempts: int = 3,
+        graphs: tuple[str, ...] = (),
     ) -> None:
         self.spec, self.record, self.ledger, self._lease = spec, record, ledger, lease
+        self.graphs = graphs
         self.observers = observers
         self.search = Search(search_rules(spec, record, attempts=attempts))
         self.keys = Keys(record.identity, record.way, self.search.decisions)

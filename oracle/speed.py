@@ -39,7 +39,7 @@ class Speed:
         return steps * self.step + validations * self.validation
 
 
-def measure(spec: Spec, runner: Runner, way: Way, *, count: int) -> Speed:
+def measure(spec: Spec, runner: Runner, way: Way, *, count: int, graphs: tuple[str, ...] = ()) -> Speed:
     """Times steps and validations of a pack on this process's device: medians of a few.
 
     Args:
@@ -47,6 +47,7 @@ def measure(spec: Spec, runner: Runner, way: Way, *, count: int) -> Speed:
         runner: A worker for this process.
         way: The way.
         count: Candidates of the pack.
+        graphs: What has been compiled for the way: see :class:`trials.programs.Programs`.
     """
     from trials.copies import Copies, named_tensors
     from trials.datasets import beginning
@@ -72,7 +73,7 @@ def measure(spec: Spec, runner: Runner, way: Way, *, count: int) -> Speed:
     state = named_tensors(module)
     copies = Copies.of(module, state, count, runner.device)
     rates = tuple(1e-6 * (index + 1) for index in range(count))
-    programs = Programs(module, recipe)
+    programs = Programs(module, recipe, graphs=graphs)
 
     def trained(length: int) -> None:
         train_pack(

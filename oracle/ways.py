@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from oracle.machine import cores
 from oracle.spec import Spec
@@ -18,6 +18,7 @@ from silo.errors import InvalidInput
 from trials.recipe import Way
 
 if TYPE_CHECKING:
+    from trials.programs import Programs
     from trials.runner import Runner
 
 PACKED_PARAMETERS = 100_000
@@ -68,7 +69,21 @@ def evaluations(spec: Spec, train: int) -> int:
     return -(-steps // every)
 
 
-def choose_way(spec: Spec, runner: Runner, workers: int) -> tuple[Way, str]:
+class Choice(NamedTuple):
+    """How to compute a search's trainings.
+
+    Attributes:
+        way: The way.
+        reason: Why, in words.
+        graphs: What was compiled for it: see :class:`trials.programs.Programs`.
+    """
+
+    way: Way
+    reason: str
+    graphs: tuple[str, ...]
+
+
+def choose_way(spec: Spec, runner: Runner, workers: int) -> Choice:
     """How to compute a search's trainings, and why.
 
     Args:
@@ -79,10 +94,12 @@ def choose_way(spec: Spec, runner: Runner, workers: int) -> tuple[Way, str]:
     Raises:
         InvalidInput: The spec asks for a compiled step, and it can't be compiled.
     """
-    return _Choice(spec, runner, workers).choose()
+    chooser = _Chooser(spec, runner, workers)
+    way, reason = chooser.choose()
+    return Choice(way, reason, chooser.graphs.get(way, ()))
 
 
-class _Choice:
+class _Chooser:
     def __init__(self, spec: Spec, runner: Runner, workers: int) -> None:
         from torch import nn
 
@@ -100,6 +117,7 @@ class _Choice:
         self._convolves = any(isinstance(part, convolutions) for part in self._module.modules())
         self._here = spec.device == runner.device.type
         self._found: dict[Way, float] = {}
+        self.graphs: dict[Way, tuple[str, ...]] = {}
 
     def choose(self) -> tuple[Way, str]:
         training = self._spec.training
@@ -219,7 +237,8 @@ class _Choice:
 
     def _try(self, way: Way) -> None:
         try:
-            speed = measure(self._spec, self._runner, way, count=way.pack_size)
+            graphs = self.graphs.get(way, ())
+            speed = measure(self._spec, self._runner, way, count=way.pack_size, graphs=graphs)
         except Exception as error:  # too little memory, most likely: another way is taken
             self._notes.append(f"{way} failed ({_said(error)})")
             return
@@ -235,14 +254,25 @@ class _Choice:
     def _were_compiled(self) -> bool:
         from trials.programs import are_compiled
 
-        recipe = self._spec.recipe(way=replace(self._best, compiled=True))
-        return are_compiled(self._module, recipe, self._runner.data)
+        way = replace(self._best, compiled=True)
+        programs = self._programs(way)
+        found = are_compiled(programs, self._runner.data)
+        self.graphs[way] = programs.graphs
+        return found
 
     def _why_not_traced(self, way: Way) -> str | None:
         from trials.programs import why_not_traced
 
+        programs = self._programs(way)
+        reason = why_not_traced(programs, self._runner.data)
+        self.graphs[way] = programs.graphs
+        return reason
+
+    def _programs(self, way: Way) -> Programs:
+        from trials.programs import Programs
+
         module = self._runner.network(0).to(self._runner.device)
-        return why_not_traced(module, self._spec.recipe(way=way), self._runner.data)
+        return Programs(module, self._spec.recipe(way=way), graphs=self.graphs.get(way, ()))
 
     def _reason(self, text: str) -> str:
         return "; ".join([text, *self._notes])

@@ -52,7 +52,8 @@ def open_session(spec: Spec, **options: Any):
     try:
         record = preflight.prepare(spec, facts, ledger)
         with ledger.lease(spec.name) as lease:
-            session = Session(spec, record, ledger, lease, **options)
+            graphs = facts.graphs if facts.way == record.way else ()
+            session = Session(spec, record, ledger, lease, graphs=graphs, **options)
             session.start()
             yield session
     finally:

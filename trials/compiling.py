@@ -54,15 +54,12 @@ class Traced:
     arguments: tuple[Tensor, ...]
 
     def key(self) -> str:
-        """SHA-256 (hexadecimal) over all that determines a library for this machine."""
-        digest = hashlib.sha256()
-        threads = torch.get_num_threads()
-        for part in (self.graph.code, _layouts(self.arguments), torch.__version__, threads, _processor()):
-            digest.update(f"{part}\n".encode())
+        """Checksums over all that determines a library: machine and layouts, then the graph."""
+        digest = hashlib.sha256(self.graph.code.encode())
         for name, tensor in sorted(_constants(self.graph).items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return f"{_place(self.arguments)}-{digest.hexdigest()}"
 
 
 def trace(function: Callable[..., tuple[Tensor, ...]], arguments: Sequence[Tensor]) -> Traced:
@@ -93,22 +90,36 @@ def compile_all(traced: Sequence[Traced]) -> list[Program]:
     if missing := {folder: each for folder, each in pairs if not (folder / _LIBRARY).is_file()}:
         _build(missing)
     try:
-        return [_loaded(*pair) for pair in pairs]
+        return [_loaded(folder, each.arguments) for folder, each in pairs]
     except RuntimeError:  # damaged, or made where other system libraries are: compiled anew, once
         for folder, _ in pairs:
             shutil.rmtree(folder, ignore_errors=True)
         _build(dict(pairs))
-        return [_loaded(*pair) for pair in pairs]
+        return [_loaded(folder, each.arguments) for folder, each in pairs]
 
 
-def _loaded(folder: Path, traced: Traced) -> Program:
+def find(key: str, arguments: Sequence[Tensor]) -> Program | None:
+    """A library that this machine has compiled for such arguments before, as :meth:`Traced.key` named it.
+
+    Nothing is traced. That the key's graph is the one that is wanted is on the caller's word.
+    """
+    folder = folder_of(key)
+    if not key.startswith(_place(arguments) + "-") or not (folder / _LIBRARY).is_file():
+        return None
+    try:
+        return _loaded(folder, arguments)
+    except RuntimeError:  # damaged
+        return None
+
+
+def _loaded(folder: Path, arguments: Sequence[Tensor]) -> Program:
     os.utime(folder)
-    return Library(folder / _LIBRARY, traced)
+    return Library(folder / _LIBRARY, arguments)
 
 
-def is_compiled(traced: Traced) -> bool:
-    """Whether this machine has compiled the graph before, so that it costs nothing any more."""
-    return (folder_of(traced.key()) / _LIBRARY).is_file()
+def is_compiled(key: str) -> bool:
+    """Whether this machine has compiled a graph before, by :meth:`Traced.key`."""
+    return (folder_of(key) / _LIBRARY).is_file()
 
 
 def folder_of(key: str) -> Path:
@@ -121,15 +132,15 @@ class Library:
 
     Args:
         path: The library.
-        traced: What it was compiled from: the library itself looks at no tensor's layout.
+        arguments: What it was compiled for: the library itself looks at no tensor's layout.
     """
 
-    def __init__(self, path: Path, traced: Traced) -> None:
+    def __init__(self, path: Path, arguments: Sequence[Tensor]) -> None:
         from torch._C._aoti import AOTIModelContainerRunnerCpu
 
         self._run = AOTIModelContainerRunnerCpu(str(path), 1).run
-        self._known = traced.arguments
-        self._layouts = _layouts(traced.arguments)
+        self._known = tuple(arguments)
+        self._layouts = _layouts(arguments)
 
     def __call__(self, *tensors: Tensor) -> Sequence[Tensor]:
         given = [
@@ -263,6 +274,12 @@ def _constants(graph: GraphModule) -> dict[str, Tensor]:
     return {name: value for name, value in vars(graph).items() if isinstance(value, torch.Tensor)} | dict(
         graph.named_buffers()
     )
+
+
+def _place(arguments: Sequence[Tensor]) -> str:
+    """A checksum over the machine, torch's version and threads, and the arguments' layouts."""
+    parts = (_processor(), torch.__version__, torch.get_num_threads(), _layouts(arguments))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 @cache

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from trials.compiling import Program, Traced, as_traced, compile_all, is_compiled
+from trials.compiling import Program, Traced, as_traced, compile_all, find, is_compiled
 from trials.copies import Copies, named_tensors
 from trials.datasets import Dataset, Examples, beginning
 from trials.gradients import lone_gradients, packed_gradients
@@ -28,10 +29,22 @@ class Programs:
         module: The network; it gives the forward pass only.
         recipe: How to train.
         compiler: What makes programs of graphs, where the recipe's way is to compile.
+        graphs: The attribute of this name of another process, for the same recipe: what was compiled on this
+            machine isn't traced again.
+
+    Attributes:
+        graphs: Names of the graphs: see :meth:`trials.compiling.Traced.key`.
     """
 
-    def __init__(self, module: nn.Module, recipe: Recipe, *, compiler: Compiler = compile_all) -> None:
-        self._module, self._recipe = module, recipe
+    def __init__(
+        self,
+        module: nn.Module,
+        recipe: Recipe,
+        *,
+        compiler: Compiler = compile_all,
+        graphs: Sequence[str] = (),
+    ) -> None:
+        self.module, self.recipe, self.graphs = module, recipe, tuple(graphs)
         self._compiler = compiler if recipe.way.compiled else as_traced
         self._step: GraphStep | ReplayedSteps | None = None
         self._evaluation: GraphEvaluation | None = None
@@ -53,7 +66,7 @@ class Programs:
             CompilerFailed: The way is to compile, and it can't be done.
             InvalidInput: The optimizer can't be traced.
         """
-        way, module, optimizer = self._recipe.way, self._module, self._recipe.optimizer
+        way, module, optimizer = self.recipe.way, self.module, self.recipe.optimizer
         if not way.traced or not worth_filling(copies.flat.shape[0], way):
             gradients = packed_gradients if way.vectorised else lone_gradients
             return EagerStep(gradients(module), build_optimizer(optimizer), copies, mask)
@@ -65,18 +78,24 @@ class Programs:
 
     def count_correct(self, copies: Copies, data: Dataset, split: Examples) -> tuple[Tensor, Tensor]:
         """See :data:`trials.validation.CountCorrect`."""
-        if self._evaluation is not None and worth_filling(copies.flat.shape[0], self._recipe.way):
+        if self._evaluation is not None and worth_filling(copies.flat.shape[0], self.recipe.way):
             return self._evaluation.count_correct(copies, data, split)
-        return count_correct(self._module, copies, data, split, self._recipe.way.vectorised)
+        return count_correct(self.module, copies, data, split, self.recipe.way.vectorised)
 
     def _make(self, copies: Copies, mask: Tensor, data: Dataset) -> None:
-        way, (steps, batch) = self._recipe.way, self._steps(data)
+        way, (steps, batch) = self.recipe.way, self._steps(data)
         steps[0].begin(copies.row(0) if way.streams else copies, mask)
-        traced, evaluation = [steps[0].traced(batch)], None
-        if way.compiled and not way.streams:
-            evaluation = self._graph_evaluation(data)
-            traced.append(evaluation.traced(copies, data))
-        found = self._compiler(traced)
+        evaluation = self._graph_evaluation(data) if way.compiled and not way.streams else None
+        arguments = [steps[0].arguments(batch)]
+        if evaluation is not None:
+            arguments.append(evaluation.arguments(copies, data))
+        found = self._known(arguments)
+        if found is None:
+            traced = [steps[0].traced(batch)]
+            if evaluation is not None:
+                traced.append(evaluation.traced(copies, data))
+            found = self._compiler(traced)
+            self.graphs = tuple(each.key() for each in traced)
         for step in steps:
             step.program = found[0]
         if evaluation is not None:
@@ -84,16 +103,24 @@ class Programs:
         self._evaluation = evaluation
         self._step = ReplayedSteps(steps, batch) if way.captured else steps[0]
 
+    def _known(self, arguments: Sequence[Sequence[Tensor]]) -> list[Program] | None:
+        """The programs of the graphs that were named, if this machine has all of them."""
+        if len(self.graphs) != len(arguments):
+            return None
+        found = [find(key, each) for key, each in zip(self.graphs, arguments, strict=True)]
+        programs = [program for program in found if program is not None]
+        return programs if len(programs) == len(found) else None
+
     def _steps(self, data: Dataset) -> tuple[list[GraphStep], Batch]:
-        way, optimizer = self._recipe.way, self._recipe.optimizer
-        inputs, labels = data.train.first(self._recipe.batch_size)
+        way, optimizer = self.recipe.way, self.recipe.optimizer
+        inputs, labels = data.train.first(self.recipe.batch_size)
         count, each = (way.pack_size, 1) if way.streams else (1, way.pack_size)
-        steps = [GraphStep(self._module, optimizer, each) for _ in range(count)]
+        steps = [GraphStep(self.module, optimizer, each) for _ in range(count)]
         return steps, (data.normalise(inputs), labels)
 
     def _graph_evaluation(self, data: Dataset) -> GraphEvaluation:
-        way, size = self._recipe.way, evaluation_batch(len(data.validation))
-        return GraphEvaluation(self._module, way.pack_size, size, vectorised=way.vectorised)
+        way, size = self.recipe.way, evaluation_batch(len(data.validation))
+        return GraphEvaluation(self.module, way.pack_size, size, vectorised=way.vectorised)
 
 
 def worth_filling(count: int, way: Way) -> bool:
@@ -101,65 +128,61 @@ def worth_filling(count: int, way: Way) -> bool:
     return way.streams or 2 * count > way.pack_size
 
 
-def are_compiled(module: nn.Module, recipe: Recipe, data: Dataset) -> bool:
-    """Whether this machine has compiled all of a recipe's graphs before."""
-    known = []
-
-    def look(traced: Sequence[Traced]) -> list[Program]:
-        known.extend(map(is_compiled, traced))
-        return as_traced(traced)
-
-    device = data.train.labels.device
-    if device.type != "cpu":
+def are_compiled(programs: Programs, data: Dataset) -> bool:
+    """Whether this machine has compiled a recipe's graphs before, so that they cost nothing any more."""
+    if data.train.labels.device.type != "cpu":
         return False
-    copies, mask = _fresh(module, recipe, device)
-    data = replace(data, channels_last=recipe.way.channels_last)
-    with torch.random.fork_rng(devices=[]), computing(recipe.precision, device):
+    look = Programs(programs.module, programs.recipe, compiler=as_traced)
+    with _as_in_training(programs, data) as laid_out:
         try:
-            Programs(module, recipe, compiler=look).begin(copies, mask, data)
+            look.begin(*_fresh(look, laid_out), laid_out)
         except Exception:  # what can't be traced wasn't compiled
             return False
-    return all(known)
+    programs.graphs = look.graphs
+    return all(map(is_compiled, look.graphs))
 
 
-def why_not_traced(
-    module: nn.Module, recipe: Recipe, data: Dataset, *, compiler: Compiler = compile_all
-) -> str | None:
+def why_not_traced(programs: Programs, data: Dataset) -> str | None:
     """Tries whether a way's graphs do what the eager operations do; None if so, else the reason.
 
     Three steps from the module's weights must agree in weights, buffers and losses as far as float32 goes,
     and then the right answers on the beginning of the validation split, but for a hundredth of them.
 
     Args:
-        module: The network; it is not changed.
-        recipe: How to train; its way is the one in question.
+        programs: What is in question. Its graphs are made, its module isn't changed.
         data: The data set, on the device to train on.
-        compiler: See :class:`Programs`.
     """
-    device, was_training = data.train.labels.device, module.training
-    devices = [] if device.type == "cpu" else [device]
+    with _as_in_training(programs, data) as laid_out:
+        return _tried(programs, laid_out)
+
+
+@contextmanager
+def _as_in_training(programs: Programs, data: Dataset) -> Iterator[Dataset]:
+    device, module, recipe = data.train.labels.device, programs.module, programs.recipe
+    devices, was_training = [] if device.type == "cpu" else [device], module.training
     try:
         with torch.random.fork_rng(devices=devices), computing(recipe.precision, device):
-            data = replace(data, channels_last=recipe.way.channels_last)
-            return _tried(module, recipe, data, compiler)
+            yield replace(data, channels_last=recipe.way.channels_last)
     finally:
         module.train(was_training)
 
 
-def _fresh(module: nn.Module, recipe: Recipe, device: torch.device) -> tuple[Copies, Tensor]:
-    copies = Copies.of(module, named_tensors(module), recipe.way.pack_size, device)
+def _fresh(programs: Programs, data: Dataset) -> tuple[Copies, Tensor]:
+    """Copies and a mask that prunes nothing."""
+    module, count = programs.module, programs.recipe.way.pack_size
+    copies = Copies.of(module, named_tensors(module), count, data.train.labels.device)
     return copies, torch.ones_like(copies.flat[0])
 
 
-def _tried(module: nn.Module, recipe: Recipe, data: Dataset, compiler: Compiler) -> str | None:
-    device = data.train.labels.device
-    (ours, mask), (theirs, _) = (_fresh(module, recipe, device) for _ in range(2))
+def _tried(programs: Programs, data: Dataset) -> str | None:
+    module, recipe = programs.module, programs.recipe
+    (ours, mask), (theirs, _) = (_fresh(programs, data) for _ in range(2))
     eagerly = replace(recipe, way=replace(recipe.way, compiled=False, captured=False))
     inputs, labels = data.train.first(recipe.batch_size)
     inputs = data.normalise(inputs)
     split = beginning(data.validation, evaluation_batch(len(data.validation)))
-    rates = torch.linspace(0.5e-3, 1e-3, len(ours.flat), device=device, dtype=ours.flat.dtype)
-    programs, eager = Programs(module, recipe, compiler=compiler), Programs(module, eagerly)
+    rates = torch.linspace(0.5e-3, 1e-3, len(ours.flat), device=inputs.device, dtype=ours.flat.dtype)
+    eager = Programs(module, eagerly)
     other = eager.begin(theirs, mask, data)
     try:
         step = programs.begin(ours, mask, data)

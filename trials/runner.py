@@ -57,6 +57,7 @@ class Runner:
         threads: Threads that torch may use; None leaves the setting alone.
         loaded: Data sets in memory already, to be shared among runners on the same device.
         load: What gives the data sets that are not, on the CPU.
+        graphs: What another process has compiled for the recipe: see :class:`trials.programs.Programs`.
     """
 
     def __init__(
@@ -68,12 +69,13 @@ class Runner:
         threads: int | None = None,
         loaded: dict[str, Dataset] | None = None,
         load: LoadDataset = load_dataset,
+        graphs: tuple[str, ...] = (),
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.recipe, self.store, self.device = recipe, Store(storage), torch.device(device)
         self._starts: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
-        self._loaded, self._load = {} if loaded is None else loaded, load
+        self._loaded, self._load, self._graphs = {} if loaded is None else loaded, load, graphs
 
     @cached_property
     def data(self) -> Dataset:
@@ -100,7 +102,7 @@ class Runner:
 
     @cached_property
     def _programs(self) -> Programs:
-        return Programs(self._module, self.recipe)
+        return Programs(self._module, self.recipe, graphs=self._graphs)
 
     def run(self, task: Task) -> Result:
         """Runs one task; whatever goes wrong is part of the answer, nothing is raised but interrupts."""

@@ -6,16 +6,15 @@ from collections.abc import Callable, Mapping
 
 from trials.datasets import Dataset, load_dataset
 from trials.datasets.once import LoadDataset
-from trials.recipe import Recipe
 from trials.runner import Runner
-from trials.tasks import Result, Task
+from trials.tasks import Job, Result, Task
 
 
 class Runners:
     """A worker's side of several searches: a runner for each, made when it is first needed.
 
     Args:
-        jobs: Name of each search to how it trains and prunes, and where its files lie.
+        jobs: The searches by name.
         device: Where to train, for example ``cpu`` or ``cuda``.
         threads: Threads that torch may use; None leaves the setting alone.
         load: What gives the data sets, on the CPU.
@@ -23,7 +22,7 @@ class Runners:
 
     def __init__(
         self,
-        jobs: Mapping[str, tuple[Recipe, str]],
+        jobs: Mapping[str, Job],
         *,
         device: str = "cpu",
         threads: int | None = None,
@@ -40,10 +39,11 @@ class Runners:
     def compute(self, name: str, task: Task) -> Callable[[], Result]:
         """The first half of a task of a search, and the second to be called; see :meth:`Runner.compute`."""
         if name not in self._runners:
-            recipe, storage = self._jobs[name]
+            job = self._jobs[name]
             self._runners[name] = Runner(
-                recipe,
-                storage=storage,
+                job.recipe,
+                storage=job.storage,
+                graphs=job.graphs,
                 device=self._device,
                 threads=self._threads,
                 loaded=self._loaded,

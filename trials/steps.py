@@ -119,13 +119,17 @@ class GraphStep:
                 state.zero_()
         self._rates.zero_()
 
+    def arguments(self, batch: Batch) -> list[Tensor]:
+        """What the graph is called with, on a batch; to be asked for after :meth:`begin`."""
+        assert self._tensors is not None
+        return [*self._tensors, *batch]
+
     def traced(self, batch: Batch) -> Traced:
         """The graph, for batches like this one; to be asked for after :meth:`begin`."""
-        assert self._tensors is not None
         was_training = self._module.training
         self._module.train()
         try:
-            return trace(self._flat, [*self._tensors, *batch])
+            return trace(self._flat, self.arguments(batch))
         finally:
             self._module.train(was_training)
 
@@ -143,9 +147,8 @@ class GraphStep:
 
     def captured(self, batch: Batch) -> Captured:
         """The program on this step's own tensors; it returns the losses of all ``count`` copies."""
-        assert self._tensors is not None
         with torch.no_grad(), torch.autocast(batch[0].device.type, enabled=False):
-            return Captured(self.program, [*self._tensors, *batch])
+            return Captured(self.program, self.arguments(batch))
 
     def settle(self) -> None:
         """See :class:`Step`."""

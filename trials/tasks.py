@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trials.recipe import Recipe
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
@@ -149,3 +151,18 @@ class Failed:
 
 
 Result = tuple[TrainedTrial, ...] | PrunedNetwork | Damaged | Failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker must know of a search.
+
+    Attributes:
+        recipe: How it trains and prunes.
+        storage: Folder or URI below which its files lie.
+        graphs: What its driver has compiled: see :class:`trials.programs.Programs`.
+    """
+
+    recipe: Recipe
+    storage: str
+    graphs: tuple[str, ...] = ()

@@ -89,14 +89,18 @@ class GraphEvaluation:
     def __init__(self, module: nn.Module, count: int, size: int, *, vectorised: bool) -> None:
         self._module, self._count, self._size, self._vectorised = module, count, size, vectorised
 
+    def arguments(self, copies: Copies, data: Dataset) -> list[Tensor]:
+        """What the graph is called with, on the first batch of the validation split."""
+        inputs, labels = data.validation.first(self._size)
+        return self._arguments(copies, data.normalise(inputs), labels)
+
     @torch.no_grad()
     def traced(self, copies: Copies, data: Dataset) -> Traced:
         """The graph, for copies and data like these."""
-        inputs, labels = data.validation.first(self._size)
         was_training = self._module.training
         self._module.eval()
         try:
-            return trace(self._flat, self._arguments(copies, data.normalise(inputs), labels))
+            return trace(self._flat, self.arguments(copies, data))
         finally:
             self._module.train(was_training)
 

@@ -27,6 +27,7 @@ from silo.errors import InvalidInput
 from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
+    from oracle.preflight import Facts
     from trials.datasets.once import LoadOnce
 
 _PACKAGES = ("silo-oracle", "torch", "torchvision", "numpy", "ray", "optuna")
@@ -87,6 +88,7 @@ class _Prepared:
     spec: Spec
     ledger: Ledger
     record: SearchRecord
+    facts: Facts
 
 
 def _groups(prepared: list[_Prepared], driver: str) -> list[list[_Prepared]]:
@@ -99,7 +101,9 @@ def _groups(prepared: list[_Prepared], driver: str) -> list[list[_Prepared]]:
     return list(groups.values())
 
 
-def _preflight(spec: Spec, driver: str, stack: ExitStack, load: LoadOnce) -> tuple[Ledger, SearchRecord]:
+def _preflight(
+    spec: Spec, driver: str, stack: ExitStack, load: LoadOnce
+) -> tuple[Ledger, SearchRecord, Facts]:
     """Everything that can refuse a search, before anything is written about it."""
     from oracle.preflight import check_device, examine, open_runner, prepare
 
@@ -113,7 +117,7 @@ def _preflight(spec: Spec, driver: str, stack: ExitStack, load: LoadOnce) -> tup
         raise Refused(str(error)) from error
     ledger = open_ledger(spec.ledger, create=True)
     stack.callback(ledger.close)
-    return ledger, prepare(spec, facts, ledger)
+    return ledger, prepare(spec, facts, ledger), facts
 
 
 def _drive(group: list[_Prepared], driver: str, address: str | None, load: LoadOnce) -> dict[str, str | None]:
@@ -129,7 +133,11 @@ def _drive(group: list[_Prepared], driver: str, address: str | None, load: LoadO
                 search.ledger.lease(search.spec.name, waiting=lambda line: click.echo(line, err=True))
             )
             observers = [progress, SummaryStudy()]
-            session = Session(search.spec, search.record, search.ledger, lease, observers=observers)
+            # A search that goes on keeps its way, which this preflight may not have found again.
+            graphs = search.facts.graphs if search.record.way == search.facts.way else ()
+            session = Session(
+                search.spec, search.record, search.ledger, lease, observers=observers, graphs=graphs
+            )
             if session.search.done:
                 search.ledger.register(search.record)
             else:

@@ -31,6 +31,7 @@ def run(session: Session, load: LoadDataset | None = None) -> Signal:
         device=spec.device,
         threads=spec.threads,
         load=load or load_dataset,
+        graphs=session.graphs,
     )
     while not isinstance(task := session.ask(), Signal):
         session.tell(task, runner.run(task))

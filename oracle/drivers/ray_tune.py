@@ -26,7 +26,7 @@ from oracle.drivers.workers import Desk, Worker
 from oracle.errors import Refused
 from oracle.search import Signal
 from oracle.session import Session
-from trials.tasks import Failed, Result, Task
+from trials.tasks import Failed, Job, Result, Task
 
 if TYPE_CHECKING:
     from trials.datasets import Dataset
@@ -60,7 +60,10 @@ def run(
     trainable = tune.with_parameters(
         Worker,
         desk=desk,
-        jobs={s.spec.name: (s.recipe, s.spec.storage_root()) for s in sessions},
+        jobs={
+            s.spec.name: Job(recipe=s.recipe, storage=s.spec.storage_root(), graphs=s.graphs)
+            for s in sessions
+        },
         shared=share({} if loaded is None else loaded),
         device=spec.device,
         threads=spec.threads,

@@ -12,8 +12,7 @@ import ray
 from ray import tune
 
 from oracle.drivers.shared_data import SharedData
-from trials.recipe import Recipe
-from trials.tasks import Result, Task
+from trials.tasks import Job, Result, Task
 
 
 class Desk:
@@ -56,7 +55,7 @@ class Worker(tune.Trainable):
         self,
         config: dict[str, Any],
         desk: Any,
-        jobs: Mapping[str, tuple[Recipe, str]],
+        jobs: Mapping[str, Job],
         shared: Mapping[str, Any],
         **machine: Any,
     ) -> None:
@@ -68,9 +67,7 @@ class Worker(tune.Trainable):
         threading.Thread(target=self._work, args=arguments, daemon=True).start()
         threading.Thread(target=self._store, daemon=True).start()
 
-    def _work(
-        self, worker: str, desk: Any, jobs: Mapping[str, tuple[Recipe, str]], machine: dict[str, Any]
-    ) -> None:
+    def _work(self, worker: str, desk: Any, jobs: Mapping[str, Job], machine: dict[str, Any]) -> None:
         from trials.runners import Runners
 
         try:

@@ -16,7 +16,7 @@ from trials.recipe import Way
 
 
 def chosen(spec, workers=1):
-    return ways.choose_way(spec, open_runner(spec), workers)
+    return ways.choose_way(spec, open_runner(spec), workers)[:2]
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def speeds(monkeypatch, seconds):
     """Measurements that give the seconds of a step by way."""
     asked = []
 
-    def measure(spec, runner, way, *, count):
+    def measure(spec, runner, way, *, count, graphs=()):
         assert count <= way.pack_size
         asked.append(way)
         return speed.Speed(step=seconds(way), validation=0.0, first=seconds(way) + 10.0 * way.compiled)
@@ -72,7 +72,7 @@ def test_packs_that_do_not_pay_are_not_taken(tmp_path, monkeypatch, long):
 
 def test_compiling_must_repay_itself(tmp_path, monkeypatch, long):
     tried = []
-    monkeypatch.setattr(ways._Choice, "_why_not_traced", lambda self, way: tried.append(way))
+    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, way: tried.append(way))
     speeds(monkeypatch, lambda way: 0.02 / (1 + 9 * way.compiled))
     short = small_spec(tmp_path, cycles=1, training={"iterations": 10, "batch_size": 64})
     assert not chosen(short)[0].compiled and not tried
@@ -88,7 +88,7 @@ def test_compiling_must_repay_itself(tmp_path, monkeypatch, long):
 
 
 def test_what_can_not_be_compiled_is_said(tmp_path, monkeypatch, long):
-    monkeypatch.setattr(ways._Choice, "_why_not_traced", lambda self, way: "no compiler")
+    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, way: "no compiler")
     speeds(monkeypatch, lambda way: 0.02)
     spec = small_spec(tmp_path, cycles=16, training={"iterations": 1000, "batch_size": 64})
     way, reason = chosen(spec)
@@ -156,17 +156,17 @@ def on_gpu(tmp_path, **training):
 
 def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
     tried = []
-    monkeypatch.setattr(ways._Choice, "_why_not_traced", lambda self, way: tried.append(way))
+    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, way: tried.append(way))
     streams = Way(pack_size=10, captured=True, streams=True)
     speeds(monkeypatch, lambda way: 0.002 * way.pack_size / (8.0 if way.streams else 1 + way.captured))
-    way, reason = ways.choose_way(*on_gpu(tmp_path), 1)
+    way, reason, _ = ways.choose_way(*on_gpu(tmp_path), 1)
     assert way == streams and "up to 10 candidates together, a CUDA graph each, on streams" in reason
     assert tried[0].captured and not tried[0].streams
     assert tried[1:] == [replace(streams, pack_size=7), streams, replace(streams, compiled=True)]
     for fixed, expected in (("off", Way()), ("streams", replace(streams, pack_size=8))):
         assert ways.choose_way(*on_gpu(tmp_path, cuda_graph=fixed, compile=False), 1)[0] == expected
-    monkeypatch.setattr(ways._Choice, "_why_not_traced", lambda self, way: "it branches")
-    way, reason = ways.choose_way(*on_gpu(tmp_path), 1)
+    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, way: "it branches")
+    way, reason, _ = ways.choose_way(*on_gpu(tmp_path), 1)
     assert way == Way() and "its step can't be a CUDA graph: it branches" in reason
     assert "its step can't be CUDA graphs on streams: it branches" in reason
     with pytest.raises(InvalidInput, match=r"cuda_graph: the step can't be compiled \(it branches\)"):
@@ -175,10 +175,10 @@ def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
 
 def test_what_was_compiled_before_is_tried_in_a_short_search_too(tmp_path, monkeypatch, long):
     speeds(monkeypatch, lambda way: 0.02 / (1 + 9 * way.compiled))
-    monkeypatch.setattr(ways._Choice, "_why_not_traced", lambda self, way: None)
+    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, way: None)
     short = small_spec(tmp_path, cycles=1, training={"iterations": 300, "batch_size": 64})
     for before in (False, True):
-        monkeypatch.setattr(ways._Choice, "_were_compiled", lambda self, before=before: before)
+        monkeypatch.setattr(ways._Chooser, "_were_compiled", lambda self, before=before: before)
         assert chosen(short)[0].compiled is before
 
 

@@ -228,7 +228,7 @@ def test_notes_see_the_weights_of_every_epoch():
 
 def reason_of(module, *, size=1, shape=(6,), compiler=as_traced, **changes):
     data = toy_data(shape=shape, kind=Dataset)
-    return why_not_traced(module, recipe(size, **changes), data, compiler=compiler)
+    return why_not_traced(Programs(module, recipe(size, **changes), compiler=compiler), data)
 
 
 @pytest.mark.parametrize("size", [1, 3])
