@@ -12,7 +12,7 @@ from oracle.errors import Refused
 from oracle.identity import differences, identity
 from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec
-from oracle.ways import choose_way, room
+from oracle.ways import choose_way, has_device, room
 from silo.errors import InvalidInput, SiloOracleError
 from trials.recipe import Component, Way
 from trials.secrets import without_secrets
@@ -82,9 +82,7 @@ def check_device(spec: Spec) -> None:
     Raises:
         Refused: The spec asks for a GPU, and torch finds none.
     """
-    import torch
-
-    if spec.resources.gpus > 0 and not torch.cuda.is_available():
+    if not has_device(spec):
         raise Refused(
             f"resources.gpus: a worker needs {spec.resources.gpus:g} GPU, and torch finds no CUDA device on "
             "this machine; set gpus to 0 to train on the CPU, or run where there is a GPU"
@@ -139,7 +137,8 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None) -> Facts:
     prunable = sum(weights[name].numel() for name in names)
     _check_enough_weights(spec, prunable)
     _try_forward(spec, runner)
-    choice = choose_way(spec, runner, workers or room(spec))
+    measuring = runner.on(spec.device) if spec.device != "cpu" and has_device(spec) else runner
+    choice = choose_way(spec, measuring, workers or room(spec))
     return Facts(
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         prunable=prunable,

@@ -6,6 +6,7 @@ Drivers move tasks; everything else about a search happens here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from oracle.decision import Decision
@@ -17,7 +18,7 @@ from oracle.ledger.lease import Lease
 from oracle.ledger.rows import Axis
 from oracle.search import Rules, Search, Signal
 from oracle.spec import Spec
-from trials.recipe import Recipe
+from trials.recipe import Recipe, Way
 from trials.tasks import Damaged, Failed, PrunedNetwork, Result, Task, TrainedTrial, TrainPack
 
 
@@ -61,6 +62,11 @@ class Session:
         self._recorded = ledger.outcomes(spec.name)
         self.search.restore(self._recorded.values(), ledger.prunings(spec.name))
         self._check_keys()
+
+    def in_another_way(self, way: Way, reason: str, graphs: tuple[str, ...]) -> Session:
+        """The same session, of a search that hasn't begun, with its trainings computed in another way."""
+        record = replace(self.record, way=way, way_reason=reason)
+        return Session(self.spec, record, self.ledger, self._lease, observers=self.observers, graphs=graphs)
 
     @property
     def recipe(self) -> Recipe:

@@ -69,6 +69,13 @@ def evaluations(spec: Spec, train: int) -> int:
     return -(-steps // every)
 
 
+def has_device(spec: Spec) -> bool:
+    """Whether this process has the device that a spec's workers train on."""
+    import torch
+
+    return spec.device == "cpu" or torch.cuda.is_available()
+
+
 class Choice(NamedTuple):
     """How to compute a search's trainings.
 

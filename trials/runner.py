@@ -74,8 +74,13 @@ class Runner:
         if threads is not None:
             torch.set_num_threads(threads)
         self.recipe, self.store, self.device = recipe, Store(storage), torch.device(device)
+        self._storage = storage
         self._starts: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
         self._loaded, self._load, self._graphs = {} if loaded is None else loaded, load, graphs
+
+    def on(self, device: str) -> Runner:
+        """The same worker on another device."""
+        return Runner(self.recipe, storage=self._storage, device=device, load=self._load)
 
     @cached_property
     def data(self) -> Dataset:

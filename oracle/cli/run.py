@@ -150,6 +150,7 @@ def _drive(group: list[_Prepared], driver: str, address: str | None, load: LoadO
 
             workers = stack.enter_context(cluster(sessions[0].spec, address))
             interrupt_on_sigterm()  # Ray has set a handler of its own
+            sessions = [_measured(session, workers) for session in sessions]
         runs = {}
         for session in sessions:
             clear_failures(session.record, session.ledger)
@@ -159,6 +160,17 @@ def _drive(group: list[_Prepared], driver: str, address: str | None, load: LoadO
                 name, driver=driver, host=platform.node(), versions=_versions()
             )
         return _run(sessions, runs, driver, workers, load)
+
+
+def _measured(session: Session, workers: int) -> Session:
+    """The session of a new search with the way that a worker measures, where this process couldn't."""
+    from oracle.drivers.cluster import choose_way_on_worker
+    from oracle.ways import has_device
+
+    if has_device(session.spec) or session.ledger.search(session.spec.name) is not None:
+        return session
+    choice = choose_way_on_worker(session.spec, workers)
+    return session.in_another_way(choice.way, choice.reason, choice.graphs)
 
 
 def _run(

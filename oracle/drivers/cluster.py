@@ -14,6 +14,7 @@ import ray
 from oracle.errors import Refused
 from oracle.machine import cores
 from oracle.spec import Spec
+from oracle.ways import Choice, choose_way
 
 # What Tune and Ray would print, log and sync of their own, read by them when an experiment starts.
 _QUIET = {
@@ -56,6 +57,33 @@ def cluster(spec: Spec, address: str | None) -> Iterator[int]:
         yield _worker_count(spec)
     finally:
         ray.shutdown()
+
+
+def choose_way_on_worker(spec: Spec, workers: int) -> Choice:
+    """Measures ways as :func:`oracle.ways.choose_way` does, on a worker of the cluster.
+
+    Args:
+        spec: The spec.
+        workers: Workers at a time.
+
+    Raises:
+        InvalidInput: See :func:`oracle.ways.choose_way`.
+    """
+    wants = spec.resources
+    measuring = ray.remote(_choose_way).options(num_cpus=wants.cpus, num_gpus=wants.gpus)
+    # What a worker isn't told it can't give away: the ledger's password.
+    told = spec.model_copy(update={"ledger": "sqlite:///none.db"})
+    try:
+        found: Choice = ray.get(measuring.remote(told, workers))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    return found
+
+
+def _choose_way(spec: Spec, workers: int) -> Choice:
+    from oracle.preflight import open_runner
+
+    return choose_way(spec, open_runner(spec).on(spec.device), workers)
 
 
 def _check_reachable(address: str) -> None:

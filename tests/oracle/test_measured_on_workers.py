@@ -1,0 +1,44 @@
+"""Where the driver has no GPU, ways are measured on a worker of the cluster. Here none is had."""
+
+import pytest
+
+from oracle.drivers import cluster
+from oracle.ledger import Ledger
+from silo.errors import InvalidInput
+from tests.support import small_spec
+from trials.recipe import Way
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What workers chose, for a driver that has not their device."""
+    found = []
+    genuine = cluster.choose_way_on_worker
+
+    def choose(spec, workers):
+        found.append(genuine(spec, workers))
+        return found[-1]
+
+    monkeypatch.setattr("oracle.ways.has_device", lambda spec: False)
+    monkeypatch.setattr(cluster, "choose_way_on_worker", choose)
+    return found
+
+
+def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, write):
+    for cycles in (1, 2):
+        code, _, err = call("run", write(cycles=cycles, resources={"workers": 1}))
+        assert code == 0, err
+    (choice,) = asked
+    assert choice.way == Way(pack_size=16) and "rule of thumb" in choice.reason
+    ledger = Ledger(small_spec(write().parent).ledger)
+    record = ledger.search("small")
+    ledger.close()
+    assert (record.way, record.way_reason) == (choice.way, choice.reason)
+
+
+def test_what_a_worker_refuses_is_said_in_its_words(tmp_path):
+    optimizer = "tests.trials.test_programs:Odd"
+    training = {"epochs": 1, "compile": True, "optimizer": {"name": optimizer, "arguments": {}}}
+    spec = small_spec(tmp_path, training=training)
+    with cluster.cluster(spec, None), pytest.raises(InvalidInput, match="has no begin"):
+        cluster.choose_way_on_worker(spec, 1)
