@@ -9,10 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from trials.compiling import Program, Traced, as_traced, compile_all, find, is_compiled
+from trials.compiling import Program, Traced, as_traced, compile_all
 from trials.copies import Copies, named_tensors
 from trials.datasets import Dataset, Examples, beginning
 from trials.gradients import lone_gradients, packed_gradients
+from trials.libraries import find, is_compiled
 from trials.optimizers import build_optimizer
 from trials.precision import computing
 from trials.recipe import Recipe, Way
@@ -33,7 +34,7 @@ class Programs:
             machine isn't traced again.
 
     Attributes:
-        graphs: Names of the graphs: see :meth:`trials.compiling.Traced.key`.
+        graphs: Names of the graphs: see :func:`trials.libraries.key_of`.
     """
 
     def __init__(

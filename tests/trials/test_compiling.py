@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tests.support import needs_compiler
-from trials import compiling
-from trials.compiling import Captured, CompilerFailed, compile_all, folder_of, is_compiled, trace
+from trials import libraries
+from trials.compiling import Captured, compile_all, trace
+from trials.libraries import CompilerFailed, find, folder_of, is_compiled
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_key_covers_all_that_a_library_depends_on(monkeypatch):
     keys = {each.key() for each in (same, *others, *constants)}
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     keys.add(same.key())
-    monkeypatch.setattr(compiling, "_processor", lambda: "another")
+    monkeypatch.setattr(libraries, "_processor", lambda: "another")
     keys.add(same.key())
     assert len(keys) == 9
 
@@ -66,6 +67,8 @@ def test_a_library_does_what_its_graph_does_and_is_compiled_once(empty, monkeypa
         torch.testing.assert_close(total, expected)
         torch.testing.assert_close(found, expected.sum(dim=0))
     monkeypatch.setattr(subprocess, "Popen", None)  # nothing is compiled again
+    assert find(ours.key(), ours.arguments)(torch.zeros(3, 4), torch.ones(3, 4))[0].tolist() == [6.0] * 4
+    assert find(ours.key(), sizes.arguments) is None and find("another", ours.arguments) is None
     (again,) = compile_all([traced()])
     assert again(torch.zeros(3, 4), torch.ones(3, 4))[0].tolist() == [6.0] * 4
     # What lies in memory in another order is read as what it is; what has another size is refused.
@@ -94,14 +97,30 @@ def test_a_failing_compiler_is_a_reason_and_leaves_nothing_behind(empty, monkeyp
 
 
 def test_only_the_last_used_libraries_are_kept(empty, monkeypatch):
-    monkeypatch.setattr(compiling, "_KEPT", 2)
+    monkeypatch.setattr(libraries, "_KEPT", 2)
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     for age, name in enumerate("abcd"):
         (empty / name).mkdir(parents=True)
-        compiling.os.utime(empty / name, (1000 + age, 1000 + age))
+        libraries.os.utime(empty / name, (1000 + age, 1000 + age))
     with pytest.raises(CompilerFailed, match="exit code 1"):
         compile_all([traced()])
     assert sorted(each.name for each in empty.iterdir()) == ["c", "d"]
+
+
+def test_where_no_cache_can_be_written_the_temporary_folder_serves(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a" / "b"))
+    assert folder_of("key") == tmp_path / "a" / "b" / "silo-oracle" / "graphs" / "key"
+    monkeypatch.setattr(libraries.os, "access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr(libraries.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    found = folder_of("key")
+    own = tmp_path / "temporary" / f"cache-{libraries.os.getuid()}"
+    assert own in found.parents and own.stat().st_mode & 0o777 == 0o700
+    # A folder that somebody else has made there could hold anything.
+    monkeypatch.setattr(libraries.os, "getuid", lambda: 12345)
+    own.rename(own.with_name("cache-12345"))
+    with pytest.raises(CompilerFailed, match="belongs to somebody else"):
+        folder_of("key")
 
 
 def test_without_a_gpu_a_captured_program_is_called():

@@ -1,0 +1,255 @@
+"""Graphs that were compiled ahead of time for a CPU, and that are kept on disk.
+
+A library runs without Python, and is kept under checksums of all that determines it: a machine compiles a
+graph once, and every process loads it in milliseconds. The compiler, torch's AOTInductor, runs in a process
+of its own for each graph: this file is its program. It takes a C++ compiler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
+
+_GRAPH, _LIBRARY = "graph.pickle", "program.so"
+_KEPT = 200
+"""Libraries that are kept, of some 2 MB each; those that were not used for the longest time go."""
+
+
+class CompilerFailed(Exception):
+    """A graph can't be compiled here."""
+
+
+def key_of(graph: GraphModule, arguments: Sequence[Tensor]) -> str:
+    """Checksums over all that determines a library: machine and layouts, then the graph."""
+    digest = hashlib.sha256(graph.code.encode())
+    for name, tensor in sorted(_constants(graph).items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return f"{_place(arguments)}-{digest.hexdigest()}"
+
+
+def is_compiled(key: str) -> bool:
+    """Whether this machine has compiled a graph before, by :func:`key_of`."""
+    return is_built(folder_of(key))
+
+
+def is_built(folder: Path) -> bool:
+    """Whether a folder has a library."""
+    return (folder / _LIBRARY).is_file()
+
+
+def discard(folders: Iterable[Path]) -> None:
+    """Deletes libraries."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def folder_of(key: str) -> Path:
+    """Where a library is kept: below ``$XDG_CACHE_HOME`` or ``~/.cache``, or where neither can be written to
+    in a folder of this user's below the one for temporary files.
+
+    Raises:
+        CompilerFailed: Somebody else has made that folder: what lies there is not to be run.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()).absolute()
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+        cache.mkdir(mode=0o700, exist_ok=True)
+        if cache.is_symlink() or cache.stat().st_uid != os.getuid():
+            raise CompilerFailed(f"{cache} belongs to somebody else: set XDG_CACHE_HOME to a folder of yours")
+    return cache / "silo-oracle" / "graphs" / key
+
+
+def find(key: str, arguments: Sequence[Tensor]) -> Library | None:
+    """A library that this machine has compiled for such arguments before, as :func:`key_of` named it.
+
+    Nothing is traced. That the key's graph is the one that is wanted is on the caller's word.
+    """
+    try:
+        folder = folder_of(key)
+        known = key.startswith(_place(arguments) + "-") and is_built(folder)
+        return load(folder, arguments) if known else None
+    except (CompilerFailed, RuntimeError):  # the library is damaged, or not to be trusted
+        return None
+
+
+def load(folder: Path, arguments: Sequence[Tensor]) -> Library:
+    """Loads a library.
+
+    Raises:
+        RuntimeError: It is damaged, or was made where other system libraries are.
+    """
+    os.utime(folder)
+    return Library(folder / _LIBRARY, arguments)
+
+
+def build(missing: Mapping[Path, tuple[GraphModule, Sequence[Tensor]]]) -> None:
+    """Compiles graphs for arguments like these into folders, each in a process of its own.
+
+    Raises:
+        CompilerFailed: One of them can't be compiled; the others were.
+    """
+    if not missing:
+        return
+    parent = next(iter(missing)).parent
+    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _tidy(parent)
+    started = []
+    for folder, (graph, arguments) in missing.items():
+        work = Path(tempfile.mkdtemp(prefix="compiling-", dir=parent))
+        with (work / _GRAPH).open("wb") as file:
+            pickle.dump((graph, _layouts(arguments), torch.get_num_threads()), file)
+        # -P: the modules beside this file have names of the standard library's.
+        command = [sys.executable, "-P", __file__, str(work)]
+        pipe = subprocess.PIPE
+        started.append((folder, work, subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT)))
+    failure = ""
+    try:
+        for folder, work, process in started:
+            output = process.communicate()[0].decode(errors="replace")
+            if process.returncode == 0:
+                _put(work, folder)
+            else:
+                failure = failure or _reason(output, process.returncode)
+    finally:
+        for _, work, process in started:
+            process.kill()
+            process.wait()
+            shutil.rmtree(work, ignore_errors=True)
+    if failure:
+        raise CompilerFailed(failure)
+
+
+class Library:
+    """A graph that was compiled ahead of time.
+
+    Args:
+        path: The library.
+        arguments: What it was compiled for: the library itself looks at no tensor's layout.
+    """
+
+    def __init__(self, path: Path, arguments: Sequence[Tensor]) -> None:
+        from torch._C._aoti import AOTIModelContainerRunnerCpu
+
+        self._run = AOTIModelContainerRunnerCpu(str(path), 1).run
+        self._known = tuple(arguments)
+        self._layouts = _layouts(arguments)
+
+    def __call__(self, *tensors: Tensor) -> Sequence[Tensor]:
+        given = [
+            tensor if tensor is known else _laid_out(tensor, *layout)
+            for tensor, known, layout in zip(tensors, self._known, self._layouts, strict=True)
+        ]
+        found: list[Tensor] = self._run(given)
+        return found
+
+
+def _put(work: Path, folder: Path) -> None:
+    try:
+        work.rename(folder)
+    except OSError:  # another process was faster
+        if not is_built(folder):
+            raise
+
+
+def _tidy(parent: Path) -> None:
+    """Removes the libraries that were not used for the longest time, of more than are kept."""
+    used = {}
+    for folder in parent.iterdir():
+        with suppress(FileNotFoundError):  # another process has just finished, or tidied up
+            used[folder] = folder.stat().st_mtime
+    for folder in sorted(used, key=lambda folder: used[folder], reverse=True)[_KEPT:]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reason(output: str, code: int) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if "Error: " in line or "error: " in line or "Exception: " in line]
+    return (errors or lines or [f"the compiler ended with exit code {code}"])[-1]
+
+
+def _layouts(tensors: Sequence[Tensor]) -> list[tuple[tuple[int, ...], tuple[int, ...], torch.dtype, str]]:
+    return [(tuple(each.shape), each.stride(), each.dtype, each.device.type) for each in tensors]
+
+
+def _laid_out(
+    tensor: Tensor, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, device: str
+) -> Tensor:
+    """A tensor in the layout that a library was compiled for; a copy where it has another."""
+    if tuple(tensor.shape) != shape or tensor.dtype != dtype or tensor.device.type != device:
+        raise ValueError(
+            f"compiled for {dtype} {shape} on {device}, "
+            f"not for {tensor.dtype} {tuple(tensor.shape)} on {tensor.device.type}"
+        )
+    if tensor.stride() == stride:
+        return tensor
+    return torch.empty_strided(shape, stride, dtype=dtype).copy_(tensor)
+
+
+def _constants(graph: GraphModule) -> dict[str, Tensor]:
+    return {name: value for name, value in vars(graph).items() if isinstance(value, torch.Tensor)} | dict(
+        graph.named_buffers()
+    )
+
+
+def _place(arguments: Sequence[Tensor]) -> str:
+    """A checksum over the machine, torch's version and threads, and the arguments' layouts."""
+    parts = (_processor(), torch.__version__, torch.get_num_threads(), _layouts(arguments))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+@cache
+def _processor() -> str:
+    """What a library's instructions depend on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()} {flags}"
+
+
+def _main(work: Path) -> None:
+    """The compiler's process."""
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL", "O0")  # half the time, the same speed
+    import torch._inductor.compile_fx  # a graph can't be read without what this imports
+    from torch._inductor import config
+
+    with (work / _GRAPH).open("rb") as file:
+        graph, layouts, threads = pickle.load(file)
+    torch.set_num_threads(threads)
+    for node in graph.graph.nodes:
+        node.meta = {}  # of the reading, which the compiler would take for its own
+    arguments = tuple(
+        torch.empty_strided(shape, stride, dtype=dtype).zero_() for shape, stride, dtype, _ in layouts
+    )
+    options: dict[str, Any] = {}
+    if hasattr(config.aot_inductor, "precompile_headers"):
+        options["aot_inductor.precompile_headers"] = False  # takes longer than it saves a single graph
+    built = Path(torch._inductor.aot_compile(graph, arguments, options=options))
+    shutil.copy(built, work / _LIBRARY)
+    # Beside the library lies what its operators without C++ code need.
+    if (described := built.with_suffix(".json")).is_file():
+        shutil.copy(described, work / _LIBRARY.replace(".so", ".json"))
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))
