@@ -17,7 +17,7 @@ demo: $(VENV)/.installed
 	$(BIN)/oracle run oracle/examples/digits.yaml
 
 test: $(VENV)/.installed lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,15 +1,15 @@
-"""How the tests are shared out, where several processes run them (``pytest -n 2 --dist loadgroup``)."""
-
-from pathlib import Path
+"""How the tests are shared out, where several processes run them (``pytest --numprocesses 2``)."""
 
 import pytest
 
-_CLUSTERS = Path(__file__).parent / "oracle"
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """One process runs all tests that may start a Ray cluster: no two clusters are up at a time."""
-    for item in items:
-        if item.path.is_relative_to(_CLUSTERS):
-            item.add_marker(pytest.mark.xdist_group("clusters"))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "clusters" if nodeid.startswith("tests/oracle/") else nodeid
+
+    return Scheduling(config, log)
