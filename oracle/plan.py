@@ -79,14 +79,18 @@ def make_plan(spec: Spec) -> Plan:
     Raises:
         InvalidInput: As :func:`oracle.preflight.examine`.
     """
+    import torch
+
     runner = open_runner(spec)
-    facts = examine(spec, runner)
+    has_device = spec.device != "cpu" and torch.cuda.is_available()
+    facts = examine(spec, runner, here=has_device)
     grid = spec.rate_grid()
     values = grid.values if spec.searched else grid.values[:1]
     packs = chunks(values, facts.way.pack_size)
     workers = max(1, room(spec))
     try:
-        speed = measure(spec, runner, facts.way, count=len(packs[0]))
+        measuring = runner.on(spec.device) if has_device else runner
+        speed = measure(spec, measuring, facts.way, count=len(packs[0]), graphs=facts.graphs)
     except Exception as error:
         raise InvalidInput(
             f"network {spec.network.name!r} can't be trained here: {type(error).__name__}: {error}"

@@ -12,7 +12,7 @@ from oracle.errors import Refused
 from oracle.identity import differences, identity
 from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec
-from oracle.ways import choose_way, has_device, room
+from oracle.ways import choose_way, room
 from silo.errors import InvalidInput, SiloOracleError
 from trials.recipe import Component, Way
 from trials.secrets import without_secrets
@@ -82,20 +82,23 @@ def check_device(spec: Spec) -> None:
     Raises:
         Refused: The spec asks for a GPU, and torch finds none.
     """
-    if not has_device(spec):
+    import torch
+
+    if spec.resources.gpus > 0 and not torch.cuda.is_available():
         raise Refused(
             f"resources.gpus: a worker needs {spec.resources.gpus:g} GPU, and torch finds no CUDA device on "
             "this machine; set gpus to 0 to train on the CPU, or run where there is a GPU"
         )
 
 
-def examine(spec: Spec, runner: Runner, *, workers: int | None = None) -> Facts:
+def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: bool = False) -> Facts:
     """Builds everything that the spec names.
 
     Args:
         spec: The spec.
         runner: A worker for this process.
         workers: Workers at a time; by default as many as this machine has room for.
+        here: Whether ways are measured on the workers' device in this process, and not on the runner's.
 
     Raises:
         InvalidInput: A name or an argument is wrong, the data can't be read or is broken, the batch is larger
@@ -137,8 +140,8 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None) -> Facts:
     prunable = sum(weights[name].numel() for name in names)
     _check_enough_weights(spec, prunable)
     _try_forward(spec, runner)
-    measuring = runner.on(spec.device) if spec.device != "cpu" and has_device(spec) else runner
-    choice = choose_way(spec, measuring, workers or room(spec))
+    elsewhere = here and runner.device.type != spec.device
+    choice = choose_way(spec, runner.on(spec.device) if elsewhere else runner, workers or room(spec))
     return Facts(
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         prunable=prunable,

@@ -143,7 +143,8 @@ class TrainingSpec(_Model):
     default it is tried and measured, where a search is long enough to repay it."""
     cuda_graph: Literal["off", "pack", "streams"] | None = None
     """On CUDA, whether steps are recorded and replayed: one graph for a ``pack``, or one for each of its
-    candidates, side by side on ``streams``. By default what was measured as fastest."""
+    candidates, side by side on ``streams``. By default what was measured as fastest; with ``compile: true``
+    nothing is measured, and nothing recorded unless it says so here."""
     channels_last: bool | None = None
     """Whether images lie in memory with their channels innermost; by default what was measured as faster."""
     precision: Precision = "fp32"

@@ -51,6 +51,8 @@ def measure(spec: Spec, runner: Runner, way: Way, *, count: int, graphs: tuple[s
     """
     from trials.copies import Copies, named_tensors
     from trials.datasets import beginning
+    from trials.gradients import quiet_vmap
+    from trials.precision import computing
     from trials.programs import Programs
     from trials.training import train_pack
     from trials.validation import evaluation_batch
@@ -89,7 +91,8 @@ def measure(spec: Spec, runner: Runner, way: Way, *, count: int, graphs: tuple[s
         )
 
     def validated() -> None:
-        programs.count_correct(copies, data, data.validation)
+        with computing(recipe.precision, runner.device), quiet_vmap():
+            programs.count_correct(copies, data, data.validation)
 
     first = _timed(runner, lambda: trained(1))
     one = _timed(runner, lambda: trained(1))

@@ -69,11 +69,9 @@ def evaluations(spec: Spec, train: int) -> int:
     return -(-steps // every)
 
 
-def has_device(spec: Spec) -> bool:
-    """Whether this process has the device that a spec's workers train on."""
-    import torch
-
-    return spec.device == "cpu" or torch.cuda.is_available()
+def measured_on_workers(spec: Spec) -> bool:
+    """Whether a driver leaves the measuring to a worker: of a GPU it would keep memory for ever."""
+    return spec.device != "cpu"
 
 
 class Choice(NamedTuple):
@@ -133,7 +131,8 @@ class _Chooser:
             way = self._fixed()
             if self._here and (reason := self._why_not_traced(way)):
                 field = "compile" if training.compile else "cuda_graph"
-                raise InvalidInput(f"training.{field}: the step can't be compiled ({reason}); leave it out")
+                done = "compiled" if training.compile else "recorded"
+                raise InvalidInput(f"training.{field}: the step can't be {done} ({reason}); leave it out")
             return way, self._reason("as the spec says")
         alone = Way(channels_last=bool(training.channels_last))
         if not self._here:

@@ -6,10 +6,12 @@ On a CPU a graph is compiled ahead of time, see :mod:`trials.libraries`; on CUDA
 
 from __future__ import annotations
 
+import gc
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -70,10 +72,19 @@ def compile_all(traced: Sequence[Traced]) -> list[Program]:
     libraries.build({folder: each for folder, each in sources.items() if not libraries.is_built(folder)})
     try:
         return [libraries.load(folder, each.arguments) for folder, each in wanted]
-    except RuntimeError:  # damaged, or made where other system libraries are: compiled anew, once
+    except (OSError, RuntimeError):  # gone, damaged, or made where other system libraries are: anew, once
         libraries.discard(sources)
         libraries.build(sources)
         return [libraries.load(folder, each.arguments) for folder, each in wanted]
+
+
+def compile_if_possible(traced: Sequence[Traced]) -> list[Program]:
+    """Compiles graphs where that can be done, and else leaves them as they are: slower, and as right."""
+    try:
+        return compile_all(traced)
+    except libraries.CompilerFailed as error:
+        logging.getLogger(__name__).warning("graphs are used uncompiled: %s", error)
+        return as_traced(traced)
 
 
 class Captured:
@@ -84,27 +95,40 @@ class Captured:
     Args:
         program: Works on its arguments in place, without a synchronisation.
         arguments: The tensors of every call: their memory is part of the recording.
+        stream: The CUDA stream to record on; those that are replayed side by side are recorded on their own.
     """
 
-    def __init__(self, program: Program, arguments: Sequence[Tensor]) -> None:
+    def __init__(self, program: Program, arguments: Sequence[Tensor], stream: Any = None) -> None:
         self._program, self._arguments = program, tuple(arguments)
         self._graph: torch.cuda.CUDAGraph | None = None
         if self._arguments[0].is_cuda:
-            self._capture()
+            self._capture(torch.cuda.Stream() if stream is None else stream)
 
-    def _capture(self) -> None:
-        kept = [tensor.clone() for tensor in self._arguments]
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):  # libraries set themselves up in their first calls
-            for _ in range(3):
-                self._program(*self._arguments)
-        torch.cuda.current_stream().wait_stream(beside)
+    def _capture(self, stream: Any) -> None:
+        kept, before = [tensor.clone() for tensor in self._arguments], torch.cuda.current_stream()
+        stream.wait_stream(before)
+        debugging = torch.cuda.get_sync_debug_mode()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._outputs = self._program(*self._arguments)
-        for tensor, before in zip(self._arguments, kept, strict=True):
-            tensor.copy_(before)
+        try:
+            with torch.cuda.stream(stream):  # libraries set themselves up in their first calls
+                self._program(*self._arguments)
+                # What waits for the device would break a recording off, and all later ones with it.
+                torch.cuda.set_sync_debug_mode("error")
+                for _ in range(2):
+                    self._program(*self._arguments)
+            torch.cuda.set_sync_debug_mode(debugging)
+            gc.collect()  # not while it records: a graph that goes then would take memory with it
+            # The products' workspace is the stream's, not the graph's: each graph must get one of its own.
+            torch._C._cuda_clearCublasWorkspaces()
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                self._outputs = self._program(*self._arguments)
+            torch._C._cuda_clearCublasWorkspaces()
+        finally:
+            torch.cuda.set_sync_debug_mode(debugging)
+            torch.cuda.set_stream(before)
+            before.wait_stream(stream)
+            for tensor, value in zip(self._arguments, kept, strict=True):
+                tensor.copy_(value)
         self._graph = graph
 
     def __call__(self) -> Sequence[Tensor]:

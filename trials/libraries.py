@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule
 
 _GRAPH, _LIBRARY = "graph.pickle", "program.so"
+_FORM = 1
+"""To be counted up when libraries are to be compiled otherwise than they were."""
+
 _KEPT = 200
 """Libraries that are kept, of some 2 MB each; those that were not used for the longest time go."""
 
@@ -40,9 +43,11 @@ class CompilerFailed(Exception):
 def key_of(graph: GraphModule, arguments: Sequence[Tensor]) -> str:
     """Checksums over all that determines a library: machine and layouts, then the graph."""
     digest = hashlib.sha256(graph.code.encode())
+    for nested in graph.modules():
+        digest.update(getattr(nested, "code", "").encode())
     for name, tensor in sorted(_constants(graph).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return f"{_place(arguments)}-{digest.hexdigest()}"
 
 
@@ -70,13 +75,21 @@ def folder_of(key: str) -> Path:
         CompilerFailed: Somebody else has made that folder: what lies there is not to be run.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()).absolute()
-    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    if not os.access(there, os.W_OK):
+    there = next(folder for folder in (cache, *cache.parents) if os.path.exists(folder))
+    if not os.access(there, os.W_OK | os.X_OK) or not _is_mine(cache / "silo-oracle"):
         cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
         cache.mkdir(mode=0o700, exist_ok=True)
-        if cache.is_symlink() or cache.stat().st_uid != os.getuid():
+        if not _is_mine(cache):
             raise CompilerFailed(f"{cache} belongs to somebody else: set XDG_CACHE_HOME to a folder of yours")
     return cache / "silo-oracle" / "graphs" / key
+
+
+def _is_mine(folder: Path) -> bool:
+    """Whether a folder is this user's, or isn't there."""
+    try:
+        return not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+    except FileNotFoundError:
+        return True
 
 
 def find(key: str, arguments: Sequence[Tensor]) -> Library | None:
@@ -88,7 +101,11 @@ def find(key: str, arguments: Sequence[Tensor]) -> Library | None:
         folder = folder_of(key)
         known = key.startswith(_place(arguments) + "-") and is_built(folder)
         return load(folder, arguments) if known else None
-    except (CompilerFailed, RuntimeError):  # the library is damaged, or not to be trusted
+    except (
+        CompilerFailed,
+        OSError,
+        RuntimeError,
+    ):  # damaged, gone, or not to be trusted
         return None
 
 
@@ -111,8 +128,11 @@ def build(missing: Mapping[Path, tuple[GraphModule, Sequence[Tensor]]]) -> None:
     if not missing:
         return
     parent = next(iter(missing)).parent
-    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _tidy(parent)
+    try:
+        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _tidy(parent)
+    except OSError as error:
+        raise CompilerFailed(f"libraries can't be kept in {parent}: {error.strerror}") from error
     started = []
     for folder, (graph, arguments) in missing.items():
         work = Path(tempfile.mkdtemp(prefix="compiling-", dir=parent))
@@ -166,9 +186,10 @@ class Library:
 def _put(work: Path, folder: Path) -> None:
     try:
         work.rename(folder)
-    except OSError:  # another process was faster
-        if not is_built(folder):
-            raise
+    except OSError:
+        if not is_built(folder):  # else another process was faster
+            discard([folder])
+            work.rename(folder)
 
 
 def _tidy(parent: Path) -> None:
@@ -206,14 +227,13 @@ def _laid_out(
 
 
 def _constants(graph: GraphModule) -> dict[str, Tensor]:
-    return {name: value for name, value in vars(graph).items() if isinstance(value, torch.Tensor)} | dict(
-        graph.named_buffers()
-    )
+    plain = {name: value for name, value in vars(graph).items() if isinstance(value, torch.Tensor)}
+    return {**plain, **dict(graph.named_buffers()), **dict(graph.named_parameters())}
 
 
 def _place(arguments: Sequence[Tensor]) -> str:
     """A checksum over the machine, torch's version and threads, and the arguments' layouts."""
-    parts = (_processor(), torch.__version__, torch.get_num_threads(), _layouts(arguments))
+    parts = (_FORM, _processor(), torch.__version__, torch.get_num_threads(), _layouts(arguments))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
@@ -245,6 +265,7 @@ def _main(work: Path) -> None:
     if hasattr(config.aot_inductor, "precompile_headers"):
         options["aot_inductor.precompile_headers"] = False  # takes longer than it saves a single graph
     built = Path(torch._inductor.aot_compile(graph, arguments, options=options))
+    (work / _GRAPH).unlink()
     shutil.copy(built, work / _LIBRARY)
     # Beside the library lies what its operators without C++ code need.
     if (described := built.with_suffix(".json")).is_file():

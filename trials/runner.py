@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trials.checkpoints import DamagedFile, Store
+from trials.compiling import compile_if_possible
 from trials.copies import named_tensors
 from trials.datasets import Dataset, load_dataset
 from trials.datasets.once import LoadDataset, dataset_key
@@ -107,7 +108,7 @@ class Runner:
 
     @cached_property
     def _programs(self) -> Programs:
-        return Programs(self._module, self.recipe, graphs=self._graphs)
+        return Programs(self._module, self.recipe, compiler=compile_if_possible, graphs=self._graphs)
 
     def run(self, task: Task) -> Result:
         """Runs one task; whatever goes wrong is part of the answer, nothing is raised but interrupts."""

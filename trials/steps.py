@@ -145,10 +145,10 @@ class GraphStep:
         """Sets the learning rates of the copies that train: [K]."""
         self._rates[: self._live].copy_(rates)
 
-    def captured(self, batch: Batch) -> Captured:
+    def captured(self, batch: Batch, stream: Any = None) -> Captured:
         """The program on this step's own tensors; it returns the losses of all ``count`` copies."""
         with torch.no_grad(), torch.autocast(batch[0].device.type, enabled=False):
-            return Captured(self.program, self.arguments(batch))
+            return Captured(self.program, self.arguments(batch), stream)
 
     def settle(self) -> None:
         """See :class:`Step`."""
@@ -247,7 +247,8 @@ class ReplayedSteps:
         self._batch = (batch[0].clone(), batch[1].clone())
         self._recorded: list[Captured] = []
         device = batch[0].device
-        self._streams = [torch.cuda.Stream(device) for _ in steps] if device.type == "cuda" else []
+        several = device.type == "cuda" and len(steps) > 1
+        self._streams = [torch.cuda.Stream(device) for _ in steps] if several else []
 
     def begin(self, copies: Copies, mask: Tensor) -> None:
         """Starts a training."""
@@ -264,7 +265,9 @@ class ReplayedSteps:
     def __call__(self, inputs: Tensor, labels: Tensor, rates: Tensor) -> Tensor:
         """See :class:`Step`."""
         if not self._recorded:
-            self._recorded = [step.captured(self._batch) for step in self._steps]
+            streams = self._streams or [None] * len(self._steps)
+            pairs = zip(self._steps, streams, strict=True)
+            self._recorded = [step.captured(self._batch, stream) for step, stream in pairs]
         for own, given in zip(self._batch, (inputs, labels), strict=True):
             own.copy_(given)
         with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):

@@ -110,7 +110,7 @@ def _preflight(
     if driver == "in-process":
         check_device(spec)
     runner = open_runner(spec, load)
-    facts = examine(spec, runner)
+    facts = examine(spec, runner, here=driver == "in-process")
     try:
         runner.store.check_writable()
     except InvalidInput as error:
@@ -163,13 +163,18 @@ def _drive(group: list[_Prepared], driver: str, address: str | None, load: LoadO
 
 
 def _measured(session: Session, workers: int) -> Session:
-    """The session of a new search with the way that a worker measures, where this process couldn't."""
+    """The session of a new search with the way that a worker measures, where this process didn't."""
     from oracle.drivers.cluster import choose_way_on_worker
-    from oracle.ways import has_device
+    from oracle.ways import measured_on_workers
 
-    if has_device(session.spec) or session.ledger.search(session.spec.name) is not None:
+    name = session.spec.name
+    if not measured_on_workers(session.spec) or session.ledger.search(name) is not None:
         return session
+    click.echo(f"oracle: a worker measures how to train {name!r} fastest", err=True)
     choice = choose_way_on_worker(session.spec, workers)
+    if choice is None:
+        click.echo("oracle: that failed; a rule of thumb decides", err=True)
+        return session
     return session.in_another_way(choice.way, choice.reason, choice.graphs)
 
 

@@ -15,6 +15,7 @@ from oracle.errors import Refused
 from oracle.machine import cores
 from oracle.spec import Spec
 from oracle.ways import Choice, choose_way
+from silo.errors import SiloOracleError
 
 # What Tune and Ray would print, log and sync of their own, read by them when an experiment starts.
 _QUIET = {
@@ -59,8 +60,8 @@ def cluster(spec: Spec, address: str | None) -> Iterator[int]:
         ray.shutdown()
 
 
-def choose_way_on_worker(spec: Spec, workers: int) -> Choice:
-    """Measures ways as :func:`oracle.ways.choose_way` does, on a worker of the cluster.
+def choose_way_on_worker(spec: Spec, workers: int) -> Choice | None:
+    """Measures ways as :func:`oracle.ways.choose_way` does, on a worker of the cluster; None if that fails.
 
     Args:
         spec: The spec.
@@ -75,8 +76,11 @@ def choose_way_on_worker(spec: Spec, workers: int) -> Choice:
     told = spec.model_copy(update={"ledger": "sqlite:///none.db"})
     try:
         found: Choice = ray.get(measuring.remote(told, workers))
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, SiloOracleError):
+            raise cause from None
+        return None  # a worker that dies, too little memory: the search itself will show
     return found
 
 

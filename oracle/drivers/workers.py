@@ -87,6 +87,7 @@ class Worker(tune.Trainable):
             while True:
                 number, store = self._computed.get()
                 self._results.put({"number": number, "result": store(), "finished": 1})
+                del store  # and with it the networks
                 self._computed.task_done()
         except BaseException as error:
             self._results.put(error)

@@ -169,7 +169,7 @@ def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
     way, reason, _ = ways.choose_way(*on_gpu(tmp_path), 1)
     assert way == Way() and "its step can't be a CUDA graph: it branches" in reason
     assert "its step can't be CUDA graphs on streams: it branches" in reason
-    with pytest.raises(InvalidInput, match=r"cuda_graph: the step can't be compiled \(it branches\)"):
+    with pytest.raises(InvalidInput, match=r"cuda_graph: the step can't be recorded \(it branches\)"):
         ways.choose_way(*on_gpu(tmp_path, cuda_graph="pack"), 1)
 
 
