@@ -154,6 +154,8 @@ def build(missing: Mapping[Path, tuple[GraphModule, Sequence[Tensor]]]) -> None:
         for _, work, process in started:
             process.kill()
             process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
             shutil.rmtree(work, ignore_errors=True)
     if failure:
         raise CompilerFailed(failure)

@@ -84,6 +84,8 @@ def test_a_damaged_entry_is_compiled_anew(empty):
     folder.mkdir(parents=True)
     (folder / "program.so").write_bytes(b"half a library")
     (program,) = compile_all([traced()])
+    (folder / "program.so").rename(folder / "another")  # what is left of one that was being deleted
+    (program,) = compile_all([traced()])
     assert program(torch.zeros(3, 4), torch.ones(3, 4))[0].tolist() == [6.0] * 4
 
 
