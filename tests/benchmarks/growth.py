@@ -41,6 +41,8 @@ from oracle.spec import Spec
 from silo.curve import SiloCurve
 from tests.benchmarks.machine import header, keep, peak_memory
 from tests.support import open_session
+from trials.datasets import load_dataset
+from trials.datasets.once import LoadOnce
 from trials.tasks import TrainPack
 
 CYCLES, REPLICATES = 25, 10
@@ -71,10 +73,10 @@ def search_seconds(epochs: int, sizes: dict[str, int]) -> float:
     with tempfile.TemporaryDirectory(prefix="oracle-benchmark-") as folder:
         spec = spec_of(Path(folder), **sizes, pack=1, epochs=epochs)
         with open_session(spec) as session:
-            runner = open_runner(spec)
-            runner.run(TrainPack(cycle=0, replicate=0, max_lrs=(0.1,), start=None))
+            load = LoadOnce(load_dataset)
+            open_runner(spec, load).run(TrainPack(cycle=0, replicate=0, max_lrs=(0.1,), start=None))
             begin = time.perf_counter()
-            assert in_process.run(session, runner) is Signal.DONE
+            assert in_process.run(session, load) is Signal.DONE
             return time.perf_counter() - begin
 
 
