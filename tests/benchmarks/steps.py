@@ -5,8 +5,8 @@
 It needs torch and torchvision only. Every way steps the same copies on the same batch, in turns and in both
 orders, medians of ``--repeats``; the stock loop trains one network with torch.optim.SGD. The share of the
 peak sets the multiplications and additions of forward and backward pass against those of a large float32
-matrix product in the same run. Ratios are to the faster of the stock loops. Convolutions are compiled only
-with ``--compile-all``: that takes minutes.
+matrix product in the same run. Ratios are to the fastest of the stock loops, of which a run in another
+precision has one in float32 too. Convolutions are compiled only with ``--compile-all``: that takes minutes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from trials.steps import Step
 
 SGD = Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
 STOCK = "stock loop"
-MOST_ON_CPU = 8
 
 # Network, its arguments, the shape of its inputs, the batch.
 NETWORKS = {
@@ -55,7 +54,9 @@ def main() -> None:
     parser.add_argument("--copies", nargs="*", type=int, default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--compile-all", action="store_true")
-    parser.add_argument("--keep", action="store_true", help="write results/DATE-steps-DEVICE-PRECISION.json")
+    parser.add_argument(
+        "--keep", action="store_true", help="write results/DATE-steps-DEVICE-PRECISION-NETWORK.json"
+    )
     options = parser.parse_args()
     device = torch.device(options.device)
     if device.type == "cpu":
@@ -63,15 +64,13 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "one core"
     print(", ".join(f"{key} {value}" for key, value in header().items()))
     print(f"on {name}, {options.precision}")
-    result = {
-        network: benchmark(
+    for network in options.networks:
+        rows = benchmark(
             network, device, options.precision, options.copies, options.repeats, options.compile_all
         )
-        for network in options.networks
-    }
-    if options.keep:
-        found = {"device": name, "precision": options.precision, "networks": result}
-        print(f"kept as {keep(f'steps-{device.type}-{options.precision}', found)}")
+        if options.keep:
+            found = {"device": name, "precision": options.precision, "network": network, "ways": rows}
+            print(f"kept as {keep(f'steps-{device.type}-{options.precision}-{network}', found)}")
 
 
 def benchmark(
@@ -85,6 +84,8 @@ def benchmark(
     labels = torch.randint(0, 10, (batch,), device=device)
     flops = step_flops(module, inputs, labels)
     runs: dict[str, tuple[int, Callable[[], None]]] = {STOCK: (1, stock(module, inputs, labels, precision))}
+    if precision != "fp32":
+        runs[f"{STOCK}, fp32"] = (1, stock(copy.deepcopy(module), inputs, labels, "fp32"))
     if images and device.type == "cuda":
         last = {"memory_format": torch.channels_last}
         beside = copy.deepcopy(module).to(**last), inputs.to(**last)
@@ -118,9 +119,9 @@ def benchmark(
 
 
 def ways(device: torch.device, copies: list[int], *, images: bool, compiles: bool) -> Iterator[Way]:
-    """The ways to measure. Many copies of a large network take a CPU minutes, and gain nothing there."""
+    """The ways to measure. A CPU steps through many copies of a large network for minutes."""
     cuda = device.type == "cuda"
-    for count in [count for count in copies if cuda or not images or count <= MOST_ON_CPU]:
+    for count in copies:
         lasts = (False, True) if images and (count == 1 or cuda) else (False,)
         for last, compiled in itertools.product(lasts, (False, True) if compiles else (False,)):
             way = Way(pack_size=count, compiled=compiled, channels_last=last)
@@ -203,7 +204,7 @@ def sgemm_peak(device: torch.device) -> float:
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, from as many as fit into a third of a second."""
+    """Seconds of one call, from as many as fit into a third of a second, or from one that takes longer."""
 
     def run(times: int) -> float:
         begin = time.perf_counter()
@@ -214,8 +215,8 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
         return time.perf_counter() - begin
 
     once = run(1)
-    times = max(1, min(200, int(0.3 / max(once, 1e-6))))
-    return run(times) / times
+    times = min(200, int(0.3 / max(once, 1e-6)))
+    return run(times) / times if times else once
 
 
 if __name__ == "__main__":
