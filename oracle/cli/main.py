@@ -10,6 +10,7 @@ import sys
 import click
 
 from oracle.cli.fit import fit
+from oracle.cli.jobs import logs, stop, submit
 from oracle.cli.run import run
 from oracle.cli.show import list_searches, report, status
 from oracle.cli.signals import interrupt_on_sigterm
@@ -31,7 +32,10 @@ def cli() -> None:
     """
 
 
-for command in (init, schema, validate, plan, run, status, list_searches, report, fit, sparsity):
+for command in (
+    *(init, schema, validate, plan, run, submit, status, logs, stop),
+    *(list_searches, report, fit, sparsity),
+):
     cli.add_command(command)
 
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from oracle.preflight import Facts
     from trials.datasets.once import LoadOnce
 
+PREFLIGHT_PASSED = "oracle: preflight passed:"
+"""How the line begins after which a search on a cluster isn't refused any more."""
+
 _PACKAGES = ("silo-oracle", "torch", "torchvision", "numpy", "ray", "optuna")
 
 
@@ -151,6 +154,8 @@ def _drive(group: list[_Prepared], driver: str, address: str | None, load: LoadO
             workers = stack.enter_context(cluster(sessions[0].spec, address))
             interrupt_on_sigterm()  # Ray has set a handler of its own
             sessions = [_measured(session, workers) for session in sessions]
+            if address is not None:
+                _check_cluster(sessions, workers)
         runs = {}
         for session in sessions:
             clear_failures(session.record, session.ledger)
@@ -162,9 +167,24 @@ def _drive(group: list[_Prepared], driver: str, address: str | None, load: LoadO
         return _run(sessions, runs, driver, workers, load)
 
 
+def _check_cluster(sessions: list[Session], workers: int) -> None:
+    """What can only be found out on the nodes of a cluster that others started."""
+    from oracle.drivers.cluster import is_open
+    from oracle.drivers.nodes import check_nodes
+    from oracle.drivers.tokens import OPEN
+
+    if is_open():
+        click.echo(f"oracle: {OPEN}", err=True)
+    nodes = check_nodes({session.spec.name: (session.spec, session.record.way) for session in sessions})
+    click.echo(
+        f"{PREFLIGHT_PASSED} {workers} worker{'s' * (workers != 1)} on {nodes} node{'s' * (nodes != 1)}",
+        err=True,
+    )
+
+
 def _measured(session: Session, workers: int) -> Session:
     """The session of a new search with the way that a worker measures, where this process didn't."""
-    from oracle.drivers.cluster import choose_way_on_worker
+    from oracle.drivers.nodes import choose_way_on_worker
     from oracle.ways import measured_on_workers
 
     name = session.spec.name
