@@ -112,6 +112,8 @@ def _preflight(
 
     if driver == "in-process":
         check_device(spec)
+        if spec.resources.time_limit:
+            click.echo("oracle: resources.time_limit holds on Ray's workers only, not in-process", err=True)
     runner = open_runner(spec, load)
     facts = examine(spec, runner, here=driver == "in-process")
     try:

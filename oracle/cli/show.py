@@ -84,7 +84,7 @@ def list_searches(ledger: str | None, address: str | None, as_json: bool) -> Non
         from oracle.jobs import Jobs
 
         jobs = Jobs(address).all()
-        columns = ("name", "state", "started", "ledger")
+        columns: tuple[str, ...] = ("name", "state", "started", "ledger")
         found = [
             {"name": job.name, "state": job.state.lower(), "started": job.started, "ledger": job.ledger}
             for job in jobs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -36,17 +36,21 @@ def worker_count(spec: Spec) -> int:
     room = sum(_fits(wants, resources) for resources in present)
     room += sum(count * _fits(wants, resources) for resources, count in may_come)
     if not room:
-        needs = " and ".join(f"{amount:g} {name}" for name, amount in wants.items())
-        nodes = [*present, *(resources for resources, count in may_come if count)]
-        largest = " and ".join(
-            f"{max((resources.get(name, 0.0) for resources in nodes), default=0.0):g} {name}"
-            for name in wants
-        )
-        raise Refused(
-            f"resources: a worker needs {needs} on one node, the cluster's largest have {largest}; "
-            "ask for less or give it more"
-        )
+        raise Refused(_lack(wants, [*present, *(resources for resources, count in may_come if count)]))
     return room if spec.resources.workers is None else min(room, spec.resources.workers)
+
+
+def _lack(wants: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> str:
+    """What no node has enough of; all that is wanted if none has it together."""
+    largest = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in wants}
+    lacking = [name for name, amount in wants.items() if amount > largest[name]] or list(wants)
+    needs = " and ".join(f"{wants[name]:g} {name}" for name in lacking)
+    have = " and ".join(f"{largest[name]:g} {name}" for name in lacking)
+    together = "" if len(lacking) < len(wants) or len(wants) == 1 else " together"
+    return (
+        f"resources: a worker needs {needs}{together} on one node, the cluster's largest has {have}; "
+        "ask for less or give it more"
+    )
 
 
 def _wants(spec: Spec) -> dict[str, float]:

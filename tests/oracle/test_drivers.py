@@ -156,18 +156,19 @@ def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one(tmp_path):
     with cluster(small_spec(tmp_path), None):
         desk = ray.remote(Desk).remote()
         waiting = desk.take.remote("dead")
-        assert ray.get(desk.lost.remote("dead")) == []
+        assert ray.get(desk.lost.remote("dead"))[0] == []
         ray.get(desk.put.remote([(1, "small", "task")]))
         assert ray.get(waiting) is None
         assert ray.get(desk.take.remote("alive")) == (1, "small", "task")
-        assert ray.get(desk.lost.remote("alive")) == [1]
+        assert ray.get(desk.lost.remote("alive"))[0] == [1]
         ray.get(desk.close.remote())
         assert ray.get([desk.take.remote("third"), desk.take.remote("fourth")]) == [None, None]
 
 
 def test_a_worker_that_can_never_run_is_refused(tmp_path):
     spec = small_spec(tmp_path, resources={"gpus": 64})
-    with pytest.raises(Refused, match="needs 64 GPU"), cluster(spec, None):
+    why = "needs 64 GPU on one node, the cluster's largest has 0 GPU"
+    with pytest.raises(Refused, match=why), cluster(spec, None):
         pass
 
 
@@ -175,3 +176,47 @@ def test_a_cluster_that_is_not_there_is_refused(tmp_path):
     spec = small_spec(tmp_path)
     with pytest.raises(Refused, match="no Ray cluster"), cluster(spec, "127.0.0.1:1"):
         pass
+
+
+def test_a_training_that_never_ends_is_ended_by_the_time_limit(tmp_path, monkeypatch):
+    """The network sleeps for an hour in the first process that trains it, and in no other."""
+    module = tmp_path / "hanging.py"
+    module.write_text(HANGING)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    network = {"name": "hanging:Hanging", "arguments": {"flag": str(tmp_path / "flag")}}
+    resources = {"workers": 1, "time_limit": 5}
+    spec = small_spec(tmp_path, network=network, cycles=1, resources=resources)
+    heard = Heard()
+    with cluster(spec, None) as workers, open_session(spec, observers=[heard]) as session:
+        (tmp_path / "flag").touch()
+        assert ray_tune.run([session], workers) == {"small": Signal.DONE}
+    assert len(heard.reasons) == 1
+    assert "longer than the time limit of 5 seconds (resources.time_limit)" in heard.reasons[0]
+
+
+class Heard(Observer):
+    def __init__(self):
+        self.reasons = []
+
+    def retried(self, session, task, reason):
+        self.reasons.append(reason)
+
+
+HANGING = """
+import time
+from pathlib import Path
+from torch import nn
+
+
+class Hanging(nn.Sequential):
+    def __init__(self, *, input_shape, num_classes, flag):
+        super().__init__(nn.Flatten(), nn.Linear(64, num_classes))
+        self.flag = Path(flag)
+
+    def forward(self, inputs):
+        if self.training and self.flag.exists():
+            self.flag.unlink()
+            time.sleep(3600)
+        return super().forward(inputs)
+"""
