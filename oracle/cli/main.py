@@ -13,7 +13,7 @@ from oracle.cli.fit import fit
 from oracle.cli.jobs import logs, stop, submit
 from oracle.cli.run import run
 from oracle.cli.show import list_searches, report, status
-from oracle.cli.signals import interrupt_on_sigterm
+from oracle.cli.signals import interrupt_on_signals
 from oracle.cli.sparsity import sparsity
 from oracle.cli.specs import init, plan, schema, validate
 from oracle.errors import LeaseLost, Refused
@@ -41,7 +41,7 @@ for command in (
 
 def main() -> None:
     """Runs the command that the process was called with, and exits."""
-    interrupt_on_sigterm()
+    interrupt_on_signals()
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from oracle.cli.progress import progress_observer
 from oracle.cli.show import open_ledger, show_comparisons
-from oracle.cli.signals import interrupt_on_sigterm
+from oracle.cli.signals import interrupt_on_signals
 from oracle.cli.specs import JSON, SPEC
 from oracle.errors import LeaseLost, LedgerFailed, Refused
 from oracle.ledger import Ledger, SearchRecord
@@ -154,7 +154,7 @@ def _drive(group: list[_Prepared], driver: str, address: str | None, load: LoadO
             from oracle.drivers.cluster import cluster
 
             workers = stack.enter_context(cluster(sessions[0].spec, address))
-            interrupt_on_sigterm()  # Ray has set a handler of its own
+            interrupt_on_signals()  # Ray has set a handler of its own
             sessions = [_measured(session, workers) for session in sessions]
             if address is not None:
                 _check_cluster(sessions, workers)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from sqlalchemy import URL
 
 from oracle.ledger.database import check_url
 from oracle.spec import Spec
@@ -110,7 +111,11 @@ def _text_without_secrets(spec_file: Path) -> str:
 
 
 def _without_password(url: str) -> str:
-    return check_url(url).set(password=None).render_as_string(hide_password=False)
+    given = check_url(url)
+    bare = URL.create(
+        given.drivername, given.username, None, given.host, given.port, given.database, given.query
+    )
+    return bare.render_as_string()
 
 
 def _zip(working_dir: Path, path: Path) -> None:
