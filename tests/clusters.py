@@ -39,7 +39,7 @@ class Cluster:
         if token:
             (folder / "token").write_text(self.token)
             self.environment["RAY_AUTH_TOKEN_PATH"] = str(folder / "token")
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
         self.folders: list[Path] = []
         self.port, dashboard = free_ports(2)
         self.url = f"http://127.0.0.1:{dashboard}"
@@ -99,7 +99,7 @@ class Cluster:
         # Nodes that share one would take each other's copy of a job's working directory away.
         self.folders.append(Path(tempfile.mkdtemp(prefix="ray-")))  # short: sockets' paths must be
         command += [f"--temp-dir={self.folders[-1]}"]
-        with (self._folder / f"node-{len(self._processes)}.log").open("wb") as log:
+        with (self._folder / f"node-{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(
                 command,
                 env=self.environment,
@@ -108,12 +108,12 @@ class Cluster:
                 cwd=self._folder,
                 start_new_session=True,
             )
-        self._processes.append(process)
+        self.processes.append(process)
         return process
 
     def stop(self) -> None:
         """Ends every node."""
-        for process in reversed(self._processes):
+        for process in reversed(self.processes):
             end(process)
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)

@@ -32,7 +32,7 @@ def worker_count(spec: Spec) -> int:
     """
     wants = _wants(spec)
     present = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    may_come = _may_come(len(present))
+    may_come = _may_come(present)
     room = sum(_fits(wants, resources) for resources in present)
     room += sum(count * _fits(wants, resources) for resources, count in may_come)
     if not room:
@@ -63,17 +63,24 @@ def _fits(wants: Mapping[str, float], resources: Mapping[str, float]) -> int:
     return min(int(resources.get(name, 0.0) / amount + 1e-9) for name, amount in wants.items())
 
 
-def _may_come(present: int) -> list[tuple[dict[str, float], int]]:
+def _may_come(present: Sequence[Mapping[str, float]]) -> list[tuple[Mapping[str, float], int]]:
     """Resources of the nodes that the cluster's autoscaler may add, and how many of each.
 
-    Which group a present node belongs to isn't told; they are taken off the first groups.
+    To which group a present node belongs isn't told: to one of its size.
     """
     config = ray._private.state.state.get_cluster_config()
-    found = []
+    rest, found = [_size(node) for node in present], []
     for group in config.node_group_configs if config is not None else ():
-        found.append((dict(group.resources), max(0, group.max_count - present)))
-        present = max(0, present - group.max_count)
+        resources = dict(group.resources)
+        there = min(rest.count(_size(resources)), group.max_count)
+        for _ in range(there):
+            rest.remove(_size(resources))
+        found.append((resources, group.max_count - there))
     return found
+
+
+def _size(resources: Mapping[str, float]) -> tuple[float, float]:
+    return float(resources.get("CPU", 0.0)), float(resources.get("GPU", 0.0))
 
 
 def choose_way_on_worker(spec: Spec, workers: int) -> Choice | None:

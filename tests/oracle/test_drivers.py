@@ -4,12 +4,14 @@ import os
 import signal
 from collections import defaultdict
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 import ray
 
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
+from oracle.drivers.nodes import worker_count
 from oracle.drivers.workers import Desk
 from oracle.errors import Refused
 from oracle.events import Observer
@@ -170,6 +172,32 @@ def test_a_worker_that_can_never_run_is_refused(tmp_path):
     why = "needs 64 GPU on one node, the cluster's largest has 0 GPU"
     with pytest.raises(Refused, match=why), cluster(spec, None):
         pass
+
+
+@pytest.mark.parametrize(
+    ("cpus", "nodes", "may_come", "workers"),
+    [
+        (1, [1, 1], [], 2),
+        (0.1, [1], [], 10),
+        (2, [3, 3], [], 2),
+        (2, [0], [(0, 1), (2, 3)], 3),  # an autoscaler: a head, and at most three nodes, none of them there
+        (2, [0, 2], [(0, 1), (2, 3)], 3),
+        (2, [4], [(2, 3)], 5),
+    ],
+)
+def test_workers_are_counted_by_nodes(tmp_path, monkeypatch, cpus, nodes, may_come, workers):
+    groups = [SimpleNamespace(resources={"CPU": own}, max_count=most) for own, most in may_come]
+    config = SimpleNamespace(node_group_configs=groups) if groups else None
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": own}} for own in nodes])
+    monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: config)
+    assert worker_count(small_spec(tmp_path, resources={"cpus": cpus})) == workers
+
+
+def test_two_nodes_are_not_one_of_twice_the_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}] * 2)
+    monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: None)
+    with pytest.raises(Refused, match="a worker needs 2 CPU on one node, the cluster's largest has 1 CPU"):
+        worker_count(small_spec(tmp_path, resources={"cpus": 2}))
 
 
 def test_a_cluster_that_is_not_there_is_refused(tmp_path):
