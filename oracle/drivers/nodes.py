@@ -69,7 +69,8 @@ def _may_come(present: Sequence[Mapping[str, float]]) -> list[tuple[Mapping[str,
     To which group a present node belongs isn't told: to one of its size.
     """
     config = ray._private.state.state.get_cluster_config()
-    rest, found = [_size(node) for node in present], []
+    rest = [_size(node) for node in present]
+    found: list[tuple[Mapping[str, float], int]] = []
     for group in config.node_group_configs if config is not None else ():
         resources = dict(group.resources)
         there = min(rest.count(_size(resources)), group.max_count)
