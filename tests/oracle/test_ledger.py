@@ -100,10 +100,10 @@ def test_a_pack_is_written_whole_or_not_at_all(ledger, monkeypatch):
     pack = {"a": trial(max_lr=0.02), "b": trial(max_lr=0.03, worker="w" * 10)}
     parts = writing._parts
 
-    def cut(row, trial_):
+    def cut(row):
         if row.params["max_lr"] == 0.03:
             raise OSError("the disk is full")
-        return parts(row, trial_)
+        return parts(row)
 
     monkeypatch.setattr(writing, "_parts", cut)
     with pytest.raises(OSError, match="full"):
