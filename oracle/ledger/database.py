@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage
-from sqlalchemy import URL, create_engine, event, inspect, make_url, select
+from sqlalchemy import URL, create_engine, event, func, inspect, make_url, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
@@ -28,6 +30,8 @@ _POSTGRESQL_OPTIONS = {
 _POSTGRESQL_SETTINGS = ("SET lock_timeout = '30s'", "SET idle_in_transaction_session_timeout = '60s'")
 """So that the server lets go of what a connection that broke has locked, and says who waits for it."""
 _CREATE_ATTEMPTS = 8
+_MAKING_TABLES = 7_016_510
+"""Key of the lock on a PostgreSQL database whose tables are being made."""
 
 
 def check_url(url: str) -> URL:
@@ -70,7 +74,8 @@ def open_storage(url: str, *, create: bool) -> RDBStorage:
     _check(parsed, create=create)
     for attempt in range(_CREATE_ATTEMPTS):
         try:
-            return _open(parsed)
+            with _alone(parsed) if create else nullcontext():
+                return _open(parsed)
         except (DBAPIError, IntegrityError) as error:  # another process creates the same tables just now
             if attempt + 1 == _CREATE_ATTEMPTS:
                 raise Refused(f"ledger {_shown(parsed)}: can't be opened ({reason(error)})") from error
@@ -126,6 +131,21 @@ def _check_version(connection: Connection, url: URL, *, create: bool) -> None:
             f"ledger {_shown(url)}: made by another version of this program (schema {version}, this one "
             f"writes {tables.SCHEMA_VERSION}); use that version, or name a new ledger"
         )
+
+
+@contextmanager
+def _alone(url: URL) -> Iterator[None]:
+    """Lets one process at a time make PostgreSQL's tables; SQLite's don't take long to fail and try again."""
+    if url.get_backend_name() == "sqlite":
+        yield
+        return
+    engine = create_engine(url, connect_args=_connect_args(url))
+    try:
+        with engine.begin() as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(_MAKING_TABLES)))
+            yield
+    finally:
+        engine.dispose()
 
 
 def _open(url: URL) -> RDBStorage:
