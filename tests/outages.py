@@ -28,7 +28,9 @@ class Clock:
 
 
 @contextmanager
-def answers_lost(engine: Engine, which: Collection[int]) -> Iterator[list[int]]:
+def answers_lost(
+    engine: Engine, which: Collection[int], *, error: str = "OperationalError"
+) -> Iterator[list[int]]:
     """Commits of these numbers happen, but their answers get lost; gives the numbers of all."""
     commit, number = engine.dialect.do_commit, itertools.count()
     counted: list[int] = []
@@ -39,7 +41,7 @@ def answers_lost(engine: Engine, which: Collection[int]) -> Iterator[list[int]]:
         if counted[-1] in which:
             if engine.dialect.name == "postgresql":
                 connection.dbapi_connection.close()
-            raise engine.dialect.loaded_dbapi.OperationalError("the connection is lost")
+            raise getattr(engine.dialect.loaded_dbapi, error)("the connection is lost")
 
     engine.dialect.do_commit = lose
     try:

@@ -139,10 +139,13 @@ def test_a_commit_whose_answer_is_lost_is_not_done_twice_on_postgresql(postgresq
 
 
 def test_a_part_of_a_pack_that_was_written_is_left_out_by_optunas_own_writing_too(new, monkeypatch):
-    ledger = new()
     monkeypatch.setattr(writing, "TRIED_LAYOUT", "v9")
-    with answers_lost(ledger.engine, {3}):
-        ledger.add_outcomes("s", PACK, axis=AXIS)
+    last = ()
+    for ledger in (new(), new()):
+        # An OperationalError Optuna takes for a deadlock: it tries again by itself, without a look.
+        with answers_lost(ledger.engine, last, error="InterfaceError") as commits:
+            ledger.add_outcomes("s", PACK, axis=AXIS)
+        last = commits[-1:]
     assert len(ledger._study("s", 0).trials) == 3
     assert ledger.outcomes("s") == PACK
 
