@@ -15,6 +15,7 @@ from oracle.chance import chance_of
 from oracle.comparison import Comparison, compare
 from oracle.decision import Decision
 from oracle.events import Observer
+from oracle.ledger.retrying import reason
 from oracle.session import Session
 
 LARGEST_FIGURE_BYTES = 60_000
@@ -51,15 +52,19 @@ class SummaryStudy(Observer):
         if now == self._written:
             return
         try:
-            study = session.ledger.summary_study(session.spec.name)
-            chance = chance_of(session.record.identity)
-            write_summary(study, compare(session.spec, session.search, chance=chance), state=state)
+            self._write(session, state)
             self._written = now
         except Exception as error:
             if not self._warned:
-                reason = " ".join(str(error).split()) or type(error).__name__
-                logging.getLogger("oracle").warning("the summary study can't be written: %s", reason)
+                logging.getLogger("oracle").warning("the summary study can't be written: %s", reason(error))
             self._warned = True
+
+    def _write(self, session: Session, state: str) -> None:
+        """Waits for a database that is away, as everything does that is written into the ledger."""
+        chance = chance_of(session.record.identity)
+        comparison = compare(session.spec, session.search, chance=chance)
+        ledger, name = session.ledger, session.spec.name
+        ledger.retries.call(lambda _: write_summary(ledger.summary_study(name), comparison, state=state))
 
 
 def write_summary(study: Study, comparison: Comparison, *, state: str) -> None:

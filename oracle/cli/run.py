@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import platform
-from contextlib import ExitStack
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
 
 from oracle.cli.progress import progress_observer
 from oracle.cli.show import open_ledger, show_comparisons
 from oracle.cli.signals import interrupt_on_signals
 from oracle.cli.specs import JSON, SPEC
 from oracle.errors import LeaseLost, LedgerFailed, Refused
-from oracle.ledger import Ledger, SearchRecord
+from oracle.ledger import Ledger, Retries, SearchRecord
+from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
@@ -59,20 +60,15 @@ def run(context: click.Context, spec_file: Path, driver: str, address: str | Non
     from trials.datasets import load_dataset  # imports torch, which takes longer than to refuse a spec
     from trials.datasets.once import LoadOnce
 
-    with ExitStack() as stack:
+    with _saying_that_the_ledger_failed(), ExitStack() as stack:
         prepared, load = [], LoadOnce(load_dataset)
+        retries = Retries(lambda line: click.echo(f"oracle: {line}", err=True))
         for variant, spec in specs.items():
             with naming_variant(spec_file, variant):
-                prepared.append(_Prepared(spec, *_preflight(spec, driver, stack, load)))
+                prepared.append(_Prepared(spec, *_preflight(spec, driver, stack, load, retries)))
         errors = {}
         for group in _groups(prepared, driver):
-            try:
-                errors.update(_drive(group, driver, address, load))
-            except (SQLAlchemyError, StorageInternalError) as failure:
-                reason = " ".join(str(getattr(failure, "orig", None) or failure).split())
-                raise LedgerFailed(
-                    f"the ledger failed ({reason}); no finished trial is lost: run the same command again"
-                ) from failure
+            errors.update(_drive(group, driver, address, load))
         show_comparisons([(search.ledger, search.record) for search in prepared], as_json=as_json)
     for name, error in errors.items():
         click.echo(
@@ -82,6 +78,16 @@ def run(context: click.Context, spec_file: Path, driver: str, address: str | Non
         )
     if errors:
         context.exit(1)
+
+
+@contextmanager
+def _saying_that_the_ledger_failed() -> Iterator[None]:
+    try:
+        yield
+    except DATABASE_ERRORS as failure:
+        raise LedgerFailed(
+            f"the ledger failed ({reason(failure)}); no finished trial is lost: run the same command again"
+        ) from failure
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def _groups(prepared: list[_Prepared], driver: str) -> list[list[_Prepared]]:
 
 
 def _preflight(
-    spec: Spec, driver: str, stack: ExitStack, load: LoadOnce
+    spec: Spec, driver: str, stack: ExitStack, load: LoadOnce, retries: Retries
 ) -> tuple[Ledger, SearchRecord, Facts]:
     """Everything that can refuse a search, before anything is written about it."""
     from oracle.preflight import check_device, examine, open_runner, prepare
@@ -120,7 +126,7 @@ def _preflight(
         runner.store.check_writable()
     except InvalidInput as error:
         raise Refused(str(error)) from error
-    ledger = open_ledger(spec.ledger, create=True)
+    ledger = open_ledger(spec.ledger, create=True, retries=retries)
     stack.callback(ledger.close)
     return ledger, prepare(spec, facts, ledger), facts
 
@@ -229,12 +235,16 @@ def _run(
         )
         raise
     finally:
+        failing = sys.exception() is not None  # by what the database's own failure must not hide
         for session in sessions:
+            if failing:
+                session.ledger.retries.give_up()
             stuck = signals.get(session.spec.name) is Signal.STUCK
             ended = "done" if session.search.done else "failed" if signals else state
             session.end(ended)
             error = session.first_error if stuck else None
-            session.ledger.end_run(runs[session.spec.name], state=ended, error=without_secrets(error))
+            with suppress(*DATABASE_ERRORS) if failing else nullcontext():
+                session.ledger.end_run(runs[session.spec.name], state=ended, error=without_secrets(error))
 
 
 def _versions() -> dict[str, str]:

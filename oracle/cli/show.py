@@ -15,7 +15,7 @@ from rich.table import Table
 from oracle.cli.specs import JSON, echo_json, job_name, target_specs
 from oracle.comparison import Comparison, load_comparison
 from oracle.errors import Refused
-from oracle.ledger import Ledger, Run, SearchRecord
+from oracle.ledger import Ledger, Retries, Run, SearchRecord
 from oracle.spec import Spec
 from silo.errors import InvalidInput
 
@@ -167,9 +167,9 @@ def _show(
     return {}
 
 
-def open_ledger(url: str, *, create: bool) -> Ledger:
+def open_ledger(url: str, *, create: bool, retries: Retries | None = None) -> Ledger:
     """The ledger at a URL."""
-    return Ledger(url, create=create)
+    return Ledger(url, create=create, retries=retries)
 
 
 def open_search(target: str, ledger: str | None) -> tuple[Ledger, SearchRecord]:

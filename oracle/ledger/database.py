@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage
-from sqlalchemy import URL, create_engine, event, inspect, make_url, select
+from sqlalchemy import URL, create_engine, event, func, inspect, make_url, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from oracle.errors import Refused
 from oracle.ledger import tables
+from oracle.ledger.retrying import reason
 from silo.errors import InvalidInput
 
-_SQLITE_TIMEOUT_SECONDS = 60
+_SQLITE_TIMEOUT_SECONDS = 15
+_POSTGRESQL_OPTIONS = {
+    "connect_timeout": 10,  # seconds
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds: a host that vanished doesn't answer that it has
+}
+_POSTGRESQL_SETTINGS = ("SET lock_timeout = '30s'", "SET idle_in_transaction_session_timeout = '60s'")
+"""So that the server lets go of what a connection that broke has locked, and says who waits for it."""
 _CREATE_ATTEMPTS = 8
+_MAKING_TABLES = 7_016_510
+"""Key of the lock on a PostgreSQL database whose tables are being made."""
 
 
 def check_url(url: str) -> URL:
@@ -60,10 +74,11 @@ def open_storage(url: str, *, create: bool) -> RDBStorage:
     _check(parsed, create=create)
     for attempt in range(_CREATE_ATTEMPTS):
         try:
-            return _open(parsed)
+            with _alone(parsed) if create else nullcontext():
+                return _open(parsed)
         except (DBAPIError, IntegrityError) as error:  # another process creates the same tables just now
             if attempt + 1 == _CREATE_ATTEMPTS:
-                raise Refused(f"ledger {_shown(parsed)}: can't be opened ({_reason(error)})") from error
+                raise Refused(f"ledger {_shown(parsed)}: can't be opened ({reason(error)})") from error
             time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
         except RuntimeError as error:
             raise Refused(
@@ -98,7 +113,7 @@ def _check(url: URL, *, create: bool) -> None:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     except SQLAlchemyError as error:
         raise Refused(
-            f"ledger {_shown(url)}: the database can't be used ({_reason(error)}); "
+            f"ledger {_shown(url)}: the database can't be used ({reason(error)}); "
             "check that it runs, and user, password and place"
         ) from error
     finally:
@@ -118,13 +133,29 @@ def _check_version(connection: Connection, url: URL, *, create: bool) -> None:
         )
 
 
-def _open(url: URL) -> RDBStorage:
-    storage = RDBStorage(
-        url.render_as_string(hide_password=False), engine_kwargs={"connect_args": _connect_args(url)}
-    )
+@contextmanager
+def _alone(url: URL) -> Iterator[None]:
+    """Lets one process at a time make PostgreSQL's tables; SQLite's don't take long to fail and try again."""
     if url.get_backend_name() == "sqlite":
-        event.listen(storage.engine, "connect", _sqlite_settings)
-        storage.engine.dispose()
+        yield
+        return
+    engine = create_engine(url, connect_args=_connect_args(url))
+    try:
+        with engine.begin() as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(_MAKING_TABLES)))
+            yield
+    finally:
+        engine.dispose()
+
+
+def _open(url: URL) -> RDBStorage:
+    sqlite = url.get_backend_name() == "sqlite"
+    storage = RDBStorage(
+        url.render_as_string(hide_password=False),
+        engine_kwargs={"connect_args": _connect_args(url), "pool_pre_ping": not sqlite},
+    )
+    event.listen(storage.engine, "connect", _sqlite_settings if sqlite else _postgresql_settings)
+    storage.engine.dispose()
     tables.metadata.create_all(storage.engine)
     with storage.engine.begin() as connection:
         if connection.execute(select(tables.schema.c.version)).scalar() is None:
@@ -139,8 +170,18 @@ def _sqlite_settings(connection: object, _record: object) -> None:
     cursor.close()
 
 
+def _postgresql_settings(connection: object, _record: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    for statement in _POSTGRESQL_SETTINGS:
+        cursor.execute(statement)
+    cursor.close()
+    connection.commit()  # type: ignore[attr-defined]
+
+
 def _connect_args(url: URL) -> dict[str, object]:
-    return {"timeout": _SQLITE_TIMEOUT_SECONDS} if url.get_backend_name() == "sqlite" else {}
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": _SQLITE_TIMEOUT_SECONDS}
+    return {name: value for name, value in _POSTGRESQL_OPTIONS.items() if name not in url.query}
 
 
 def _is_sqlite_file(url: URL) -> bool:
@@ -149,8 +190,3 @@ def _is_sqlite_file(url: URL) -> bool:
 
 def _shown(url: URL) -> str:
     return url.render_as_string(hide_password=True)
-
-
-def _reason(error: Exception) -> str:
-    origin = getattr(error, "orig", None) or error
-    return " ".join(str(origin).split()) or type(origin).__name__

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import platform
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from types import TracebackType
 
-import psutil
 from sqlalchemy import Engine, Row, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
 from oracle.errors import LeaseLost, Refused
+from oracle.ledger import processes
+from oracle.ledger.retrying import DATABASE_ERRORS, Retries, retried
 from oracle.ledger.tables import leases
 
 SECONDS = 20.0
@@ -31,12 +31,19 @@ class Lease:
     Args:
         engine: The ledger's database.
         search: The search to lease.
+        retries: For how long the database may be away.
         waiting: Called once with a line if the contender has to watch before it knows.
     """
 
     def __init__(
-        self, engine: Engine, search: str, *, waiting: Callable[[str], None] = lambda _: None
+        self,
+        engine: Engine,
+        search: str,
+        *,
+        retries: Retries | None = None,
+        waiting: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self.retries = retries or Retries()
         self._engine, self._search, self._waiting = engine, search, waiting
         self._owner, self._lost = uuid.uuid4().hex, False
         self._stop = threading.Event()
@@ -61,11 +68,13 @@ class Lease:
     ) -> None:
         self._stop.set()
         if self._thread:
-            self._thread.join()
-        with self._engine.begin() as connection:
-            connection.execute(
-                delete(leases).where(leases.c.search == self._search, leases.c.owner == self._owner)
-            )
+            self._thread.join(SECONDS / 4)  # it may hang in a database that is away
+        if error is None:
+            self._release()
+            return
+        self.retries.give_up()
+        with suppress(*DATABASE_ERRORS):  # what is left behind is taken over
+            self._release()
 
     def check(self) -> None:
         """Makes sure that the lease is still ours; asks the database if it was not renewed in time.
@@ -74,34 +83,47 @@ class Lease:
             LeaseLost: Another driver has taken the search over.
         """
         if not self._lost and time.monotonic() - self._renewed > SECONDS:
-            self._renew()
+            self.retries.call(lambda _: self._renew())
         if self._lost:
             raise LeaseLost(f"search {self._search!r} was taken over by another driver; this one stops")
 
+    @retried
     def _insert(self) -> bool:
         row = {
             "search": self._search,
             "owner": self._owner,
-            "host": _host(),
+            "host": processes.host(),
             "pid": os.getpid(),
-            "process_started": psutil.Process().create_time(),
+            "process_started": processes.started(os.getpid()),
             "beat": 0,
         }
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(leases).values(**row))
-        except IntegrityError:
-            return False
+        except IntegrityError:  # or it is ours, by a try whose answer was lost
+            current = self._current()
+            return current is not None and current.owner == self._owner
         return True
 
+    @retried
+    def _release(self) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(leases).where(leases.c.search == self._search, leases.c.owner == self._owner)
+            )
+
+    @retried
     def _current(self) -> Row[tuple[object, ...]] | None:
         with self._engine.connect() as connection:
             return connection.execute(select(leases).where(leases.c.search == self._search)).one_or_none()
 
     def _watch(self, seen: Row[tuple[object, ...]]) -> None:
-        """Waits until the lease has stood still for long enough; refuses as soon as it is renewed."""
+        """Waits until the lease has stood still for long enough; refuses as soon as it is renewed.
+
+        Only an unbroken watch counts: while the database is away, its holder can't renew the lease either.
+        """
         holder = f"process {seen.pid} on {str(seen.host).split('/')[0]}"
-        if seen.host == _host():
+        if seen.host == processes.host():
             raise Refused(
                 f"search {self._search!r} is being run by {holder}; stop that one first, or wait for it"
             )
@@ -109,7 +131,10 @@ class Lease:
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
             time.sleep(SECONDS / 20)
+            asked = time.monotonic()
             now = self._current()
+            if time.monotonic() - asked > SECONDS / 4:
+                deadline = time.monotonic() + SECONDS
             if now is None:
                 return
             if (now.owner, now.beat) != (seen.owner, seen.beat):
@@ -117,6 +142,7 @@ class Lease:
                     f"search {self._search!r} is being run by {holder}; stop that one first, or wait for it"
                 )
 
+    @retried
     def _evict(self, seen: Row[tuple[object, ...]]) -> None:
         with self._engine.begin() as connection:
             connection.execute(
@@ -131,7 +157,7 @@ class Lease:
         while not self._stop.wait(SECONDS / 5) and not self._lost:
             try:
                 self._renew()
-            except SQLAlchemyError:
+            except DATABASE_ERRORS:
                 continue  # the database is away; check() asks again before anything is written
 
     def _renew(self) -> None:
@@ -156,16 +182,7 @@ def holder(engine: Engine, search: str) -> str | None:
 
 def _is_dead(row: Row[tuple[object, ...]]) -> bool:
     """Whether the holder is known to have ended: a process of this host that is no more."""
-    if row.host != _host():
+    if row.host != processes.host():
         return False
-    try:
-        process = psutil.Process(int(str(row.pid)))
-        return abs(process.create_time() - float(str(row.process_started))) > 1.0
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _host() -> str:
-    """The host and its boot: process ids of another boot say nothing about this one."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{platform.node()}/{boot.read_text().strip() if boot.exists() else int(psutil.boot_time())}"
+    started = processes.started(int(str(row.pid)))
+    return started is None or abs(started - float(str(row.process_started))) > 1.0

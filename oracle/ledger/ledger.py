@@ -6,85 +6,46 @@ import json
 import time
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 from sqlalchemy import delete, insert, select, update
-from sqlalchemy.engine import Row
 
-from oracle.errors import Refused
 from oracle.ledger import lease, tables
 from oracle.ledger.database import open_storage
 from oracle.ledger.reading import read_rows
+from oracle.ledger.records import Run, SearchRecord, read_record
+from oracle.ledger.retrying import Retries, retried
 from oracle.ledger.rows import Axis, failed_row, from_row, to_row
 from oracle.ledger.writing import write_rows
-from trials.recipe import Way
 from trials.tasks import PrunedNetwork, StoredFile, TrainedTrial
 
 _METRIC = "validation accuracy"
 _PRUNING = ("cycle", "replicate", "alive", "prunable", "parameters", "norm_drop")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One run of a driver.
-
-    Attributes:
-        started: Seconds since 1970.
-        ended: Seconds since 1970; None if it has not ended, or was killed.
-        state: ``running``, ``done``, ``failed`` or ``interrupted``.
-        driver: What drove it.
-        host: Where.
-        versions: Package to version.
-        error: First traceback of a run that failed.
-    """
-
-    started: float
-    ended: float | None
-    state: str
-    driver: str
-    host: str
-    versions: dict[str, str]
-    error: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchRecord:
-    """A search as the ledger knows it.
-
-    Attributes:
-        name: The search's name.
-        spec: The spec as it was last run, as JSON-able data.
-        identity: What determines its outcomes.
-        way: How its trainings are computed.
-        way_reason: Why.
-        created: Seconds since 1970.
-    """
-
-    name: str
-    spec: dict[str, Any]
-    identity: dict[str, Any]
-    way: Way
-    way_reason: str
-    created: float
-
-
 class Ledger:
     """An open ledger.
+
+    While the database is away, every operation is tried again, for as long as ``retries`` allows; what was
+    written although the answer got lost is not written twice.
 
     Args:
         url: SQLAlchemy URL of the database.
         create: Whether a database without a ledger gets one.
+        retries: For how long, and who hears of it; shared by the ledgers of one process.
 
     Raises:
         InvalidInput: The URL is none.
         Refused: The database can't be reached, has no ledger, or one of another version.
     """
 
-    def __init__(self, url: str, *, create: bool = False) -> None:
+    def __init__(self, url: str, *, create: bool = False, retries: Retries | None = None) -> None:
+        self.retries = retries or Retries()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.storage = open_storage(url, create=create)
         self.engine = self.storage.engine
@@ -95,24 +56,28 @@ class Ledger:
         self.storage.remove_session()
         self.engine.dispose()
 
+    @retried
     def searches(self) -> tuple[SearchRecord, ...]:
         """All searches, by name."""
         with self.engine.connect() as connection:
             rows = connection.execute(select(tables.searches).order_by(tables.searches.c.name)).all()
-        return tuple(_record(row) for row in rows)
+        return tuple(read_record(row) for row in rows)
 
+    @retried
     def search(self, name: str) -> SearchRecord | None:
         """A search; None if there is none of that name."""
         with self.engine.connect() as connection:
             query = select(tables.searches).where(tables.searches.c.name == name)
             row = connection.execute(query).one_or_none()
-        return None if row is None else _record(row)
+        return None if row is None else read_record(row)
 
+    @retried
     def foreign_study(self, name: str) -> str | None:
         """A study that this search would write to although it is not in the ledger's list of searches."""
         names = (frozen.study_name for frozen in self.storage.get_all_studies())
         return next((found for found in names if found == name or found.startswith(f"{name}/")), None)
 
+    @retried
     def register(self, record: SearchRecord) -> None:
         """Writes a new search, or the spec as it is run now."""
         values = {"spec": json.dumps(record.spec), "identity": json.dumps(record.identity)}
@@ -123,11 +88,12 @@ class Ledger:
                 fixed["way"] = json.dumps(asdict(record.way))
                 connection.execute(insert(tables.searches).values(**values, **fixed))
 
+    @retried
     def begin_anew(self, record: SearchRecord) -> None:
         """Puts a record in place of that of a search without results, and removes the rows of what failed."""
         for _, study in self._cycle_studies(record.name):
-            optuna.delete_study(study_name=study.study_name, storage=self.storage)
             self._studies.pop(study.study_name, None)
+            optuna.delete_study(study_name=study.study_name, storage=self.storage)
         fixed = {"way": json.dumps(asdict(record.way)), "way_reason": record.way_reason}
         with self.engine.begin() as connection:
             query = update(tables.searches).where(tables.searches.c.name == record.name)
@@ -136,37 +102,44 @@ class Ledger:
 
     def lease(self, search: str, **options: Any) -> lease.Lease:
         """The lease that a driver holds while it runs the search."""
-        return lease.Lease(self.engine, search, **options)
+        return lease.Lease(self.engine, search, retries=self.retries, **options)
 
+    @retried
     def holder(self, search: str) -> str | None:
         """Who runs the search now, as far as the lease says."""
         return lease.holder(self.engine, search)
 
     def start_run(self, search: str, *, driver: str, host: str, versions: dict[str, str]) -> str:
         """Records that a driver starts; gives the run's id."""
-        run = uuid.uuid4().hex
-        with self.engine.begin() as connection:
-            abandoned = (tables.runs.c.search == search) & (tables.runs.c.state == "running")
-            connection.execute(update(tables.runs).where(abandoned).values(state="interrupted"))
-            connection.execute(
-                insert(tables.runs).values(
-                    id=run,
-                    search=search,
-                    started=time.time(),
-                    state="running",
-                    driver=driver,
-                    host=host,
-                    versions=json.dumps(versions),
-                )
-            )
-        return run
+        row: dict[str, Any] = {
+            "id": uuid.uuid4().hex,
+            "search": search,
+            "started": time.time(),
+            "state": "running",
+            "driver": driver,
+            "host": host,
+            "versions": json.dumps(versions),
+        }
+        self._add_run(row)
+        return str(row["id"])
 
+    @retried
+    def _add_run(self, row: dict[str, Any]) -> None:
+        table = tables.runs
+        with self.engine.begin() as connection:
+            connection.execute(delete(table).where(table.c.id == row["id"]))
+            abandoned = (table.c.search == row["search"]) & (table.c.state == "running")
+            connection.execute(update(table).where(abandoned).values(state="interrupted"))
+            connection.execute(insert(table).values(**row))
+
+    @retried
     def end_run(self, run: str, *, state: str, error: str | None = None) -> None:
         """Records how a run ended."""
         with self.engine.begin() as connection:
             query = update(tables.runs).where(tables.runs.c.id == run)
             connection.execute(query.values(state=state, ended=time.time(), error=error))
 
+    @retried
     def runs(self, search: str) -> tuple[Run, ...]:
         """The runs of a search, oldest first."""
         with self.engine.connect() as connection:
@@ -184,15 +157,22 @@ class Ledger:
         """Writes the rows of finished trials of one cycle, by their keys, in one transaction."""
         (cycle,) = {outcome.cycle for outcome in outcomes.values()}
         rows = [to_row(outcome, key=key, axis=axis) for key, outcome in outcomes.items()]
-        write_rows(self.storage, self._study(search, cycle), rows)
+        self._write(search, cycle, rows)
 
     def add_failure(
         self, search: str, *, cycle: int, replicate: int, max_lr: float, error: str, axis: Axis
     ) -> None:
         """Writes the row of a trial that failed for good in this run."""
         row = failed_row(replicate=replicate, max_lr=max_lr, error=error, axis=axis)
-        self._study(search, cycle).add_trial(row)
+        self._write(search, cycle, [row])
 
+    def _write(self, search: str, cycle: int, rows: Sequence[FrozenTrial]) -> None:
+        def write(again: bool) -> None:
+            write_rows(self.storage, self._study(search, cycle), rows, again=again)
+
+        self.retries.call(write)
+
+    @retried
     def replace_checkpoint(self, search: str, key: str, file: StoredFile) -> None:
         """Records the file that a finished trial's network was written to anew, its first one being lost.
 
@@ -203,6 +183,7 @@ class Ledger:
             connection.execute(delete(table).where(table.c.key == key))
             connection.execute(insert(table).values(key=key, search=search, sha256=file.sha256))
 
+    @retried
     def outcomes(self, search: str) -> dict[str, TrainedTrial]:
         """All finished trials of a search by their keys."""
         with self.engine.connect() as connection:
@@ -218,6 +199,7 @@ class Ledger:
                 found[key] = outcome
         return found
 
+    @retried
     def add_pruning(self, search: str, pruned: PrunedNetwork) -> None:
         """Records a pruned network, replacing an earlier one of the same cycle and replicate."""
         table = tables.prunings
@@ -234,6 +216,7 @@ class Ledger:
                 )
             )
 
+    @retried
     def prunings(self, search: str) -> tuple[PrunedNetwork, ...]:
         """The pruned networks of a search."""
         with self.engine.connect() as connection:
@@ -274,20 +257,3 @@ class Ledger:
         names = (frozen.study_name for frozen in self.storage.get_all_studies())
         for name in sorted(name for name in names if name.startswith(prefix)):
             yield int(name.removeprefix(prefix)), optuna.load_study(study_name=name, storage=self.storage)
-
-
-def _record(row: Row[Any]) -> SearchRecord:
-    fields = row._mapping
-    try:
-        spec, identity = json.loads(fields["spec"]), json.loads(fields["identity"])
-        way = Way(**json.loads(fields["way"]))
-    except (ValueError, TypeError) as error:
-        raise Refused(f"ledger: the record of search {fields['name']!r} can't be read ({error})") from error
-    return SearchRecord(
-        name=fields["name"],
-        spec=spec,
-        identity=identity,
-        way=way,
-        way_reason=fields["way_reason"],
-        created=fields["created"],
-    )

@@ -6,7 +6,15 @@ import pytest
 from ruamel.yaml import YAML
 
 from oracle.cli.main import main
+from tests.postgresql import running_server
 from tests.support import small_data
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL server; a test that stops it starts it again."""
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture

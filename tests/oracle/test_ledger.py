@@ -18,8 +18,13 @@ from trials.tasks import PrunedNetwork, StoredFile
 AXIS = Axis(low=0.01, high=0.1, log=True)
 
 
-@pytest.fixture
-def url(tmp_path):
+ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql").database()
     return f"sqlite:///{tmp_path}/deep/ledger.db"
 
 
@@ -43,6 +48,7 @@ def test_an_outcome_comes_back_as_it_was_written(ledger):
     assert ledger.outcomes("s") == {"k": outcome}
 
 
+@ON_SQLITE
 def test_a_diverged_outcome_has_no_nan_in_the_database(ledger, tmp_path):
     outcome = trial(diverged=True, train_loss=float("nan"))
     ledger.add_outcomes("s", {"k": outcome}, axis=AXIS)
@@ -55,9 +61,9 @@ def test_a_diverged_outcome_has_no_nan_in_the_database(ledger, tmp_path):
     assert found.train_loss != found.train_loss
 
 
-def test_each_cycle_has_a_study_whose_rows_hold_the_trainings_own_times(ledger, url):
+def test_each_cycle_has_a_study_whose_rows_hold_the_trainings_own_times(ledger):
     ledger.add_outcomes("s", {"k": trial(cycle=3, started=1.7e9, ended=1.7e9 + 5)}, axis=AXIS)
-    study = optuna.load_study(study_name="s/cycle-03", storage=url)
+    study = optuna.load_study(study_name="s/cycle-03", storage=ledger.storage)
     (row,) = study.trials
     assert row.params == {"max_lr": 0.05}
     assert row.value == 0.75
@@ -75,7 +81,7 @@ def test_a_value_past_the_grids_edge_fits_into_its_study(ledger):
 
 
 @pytest.mark.parametrize("time_zone", ["UTC", "America/New_York"])
-def test_rows_written_at_once_are_those_that_optuna_writes(ledger, url, time_zone, monkeypatch):
+def test_rows_written_at_once_are_those_that_optuna_writes(ledger, time_zone, monkeypatch):
     monkeypatch.setenv("TZ", time_zone)
     time.tzset()
     outcomes = {
@@ -84,8 +90,8 @@ def test_rows_written_at_once_are_those_that_optuna_writes(ledger, url, time_zon
     }
     for _ in range(2):
         ledger.add_outcomes("s", outcomes, axis=AXIS)
-    ours = optuna.load_study(study_name="s/cycle-00", storage=url).trials
-    theirs = optuna.create_study(storage=url, study_name="theirs")
+    ours = optuna.load_study(study_name="s/cycle-00", storage=ledger.storage).trials
+    theirs = optuna.create_study(storage=ledger.storage, study_name="theirs")
     theirs.add_trials([to_row(outcome, key=key, axis=AXIS) for key, outcome in outcomes.items()] * 2)
     assert [row.number for row in ours] == list(range(6))
     for one, other in zip(ours, theirs.trials, strict=True):
@@ -100,10 +106,10 @@ def test_a_pack_is_written_whole_or_not_at_all(ledger, monkeypatch):
     pack = {"a": trial(max_lr=0.02), "b": trial(max_lr=0.03, worker="w" * 10)}
     parts = writing._parts
 
-    def cut(row, trial_):
+    def cut(row):
         if row.params["max_lr"] == 0.03:
             raise OSError("the disk is full")
-        return parts(row, trial_)
+        return parts(row)
 
     monkeypatch.setattr(writing, "_parts", cut)
     with pytest.raises(OSError, match="full"):
@@ -140,10 +146,10 @@ def test_rows_read_at_once_are_those_that_optuna_reads(ledger):
     assert len(ours) == 1
 
 
-def test_a_failure_is_a_row_but_no_outcome(ledger, url):
+def test_a_failure_is_a_row_but_no_outcome(ledger):
     ledger.add_failure("s", cycle=0, replicate=1, max_lr=0.05, error="boom", axis=AXIS)
     assert ledger.outcomes("s") == {}
-    (row,) = optuna.load_study(study_name="s/cycle-00", storage=url).trials
+    (row,) = optuna.load_study(study_name="s/cycle-00", storage=ledger.storage).trials
     assert row.state == optuna.trial.TrialState.FAIL
     assert row.user_attrs["error"] == "boom"
 
@@ -175,20 +181,21 @@ def test_runs_are_kept_and_one_that_was_killed_counts_as_interrupted(ledger):
     assert states == [("interrupted", None), ("failed", "trace")]
 
 
+@ON_SQLITE
 def test_sqlite_is_in_wal_mode_and_commits_are_durable(ledger):
     with ledger.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
 
 
-def test_opening_at_once_from_many_threads_works(tmp_path):
-    url = f"sqlite:///{tmp_path}/ledger.db"
+def test_opening_at_once_from_many_threads_works(url):
     with ThreadPoolExecutor(8) as pool:
         for opened in pool.map(lambda _: Ledger(url, create=True), range(8)):
             assert opened.searches() == ()
             opened.close()
 
 
+@ON_SQLITE
 def test_a_ledger_of_another_version_is_refused_and_left_alone(ledger, url, tmp_path):
     with ledger.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE oracle_schema SET version = 99")
