@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 
 import click
 
 from oracle.cli.run import PREFLIGHT_PASSED
-from oracle.cli.show import ADDRESS, TARGET
+from oracle.cli.show import ADDRESS, LEDGER, TARGET, open_searches
 from oracle.cli.specs import SPEC, job_name
 from oracle.errors import Refused
 from oracle.jobs import Job, Jobs, make_package
+from oracle.ledger import Ledger
+
+_STOP_SECONDS, _LOOK_EVERY = 120, 0.5
 
 
 @click.command()
@@ -63,17 +67,42 @@ def logs(target: str, address: str | None, follow: bool) -> None:
 
 @click.command()
 @TARGET
+@LEDGER
 @ADDRESS
-@click.pass_context
-def stop(context: click.Context, target: str, address: str | None) -> None:
-    """Interrupt a running search; the command that began it goes on with it."""
-    jobs = cluster_jobs(address)
-    job = known_job(jobs, target)
-    if job.ended_state:
-        click.echo(f"Search {job.name} does not run: its job has {job.state.lower()}.")
+def stop(target: str, ledger: str | None, address: str | None) -> None:
+    """Interrupt a running search; the command that began it goes on with it.
+
+    With an address, its job on a Ray cluster; without, through the ledger whatever runs it, on any machine.
+    """
+    if address:
+        jobs = Jobs(address)
+        job = known_job(jobs, target)
+        if job.ended_state:
+            click.echo(f"Search {job.name} does not run: its job has {job.state.lower()}.")
+            return
+        ended = jobs.stop(job.name)
+        click.echo(f"Search {ended.name} has {ended.state.lower()}; oracle submit goes on with it.")
         return
-    ended = jobs.stop(job.name)
-    click.echo(f"Search {ended.name} has {ended.state.lower()}; oracle submit goes on with it.")
+    for opened, record in open_searches(target, ledger):
+        if not opened.ask_to_stop(record.name):
+            click.echo(f"Search {record.name} does not run.")
+            continue
+        click.echo(f"Search {record.name} is asked to stop.", err=True)
+        wait_for_end(opened, record.name)
+        click.echo(f"Search {record.name} has stopped; the command that began it goes on with it.")
+
+
+def wait_for_end(ledger: Ledger, name: str) -> None:
+    """Waits until nobody runs a search.
+
+    Raises:
+        Refused: That takes too long.
+    """
+    deadline = time.monotonic() + _STOP_SECONDS
+    while holder := ledger.holder(name):
+        if time.monotonic() > deadline:
+            raise Refused(f"search {name!r} is still run by {holder}; look at what that prints")
+        time.sleep(_LOOK_EVERY)
 
 
 def cluster_jobs(address: str | None) -> Jobs:

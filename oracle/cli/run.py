@@ -15,7 +15,7 @@ import click
 
 from oracle.cli.progress import progress_observer
 from oracle.cli.show import open_ledger, show_comparisons
-from oracle.cli.signals import interrupt_on_signals
+from oracle.cli.signals import interrupt, interrupt_on_signals
 from oracle.cli.specs import JSON, SPEC
 from oracle.errors import LeaseLost, LedgerFailed, Refused
 from oracle.ledger import Ledger, Retries, SearchRecord
@@ -141,7 +141,9 @@ def _drive(group: list[_Prepared], driver: str, address: str | None, load: LoadO
         sessions = []
         for search in group:
             lease = stack.enter_context(
-                search.ledger.lease(search.spec.name, waiting=lambda line: click.echo(line, err=True))
+                search.ledger.lease(
+                    search.spec.name, waiting=lambda line: click.echo(line, err=True), stopped=interrupt
+                )
             )
             observers = [progress, SummaryStudy()]
             # A search that goes on keeps its way, which this preflight may not have found again.

@@ -18,5 +18,10 @@ def interrupt_on_signals() -> None:
         signal.signal(signal.SIGINT, _interrupt)
 
 
+def interrupt() -> None:
+    """Ends this process's search as Ctrl-C does, from any thread."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from oracle.errors import LeaseLost, Refused
 from oracle.ledger import processes
 from oracle.ledger.retrying import DATABASE_ERRORS, Retries, retried
-from oracle.ledger.tables import leases
+from oracle.ledger.tables import leases, stops
 
 SECONDS = 20.0
 """A lease that has not been renewed for so long, watched by the contender's own clock, is taken over."""
@@ -33,6 +33,7 @@ class Lease:
         search: The search to lease.
         retries: For how long the database may be away.
         waiting: Called once with a line if the contender has to watch before it knows.
+        stopped: Called, in another thread, when somebody asks for the search to stop.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class Lease:
         *,
         retries: Retries | None = None,
         waiting: Callable[[str], None] = lambda _: None,
+        stopped: Callable[[], None] = lambda: None,
     ) -> None:
         self.retries = retries or Retries()
-        self._engine, self._search, self._waiting = engine, search, waiting
+        self._engine, self._search, self._waiting, self._stopped = engine, search, waiting, stopped
         self._owner, self._lost = uuid.uuid4().hex, False
         self._stop = threading.Event()
         self._renewed = 0.0
@@ -108,6 +110,7 @@ class Lease:
     @retried
     def _release(self) -> None:
         with self._engine.begin() as connection:
+            connection.execute(delete(stops).where(stops.c.owner == self._owner))
             connection.execute(
                 delete(leases).where(leases.c.search == self._search, leases.c.owner == self._owner)
             )
@@ -154,11 +157,20 @@ class Lease:
             )
 
     def _renew_forever(self) -> None:
+        asked = False
         while not self._stop.wait(SECONDS / 5) and not self._lost:
             try:
                 self._renew()
+                if not asked and self._is_asked_to_stop():
+                    asked = True
+                    self._stopped()
             except DATABASE_ERRORS:
                 continue  # the database is away; check() asks again before anything is written
+
+    def _is_asked_to_stop(self) -> bool:
+        with self._engine.connect() as connection:
+            query = select(stops.c.owner).where(stops.c.owner == self._owner)
+            return connection.execute(query).one_or_none() is not None
 
     def _renew(self) -> None:
         with self._engine.begin() as connection:
@@ -178,6 +190,17 @@ def holder(engine: Engine, search: str) -> str | None:
     if row is None or _is_dead(row):
         return None
     return f"process {row.pid} on {str(row.host).split('/')[0]}"
+
+
+def ask_to_stop(engine: Engine, search: str) -> bool:
+    """Asks who runs a search, on whatever machine, to stop; gives whether anybody runs it."""
+    with engine.begin() as connection:
+        row = connection.execute(select(leases).where(leases.c.search == search)).one_or_none()
+        if row is None or _is_dead(row):
+            return False
+        connection.execute(delete(stops).where(stops.c.owner == row.owner))
+        connection.execute(insert(stops).values(owner=row.owner))
+    return True
 
 
 def _is_dead(row: Row[tuple[object, ...]]) -> bool:

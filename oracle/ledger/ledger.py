@@ -109,6 +109,11 @@ class Ledger:
         """Who runs the search now, as far as the lease says."""
         return lease.holder(self.engine, search)
 
+    @retried
+    def ask_to_stop(self, search: str) -> bool:
+        """Asks who runs the search, on whatever machine, to stop; gives whether anybody runs it."""
+        return lease.ask_to_stop(self.engine, search)
+
     def start_run(self, search: str, *, driver: str, host: str, versions: dict[str, str]) -> str:
         """Records that a driver starts; gives the run's id."""
         row: dict[str, Any] = {

@@ -71,3 +71,9 @@ leases = Table(
     Column("process_started", Float, nullable=False),
     Column("beat", Integer, nullable=False),
 )
+
+stops = Table(
+    "oracle_stops",
+    metadata,
+    Column("owner", String(32), primary_key=True),  # of a lease: who is asked to give it back
+)

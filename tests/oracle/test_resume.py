@@ -225,3 +225,20 @@ def test_a_kill_between_two_rows_of_a_pack_doubles_none(tmp_path):
         small_spec(tmp_path / "whole", training={"epochs": 1, "batch_size": 64, "pack": 5})
     )
     assert results(session) == results(whole)
+
+
+def test_a_search_is_stopped_through_its_ledger(tmp_path, call):
+    spec_file = write_spec(tmp_path, **SEARCH)
+    process = start(spec_file, "--driver", "in-process")
+    while not rows(tmp_path):
+        assert process.poll() is None, process.communicate()
+    code, out, err = call("stop", spec_file)
+    assert code == 0, err
+    assert out == "Search small has stopped; the command that began it goes on with it.\n"
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "search 'small' is interrupted; every finished trial is in the ledger" in err
+    code, out, _ = call("stop", spec_file)
+    assert (code, out) == (0, "Search small does not run.\n")
+    code, out, _ = call("status", spec_file, "--json")
+    assert json.loads(out)["state"] == "interrupted"
