@@ -17,7 +17,8 @@ from trials.libraries import find, is_compiled
 from trials.optimizers import build_optimizer
 from trials.precision import computing
 from trials.recipe import Recipe, Way
-from trials.steps import Batch, EagerStep, GraphStep, ReplayedSteps, Step
+from trials.replays import ReplayedSteps
+from trials.steps import Batch, EagerStep, GraphStep, Step
 from trials.validation import GraphEvaluation, count_correct, evaluation_batch
 
 Compiler = Callable[[Sequence[Traced]], list[Program]]

@@ -46,6 +46,9 @@ class Step(Protocol):
     def settle(self) -> None:
         """Brings the copies up to date: until then they may be as they were at the last call of this."""
 
+    def leave(self, copies: Sequence[int]) -> None:
+        """Copies by their rows that have diverged: they needn't be stepped any more."""
+
 
 class EagerStep:
     """One operation after another.
@@ -74,6 +77,9 @@ class EagerStep:
 
     def settle(self) -> None:
         """See :class:`Step`; the copies are stepped in place."""
+
+    def leave(self, copies: Sequence[int]) -> None:
+        """See :class:`Step`; one operation steps all copies, and a smaller one would take them apart."""
 
 
 class GraphStep:
@@ -155,6 +161,9 @@ class GraphStep:
         for own, given in self._pairs():
             given.copy_(own[: self._live])
 
+    def leave(self, copies: Sequence[int]) -> None:
+        """See :class:`Step`; the graph is for all copies."""
+
     def _pairs(self) -> list[tuple[Tensor, Tensor]]:
         """Tensors of the graph beside those of the copies."""
         copies = self._copies
@@ -230,68 +239,3 @@ class GraphStep:
         lone = pytree.tree_map(lambda tensor: tensor[0], (parameters, buffers))
         found, (losses, after) = each(*lone, inputs, labels)
         return pytree.tree_map(lambda tensor: tensor.unsqueeze(0), (found, losses, after))
-
-
-class ReplayedSteps:
-    """Steps that are recorded as CUDA graphs: one for all copies, or one for each, on streams of their own.
-
-    Every recording reads its batch from the same memory, into which each step's batch is copied first.
-
-    Args:
-        steps: One for all copies, or as many as there are copies at most, each for one.
-        batch: A batch like those to come.
-    """
-
-    def __init__(self, steps: Sequence[GraphStep], batch: Batch) -> None:
-        self._steps = steps
-        self._batch = (batch[0].clone(), batch[1].clone())
-        self._recorded: list[Captured] = []
-        device = batch[0].device
-        several = device.type == "cuda" and len(steps) > 1
-        self._streams = [torch.cuda.Stream(device) for _ in steps] if several else []
-
-    def begin(self, copies: Copies, mask: Tensor) -> None:
-        """Starts a training."""
-        self._live = copies.flat.shape[0]
-        if len(self._steps) == 1:
-            self._steps[0].begin(copies, mask)
-            return
-        for index, step in enumerate(self._steps):
-            step.begin(copies.row(min(index, self._live - 1)), mask)
-
-    def _used(self) -> Sequence[GraphStep]:
-        return self._steps if len(self._steps) == 1 else self._steps[: self._live]
-
-    def __call__(self, inputs: Tensor, labels: Tensor, rates: Tensor) -> Tensor:
-        """See :class:`Step`."""
-        if not self._recorded:
-            streams = self._streams or [None] * len(self._steps)
-            pairs = zip(self._steps, streams, strict=True)
-            self._recorded = [step.captured(self._batch, stream) for step, stream in pairs]
-        for own, given in zip(self._batch, (inputs, labels), strict=True):
-            own.copy_(given)
-        with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
-            if len(self._steps) == 1:
-                self._steps[0].set_rates(rates)
-                return self._recorded[0]()[0][: self._live]
-            for index, step in enumerate(self._used()):
-                step.set_rates(rates[index : index + 1])
-            return torch.cat(self._side_by_side())
-
-    def _side_by_side(self) -> list[Tensor]:
-        recorded = self._recorded[: self._live]
-        if not self._streams:
-            return [each()[0] for each in recorded]
-        main, losses = torch.cuda.current_stream(), []
-        for stream, each in zip(self._streams, recorded, strict=False):
-            stream.wait_stream(main)
-            with torch.cuda.stream(stream):
-                losses.append(each()[0])
-        for stream in self._streams[: len(recorded)]:
-            main.wait_stream(stream)
-        return losses
-
-    def settle(self) -> None:
-        """See :class:`Step`."""
-        for step in self._used():
-            step.settle()

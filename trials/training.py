@@ -174,8 +174,10 @@ def _train_group(job: _Job, max_lrs: list[float]) -> list[TrainedCopy]:
             correct, finite = job.programs.count_correct(copies, data, data.validation)
             finite &= loss_sum.isfinite() & copies.flat.isfinite().all(dim=1)
             best.update(copies, done, correct, finite, loss_sum / since)
-            if bool(best.diverged.all()):
+            diverged = best.diverged.nonzero().flatten().tolist()
+            if len(diverged) == len(max_lrs):
                 break
+            step.leave(diverged)
             loss_sum, since = torch.zeros_like(rates), 0
             module.train()
     return notes.added(best.outcomes(job.programs.count_correct, data), best.copies, max_lrs)

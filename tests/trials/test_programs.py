@@ -1,5 +1,7 @@
 """The compiled step: the same numbers as the eager one, for every network and optimizer that it takes."""
 
+from collections import Counter
+
 import pytest
 import torch
 from torch import nn
@@ -16,7 +18,7 @@ from tests.trials.toys import (
     train,
 )
 from trials import validation
-from trials.compiling import as_traced, compile_all
+from trials.compiling import Captured, as_traced, compile_all
 from trials.copies import Copies, named_tensors
 from trials.datasets import Dataset
 from trials.programs import Programs, why_not_traced, worth_filling
@@ -211,6 +213,22 @@ def test_a_copy_that_diverges_leaves_the_others_alone():
     alone = train(module, data, recipe(1, compiled=False), [0.01, 0.05])
     assert_same_outcome(first, alone[0])
     assert_same_outcome(last, alone[1])
+
+
+def test_a_copy_that_diverges_is_not_replayed_again(monkeypatch):
+    module, data = toy_network("fc"), toy_data()
+    way = Way(pack_size=3, captured=True, streams=True)
+    programs = Programs(module, recipe(3, way=way), compiler=as_traced)
+    replayed = []
+    genuine = Captured.__call__
+    monkeypatch.setattr(Captured, "__call__", lambda self: (replayed.append(self), genuine(self))[1])
+    trained = train(module, data, recipe(3, way=way), [0.01, 1e200, 0.05], programs=programs)
+    counts = Counter(replayed)
+    fewest, *others = sorted(counts.values())
+    assert len(counts) == 3 and fewest < others[0] == others[1]
+    alone = train(module, data, recipe(1, compiled=False), [0.01, 1e200, 0.05])
+    for one, other in zip(trained, alone, strict=True):
+        assert_same_outcome(one, other)
 
 
 def test_notes_see_the_weights_of_every_epoch():
