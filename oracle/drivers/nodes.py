@@ -123,14 +123,10 @@ def check_nodes(specs: Mapping[str, tuple[Spec, Way]]) -> int:
         if node["Alive"] and _fits(_wants(spec), node["Resources"])
     }
     rehearsals = [_on_worker(spec, _rehearse).remote(_told(each), way) for each, way in specs.values()]
-    try:
-        for root in sorted({each.storage_root() for each, _ in specs.values()}):
-            _check_storage(root, nodes)
-        for (each, way), rehearsal in zip(specs.values(), rehearsals, strict=True):
-            _wait_for(rehearsal, each, way)
-    finally:
-        for rehearsal in rehearsals:
-            ray.cancel(rehearsal, force=True)
+    for root in sorted({each.storage_root() for each, _ in specs.values()}):
+        _check_storage(root, nodes)
+    for (each, way), rehearsal in zip(specs.values(), rehearsals, strict=True):
+        _wait_for(rehearsal, each, way)
     return len(nodes)
 
 
@@ -188,7 +184,7 @@ def _wait_for(rehearsal: Any, spec: Spec, way: Way) -> None:
     try:
         ray.get(rehearsal, timeout=_REHEARSAL_SECONDS)
     except ray.exceptions.GetTimeoutError:
-        return  # others use the cluster; this search will wait for its workers, too
+        ray.cancel(rehearsal)  # others use the cluster; this search will wait for its workers, too
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, SiloOracleError):
