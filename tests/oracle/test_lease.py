@@ -1,0 +1,121 @@
+"""One driver at a time: while the database is away, and whatever is done to the system's clock."""
+
+import itertools
+import os
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from oracle.errors import LeaseLost, Refused
+from oracle.ledger import Ledger, Retries, database, lease, processes, retrying, tables
+from tests.outages import Clock, locked
+
+
+@pytest.fixture
+def new(tmp_path, monkeypatch):
+    """Opens the ledger; its driver is told of outages by the function that is given."""
+    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(database, "_SQLITE_TIMEOUT_SECONDS", 0.01)
+    opened = []
+
+    def make(say=lambda _: None):
+        opened.append(Ledger(f"sqlite:///{tmp_path}/ledger.db", create=True, retries=Retries(say)))
+        return opened[-1]
+
+    yield make
+    for ledger in opened:
+        ledger.close()
+
+
+def test_a_lease_that_is_still_ours_after_an_outage_goes_on(new):
+    ledger = new(lambda _: let_go())
+    with ledger.lease("s") as held, locked(ledger) as let_go:
+        held._renewed -= 2 * lease.SECONDS
+        held.check()
+
+
+def test_a_lease_that_is_anothers_after_an_outage_is_lost(new):
+    def end(_):
+        let_go()
+        with ledger.engine.begin() as connection:
+            connection.execute(tables.leases.update().values(owner="another"))
+
+    ledger = new(end)
+    with pytest.raises(LeaseLost), ledger.lease("s") as held, locked(ledger) as let_go:
+        held._renewed -= 2 * lease.SECONDS
+        held.check()
+
+
+def test_giving_a_lease_back_to_a_database_that_is_gone_hides_no_error_and_waits_no_more(new, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(retrying, "time", clock)
+    held = new().lease("s").__enter__()
+    with locked(new()):
+        held.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+    assert not clock.slept
+
+
+def test_a_watch_that_the_database_interrupts_begins_anew(new, monkeypatch):
+    ledger = new()
+    clock = Clock()
+    holder = lease.Lease(ledger.engine, "s")
+    assert holder._insert()
+    with ledger.engine.begin() as connection:
+        connection.execute(tables.leases.update().values(host="elsewhere/boot"))
+    contender = ledger.lease("s")
+    current, looks = contender._current, itertools.count()
+
+    def slow():
+        look = next(looks)
+        if look == 3:
+            clock.now += 100
+        if look == 6:
+            holder._renew()
+        return current()
+
+    monkeypatch.setattr(lease, "time", clock)
+    monkeypatch.setattr(contender, "_current", slow)
+    with pytest.raises(Refused, match="on elsewhere"), contender:
+        pass
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+def test_a_holder_is_alive_though_the_clock_was_set(new, monkeypatch, jump):
+    ledger = new()
+    with ledger.lease("s"):
+        created, now = psutil.Process.create_time, time.time
+        monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) + jump)
+        monkeypatch.setattr(time, "time", lambda: now() + jump)
+        assert ledger.holder("s") == f"process {os.getpid()} on {os.uname().nodename}"
+        with pytest.raises(Refused, match="is being run by process"), ledger.lease("s"):
+            pass
+
+
+def test_without_proc_a_process_is_told_by_what_psutil_says(monkeypatch, tmp_path):
+    assert "boot" not in processes.host()
+    monkeypatch.setattr(processes, "_BOOT", tmp_path / "none")
+    assert processes.started(os.getpid()) == psutil.Process().create_time()
+    assert processes.host().endswith(f"/{int(psutil.boot_time())}")
+    assert processes.started(ended().pid) is None
+
+
+def ended():
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process
+
+
+def test_a_process_that_has_ended_is_no_more_even_if_nobody_took_notice():
+    assert processes.started(ended().pid) is None
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert processes.started(process.pid) is None
+    process.wait()
+
+
+def test_a_process_may_have_any_name(tmp_path):
+    (tmp_path / "a) Z 1 (b").symlink_to("/bin/cat")
+    with subprocess.Popen([tmp_path / "a) Z 1 (b"], stdin=subprocess.PIPE) as process:
+        assert processes.started(process.pid) >= processes.started(os.getpid())

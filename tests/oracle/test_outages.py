@@ -1,0 +1,171 @@
+"""A database that is away for a while ends no search, and nothing is written twice."""
+
+import dataclasses
+import shutil
+from contextlib import closing
+
+import pytest
+from sqlalchemy import inspect, text
+
+from dashboards.summary_study import SummaryStudy
+from oracle.drivers.replay import replayed_trial
+from oracle.ledger import Ledger, Retries, SearchRecord, database, lease, retrying, writing
+from oracle.ledger.rows import Axis
+from tests.outages import answers_lost, locked
+from tests.support import open_session, small_spec
+from trials.recipe import Way
+from trials.tasks import PrunedNetwork, StoredFile
+
+AXIS = Axis(low=0.01, high=0.1, log=True)
+RECORD = SearchRecord(name="s", spec={}, identity={}, way=Way(), way_reason="", created=1.0)
+PACK = {str(rate): replayed_trial(0, 0, rate, 0.75) for rate in (0.02, 0.03, 0.05)}
+PRUNED = PrunedNetwork(
+    cycle=1, replicate=0, start=StoredFile(path="p", sha256="0"), alive=8, prunable=10, parameters=12
+)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A ledger's file that holds one search."""
+    path = tmp_path_factory.mktemp("empty") / "ledger.db"
+    ledger = Ledger(f"sqlite:///{path}", create=True)
+    ledger.register(RECORD)
+    ledger.close()
+    return path
+
+
+@pytest.fixture
+def new(empty, tmp_path, monkeypatch):
+    """Opens ledgers that hold one search each, which wait for nothing long."""
+    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(database, "_SQLITE_TIMEOUT_SECONDS", 0.01)
+    opened = []
+
+    def make(say=lambda _: None):
+        path = shutil.copy(empty, tmp_path / f"{len(opened)}.db")
+        opened.append(Ledger(f"sqlite:///{path}", retries=Retries(say)))
+        return opened[-1]
+
+    yield make
+    for ledger in opened:
+        ledger.close()
+
+
+def write_failure(ledger):
+    ledger.add_failure("s", cycle=0, replicate=0, max_lr=0.05, error="boom", axis=AXIS)
+    ledger.add_failure("s", cycle=0, replicate=0, max_lr=0.05, error="boom", axis=AXIS)
+
+
+def write_runs(ledger):
+    ledger.start_run("s", driver="ray", host="h", versions={})
+    ledger.end_run(ledger.start_run("s", driver="ray", host="h", versions={}), state="done")
+    ledger.start_run("s", driver="ray", host="h", versions={})
+
+
+def hold_lease(ledger):
+    with ledger.lease("s") as held:
+        held._renewed -= 2 * lease.SECONDS
+        held.check()
+
+
+def rewrite(ledger):
+    ledger.replace_checkpoint("s", "k", StoredFile(path="p", sha256="1"))
+
+
+def prune(ledger):
+    ledger.add_pruning("s", PRUNED)
+    ledger.add_pruning("s", dataclasses.replace(PRUNED, alive=7))
+
+
+def begin_anew(ledger):
+    write_failure(ledger)
+    ledger.begin_anew(dataclasses.replace(RECORD, way_reason="another"))
+    write_failure(ledger)
+
+
+WRITES = {
+    "register": lambda ledger: ledger.register(dataclasses.replace(RECORD, name="new")),
+    "add_outcomes": lambda ledger: ledger.add_outcomes("s", PACK, axis=AXIS),
+    "add_failure": write_failure,
+    "runs": write_runs,
+    "add_pruning": prune,
+    "replace_checkpoint": rewrite,
+    "begin_anew": begin_anew,
+    "lease": hold_lease,
+}
+VOLATILE = {"id", "started", "ended", "datetime_start", "datetime_complete"}
+
+
+def everything(ledger):
+    """Every row of every table, without what differs from run to run, as numbers that the database gives."""
+    found = {}
+    with ledger.engine.connect() as connection:
+        for name in inspect(connection).get_table_names():
+            rows = connection.execute(text(f"SELECT * FROM {name}")).mappings()
+            found[name] = sorted(
+                repr({k: v for k, v in row.items() if k not in VOLATILE and not k.endswith("_id")})
+                for row in rows
+            )
+    return found
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_commit_whose_answer_is_lost_is_not_done_twice(new, name):
+    undisturbed = new()
+    with answers_lost(undisturbed.engine, ()) as commits:
+        WRITES[name](undisturbed)
+    assert commits
+    for which in [{number} for number in commits] + [set(commits)]:
+        disturbed = new()
+        with answers_lost(disturbed.engine, which):
+            WRITES[name](disturbed)
+        assert everything(disturbed) == everything(undisturbed)
+
+
+def test_a_commit_whose_answer_is_lost_is_not_done_twice_on_postgresql(postgresql, monkeypatch):
+    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
+    found, said, last = [], [], dict.fromkeys(WRITES, ())
+    for _ in range(2):
+        with closing(Ledger(postgresql.database(), create=True, retries=Retries(said.append))) as ledger:
+            ledger.register(RECORD)
+            for name, write in WRITES.items():
+                with answers_lost(ledger.engine, last[name]) as commits:
+                    write(ledger)
+                last[name] = commits[-1:]
+            found.append(everything(ledger))
+    assert len(said) == 2 * len(WRITES)
+    assert found[0] == found[1]
+
+
+def test_a_part_of_a_pack_that_was_written_is_left_out_by_optunas_own_writing_too(new, monkeypatch):
+    ledger = new()
+    monkeypatch.setattr(writing, "TRIED_LAYOUT", "v9")
+    with answers_lost(ledger.engine, {3}):
+        ledger.add_outcomes("s", PACK, axis=AXIS)
+    assert len(ledger._study("s", 0).trials) == 3
+    assert ledger.outcomes("s") == PACK
+
+
+def test_a_locked_database_is_waited_for(new):
+    said = []
+    ledger = new(lambda line: (said.append(line), let_go()))
+    with locked(ledger) as let_go:
+        ledger.add_outcomes("s", PACK, axis=AXIS)
+    assert len(said) == 2
+    assert "database is locked" in said[0]
+    assert "back" in said[1]
+    assert ledger.outcomes("s") == PACK
+
+
+def test_the_summary_study_waits_for_the_database_as_the_search_does(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(database, "_SQLITE_TIMEOUT_SECONDS", 0.01)
+    said = []
+    with open_session(small_spec(tmp_path)) as session:
+        session.ledger.retries = Retries(lambda line: (said.append(line), let_go()))
+        with locked(session.ledger) as let_go:
+            SummaryStudy().started(session)
+        study = session.ledger.summary_study("small")
+        assert any("note" in name for name in study._storage.get_study_system_attrs(study._study_id))
+    assert len(said) == 2
+    assert not caplog.records
