@@ -2,16 +2,17 @@
 
 import dataclasses
 import shutil
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 from sqlalchemy import inspect, text
 
 from dashboards.summary_study import SummaryStudy
+from oracle.drivers import in_process
 from oracle.drivers.replay import replayed_trial
 from oracle.ledger import Ledger, Retries, SearchRecord, database, lease, retrying, writing
 from oracle.ledger.rows import Axis
-from tests.outages import answers_lost, locked
+from tests.outages import Clock, answers_lost, locked
 from tests.support import open_session, small_spec
 from trials.recipe import Way
 from trials.tasks import PrunedNetwork, StoredFile
@@ -169,3 +170,20 @@ def test_the_summary_study_waits_for_the_database_as_the_search_does(tmp_path, m
         assert any("note" in name for name in study._storage.get_study_system_attrs(study._study_id))
     assert len(said) == 2
     assert not caplog.records
+
+
+def test_an_interrupted_search_says_so_though_its_database_is_gone(call, write, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(retrying, "time", clock)
+    monkeypatch.setattr(database, "_SQLITE_TIMEOUT_SECONDS", 0.01)
+    with ExitStack() as stack:
+
+        def interrupt(session, _):
+            stack.enter_context(locked(session.ledger))
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(in_process, "run", interrupt)
+        code, _, err = call("run", write(), "--driver", "in-process")
+    assert code == 130
+    assert "Run the same command again" in err
+    assert not clock.slept

@@ -20,6 +20,7 @@ from oracle.cli.main import cli
 from oracle.comparison import load_comparison
 from oracle.errors import Refused
 from oracle.ledger import Ledger
+from tests import postgresql as server
 from tests.postgresql import PASSWORD
 from tests.support import small_data
 
@@ -248,3 +249,13 @@ def test_the_password_may_stand_in_a_file(tmp_path, postgresql, monkeypatch):
     monkeypatch.setenv("PGPASSFILE", str(secret))
     with closing(Ledger(without_password(database), create=True)) as ledger:
         assert ledger.searches() == ()
+
+
+@pytest.mark.parametrize(
+    ("needed", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)], ids=["free", "needed"]
+)
+def test_without_its_programs_tests_are_skipped_unless_they_are_needed(monkeypatch, needed, outcome):
+    monkeypatch.setattr(server, "programs", lambda: None)
+    monkeypatch.setenv(server.NEEDED, needed)
+    with pytest.raises(outcome, match="initdb"), server.running_server():
+        pass
