@@ -30,6 +30,9 @@ def write_rows(
 ) -> None:
     """Adds finished rows to a study: all or none.
 
+    Optuna's own writing, for other layouts, adds them one by one, and may double one whose commit was not
+    answered; readers take one row per key.
+
     Args:
         storage: The database.
         study: The study.
