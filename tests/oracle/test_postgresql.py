@@ -57,6 +57,13 @@ class Process:
         )
         self.err = ""
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with self._process:
+            self._process.kill()
+
     def wait_for(self, words):
         """Reads lines until one has these words."""
         for line in self._process.stderr:
@@ -135,16 +142,18 @@ def watched(postgresql, tmp_path_factory):
     Ledger(url, create=True).close()
     stop, failures, seen = threading.Event(), [], [[] for _ in range(READERS)]
     threads = [threading.Thread(target=watch, args=(url, stop, each, failures)) for each in seen]
-    first = Process(folder, url)
-    first.wait_for("search small")
-    with first.halted():
-        second = run_here(folder)
-    for thread in threads:
-        thread.start()
-    done = first.end()
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with Process(folder, url) as first:
+        first.wait_for("search small")
+        with first.halted():
+            second = run_here(folder)
+        for thread in threads:
+            thread.start()
+        try:
+            done = first.end()
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
     return folder, url, done, second, seen, failures
 
 
@@ -192,15 +201,15 @@ def test_the_password_is_in_nothing_that_a_search_writes(watched):
 def test_a_server_that_is_restarted_is_waited_for(tmp_path, postgresql, on_sqlite):
     url = postgresql.database()
     Ledger(url, create=True).close()
-    process = Process(tmp_path, url)
-    before = process.wait_for_rows(url, 9)
-    postgresql.stop("immediate")
-    try:
-        process.wait_for("the ledger is away")
-    finally:
-        postgresql.start()
-    process.wait_for("the ledger is back")
-    code, said = process.end()
+    with Process(tmp_path, url) as process:
+        before = process.wait_for_rows(url, 9)
+        postgresql.stop("immediate")
+        try:
+            process.wait_for("the ledger is away")
+        finally:
+            postgresql.start()
+        process.wait_for("the ledger is back")
+        code, said = process.end()
     assert code == 0, said
     assert table(tmp_path) == table(on_sqlite)
     assert marks(url) == marks(f"sqlite:///{on_sqlite}/ledger.db")
@@ -219,20 +228,21 @@ def test_a_server_that_is_gone_ends_the_search_in_words_and_it_goes_on_later(
     url = without_password(postgresql.database())
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     Ledger(url, create=True).close()
-    process = Process(tmp_path, url, ORACLE_LEDGER_PATIENCE="0.5")
-    process.wait_for_rows(url, 9)
-    postgresql.stop("fast")
-    try:
-        code, said = process.end()
-    finally:
-        postgresql.start()
+    with Process(tmp_path, url, ORACLE_LEDGER_PATIENCE="0.5") as process:
+        process.wait_for_rows(url, 9)
+        postgresql.stop("fast")
+        try:
+            code, said = process.end()
+        finally:
+            postgresql.start()
     assert code == 1
     assert "trying again for up to 0.5 s" in said
     assert "no finished trial is lost: run the same command again" in said
     assert "Traceback" not in said
     assert not [form for form in forms(PASSWORD) if form in said]
     before = marks(url)
-    code, said = Process(tmp_path, url).end()
+    with Process(tmp_path, url) as process:
+        code, said = process.end()
     assert code == 0, said
     assert f"{before.total()} trials are in the ledger already" in said
     assert before < marks(url) == marks(f"sqlite:///{on_sqlite}/ledger.db")
