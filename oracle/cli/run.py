@@ -182,7 +182,7 @@ def _run(
     sessions: list[Session], runs: dict[str, str], driver: str, workers: int, load: LoadOnce
 ) -> dict[str, str | None]:
     signals: dict[str, Signal] = {}
-    state = "failed"
+    state, broken = "failed", None
     try:
         if driver == "ray":
             from oracle.drivers import ray_tune
@@ -206,12 +206,15 @@ def _run(
             err=True,
         )
         raise
+    except Exception as failure:
+        broken = str(failure) or type(failure).__name__
+        raise
     finally:
         for session in sessions:
             stuck = signals.get(session.spec.name) is Signal.STUCK
             ended = "done" if session.search.done else "failed" if signals else state
             session.end(ended)
-            error = session.first_error if stuck else None
+            error = session.first_error if stuck else None if session.search.done else broken
             session.ledger.end_run(runs[session.spec.name], state=ended, error=without_secrets(error))
 
 
