@@ -220,8 +220,8 @@ class Spec(_Model):
     resources: ResourcesSpec = ResourcesSpec()
     """What one worker gets."""
     storage: str = Field(default="oracle-results", min_length=1)
-    """Folder for the networks, or URI such as ``s3://bucket/folder?endpoint_override=https://host``; all nodes
-    must see it. Credentials come from each node's environment (``AWS_ACCESS_KEY_ID`` and the like)."""
+    """Folder (or URI, such as ``s3://bucket/folder`` or ``s3://bucket/folder?endpoint_override=https://host``)
+    for the networks; all nodes must see it. Credentials come from each node's environment."""
     ledger: str = Field(default="sqlite:///oracle-results/ledger.db", min_length=1)
     """Database of the results: an SQLAlchemy URL, SQLite or ``postgresql+psycopg://``."""
     seed: int = Field(default=0, ge=0)

@@ -49,7 +49,7 @@ class Store:
 
     A local file is written under a temporary name, synced to the disk and renamed; object stores show an
     upload only when it is complete, and one that failed is deleted, as pyarrow completes it all the same.
-    Whoever is killed leaves no half file under a file's own name, and a checksum tells what is left otherwise.
+    Whoever is killed leaves no half file under a file's own name; the checksum tells of what went wrong else.
 
     Args:
         root: An absolute folder, or a URI; ``file://…`` is the folder that it names.

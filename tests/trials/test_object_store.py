@@ -105,7 +105,7 @@ def test_a_server_that_is_away_is_an_error_that_says_so_and_no_damage(bucket, st
 
 
 def test_a_bucket_that_is_not_there_is_refused(bucket):
-    with pytest.raises(InvalidInput, match="storage can't be written: s3://no-such-bucket/x.*not found"):
+    with pytest.raises(InvalidInput, match=r"storage can't be written: s3://no-such-bucket/x.*not found"):
         Store(bucket.uri("x").replace(BUCKET, "no-such-bucket")).check_writable()
 
 
