@@ -17,7 +17,7 @@ from oracle.cli.progress import progress_observer
 from oracle.cli.show import open_ledger, show_comparisons
 from oracle.cli.signals import interrupt_on_sigterm
 from oracle.cli.specs import JSON, SPEC
-from oracle.errors import LeaseLost, LedgerFailed, Refused
+from oracle.errors import LeaseLost, LedgerFailed, Refused, ReportFailed
 from oracle.ledger import Ledger, SearchRecord
 from oracle.search import Signal
 from oracle.session import Session
@@ -66,16 +66,29 @@ def run(context: click.Context, spec_file: Path, driver: str, address: str | Non
             try:
                 errors.update(_drive(group, driver, address, load))
             except (SQLAlchemyError, StorageInternalError) as failure:
-                reason = " ".join(str(getattr(failure, "orig", None) or failure).split())
+                reason, would_do = _in_short(failure), "run"
+                if "is full" in reason:
+                    reason += f": {without_secrets(group[0].spec.ledger)}"
+                    would_do = "free some space there, and run"
                 raise LedgerFailed(
-                    f"the ledger failed ({reason}); no finished trial is lost: run the same command again"
+                    f"the ledger failed ({reason}); no finished trial is lost: {would_do} the same command "
+                    "again"
                 ) from failure
-        show_comparisons([(search.ledger, search.record) for search in prepared], as_json=as_json)
+        unwritten = None
+        try:
+            show_comparisons([(search.ledger, search.record) for search in prepared], as_json=as_json)
+        except InvalidInput as failure:
+            unwritten = failure
     for name, error in errors.items():
         click.echo(
             f"oracle: some trials failed, search {name} stops at their cycle. First error:\n{error}\n"
             f"oracle: run the same command again to retry them",
             err=True,
+        )
+    if unwritten:
+        raise ReportFailed(
+            f"every finished trial is in the ledger, but {unwritten}: run the same command again once that "
+            f"is mended, or oracle report {spec_file} --out FOLDER"
         )
     if errors:
         context.exit(1)
@@ -207,7 +220,7 @@ def _run(
         )
         raise
     except Exception as failure:
-        broken = str(failure) or type(failure).__name__
+        broken = _in_short(failure)
         raise
     finally:
         for session in sessions:
@@ -216,6 +229,11 @@ def _run(
             session.end(ended)
             error = session.first_error if stuck else None if session.search.done else broken
             session.ledger.end_run(runs[session.spec.name], state=ended, error=without_secrets(error))
+
+
+def _in_short(failure: Exception) -> str:
+    """What went wrong, in a line; of a database its own words."""
+    return " ".join(str(getattr(failure, "orig", None) or failure).split()) or type(failure).__name__
 
 
 def _versions() -> dict[str, str]:

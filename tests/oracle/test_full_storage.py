@@ -10,7 +10,7 @@ from oracle.comparison import load_comparison
 from oracle.drivers import in_process
 from oracle.ledger import Ledger
 from tests.processes import raw_rows, rows, start, table, write_spec
-from tests.support import open_session, small_spec
+from tests.support import open_session, results, run_in_process, small_spec
 from trials.checkpoints import Store
 
 SEARCH = {
@@ -19,6 +19,7 @@ SEARCH = {
     "training": {"epochs": 2, "batch_size": 64, "pack": 2, "compile": False},
     "resources": {"workers": 2},
 }
+LITTLE = SEARCH | {"network": {"name": "fc", "arguments": {"hidden": [16]}}}
 CYCLE_0, ENOUGH = "600k", "50m"
 NAP = threading.Event()
 
@@ -124,3 +125,33 @@ def test_a_folder_that_becomes_read_only(tmp_path, disk, fails, goes_on, undistu
     assert 3 <= check_what_is_left(tmp_path) < rows(undisturbed)
     disk("rw")
     goes_on()
+
+
+def test_a_ledger_on_the_full_disk(tmp_path, disk, call):
+    disk("size=700k")
+    everything = tmp_path / "networks"
+    spec_file = write_spec(everything, **LITTLE)
+    _, err = (process := start(spec_file, "--driver", "in-process")).communicate()
+    assert process.returncode == 1 and "Traceback" not in err, err
+    (line,) = [line for line in err.splitlines() if line.startswith("oracle:")]
+    assert line == (
+        f"oracle: the ledger failed (database or disk is full: sqlite:///{everything}/ledger.db); no "
+        "finished trial is lost: free some space there, and run the same command again"
+    )
+    whole = run_in_process(small_spec(tmp_path / "whole", **LITTLE))
+    assert 0 < check_what_is_left(everything) < len(results(whole))
+    disk(f"size={ENOUGH}")
+    assert call("run", spec_file, "--driver", "in-process")[0] == 0
+    assert raw_rows(everything) == raw_rows(tmp_path / "whole")
+
+
+def test_a_report_for_which_there_is_no_room(tmp_path, disk, call, write):
+    disk("size=2m")  # a report has 5 MB, the networks 0.1
+    spec_file = write(**LITTLE)
+    code, _, err = call("run", spec_file, "--driver", "in-process")
+    (line,) = [line for line in err.splitlines() if line.startswith("oracle:")]
+    assert code == 1 and f"report: {tmp_path}/networks/small/report can't be written (No space left" in line
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert "state     done\n" in call("status", spec_file)[1]
+    disk(f"size={ENOUGH}")
+    assert call("run", spec_file, "--driver", "in-process")[0] == 0 and table(tmp_path)

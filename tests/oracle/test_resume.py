@@ -11,7 +11,7 @@ import pytest
 from oracle.drivers import in_process
 from oracle.spec import Spec
 from tests.processes import raw_rows, rows, start, table, write_spec
-from tests.support import open_session, results, run_in_process, small_spec
+from tests.support import harm, open_session, results, run_in_process, small_spec
 from trials.tasks import PruneNetwork, TrainPack
 
 KILLS = 5
@@ -139,18 +139,6 @@ def drive(session, spec):
     session.ask = lambda: (asked.append(ask()), asked[-1])[1]
     in_process.run(session)
     return asked
-
-
-def harm(path, damage):
-    if damage == "deleted":
-        path.unlink()
-        return
-    data = bytearray(path.read_bytes())
-    if damage == "halved":
-        data = data[: len(data) // 2]
-    else:
-        data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 def test_a_kill_between_two_rows_of_a_pack_doubles_none(tmp_path):
