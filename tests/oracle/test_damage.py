@@ -5,7 +5,7 @@ import threading
 import psutil
 import pytest
 
-from tests.processes import raw_rows, rows, start, table, write_spec
+from tests.processes import raw_rows, rows, run_undisturbed, start, table, write_spec
 from tests.support import harm
 
 SEARCH = {
@@ -19,11 +19,7 @@ NAP = threading.Event()
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    process = start(write_spec(folder, **SEARCH), "--driver", "in-process")
-    process.communicate()
-    assert process.returncode == 0
-    return folder
+    return run_undisturbed(tmp_path_factory.mktemp("undisturbed"), **SEARCH)
 
 
 @pytest.fixture
@@ -70,7 +66,8 @@ def test_networks_damaged_while_a_search_runs_are_trained_again(tmp_path, undist
 
 def test_networks_damaged_between_two_runs_are_made_again(tmp_path, undisturbed, selected, stopped_at):
     starts = [START.format(0), START.format(1)]
-    process, networks = stopped_at(*starts), tmp_path / "networks/small"
+    process = stopped_at(START.replace("start", "max_lr-0.01").format(1))  # trained, so the start has its row
+    networks = tmp_path / "networks/small"
     process.kill()
     process.communicate()
     before = rows(tmp_path)

@@ -5,12 +5,10 @@ import threading
 
 import pytest
 
-from dashboards.report import write_report
 from oracle.comparison import load_comparison
-from oracle.drivers import in_process
 from oracle.ledger import Ledger
-from tests.processes import raw_rows, rows, start, table, write_spec
-from tests.support import open_session, results, run_in_process, small_spec
+from tests.processes import raw_rows, rows, run_undisturbed, start, table, write_spec
+from tests.support import results, run_in_process, small_spec
 from trials.checkpoints import Store
 
 SEARCH = {
@@ -48,12 +46,7 @@ def disk(tmp_path):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    with open_session(small_spec(folder, **SEARCH)) as session:
-        in_process.run(session)
-        comparison = load_comparison(session.ledger, session.record)
-        write_report(comparison, folder / "networks/small/report")
-    return folder
+    return run_undisturbed(tmp_path_factory.mktemp("undisturbed"), **SEARCH)
 
 
 def check_what_is_left(folder):
