@@ -191,7 +191,8 @@ def main() -> None:
         _median([on_ray(count, seconds=options.seconds, each=options.each) for _ in range(options.repeats)])
         for count in options.workers
     ]
-    console.print(real_table(real))
+    if real:
+        console.print(real_table(real))
     places = [None, *options.ledger] if options.simulated else []
     alone = [
         _median(
@@ -203,7 +204,8 @@ def main() -> None:
         for ledger in places
         for pack in options.packs
     ]
-    console.print(simulated_table(alone))
+    if alone:
+        console.print(simulated_table(alone))
     if options.keep:
         console.print(f"kept as {keep('driver', {'sleeping': real, 'simulated': alone})}")
 
@@ -249,7 +251,7 @@ def simulated_table(found: list[dict[str, Any]]) -> Table:
         "trials",
         "trials/s",
         "ms/trial",
-        "of which the ledger",
+        "ledger's share",
     )
     for run in found:
         table.add_row(

@@ -10,7 +10,7 @@ from oracle.events import Observer
 from oracle.search import Signal
 from tests.object_store import BUCKET
 from tests.support import open_session, results, run_in_process, small_spec
-from trials.tasks import PruneNetwork
+from trials.tasks import Failed, PruneNetwork
 
 SHORT = {"cycles": 2, "training": {"epochs": 1, "batch_size": 64, "pack": 3, "compile": False}}
 
@@ -94,6 +94,17 @@ def test_credentials_in_a_uri_are_in_no_row_report_or_line(bucket, folder, call,
     assert any(b"AKIA:***@" in data for data in written.values())
     assert not any(b"wJalrXUtnFEMI" in data for data in written.values())
     assert "wJalrXUtnFEMI" not in str(shown)
+
+
+def test_credentials_in_an_error_are_in_no_row_or_line(tmp_path):
+    witness = Witness()
+    with open_session(small_spec(tmp_path, **SHORT), observers=[witness]) as session:
+        task = session.ask()
+        for _ in range(3):
+            session.tell(task, Failed(error="no bucket at s3://AKIA:wJalrXUtnFEMI@bucket/x"))
+        (row, *_) = session.ledger._study("small", 0).trials
+    shown = [row.user_attrs["error"], session.first_error, *witness.reasons]
+    assert shown == ["no bucket at s3://AKIA:***@bucket/x"] * 5
 
 
 def in_process_step(session, task):
