@@ -15,7 +15,7 @@ SEARCH = {
     "network": {"name": "fc", "arguments": {"hidden": [64, 64]}},  # 35 KB a file
     "cycles": 3,
     "training": {"epochs": 2, "batch_size": 64, "pack": 2, "compile": False},
-    "resources": {"workers": 2},
+    "resources": {"workers": 1},
 }
 LITTLE = SEARCH | {"network": {"name": "fc", "arguments": {"hidden": [16]}}}
 CYCLE_0, ENOUGH = "600k", "50m"
