@@ -181,6 +181,9 @@ class ResourcesSpec(_Model):
     """CPU cores of one worker; torch uses as many threads."""
     gpus: float = Field(default=0.0, ge=0)
     """GPUs of one worker; fractions share a GPU (they don't divide its memory)."""
+    time_limit: float | None = Field(default=None, gt=0)
+    """Seconds that a worker on Ray may take for one pack of trainings or one pruning, after which it is
+    replaced and the task tried again; by default it may take for ever."""
 
 
 class Spec(_Model):

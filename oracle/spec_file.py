@@ -81,6 +81,17 @@ def parse_spec(text: str, *, source: str = "spec") -> Spec:
     return _only(parse_specs(text, source=source), source)
 
 
+def spec_name(path: str | Path) -> str:
+    """The name in a YAML file: its search's, or what its variants' names begin with.
+
+    Raises:
+        InvalidInput: As :func:`load_specs`.
+    """
+    variants = load_variants(path)
+    variant, spec = next(iter(variants.items()))
+    return spec.name.removesuffix(f".{variant}") if variant else spec.name
+
+
 def parse_specs(text: str, *, source: str = "spec") -> tuple[Spec, ...]:
     """The specs in a YAML text: one, or one per entry of ``variants``.
 

@@ -7,12 +7,14 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oracle.spec import Spec
 from trials.recipe import Component, Way
 
 if TYPE_CHECKING:
+    from trials.copies import Copies
     from trials.runner import Runner
 
 _STEPS, _REPEATS = 12, 3
@@ -49,62 +51,91 @@ def measure(spec: Spec, runner: Runner, way: Way, *, count: int, graphs: tuple[s
         count: Candidates of the pack.
         graphs: What has been compiled for the way: see :class:`trials.programs.Programs`.
     """
-    from trials.copies import Copies, named_tensors
-    from trials.datasets import beginning
-    from trials.gradients import quiet_vmap
-    from trials.precision import computing
-    from trials.programs import Programs
-    from trials.training import train_pack
-    from trials.validation import evaluation_batch
-
-    recipe = dataclasses.replace(
-        spec.recipe(way=way),
-        unit="iterations",
-        evaluate_every=None,
-        rewind_to=0,
-        diagnostics=False,
-        retraining="weight_rewinding",
-        schedule=Component(name="constant"),
-    )
-    module = runner.network(0).to(runner.device)
-    # A batch of examples stands for the whole splits: those may take minutes.
-    size = evaluation_batch(len(runner.data.validation))
-    validation, test = (beginning(split, size) for split in (runner.data.validation, runner.data.test))
-    data = dataclasses.replace(runner.data, channels_last=way.channels_last, validation=validation, test=test)
-    share = len(runner.data.validation) / len(validation)
-    state = named_tensors(module)
-    copies = Copies.of(module, state, count, runner.device)
-    rates = tuple(1e-6 * (index + 1) for index in range(count))
-    programs = Programs(module, recipe, graphs=graphs)
-
-    def trained(length: int) -> None:
-        train_pack(
-            module=module,
-            start=state,
-            masks={},
-            data=data,
-            recipe=dataclasses.replace(recipe, length=length),
-            cycle=0,
-            replicate=0,
-            max_lrs=rates,
-            programs=programs,
-        )
-
-    def validated() -> None:
-        with computing(recipe.precision, runner.device), quiet_vmap():
-            programs.count_correct(copies, data, data.validation)
-
-    first = _timed(runner, lambda: trained(1))
-    one = _timed(runner, lambda: trained(1))
+    pack = _Rehearsal(spec, runner, way, count, graphs)
+    first = _timed(runner, lambda: pack.train(1))
+    one = _timed(runner, lambda: pack.train(1))
     fits = max(1, min(_STEPS, int(_LONGEST_MEASUREMENT / max(one, 1e-6))))
     repeats = _REPEATS if one * fits < _LONGEST_MEASUREMENT / 2 else 1
     pairs = [
-        (_timed(runner, lambda: trained(fits + 1)), _timed(runner, lambda: trained(1)))
+        (_timed(runner, lambda: pack.train(fits + 1)), _timed(runner, lambda: pack.train(1)))
         for _ in range(repeats)
     ]
     step = statistics.median((more - less) / fits for more, less in pairs)
-    seconds = share * statistics.median(_timed(runner, validated) for _ in range(repeats))
+    seconds = pack.share * statistics.median(_timed(runner, pack.validate) for _ in range(repeats))
     return Speed(step=max(step, 1e-6), validation=seconds, first=max(first - one + step, step, 1e-6))
+
+
+def rehearse(spec: Spec, runner: Runner, way: Way) -> None:
+    """Takes one step of a whole pack on the runner's device, and one validation: does it fit into memory?"""
+    pack = _Rehearsal(spec, runner, dataclasses.replace(way, compiled=False), way.pack_size)
+    pack.train(1)
+    pack.validate()
+
+
+class _Rehearsal:
+    """Trainings of a pack of any length, at rates that change nothing.
+
+    Attributes:
+        share: How many times the validation that is rehearsed goes into the real one.
+    """
+
+    def __init__(
+        self, spec: Spec, runner: Runner, way: Way, count: int, graphs: tuple[str, ...] = ()
+    ) -> None:
+        from trials.copies import named_tensors
+        from trials.datasets import beginning
+        from trials.programs import Programs
+        from trials.validation import evaluation_batch
+
+        self._recipe = dataclasses.replace(
+            spec.recipe(way=way),
+            unit="iterations",
+            evaluate_every=None,
+            rewind_to=0,
+            diagnostics=False,
+            retraining="weight_rewinding",
+            schedule=Component(name="constant"),
+        )
+        self._module, self._device, self._count = runner.network(0).to(runner.device), runner.device, count
+        # A batch of examples stands for the whole splits: those may take minutes.
+        size = evaluation_batch(len(runner.data.validation))
+        validation, test = (beginning(split, size) for split in (runner.data.validation, runner.data.test))
+        self._data = dataclasses.replace(
+            runner.data, channels_last=way.channels_last, validation=validation, test=test
+        )
+        self.share = len(runner.data.validation) / len(validation)
+        self._state = named_tensors(self._module)
+        self._programs = Programs(self._module, self._recipe, graphs=graphs)
+
+    def train(self, length: int) -> None:
+        """Trains the pack for so many steps."""
+        from trials.training import train_pack
+
+        train_pack(
+            module=self._module,
+            start=self._state,
+            masks={},
+            data=self._data,
+            recipe=dataclasses.replace(self._recipe, length=length),
+            cycle=0,
+            replicate=0,
+            max_lrs=tuple(1e-6 * (index + 1) for index in range(self._count)),
+            programs=self._programs,
+        )
+
+    @cached_property
+    def _copies(self) -> Copies:
+        from trials.copies import Copies
+
+        return Copies.of(self._module, self._state, self._count, self._device)
+
+    def validate(self) -> None:
+        """Validates the pack once."""
+        from trials.gradients import quiet_vmap
+        from trials.precision import computing
+
+        with computing(self._recipe.precision, self._device), quiet_vmap():
+            self._programs.count_correct(self._copies, self._data, self._data.validation)
 
 
 def _timed(runner: Runner, work: Callable[[], None]) -> float:

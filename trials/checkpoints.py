@@ -95,13 +95,21 @@ class Store:
         Raises:
             DamagedFile: The file is missing or its checksum is another.
         """
+        return safetensors.torch.load(self.read_bytes(file))
+
+    def read_bytes(self, file: StoredFile) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            DamagedFile: The file is missing or its checksum is another.
+        """
         try:
             data = self._read_bytes(file.path)
         except FileNotFoundError:
             raise DamagedFile(file, "the file is missing") from None
         if hashlib.sha256(data).hexdigest() != file.sha256:
             raise DamagedFile(file, "the file's checksum is not the recorded one")
-        return safetensors.torch.load(data)
+        return data
 
     def files(self) -> set[str]:
         """The paths of all files below the root."""

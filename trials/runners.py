@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 
 from trials.datasets import Dataset, load_dataset
@@ -36,8 +37,16 @@ class Runners:
         """Runs a task of a search; see :meth:`Runner.run`."""
         return self.compute(name, task)()
 
+    def prepare(self, name: str) -> None:
+        """Makes a search's runner and loads its data; what fails here fails in its first task, too."""
+        with contextlib.suppress(Exception):
+            _ = self._runner(name).data
+
     def compute(self, name: str, task: Task) -> Callable[[], Result]:
         """The first half of a task of a search, and the second to be called; see :meth:`Runner.compute`."""
+        return self._runner(name).compute(task)
+
+    def _runner(self, name: str) -> Runner:
         if name not in self._runners:
             job = self._jobs[name]
             self._runners[name] = Runner(
@@ -49,4 +58,4 @@ class Runners:
                 loaded=self._loaded,
                 load=self._load,
             )
-        return self._runners[name].compute(task)
+        return self._runners[name]

@@ -11,9 +11,10 @@ import sys
 import click
 
 from oracle.cli.fit import fit
+from oracle.cli.jobs import logs, stop, submit
 from oracle.cli.run import run
 from oracle.cli.show import list_searches, report, status
-from oracle.cli.signals import interrupt_on_sigterm
+from oracle.cli.signals import interrupt_on_signals
 from oracle.cli.sparsity import sparsity
 from oracle.cli.specs import init, plan, schema, validate
 from oracle.errors import LeaseLost, Refused
@@ -32,13 +33,16 @@ def cli() -> None:
     """
 
 
-for command in (init, schema, validate, plan, run, status, list_searches, report, fit, sparsity):
+for command in (
+    *(init, schema, validate, plan, run, submit, status, logs, stop),
+    *(list_searches, report, fit, sparsity),
+):
     cli.add_command(command)
 
 
 def main() -> None:
     """Runs the command that the process was called with, and exits."""
-    interrupt_on_sigterm()
+    interrupt_on_signals()
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:

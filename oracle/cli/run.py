@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from oracle.cli.progress import progress_observer
 from oracle.cli.show import open_ledger, show_comparisons
-from oracle.cli.signals import interrupt_on_sigterm
+from oracle.cli.signals import interrupt_on_signals
 from oracle.cli.specs import JSON, SPEC
 from oracle.errors import LeaseLost, LedgerFailed, Refused, ReportFailed
 from oracle.ledger import Ledger, SearchRecord
@@ -29,6 +29,9 @@ from trials.secrets import without_secrets
 if TYPE_CHECKING:
     from oracle.preflight import Facts
     from trials.datasets.once import LoadOnce
+
+PREFLIGHT_PASSED = "oracle: preflight passed:"
+"""How the line begins after which a search on a cluster isn't refused any more."""
 
 _PACKAGES = ("silo-oracle", "torch", "torchvision", "numpy", "ray", "optuna")
 
@@ -122,6 +125,8 @@ def _preflight(
 
     if driver == "in-process":
         check_device(spec)
+        if spec.resources.time_limit:
+            click.echo("oracle: resources.time_limit holds on Ray's workers only, not in-process", err=True)
     runner = open_runner(spec, load)
     facts = examine(spec, runner, here=driver == "in-process")
     try:
@@ -162,8 +167,10 @@ def _drive(group: list[_Prepared], driver: str, address: str | None, load: LoadO
             from oracle.drivers.cluster import cluster
 
             workers = stack.enter_context(cluster(sessions[0].spec, address))
-            interrupt_on_sigterm()  # Ray has set a handler of its own
+            interrupt_on_signals()  # Ray has set a handler of its own
             sessions = [_measured(session, workers) for session in sessions]
+            if address is not None:
+                _check_cluster(sessions, workers)
         runs = {}
         for session in sessions:
             clear_failures(session.record, session.ledger)
@@ -175,9 +182,24 @@ def _drive(group: list[_Prepared], driver: str, address: str | None, load: LoadO
         return _run(sessions, runs, driver, workers, load)
 
 
+def _check_cluster(sessions: list[Session], workers: int) -> None:
+    """What can only be found out on the nodes of a cluster that others started."""
+    from oracle.drivers.cluster import is_open
+    from oracle.drivers.nodes import check_nodes
+    from oracle.drivers.tokens import OPEN
+
+    if is_open():
+        click.echo(f"oracle: {OPEN}", err=True)
+    nodes = check_nodes({session.spec.name: (session.spec, session.record.way) for session in sessions})
+    click.echo(
+        f"{PREFLIGHT_PASSED} {workers} worker{'s' * (workers != 1)} on {nodes} node{'s' * (nodes != 1)}",
+        err=True,
+    )
+
+
 def _measured(session: Session, workers: int) -> Session:
     """The session of a new search with the way that a worker measures, where this process didn't."""
-    from oracle.drivers.cluster import choose_way_on_worker
+    from oracle.drivers.nodes import choose_way_on_worker
     from oracle.ways import measured_on_workers
 
     name = session.spec.name

@@ -6,18 +6,21 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from oracle.cli.specs import JSON, echo_json, target_specs
+from oracle.cli.specs import JSON, echo_json, job_name, target_specs
 from oracle.comparison import Comparison, load_comparison
 from oracle.errors import Refused
 from oracle.ledger import Ledger, Run, SearchRecord
 from oracle.spec import Spec
 from silo.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from oracle.jobs import Job
 
 _DEFAULT_LEDGER = Spec.model_fields["ledger"].default
 _WIDTH = 110
@@ -30,42 +33,72 @@ LEDGER = click.option(
 )
 
 
+ADDRESS = click.option(
+    "--address",
+    envvar="RAY_API_SERVER_ADDRESS",
+    help="A Ray cluster's dashboard, http://HOST:8265; by default $RAY_API_SERVER_ADDRESS.",
+)
+
+
 @click.command()
 @TARGET
 @LEDGER
+@ADDRESS
 @JSON
-def status(target: str, ledger: str | None, as_json: bool) -> None:
-    """Say how far a search is, and whether it runs."""
-    found = []
-    for opened, record in open_searches(target, ledger):
-        found.append(_status(opened, record, load_comparison(opened, record)))
+def status(target: str, ledger: str | None, address: str | None, as_json: bool) -> None:
+    """Say how far a search is, and whether it runs.
+
+    With an address, what the cluster knows of its job, too; that is all if the ledger can't be reached.
+    """
+    job = _job_of(target, address) if address else None
+    if job is not None and ledger is None and not target_specs(target):
+        ledger = job.ledger
+    try:
+        searches = open_searches(target, ledger)
+    except Refused as error:
+        if job is None:
+            raise
+        searches = []
+        click.echo(f"oracle: {error}", err=True)
+    found = [_status(opened, record, load_comparison(opened, record)) for opened, record in searches]
+    if job is not None:
+        found = [facts | {"job": _job_line(job)} for facts in found or [{"name": job.name}]]
     if as_json:
         echo_json(found if len(found) > 1 else found[0])
         return
     for index, facts in enumerate(found):
         if index:
             click.echo()
-        for label in ("name", "state", "cycles", "trials", "storage", "verdict"):
-            click.echo(f"{label:<9} {facts[label]}")
-        if facts["error"]:
-            click.echo(f"{'error':<9} {facts['error']}")
+        for label in ("name", "state", "job", "cycles", "trials", "storage", "verdict", "error"):
+            if facts.get(label) is not None:
+                click.echo(f"{label:<9} {facts[label]}")
 
 
 @click.command("list")
 @LEDGER
+@ADDRESS
 @JSON
-def list_searches(ledger: str | None, as_json: bool) -> None:
-    """List the searches of a ledger."""
-    opened = open_ledger(ledger or _DEFAULT_LEDGER, create=False)
-    records = opened.searches()
-    found = [_status(opened, record, load_comparison(opened, record)) for record in records]
+def list_searches(ledger: str | None, address: str | None, as_json: bool) -> None:
+    """List the searches of a ledger; with an address, those that were submitted to a cluster."""
+    if address and ledger is None:
+        from oracle.jobs import Jobs
+
+        jobs = Jobs(address).all()
+        columns: tuple[str, ...] = ("name", "state", "started", "ledger")
+        found = [
+            {"name": job.name, "state": job.state.lower(), "started": job.started, "ledger": job.ledger}
+            for job in jobs
+        ]
+    else:
+        columns = ("name", "state", "cycles", "trials", "created")
+        opened = open_ledger(ledger or _DEFAULT_LEDGER, create=False)
+        found = [_status(opened, record, load_comparison(opened, record)) for record in opened.searches()]
     if as_json:
         echo_json(found)
         return
-    table = Table("name", "state", "cycles", "trials", "created", box=None, pad_edge=False)
+    table = Table(*columns, box=None, pad_edge=False)
     for facts in found:
-        created = datetime.fromtimestamp(facts["created"]).strftime("%Y-%m-%d %H:%M")
-        table.add_row(facts["name"], facts["state"], facts["cycles"], str(facts["trials"]), created)
+        table.add_row(*(_shown(facts[column], column) for column in columns))
     console().print(table)
 
 
@@ -206,6 +239,25 @@ def _status(ledger: Ledger, record: SearchRecord, comparison: Comparison) -> dic
         "verdict": comparison.verdict(),
         "error": error,
     }
+
+
+def _job_of(target: str, address: str) -> Job | None:
+    from oracle.jobs import Jobs
+
+    return Jobs(address).find(job_name(target))
+
+
+def _job_line(job: Job) -> str:
+    """What a cluster knows of a search, in a line."""
+    when = _shown(job.ended if job.ended_state else job.started, "started")
+    code = f", exit code {job.exit_code}" if job.exit_code else ""
+    return f"{job.state.lower()} {'on' if job.ended_state else 'since'} {when}{code}"
+
+
+def _shown(value: Any, column: str) -> str:
+    if column in ("created", "started"):
+        return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M") if value else "not yet"
+    return str(value)
 
 
 def _report_folder(spec: Spec) -> Path:

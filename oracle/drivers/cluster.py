@@ -11,11 +11,11 @@ from typing import Any
 
 import ray
 
+from oracle.drivers.nodes import worker_count
+from oracle.drivers.tokens import answers_without_token
 from oracle.errors import Refused
 from oracle.machine import cores
 from oracle.spec import Spec
-from oracle.ways import Choice, choose_way
-from silo.errors import SiloOracleError
 
 # What Tune and Ray would print, log and sync of their own, read by them when an experiment starts.
 _QUIET = {
@@ -55,39 +55,15 @@ def cluster(spec: Spec, address: str | None) -> Iterator[int]:
     except (ConnectionError, RuntimeError) as error:
         raise Refused(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
     try:
-        yield _worker_count(spec)
+        yield worker_count(spec)
     finally:
         ray.shutdown()
 
 
-def choose_way_on_worker(spec: Spec, workers: int) -> Choice | None:
-    """Measures ways as :func:`oracle.ways.choose_way` does, on a worker of the cluster; None if that fails.
-
-    Args:
-        spec: The spec.
-        workers: Workers at a time.
-
-    Raises:
-        InvalidInput: See :func:`oracle.ways.choose_way`.
-    """
-    wants = spec.resources
-    measuring = ray.remote(_choose_way).options(num_cpus=wants.cpus, num_gpus=wants.gpus)
-    # What a worker isn't told it can't give away: the ledger's password.
-    told = spec.model_copy(update={"ledger": "sqlite:///none.db"})
-    try:
-        found: Choice = ray.get(measuring.remote(told, workers))
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, SiloOracleError):
-            raise cause from None
-        return None  # a worker that dies, too little memory: the search itself will show
-    return found
-
-
-def _choose_way(spec: Spec, workers: int) -> Choice:
-    from oracle.preflight import open_runner
-
-    return choose_way(spec, open_runner(spec).on(spec.device), workers)
+def is_open() -> bool:
+    """Whether the cluster that this process is connected to answers to everybody who reaches it."""
+    url = ray._private.worker.global_worker.node.address_info.get("webui_url")
+    return answers_without_token(f"http://{url}") if url else os.environ.get("RAY_AUTH_MODE") != "token"
 
 
 def _check_reachable(address: str) -> None:
@@ -107,21 +83,3 @@ def _local_cpus(spec: Spec) -> int:
     """CPUs of a cluster on this machine: the machine's, or more if the spec wants more workers."""
     workers = spec.resources.workers or 0
     return max(cores(), math.ceil(workers * spec.resources.cpus))
-
-
-def _worker_count(spec: Spec) -> int:
-    """As many workers as the spec wants and the cluster has room for.
-
-    Raises:
-        Refused: There is room for none.
-    """
-    room = ray.cluster_resources()
-    wanted = {"CPU": spec.resources.cpus, "GPU": spec.resources.gpus}
-    for name, amount in wanted.items():
-        if amount > room.get(name, 0.0):
-            raise Refused(
-                f"resources: a worker needs {amount:g} {name}, the cluster has {room.get(name, 0.0):g}; "
-                f"ask for less or give it more"
-            )
-    fits = min(int(room.get(name, 0.0) / amount) for name, amount in wanted.items() if amount > 0)
-    return fits if spec.resources.workers is None else min(fits, spec.resources.workers)

@@ -72,6 +72,7 @@ def run(
         open_runners=open_runners,
         device=spec.device,
         threads=spec.threads,
+        time_limit=spec.resources.time_limit,
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": spec.resources.cpus, "gpu": spec.resources.gpus}),
@@ -110,6 +111,7 @@ class _Workers(Searcher):
         super().__init__(metric="finished", mode="max")
         self._sessions = {session.spec.name: session for session in sessions}
         self._wanted, self._desk = workers, desk
+        self._time_limit = sessions[0].spec.resources.time_limit
         self._alive: set[str] = set()
         self._out: dict[int, tuple[Session, Task]] = {}
         self._number = self._idle_deaths = 0
@@ -158,12 +160,15 @@ class _Workers(Searcher):
         if self.over:
             return
         try:
-            taken = ray.get(self._desk.lost.remote(worker))
+            taken, seconds = ray.get(self._desk.lost.remote(worker))
         except ray.exceptions.RayActorError as error:
             short = str(error).strip().splitlines()[-1]
             self._end(
                 Refused(f"the actor that hands out tasks has gone ({short}); run the same command again")
             )
+        limit = self._time_limit
+        if limit is not None and seconds >= limit:
+            reason = f"it took longer than the time limit of {limit:g} seconds (resources.time_limit)"
         lost = [self._out.pop(number) for number in taken if number in self._out]
         self._idle_deaths = 0 if lost else self._idle_deaths + 1
         if self._idle_deaths > _IDLE_DEATHS * self._wanted:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import queue
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import ray
@@ -17,6 +20,9 @@ from trials.tasks import Job, Result, Task
 
 class Computes(Protocol):
     """What a worker computes its tasks with."""
+
+    def prepare(self, name: str) -> None:
+        """Does for a search what no task's time should have to hold."""
 
     def compute(self, name: str, task: Task) -> Callable[[], Result]:
         """Computes a task of a search; what is returned writes its files, and gives its result."""
@@ -39,6 +45,7 @@ class Desk:
     def __init__(self) -> None:
         self._tasks: asyncio.Queue[tuple[int, str, Task] | None] = asyncio.Queue()
         self._taken: dict[str, list[int]] = {}
+        self._last: dict[str, float] = {}
         self._dead: set[str] = set()
 
     async def put(self, items: list[tuple[int, str, Task]]) -> None:
@@ -53,16 +60,21 @@ class Desk:
             self._tasks.put_nowait(item)
             return None
         self._taken.setdefault(worker, []).append(item[0])
+        self._last[worker] = time.monotonic()
         return item
 
     async def close(self) -> None:
         """Sends every worker home."""
         self._tasks.put_nowait(None)
 
-    async def lost(self, worker: str) -> list[int]:
-        """Numbers of all the tasks that a dead worker ever took; the one it waits for goes to another."""
+    async def lost(self, worker: str) -> tuple[list[int], float]:
+        """Numbers of all the tasks that a dead worker ever took, and the seconds since the last of them.
+
+        The one that it waits for goes to another.
+        """
         self._dead.add(worker)
-        return self._taken.pop(worker, [])
+        since = time.monotonic() - self._last.get(worker, time.monotonic())
+        return self._taken.pop(worker, []), since
 
 
 class Worker(tune.Trainable):
@@ -76,8 +88,10 @@ class Worker(tune.Trainable):
         jobs: Mapping[str, Job],
         shared: Mapping[str, Any],
         open_runners: OpenRunners,
+        time_limit: float | None,
         **machine: Any,
     ) -> None:
+        self._time_limit = time_limit
         machine["load"] = SharedData(shared)
         # One result may wait here while the next task is worked on.
         self._results: queue.Queue[dict[str, Any] | BaseException] = queue.Queue(maxsize=1)
@@ -91,7 +105,9 @@ class Worker(tune.Trainable):
             runners = open_mine()
             while (item := ray.get(desk.take.remote(worker))) is not None:
                 number, name, task = item
-                store = runners.compute(name, task)
+                runners.prepare(name)
+                with _limited(self._time_limit):
+                    store = runners.compute(name, task)
                 self._computed.join()  # no more than one task's networks wait for the disk
                 self._computed.put((number, store))
             self._computed.join()
@@ -120,3 +136,19 @@ class Worker(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """A task starts from its search's storage."""
+
+
+@contextmanager
+def _limited(seconds: float | None) -> Iterator[None]:
+    """Ends this process, with its traceback in Ray's logs, if what is done here takes longer.
+
+    The watch is a thread of the interpreter's own: it runs even if Python code can't.
+    """
+    if seconds is None:
+        yield
+        return
+    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

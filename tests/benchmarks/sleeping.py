@@ -41,6 +41,9 @@ class Sleeping:
         while len(os.listdir(meeting)) < workers:
             time.sleep(0.05)
 
+    def prepare(self, name: str) -> None:
+        """There is nothing to load."""
+
     def compute(self, name: str, task: Task) -> Callable[[], Result]:
         """Sleeps; there is nothing to write after it."""
         found, started = replayed(task, invented), time.time()

@@ -13,7 +13,7 @@ from tests.support import small_data
 def call(monkeypatch, capsys, tmp_path):
     """Calls the command in tmp_path; gives its exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("oracle.cli.main.interrupt_on_sigterm", lambda: None)
+    monkeypatch.setattr("oracle.cli.main.interrupt_on_signals", lambda: None)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["oracle", *map(str, arguments)])

@@ -4,12 +4,14 @@ import os
 import signal
 from collections import defaultdict
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 import ray
 
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
+from oracle.drivers.nodes import worker_count
 from oracle.drivers.workers import Desk
 from oracle.errors import Refused
 from oracle.events import Observer
@@ -156,22 +158,93 @@ def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one(tmp_path):
     with cluster(small_spec(tmp_path), None):
         desk = ray.remote(Desk).remote()
         waiting = desk.take.remote("dead")
-        assert ray.get(desk.lost.remote("dead")) == []
+        assert ray.get(desk.lost.remote("dead"))[0] == []
         ray.get(desk.put.remote([(1, "small", "task")]))
         assert ray.get(waiting) is None
         assert ray.get(desk.take.remote("alive")) == (1, "small", "task")
-        assert ray.get(desk.lost.remote("alive")) == [1]
+        assert ray.get(desk.lost.remote("alive"))[0] == [1]
         ray.get(desk.close.remote())
         assert ray.get([desk.take.remote("third"), desk.take.remote("fourth")]) == [None, None]
 
 
 def test_a_worker_that_can_never_run_is_refused(tmp_path):
     spec = small_spec(tmp_path, resources={"gpus": 64})
-    with pytest.raises(Refused, match="needs 64 GPU"), cluster(spec, None):
+    why = "needs 64 GPU on one node, the cluster's largest has 0 GPU"
+    with pytest.raises(Refused, match=why), cluster(spec, None):
         pass
+
+
+@pytest.mark.parametrize(
+    ("cpus", "nodes", "may_come", "workers"),
+    [
+        (1, [1, 1], [], 2),
+        (0.1, [1], [], 10),
+        (2, [3, 3], [], 2),
+        (2, [0], [(0, 1), (2, 3)], 3),  # an autoscaler: a head, and at most three nodes, none of them there
+        (2, [0, 2], [(0, 1), (2, 3)], 3),
+        (2, [4], [(2, 3)], 5),
+    ],
+)
+def test_workers_are_counted_by_nodes(tmp_path, monkeypatch, cpus, nodes, may_come, workers):
+    groups = [SimpleNamespace(resources={"CPU": own}, max_count=most) for own, most in may_come]
+    config = SimpleNamespace(node_group_configs=groups) if groups else None
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": own}} for own in nodes])
+    monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: config)
+    assert worker_count(small_spec(tmp_path, resources={"cpus": cpus})) == workers
+
+
+def test_two_nodes_are_not_one_of_twice_the_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}] * 2)
+    monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: None)
+    with pytest.raises(Refused, match="a worker needs 2 CPU on one node, the cluster's largest has 1 CPU"):
+        worker_count(small_spec(tmp_path, resources={"cpus": 2}))
 
 
 def test_a_cluster_that_is_not_there_is_refused(tmp_path):
     spec = small_spec(tmp_path)
     with pytest.raises(Refused, match="no Ray cluster"), cluster(spec, "127.0.0.1:1"):
         pass
+
+
+def test_a_training_that_never_ends_is_ended_by_the_time_limit(tmp_path, monkeypatch):
+    """The network sleeps for an hour in the first process that trains it, and in no other."""
+    module = tmp_path / "hanging.py"
+    module.write_text(HANGING)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    network = {"name": "hanging:Hanging", "arguments": {"flag": str(tmp_path / "flag")}}
+    resources = {"workers": 1, "time_limit": 5}
+    spec = small_spec(tmp_path, network=network, cycles=1, resources=resources)
+    heard = Heard()
+    with cluster(spec, None) as workers, open_session(spec, observers=[heard]) as session:
+        (tmp_path / "flag").touch()
+        assert ray_tune.run([session], workers) == {"small": Signal.DONE}
+    assert len(heard.reasons) == 1
+    assert "longer than the time limit of 5 seconds (resources.time_limit)" in heard.reasons[0]
+
+
+class Heard(Observer):
+    def __init__(self):
+        self.reasons = []
+
+    def retried(self, session, task, reason):
+        self.reasons.append(reason)
+
+
+HANGING = """
+import time
+from pathlib import Path
+from torch import nn
+
+
+class Hanging(nn.Sequential):
+    def __init__(self, *, input_shape, num_classes, flag):
+        super().__init__(nn.Flatten(), nn.Linear(64, num_classes))
+        self.flag = Path(flag)
+
+    def forward(self, inputs):
+        if self.training and self.flag.exists():
+            self.flag.unlink()
+            time.sleep(3600)
+        return super().forward(inputs)
+"""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from oracle.drivers import cluster
+from oracle.drivers import cluster, nodes
 from oracle.ledger import Ledger
 from silo.errors import InvalidInput
 from tests.support import small_spec
@@ -13,14 +13,14 @@ from trials.recipe import Way
 def asked(monkeypatch):
     """What workers chose, for a driver that has not their device."""
     found = []
-    genuine = cluster.choose_way_on_worker
+    genuine = nodes.choose_way_on_worker
 
     def choose(spec, workers):
         found.append(genuine(spec, workers))
         return found[-1]
 
     monkeypatch.setattr("oracle.ways.measured_on_workers", lambda spec: True)
-    monkeypatch.setattr(cluster, "choose_way_on_worker", choose)
+    monkeypatch.setattr(nodes, "choose_way_on_worker", choose)
     return found
 
 
@@ -41,4 +41,4 @@ def test_what_a_worker_refuses_is_said_in_its_words(tmp_path):
     training = {"epochs": 1, "compile": True, "optimizer": {"name": optimizer, "arguments": {}}}
     spec = small_spec(tmp_path, training=training)
     with cluster.cluster(spec, None), pytest.raises(InvalidInput, match="has no begin"):
-        cluster.choose_way_on_worker(spec, 1)
+        nodes.choose_way_on_worker(spec, 1)

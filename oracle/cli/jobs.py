@@ -1,0 +1,124 @@
+"""Commands on a Ray cluster: submit, logs, stop."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from oracle.cli.run import PREFLIGHT_PASSED
+from oracle.cli.show import ADDRESS, TARGET
+from oracle.cli.specs import SPEC, job_name
+from oracle.errors import Refused
+from oracle.jobs import Job, Jobs, make_package
+
+
+@click.command()
+@SPEC
+@ADDRESS
+@click.option(
+    "--working-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that travels with the spec, for your own modules; at most 100 MiB packed.",
+)
+@click.option("--follow", is_flag=True, help="Show what the search prints until it ends.")
+@click.pass_context
+def submit(
+    context: click.Context, spec_file: Path, address: str | None, working_dir: Path | None, follow: bool
+) -> None:
+    """Submit a search to a Ray cluster, or go on with it there: the ledger is never trained again.
+
+    Returns once the cluster has looked at everything that can refuse the search.
+    """
+    from oracle.drivers.tokens import OPEN
+
+    with tempfile.TemporaryDirectory(prefix="oracle-submit-") as folder:
+        package = make_package(spec_file, Path(folder), working_dir=working_dir)
+        jobs = cluster_jobs(address)
+        if jobs.is_open:
+            click.echo(f"oracle: {OPEN}", err=True)
+        skip = jobs.submit(package)
+    job = _show_until(jobs, package.name, skip, preflight=not follow)
+    if not job.ended_state:
+        place = f"{package.name} --address {jobs.address}"
+        click.echo(f"Search {package.name} runs. Look: oracle logs -f {place}; stop: oracle stop {place}")
+        return
+    _end(context, job)
+
+
+@click.command()
+@TARGET
+@ADDRESS
+@click.option("-f", "--follow", is_flag=True, help="Until the search ends.")
+def logs(target: str, address: str | None, follow: bool) -> None:
+    """Show what a submitted search has printed."""
+    jobs = cluster_jobs(address)
+    job = known_job(jobs, target)
+    if not follow:
+        click.echo(jobs.log(job.name), nl=False)
+        return
+    _show_until(jobs, job.name, 0, preflight=False)
+
+
+@click.command()
+@TARGET
+@ADDRESS
+@click.pass_context
+def stop(context: click.Context, target: str, address: str | None) -> None:
+    """Interrupt a running search; the command that began it goes on with it."""
+    jobs = cluster_jobs(address)
+    job = known_job(jobs, target)
+    if job.ended_state:
+        click.echo(f"Search {job.name} does not run: its job has {job.state.lower()}.")
+        return
+    ended = jobs.stop(job.name)
+    click.echo(f"Search {ended.name} has {ended.state.lower()}; oracle submit goes on with it.")
+
+
+def cluster_jobs(address: str | None) -> Jobs:
+    """The jobs of the cluster that was named.
+
+    Raises:
+        click.UsageError: None was.
+    """
+    if not address:
+        raise click.UsageError("give --address http://HOST:8265, or set RAY_API_SERVER_ADDRESS")
+    return Jobs(address)
+
+
+def known_job(jobs: Jobs, target: str) -> Job:
+    """The job of a spec file or a search's name.
+
+    Raises:
+        Refused: There is none.
+    """
+    name = job_name(target)
+    job = jobs.find(name)
+    if job is None:
+        known = ", ".join(each.name for each in jobs.all()) or "none"
+        raise Refused(f"no search {name!r} was submitted to {jobs.address}; there are: {known}")
+    return job
+
+
+def _show_until(jobs: Jobs, name: str, skip: int, *, preflight: bool) -> Job:
+    """Prints what a job prints, up to its preflight's or its own end."""
+    job = None
+    for text, found in jobs.follow(name, skip=skip):
+        job, passed = found, preflight and PREFLIGHT_PASSED in text
+        if passed:
+            text = text[: text.index("\n", text.index(PREFLIGHT_PASSED)) + 1]
+        click.echo(text, nl=False)
+        if passed:
+            break
+    assert job is not None
+    return job
+
+
+def _end(context: click.Context, job: Job) -> None:
+    """Exits as the job's driver did."""
+    if job.state == "SUCCEEDED":
+        return
+    if job.exit_code is None:
+        click.echo(f"oracle: the job has {job.state.lower()}: {job.message.splitlines()[0]}", err=True)
+    context.exit(job.exit_code or 1)

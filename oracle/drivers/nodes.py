@@ -1,0 +1,238 @@
+"""What is asked of a cluster's nodes before a search starts: room, the same storage, a first step."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from oracle.errors import Refused
+from oracle.spec import Spec
+from oracle.ways import Choice, choose_way
+from silo.errors import SiloOracleError
+from trials.recipe import Way
+from trials.secrets import without_secrets
+from trials.tasks import StoredFile
+
+_LOOK_SECONDS = 120.0
+"""Seconds that a node has to look at the storage; a process of Ray's may have to start for it."""
+
+_REHEARSAL_SECONDS = 300.0
+"""Seconds that a worker has for a first step, after which it is taken for a busy cluster's."""
+
+
+def worker_count(spec: Spec) -> int:
+    """As many workers as the spec wants and the nodes have room for, with those that an autoscaler may add.
+
+    Raises:
+        Refused: No node, there or to come, has room for one.
+    """
+    wants = _wants(spec)
+    present = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    may_come = _may_come(present)
+    room = sum(_fits(wants, resources) for resources in present)
+    room += sum(count * _fits(wants, resources) for resources, count in may_come)
+    if not room:
+        raise Refused(_lack(wants, [*present, *(resources for resources, count in may_come if count)]))
+    return room if spec.resources.workers is None else min(room, spec.resources.workers)
+
+
+def _lack(wants: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> str:
+    """What no node has enough of; all that is wanted if none has it together."""
+    largest = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in wants}
+    lacking = [name for name, amount in wants.items() if amount > largest[name]] or list(wants)
+    needs = " and ".join(f"{wants[name]:g} {name}" for name in lacking)
+    have = " and ".join(f"{largest[name]:g} {name}" for name in lacking)
+    together = "" if len(lacking) < len(wants) or len(wants) == 1 else " together"
+    return (
+        f"resources: a worker needs {needs}{together} on one node, the cluster's largest has {have}; "
+        "ask for less or give it more"
+    )
+
+
+def _wants(spec: Spec) -> dict[str, float]:
+    wants = {"CPU": spec.resources.cpus, "GPU": spec.resources.gpus}
+    return {name: amount for name, amount in wants.items() if amount > 0}
+
+
+def _fits(wants: Mapping[str, float], resources: Mapping[str, float]) -> int:
+    # A rounding more than there is: workers of 0.1 CPUs fit ten times into one.
+    return min(int(resources.get(name, 0.0) / amount + 1e-9) for name, amount in wants.items())
+
+
+def _may_come(present: Sequence[Mapping[str, float]]) -> list[tuple[Mapping[str, float], int]]:
+    """Resources of the nodes that the cluster's autoscaler may add, and how many of each.
+
+    To which group a present node belongs isn't told: to one of its size.
+    """
+    config = ray._private.state.state.get_cluster_config()
+    rest = [_size(node) for node in present]
+    found: list[tuple[Mapping[str, float], int]] = []
+    for group in config.node_group_configs if config is not None else ():
+        resources = dict(group.resources)
+        there = min(rest.count(_size(resources)), group.max_count)
+        for _ in range(there):
+            rest.remove(_size(resources))
+        found.append((resources, group.max_count - there))
+    return found
+
+
+def _size(resources: Mapping[str, float]) -> tuple[float, float]:
+    return float(resources.get("CPU", 0.0)), float(resources.get("GPU", 0.0))
+
+
+def choose_way_on_worker(spec: Spec, workers: int) -> Choice | None:
+    """Measures ways as :func:`oracle.ways.choose_way` does, on a worker of the cluster; None if that fails.
+
+    Args:
+        spec: The spec.
+        workers: Workers at a time.
+
+    Raises:
+        InvalidInput: See :func:`oracle.ways.choose_way`.
+    """
+    try:
+        found: Choice = ray.get(_on_worker(spec, _choose_way).remote(_told(spec), workers))
+    except ray.exceptions.RayError as error:
+        if isinstance(cause := getattr(error, "cause", None), SiloOracleError):
+            raise cause from None
+        return None  # a worker that dies, too little memory: the search itself will show
+    return found
+
+
+def check_nodes(specs: Mapping[str, tuple[Spec, Way]]) -> int:
+    """Makes sure that all nodes see each search's storage as this process does, and that a worker can train.
+
+    Args:
+        specs: Name of each search to its spec and to how it will be trained; all want the same resources.
+
+    Returns:
+        How many nodes can have workers.
+
+    Raises:
+        Refused: A node can't write to a storage or sees another one, or a worker has too little memory.
+        InvalidInput: A worker can't build what a spec names: its data or its modules are not there.
+    """
+    spec = next(spec for spec, _ in specs.values())
+    nodes = {
+        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        for node in ray.nodes()
+        if node["Alive"] and _fits(_wants(spec), node["Resources"])
+    }
+    rehearsals = [_on_worker(spec, _rehearse).remote(_told(each), way) for each, way in specs.values()]
+    try:
+        for root in sorted({each.storage_root() for each, _ in specs.values()}):
+            _check_storage(root, nodes)
+        for (each, way), rehearsal in zip(specs.values(), rehearsals, strict=True):
+            _wait_for(rehearsal, each, way)
+    finally:
+        for rehearsal in rehearsals:
+            ray.cancel(rehearsal, force=True)
+    return len(nodes)
+
+
+def _check_storage(root: str, nodes: Mapping[str, str]) -> None:
+    """Writes a file here and one on each node, and looks for each on the other side."""
+    from trials.checkpoints import DamagedFile, Store
+
+    store, prefix = Store(root), f".look-{uuid.uuid4().hex}"
+    ours = store.write_bytes(f"{prefix}-driver", uuid.uuid4().bytes)
+    try:
+        looks = {node: _on_node(node, _look).remote(root, ours, f"{prefix}-{node}") for node in nodes}
+        for node, look in looks.items():
+            problem = _answer(look)
+            if problem is None:
+                try:
+                    store.read_bytes(StoredFile(path=f"{prefix}-{node}", sha256=ours.sha256))
+                except DamagedFile:
+                    problem = "what it writes there can't be seen by the driver"
+            if problem:
+                raise Refused(
+                    f"storage {without_secrets(root)}: node {nodes[node]}: {problem}; name a folder that all "
+                    "nodes share, or an object store"
+                )
+    finally:
+        for name in ("driver", *nodes):
+            store.delete(f"{prefix}-{name}")
+
+
+def _look(root: str, theirs: StoredFile, ours: str) -> str | None:
+    """On a node: what is wrong with the storage, if anything."""
+    from trials.checkpoints import DamagedFile, Store
+
+    try:
+        store = Store(root)
+        data = store.read_bytes(theirs)
+        store.write_bytes(ours, data)
+    except DamagedFile:
+        return "what the driver writes there can't be seen on it"
+    except (OSError, SiloOracleError) as error:
+        return f"it can't be used ({getattr(error, 'strerror', None) or error})"
+    return None
+
+
+def _answer(look: Any) -> str | None:
+    try:
+        found: str | None = ray.get(look, timeout=_LOOK_SECONDS)
+    except ray.exceptions.GetTimeoutError:
+        return f"it did not answer within {_LOOK_SECONDS:.0f} seconds"
+    except ray.exceptions.RayError as error:
+        return f"it could not look ({_short(error)})"
+    return found
+
+
+def _wait_for(rehearsal: Any, spec: Spec, way: Way) -> None:
+    try:
+        ray.get(rehearsal, timeout=_REHEARSAL_SECONDS)
+    except ray.exceptions.GetTimeoutError:
+        return  # others use the cluster; this search will wait for its workers, too
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, SiloOracleError):
+            raise cause from None
+        killed = isinstance(error, ray.exceptions.OutOfMemoryError | ray.exceptions.WorkerCrashedError)
+        if killed or "out of memory" in str(cause or error).lower():
+            raise Refused(
+                f"memory: a training step of search {spec.name!r} ({way}) does not fit into a worker "
+                f"({_short(error)}); take a smaller batch_size or pack, or give a worker more"
+            ) from error
+        # Whatever else goes wrong in training is the trials' to say, with its traceback.
+
+
+def _rehearse(spec: Spec, way: Way) -> None:
+    """On a worker: one step of a pack, and one validation."""
+    from oracle.preflight import open_runner
+    from oracle.speed import rehearse
+
+    runner = open_runner(spec)
+    runner.network(0), runner.data
+    rehearse(spec, runner.on(spec.device), way)
+
+
+def _choose_way(spec: Spec, workers: int) -> Choice:
+    from oracle.preflight import open_runner
+
+    return choose_way(spec, open_runner(spec).on(spec.device), workers)
+
+
+def _on_worker(spec: Spec, function: Callable[..., Any]) -> Any:
+    wants = spec.resources
+    return ray.remote(function).options(num_cpus=wants.cpus, num_gpus=wants.gpus, max_retries=0)
+
+
+def _on_node(node: str, function: Callable[..., Any]) -> Any:
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+
+
+def _told(spec: Spec) -> Spec:
+    """What a worker is told of a spec: what it doesn't know, the ledger's password, it can't give away."""
+    return spec.model_copy(update={"ledger": "sqlite:///none.db"})
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__

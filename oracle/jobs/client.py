@@ -1,0 +1,239 @@
+"""A cluster's jobs: Ray's own client, with what goes wrong said in one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from oracle.drivers.tokens import answers_without_token
+from oracle.errors import Refused
+from oracle.jobs.package import Package
+
+_ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
+_OURS = "oracle.searches"
+_STOP_SECONDS = 60
+"""Seconds that a driver has to write down what its workers have finished."""
+
+_LOOK_EVERY = 0.5
+"""Seconds between two looks at a job."""
+
+# Ray's words about starting a job, which say nothing about the search.
+_RAYS_WORDS = ("INFO job_manager.py:", "INFO worker.py:", "Running entrypoint for job ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A search as a Ray job.
+
+    Attributes:
+        name: Its submission id: the search's name.
+        state: ``PENDING``, ``RUNNING``, ``STOPPED``, ``SUCCEEDED`` or ``FAILED``.
+        searches: The names of its searches: several if its spec has variants.
+        ledger: The ledger's URL, without a password.
+        started: Seconds since 1970; None if it has not started.
+        ended: Likewise.
+        exit_code: Of the driver; None if it has not ended or was killed.
+        message: What Ray says of it.
+    """
+
+    name: str
+    state: str
+    searches: tuple[str, ...]
+    ledger: str | None
+    started: float | None
+    ended: float | None
+    exit_code: int | None
+    message: str
+
+    @property
+    def ended_state(self) -> bool:
+        """Whether it has ended."""
+        return self.state in _ENDED
+
+
+class Jobs:
+    """The searches that were submitted to a cluster.
+
+    Args:
+        address: Of its dashboard, such as ``http://host:8265``.
+
+    Raises:
+        Refused: Nothing answers there, or it wants a token that this process hasn't.
+    """
+
+    def __init__(self, address: str) -> None:
+        from ray.job_submission import JobSubmissionClient
+
+        if not address.startswith(("http://", "https://")):
+            raise Refused(
+                f"address {address!r} is no dashboard's: give that of the cluster's head, http://HOST:8265"
+            )
+        self.address = address.rstrip("/")
+        logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.ERROR)
+        with self._errors(), _this_address(self.address):
+            self._client = JobSubmissionClient(self.address)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the cluster answers to everybody who reaches it."""
+        return answers_without_token(self.address)
+
+    def submit(self, package: Package) -> int:
+        """Submits a search, in place of its job that has ended.
+
+        Returns:
+            The characters that earlier jobs of this name have left in its log.
+
+        Raises:
+            Refused: It runs already.
+        """
+        known = self.find(package.name)
+        if known is not None and not known.ended_state:
+            raise self._runs(package.name)
+        before = len(self._log(package.name)) if known else 0
+        with self._errors():
+            if known is not None:
+                self._client.delete_job(package.name)
+            try:
+                self._client.submit_job(
+                    entrypoint=f"exec python -m oracle run {package.spec_file} --address auto",
+                    submission_id=package.name,
+                    runtime_env={
+                        "working_dir": str(package.path),
+                        "env_vars": {
+                            "PYTHONUNBUFFERED": "1",
+                            "RAY_JOB_STOP_SIGNAL": "SIGINT",
+                            "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS),
+                        },
+                    },
+                    metadata={_OURS: " ".join(package.searches), "oracle.ledger": package.ledger},
+                )
+            except RuntimeError as error:
+                if "already" in str(error):  # another submission was faster
+                    raise self._runs(package.name) from None
+                raise
+        return before
+
+    def find(self, name: str) -> Job | None:
+        """The job that runs a search, or ran it last."""
+        found = [job for job in self.all() if name == job.name or name in job.searches]
+        return found[0] if found else None
+
+    def all(self) -> list[Job]:
+        """All jobs that are searches, the newest first."""
+        with self._errors():
+            details = self._client.list_jobs()
+        jobs = [_job(each) for each in details if each.submission_id and _OURS in (each.metadata or {})]
+        return sorted(jobs, key=lambda job: -(job.started or 0.0))
+
+    def log(self, name: str, *, skip: int = 0) -> str:
+        """What a job's drivers have printed, without the first characters."""
+        log = self._log(name)
+        # A head that was replaced has lost what came before.
+        return _without_rays_words(log[skip:] if len(log) >= skip else log)
+
+    def follow(self, name: str, *, skip: int = 0) -> Iterator[tuple[str, Job]]:
+        """What a job prints, as it comes, whole lines only, with how it stands; ends with the job."""
+        shown = 0
+        while True:
+            job = self.find(name)
+            if job is None:
+                raise Refused(f"job {name!r} is not on the cluster at {self.address} any more")
+            log = self.log(name, skip=skip)
+            end = len(log) if job.ended_state else log.rfind("\n") + 1
+            yield log[shown:end], job
+            shown = max(shown, end)
+            if job.ended_state:
+                return
+            time.sleep(_LOOK_EVERY)
+
+    def stop(self, name: str) -> Job:
+        """Interrupts a job's driver, and waits for its end."""
+        with self._errors():
+            self._client.stop_job(name)
+        deadline = time.monotonic() + 2 * _STOP_SECONDS
+        while time.monotonic() < deadline:
+            job = self.find(name)
+            if job is None or job.ended_state:
+                break
+            time.sleep(_LOOK_EVERY)
+        if job is None or not job.ended_state:
+            raise Refused(f"job {name!r} has not ended within {2 * _STOP_SECONDS} seconds; look at its log")
+        return job
+
+    def _log(self, name: str) -> str:
+        with self._errors():
+            found: str = self._client.get_job_logs(name)
+        return found or ""
+
+    def _runs(self, name: str) -> Refused:
+        return Refused(
+            f"search {name!r} runs on this cluster already; follow it: oracle logs -f {name}, or stop it: "
+            f"oracle stop {name}, both with --address {self.address}"
+        )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Says in one line what Ray's client raises."""
+        from ray.exceptions import AuthenticationError
+
+        try:
+            yield
+        except AuthenticationError as error:
+            raise Refused(
+                f"the cluster at {self.address} asks for a token, and this one is missing or wrong; set "
+                "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file that holds the cluster's token"
+            ) from error
+        except (ConnectionError, requests.RequestException) as error:
+            raise Refused(
+                f"no Ray cluster's dashboard answers at {self.address}; give that of its head, "
+                "http://HOST:8265 by default"
+            ) from error
+        except RuntimeError as error:
+            raise Refused(f"the cluster at {self.address} refuses: {_reason(error)}") from error
+
+
+def _job(details: Any) -> Job:
+    metadata = details.metadata or {}
+    return Job(
+        name=details.submission_id,
+        state=details.status.value,
+        searches=tuple(metadata[_OURS].split()),
+        ledger=metadata.get("oracle.ledger"),
+        started=details.start_time / 1000 if details.start_time else None,
+        ended=details.end_time / 1000 if details.end_time else None,
+        exit_code=details.driver_exit_code,
+        message=details.message or "",
+    )
+
+
+@contextmanager
+def _this_address(address: str) -> Iterator[None]:
+    """Keeps Ray's client from going elsewhere: its environment variables outrank what it is given."""
+    before = os.environ.get("RAY_API_SERVER_ADDRESS")
+    os.environ["RAY_API_SERVER_ADDRESS"] = address
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["RAY_API_SERVER_ADDRESS"]
+        else:
+            os.environ["RAY_API_SERVER_ADDRESS"] = before
+
+
+def _without_rays_words(log: str) -> str:
+    return "".join(
+        line for line in log.splitlines(keepends=True) if not any(words in line for words in _RAYS_WORDS)
+    )
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,180 @@
+"""Searches on a real cluster of two nodes, as its users submit, watch, stop and resume them."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from ruamel.yaml import YAML
+
+from oracle.ledger import Ledger
+from tests.clusters import end, running
+from tests.support import results, run_in_process, small_data, small_spec
+
+MODULE = """
+from torch import nn
+
+
+class Mine(nn.Sequential):
+    def __init__(self, *, input_shape, num_classes, width):
+        super().__init__(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_classes))
+"""
+OWN = {"network": {"name": "mine:Mine", "arguments": {"width": 16}}}
+LONG = {
+    "network": {"name": "fc", "arguments": {"hidden": [64, 64]}},
+    "cycles": 4,
+    "training": {"epochs": 8, "batch_size": 32, "pack": 2, "compile": False},
+}
+
+
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("cluster"), nodes=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def spec(tmp_path):
+    """Writes a spec whose storage and ledger all nodes reach."""
+
+    def write(**changes):
+        path = tmp_path / "spec.yaml"
+        YAML(typ="safe").dump(small_data(tmp_path, **changes), path)
+        return path
+
+    return write
+
+
+def outcomes(folder, name="small"):
+    """The ledger's rows; none before there is a ledger."""
+    try:
+        ledger = Ledger(f"sqlite:///{folder}/ledger.db")
+    except Exception:  # it is just being made
+        return []
+    try:
+        return list(ledger.outcomes(name).values())
+    finally:
+        ledger.close()
+
+
+def wait_until(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.1)
+
+
+def found(folder, name="small"):
+    return {
+        (t.cycle, t.replicate, t.max_lr): (t.accuracy, t.test_accuracy, t.best_step, t.checkpoint.sha256)
+        for t in outcomes(folder, name)
+    }
+
+
+def at_work(cluster):
+    """The nodes' processes that have a worker of a search's."""
+    found = set()
+    for process in cluster.processes:
+        with suppress(psutil.NoSuchProcess):
+            below = psutil.Process(process.pid).children(recursive=True)
+            if any("ray::Worker" in " ".join(each.cmdline()) for each in below):
+                found.add(process.pid)
+    return found
+
+
+def test_a_search_with_its_own_modules_is_submitted_and_watched(two_nodes, spec, tmp_path):
+    mine = tmp_path / "modules"
+    mine.mkdir()
+    (mine / "mine.py").write_text(MODULE)
+    path = spec(name="own", cycles=1, **OWN)
+    address = ("--address", two_nodes.url)
+    done = two_nodes.oracle("submit", path, *address, "--working-dir", mine)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "oracle: preflight passed: 2 workers on 2 nodes\n" in done.stdout
+    assert done.stdout.endswith(
+        f"Search own runs. Look: oracle logs -f own --address {two_nodes.url}; "
+        f"stop: oracle stop own --address {two_nodes.url}\n"
+    )
+    followed = two_nodes.oracle("logs", "-f", "own", *address)
+    assert "cycle 0:" in followed.stdout and "Report: " in followed.stdout
+    status = json.loads(two_nodes.oracle("status", "own", *address, "--json").stdout)
+    assert status["state"] == "done" and status["job"].startswith("succeeded on ")
+    assert "own  " in two_nodes.oracle("list", *address).stdout
+
+
+def test_a_search_outlives_a_node_and_a_stop(two_nodes, spec, tmp_path):
+    node, path, address = two_nodes.join(), spec(**LONG), ("--address", two_nodes.url)
+    try:
+        assert two_nodes.oracle("submit", path, *address).returncode == 0
+        again = two_nodes.oracle("submit", path, *address)
+        wait_until(lambda: len(at_work(two_nodes)) == 3 and outcomes(tmp_path))
+    finally:
+        end(node, signal.SIGKILL)
+    assert again.returncode == 3
+    assert "search 'small' runs on this cluster already; follow it: oracle logs -f small" in again.stderr
+    with_node = found(tmp_path)
+    wait_until(lambda: len(outcomes(tmp_path)) > len(with_node))
+    stopped = two_nodes.oracle("stop", path, *address)
+    assert stopped.stdout == "Search small has stopped; oracle submit goes on with it.\n", stopped.stderr
+    before = found(tmp_path)
+    assert json.loads(two_nodes.oracle("status", path, "--json").stdout)["state"] == "interrupted"
+    done = two_nodes.oracle("submit", path, *address, "--follow")
+    assert done.returncode == 0, done.stdout
+    assert f"; {len(before)} trials are in the ledger already" in done.stdout
+    after = found(tmp_path)
+    assert {place: after[place] for place in with_node} == with_node
+    assert {place: after[place] for place in before} == before
+    assert after == results(run_in_process(small_spec(tmp_path / "alone", **LONG)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another view of the disk takes a mount of its own")
+def test_a_node_that_sees_another_storage_is_named_before_anything_starts(two_nodes, spec, tmp_path):
+    storage = tmp_path / "networks"
+    storage.mkdir()
+    apart = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs tmpfs {storage} && exec "$@"', "sh"]
+    if subprocess.run([*apart, "true"], check=False).returncode:
+        pytest.skip("mounting isn't allowed here")
+    node = two_nodes.join(before=apart)
+    try:
+        refused = two_nodes.oracle("submit", spec(name="apart"), "--address", two_nodes.url)
+    finally:
+        end(node)
+    assert refused.returncode == 3
+    assert "what the driver writes there can't be seen on it; name a folder that all" in refused.stdout
+    assert not outcomes(tmp_path, "apart")
+    assert not list(storage.rglob("*look*"))
+
+
+def test_modules_that_did_not_travel_are_named(two_nodes, spec):
+    refused = two_nodes.oracle("submit", spec(name="alone", **OWN), "--address", two_nodes.url)
+    assert refused.returncode == 2
+    assert "mine:Mine" in refused.stdout
+
+
+@pytest.mark.parametrize("token", [None, "wrong" * 8])
+def test_without_the_clusters_token_nothing_is_answered(two_nodes, spec, tmp_path, token, monkeypatch):
+    (tmp_path / "token").write_text(token or "")
+    environment = {key: two_nodes.environment[key] for key in two_nodes.environment if "RAY" not in key}
+    environment |= {"HOME": str(tmp_path)}
+    if token:
+        environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    monkeypatch.setattr(two_nodes, "environment", environment)
+    refused = two_nodes.oracle("submit", spec(name="secret"), "--address", two_nodes.url)
+    assert refused.returncode == 3
+    assert "asks for a token, and this one is missing or wrong; set RAY_AUTH_MODE=token" in refused.stderr
+
+
+def test_the_token_appears_in_nothing_that_was_written(two_nodes, tmp_path_factory):
+    """The last test of the cluster: whatever the others have made it write is there."""
+    token, places = two_nodes.token.encode(), [tmp_path_factory.getbasetemp(), *two_nodes.folders]
+    files = [file for place in places for file in Path(place).rglob("*") if file.is_file()]
+    assert len(files) > 50
+    holding = {str(file) for file in files if file.name != "token" and token in file.read_bytes()}
+    assert not holding
+    lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    assert not [line for line in lines if two_nodes.token in line]

@@ -1,0 +1,53 @@
+"""Commands on clusters that can't be asked."""
+
+import http.server
+import threading
+
+import pytest
+
+from oracle.drivers.tokens import answers_without_token
+from tests.clusters import free_ports
+
+
+@pytest.mark.parametrize("command", ["submit", "logs", "stop"])
+def test_without_an_address_the_option_is_named(call, write, command, monkeypatch):
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    code, _, err = call(command, write() if command == "submit" else "small")
+    assert code == 2
+    assert "give --address http://HOST:8265, or set RAY_API_SERVER_ADDRESS" in err
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("http://127.0.0.1:{port}", "no Ray cluster's dashboard answers at http://127.0.0.1:{port}"),
+        ("127.0.0.1:{port}", "address '127.0.0.1:{port}' is no dashboard's: give that of the cluster's head"),
+    ],
+)
+def test_an_address_where_no_dashboard_is_takes_one_line(call, write, address, words):
+    (port,) = free_ports(1)
+    code, _, err = call("submit", write(), "--address", address.format(port=port))
+    assert code == 3
+    assert words.format(port=port) in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("status", "is_open"), [(200, True), (401, False)])
+def test_a_cluster_is_open_if_it_answers_without_a_token(status, is_open):
+    asked = []
+
+    class Dashboard(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers.get("Authorization")))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Dashboard) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        assert answers_without_token(url) == is_open
+        server.shutdown()
+    assert asked == [("/api/jobs/", None)]
+    assert not answers_without_token(url)
