@@ -15,3 +15,7 @@ class LedgerFailed(SiloOracleError):
 
 class LeaseLost(SiloOracleError):
     """Another driver has taken this search over."""
+
+
+class ReportFailed(SiloOracleError):
+    """A search's report can't be written; the ledger has everything that goes into it."""

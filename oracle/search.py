@@ -95,6 +95,8 @@ class Search:
         self._lost: set[tuple[int, int, float]] = set()
         self._out: set[Task] = set()
         self._failures: Counter[Task] = Counter()
+        self._finished: Counter[int] = Counter()
+        self._scan: Iterator[Task] | None = None
 
     @property
     def cycle(self) -> int:
@@ -118,7 +120,7 @@ class Search:
 
     def finished(self, cycle: int) -> int:
         """Trials of a cycle that have an outcome."""
-        return sum(key[0] == cycle for key in self._outcomes)
+        return self._finished[cycle]
 
     def planned(self) -> int:
         """Trials that the cycle under way means so far, its extensions included."""
@@ -137,20 +139,20 @@ class Search:
         """The next task, or why there is none."""
         if self.done:
             return Signal.DONE
-        waiting = bool(self._out)
-        for task in self._missing():
-            if task in self._out:
-                waiting = True
-            elif self._failures[task] < self.rules.attempts:
+        # One look at all that is missing serves until a result adds to it; most only take away.
+        self._scan = self._scan or self._missing()
+        for task in self._scan:
+            if task not in self._out and self._failures[task] < self.rules.attempts:
                 self._out.add(task)
                 return task
-        return Signal.WAIT if waiting else Signal.STUCK
+        return Signal.WAIT if self._out else Signal.STUCK
 
     def tell(self, task: Task, result: Result) -> None:
         """Takes a task's result. A known outcome stays as it was first told; its file is the newest."""
         self._out.discard(task)
         if isinstance(result, Failed | Damaged):
             self._failures[task] += 1
+            self._scan = None
         if isinstance(result, Damaged):
             self._forget(result.file)
         elif isinstance(result, Failed):
@@ -164,13 +166,17 @@ class Search:
         """Takes outcomes that are known already, of any cycle and in any order."""
         for outcome in outcomes:
             key = (outcome.cycle, outcome.replicate, outcome.max_lr)
-            known = self._outcomes.get(key, outcome)
-            self._outcomes[key] = replace(known, checkpoint=outcome.checkpoint)
-            self._lost.discard(key)
+            known = self._outcomes.get(key)
+            self._finished[outcome.cycle] += known is None
+            self._outcomes[key] = replace(known or outcome, checkpoint=outcome.checkpoint)
+            if key in self._lost:
+                self._lost.remove(key)
+                self._scan = None
         for pruned in prunings:
             self._pruned.setdefault((pruned.cycle, pruned.replicate), pruned)
+            self._scan = None
         while not self.done and self._advance():
-            pass
+            self._scan = None
 
     def checkpoint(self, cycle: int, replicate: int) -> StoredFile:
         """The selected network of a decided cycle, as it was last written."""
@@ -225,9 +231,9 @@ class Search:
         cycle = self.cycle
         rounds = self._rounds[cycle] = self._rounds[cycle] or self._first_round()
         replicates = range(self.rules.replicates)
-        if not rounds or any(
-            (cycle, r, v) not in self._outcomes for values in rounds for v in values for r in replicates
-        ):
+        if not rounds or self.finished(cycle) < self.planned():
+            return False
+        if any((cycle, r, v) not in self._outcomes for values in rounds for v in values for r in replicates):
             return False
         if added := self._extension(cycle, rounds):
             rounds.append(added)

@@ -5,9 +5,11 @@ Drivers move tasks; everything else about a search happens here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from oracle.decision import Decision
 from oracle.errors import Refused
@@ -19,7 +21,13 @@ from oracle.ledger.rows import Axis
 from oracle.search import Rules, Search, Signal
 from oracle.spec import Spec
 from trials.recipe import Recipe, Way
+from trials.secrets import without_secrets
 from trials.tasks import Damaged, Failed, PrunedNetwork, Result, Task, TrainedTrial, TrainPack
+
+if TYPE_CHECKING:
+    from trials.checkpoints import Store
+
+_HALF_WRITTEN = re.compile(r"cycle-[^/]*/replicate-[^/]*/\.[^/]*\.tmp$")
 
 
 class Session:
@@ -97,6 +105,7 @@ class Session:
 
         Raises:
             LeaseLost: Another driver has taken the search over; nothing was written.
+            StorageFailed: No worker can write its files before somebody sees to the storage.
         """
         self._lease.check()
         before = len(self.search.decisions)
@@ -130,8 +139,13 @@ class Session:
         return tuple(new.values())
 
     def _tell_trouble(self, task: Task, result: Failed | Damaged) -> None:
+        from trials.checkpoints import StorageFailed
+
+        if isinstance(result, Failed) and result.lasting:
+            raise StorageFailed(result.error)
         self.search.tell(task, result)
         reason = result.error if isinstance(result, Failed) else f"{result.file.path} is missing or damaged"
+        reason = without_secrets(reason)
         self._notify("retried", task, reason)
         if task not in self.search.failed:
             return
@@ -164,24 +178,39 @@ class Session:
                     "run it under a new name"
                 )
 
+    @cached_property
+    def _store(self) -> Store:
+        from trials.checkpoints import Store  # imports torch
+
+        return Store(self.spec.storage_root())
+
     def _discard_losers(self, decision: Decision) -> None:
         """Deletes the networks of a decided cycle that no later cycle can need."""
-        from trials.checkpoints import Store
+        self._discard(_losers(decision))
 
-        store = Store(self.spec.storage_root())
-        for candidate in decision.candidates:
-            if candidate.max_lr != decision.interval.optimum:
-                for trial in candidate.trials:
-                    store.delete(trial.checkpoint.path)
+    def _discard(self, paths: Iterable[str]) -> None:
+        """Deletes files. No search ends because one can't be deleted: the next run's sweep finds it."""
+        for path in paths:
+            try:
+                self._store.delete(path)
+            except OSError:
+                return
 
     def _sweep(self) -> None:
-        """Deletes what a killed driver may have left: half-written files, the last cycle's losers."""
-        if self.search.decisions:
-            self._discard_losers(self.search.decisions[-1])
-        root = self.spec.storage_root()
-        if "://" not in root:
-            for leftover in Path(root).glob("cycle-*/replicate-*/.*.tmp"):
-                leftover.unlink(missing_ok=True)
+        """Deletes what an earlier run may have left: half-written files, networks of decided cycles."""
+        losers = {path for decision in self.search.decisions for path in _losers(decision)}
+        try:
+            found = self._store.files()
+        except OSError:
+            return
+        self._discard(path for path in sorted(found) if path in losers or _HALF_WRITTEN.match(path))
+
+
+def _losers(decision: Decision) -> Iterator[str]:
+    """Files of the networks of a decided cycle that no later cycle can need."""
+    for candidate in decision.candidates:
+        if candidate.max_lr != decision.interval.optimum:
+            yield from (trial.checkpoint.path for trial in candidate.trials)
 
 
 def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3) -> Rules:

@@ -223,7 +223,8 @@ class Spec(_Model):
     resources: ResourcesSpec = ResourcesSpec()
     """What one worker gets."""
     storage: str = Field(default="oracle-results", min_length=1)
-    """Folder (or URI, such as ``s3://bucket/folder``) for the networks; all nodes must see it."""
+    """Folder (or URI, such as ``s3://bucket/folder`` or ``s3://bucket/folder?endpoint_override=https://host``)
+    for the networks; all nodes must see it. Credentials come from each node's environment."""
     ledger: str = Field(default="sqlite:///oracle-results/ledger.db", min_length=1)
     """Database of the results: an SQLAlchemy URL, SQLite or ``postgresql+psycopg://``."""
     seed: int = Field(default=0, ge=0)
@@ -323,8 +324,10 @@ class Spec(_Model):
 
     def storage_root(self) -> str:
         """Where this search's networks lie: an absolute folder or a URI."""
-        base = self.storage if "://" in self.storage else str(Path(self.storage).expanduser().absolute())
-        return f"{base.rstrip('/')}/{self.name}"
+        if "://" not in self.storage:
+            return f"{str(Path(self.storage).expanduser().absolute()).rstrip('/')}/{self.name}"
+        base, mark, options = self.storage.partition("?")
+        return f"{base.rstrip('/')}/{self.name}{mark}{options}"
 
     @property
     def device(self) -> str:

@@ -3,6 +3,15 @@
 import pytest
 
 
+@pytest.fixture(scope="session")
+def bucket():
+    """An S3 server of this process; see :class:`tests.object_store.ObjectStore`."""
+    from tests.object_store import object_store
+
+    with object_store() as store:
+        yield store
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """One process runs all tests that may start a Ray cluster: no two clusters are up at a time."""

@@ -73,3 +73,16 @@ def results(session: Session) -> dict[tuple[int, int, float], tuple[Any, ...]]:
         (t.cycle, t.replicate, t.max_lr): (t.accuracy, t.test_accuracy, t.best_step, t.checkpoint.sha256)
         for t in session.search.outcomes()
     }
+
+
+def harm(path: Path, damage: str) -> None:
+    """Deletes a file, cuts it in half, or flips a bit of a byte in its middle."""
+    if damage == "deleted":
+        path.unlink()
+        return
+    data = bytearray(path.read_bytes())
+    if damage == "halved":
+        data = data[: len(data) // 2]
+    else:
+        data[len(data) // 2] ^= 1
+    path.write_bytes(data)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import platform
 import re
 import uuid
 from collections.abc import Mapping
@@ -20,6 +22,15 @@ from trials.tasks import StoredFile
 
 _URI = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 
+_LASTING = {
+    errno.ENOSPC: ("is full", "free some space there"),
+    errno.EDQUOT: ("is full: its quota is used up", "free some space there"),
+    errno.EROFS: ("is read-only", "make it writable"),
+    errno.EACCES: ("can't be written by this user", "make it writable"),
+    errno.EPERM: ("can't be written by this user", "make it writable"),
+}
+"""What of a failed write would fail again at once: in words, and what would do."""
+
 
 class DamagedFile(SiloOracleError):
     """A stored file is missing, or its bytes are not those that were written."""
@@ -29,11 +40,16 @@ class DamagedFile(SiloOracleError):
         self.file = file
 
 
+class StorageFailed(SiloOracleError):
+    """The storage takes no more files, and won't until somebody sees to it: it is full or read-only."""
+
+
 class Store:
     """The files of one search, below a folder or a URI that pyarrow's file systems take (``s3://…``).
 
     A local file is written under a temporary name, synced to the disk and renamed; object stores show an
-    upload only when it is complete. Either way a reader never sees half a file.
+    upload only when it is complete, and one that failed is deleted, as pyarrow completes it all the same.
+    Whoever is killed leaves no half file under a file's own name; the checksum tells of what went wrong else.
 
     Args:
         root: An absolute folder, or a URI; ``file://…`` is the folder that it names.
@@ -55,14 +71,22 @@ class Store:
         return self.write_bytes(path, data)
 
     def write_bytes(self, path: str, data: bytes) -> StoredFile:
-        """Writes a file, replacing what was there."""
-        if self._remote:
-            filesystem, base = self._remote
-            filesystem.create_dir(os.path.dirname(f"{base}/{path}"), recursive=True)
-            with filesystem.open_output_stream(f"{base}/{path}") as stream:
-                stream.write(data)
-        else:
-            _write_durably(Path(self.root) / path, data)
+        """Writes a file, replacing what was there.
+
+        Raises:
+            StorageFailed: The storage is full or read-only.
+            OSError: Whatever else went wrong; trying again may help.
+        """
+        try:
+            if self._remote:
+                filesystem, base = self._remote
+                _upload(filesystem, f"{base}/{path}", data)
+            else:
+                _write_durably(Path(self.root) / path, data)
+        except OSError as error:
+            if error.errno not in _LASTING:
+                raise
+            raise StorageFailed(self._lasting(error)) from error
         return StoredFile(path=path, sha256=hashlib.sha256(data).hexdigest())
 
     def read(self, file: StoredFile) -> dict[str, Tensor]:
@@ -87,6 +111,17 @@ class Store:
             raise DamagedFile(file, "the file's checksum is not the recorded one")
         return data
 
+    def files(self) -> set[str]:
+        """The paths of all files below the root."""
+        if not self._remote:
+            root = Path(self.root)
+            return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+        from pyarrow import fs
+
+        filesystem, base = self._remote
+        found = filesystem.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
+        return {each.path.removeprefix(f"{base}/") for each in found if each.type == fs.FileType.File}
+
     def delete(self, path: str) -> None:
         """Deletes a file; one that is not there is no error."""
         with contextlib.suppress(FileNotFoundError):
@@ -106,10 +141,18 @@ class Store:
         try:
             self.write(path, {})
             self.delete(path)
+        except StorageFailed as error:
+            raise InvalidInput(str(error)) from error
         except OSError as error:
-            raise InvalidInput(
-                f"storage can't be written: {self.root} ({error.strerror or error}); name a folder of yours"
-            ) from error
+            shown = without_secrets(f"{self.root} ({error.strerror or error})")
+            raise InvalidInput(f"storage can't be written: {shown}; name a folder of yours") from error
+
+    def _lasting(self, error: OSError) -> str:
+        what, would_do = _LASTING[error.errno]
+        return (
+            f"storage {without_secrets(self.root)} on {platform.node()} {what} ({error.strerror or error}); "
+            f"{would_do}, and run the same command again: every finished trial is kept"
+        )
 
     def _read_bytes(self, path: str) -> bytes:
         if not self._remote:
@@ -117,6 +160,18 @@ class Store:
         filesystem, base = self._remote
         with filesystem.open_input_stream(f"{base}/{path}") as stream:
             return stream.read()
+
+
+def _upload(filesystem: Any, path: str, data: bytes) -> None:
+    filesystem.create_dir(os.path.dirname(path), recursive=True)
+    try:
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(data)
+    except BaseException:
+        # Closing has shown what was written so far: pyarrow's streams can't be given up.
+        with contextlib.suppress(Exception):
+            filesystem.delete_file(path)
+        raise
 
 
 def _write_durably(path: Path, data: bytes) -> None:

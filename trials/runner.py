@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from trials.checkpoints import DamagedFile, Store
+from trials.checkpoints import DamagedFile, StorageFailed, Store
 from trials.compiling import compile_if_possible
 from trials.copies import named_tensors
 from trials.datasets import Dataset, load_dataset
@@ -260,6 +260,8 @@ def _answering(work: Callable[[], _T]) -> _T | Damaged | Failed:
         return work()
     except DamagedFile as error:
         return Damaged(file=error.file)
+    except StorageFailed as error:
+        return Failed(error=str(error), lasting=True)
     except Exception:
         return Failed(error=traceback.format_exc())
 

@@ -145,9 +145,15 @@ class Damaged:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The task ended with an error; ``error`` is the traceback."""
+    """The task ended with an error.
+
+    Attributes:
+        error: The traceback, or a line that says it all.
+        lasting: Whether every task would end so until somebody sees to it: the storage is full or read-only.
+    """
 
     error: str
+    lasting: bool = False
 
 
 Result = tuple[TrainedTrial, ...] | PrunedNetwork | Damaged | Failed

@@ -1,6 +1,7 @@
 """The ``oracle`` command: its subcommands, and what every one of them does with an error.
 
-Exit codes: 0 done; 1 some trials failed; 2 wrong usage or spec; 3 refused before it started; 130 interrupted.
+Exit codes: 0 done; 1 trials, ledger, storage or report failed; 2 wrong usage or spec; 3 refused before it
+started; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +17,7 @@ from oracle.cli.progress import progress_observer
 from oracle.cli.show import open_ledger, show_comparisons
 from oracle.cli.signals import interrupt, interrupt_on_signals
 from oracle.cli.specs import JSON, SPEC
-from oracle.errors import LeaseLost, LedgerFailed, Refused
+from oracle.errors import LeaseLost, LedgerFailed, Refused, ReportFailed
 from oracle.ledger import Ledger, Retries, SearchRecord
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from oracle.search import Signal
@@ -60,7 +60,7 @@ def run(context: click.Context, spec_file: Path, driver: str, address: str | Non
     from trials.datasets import load_dataset  # imports torch, which takes longer than to refuse a spec
     from trials.datasets.once import LoadOnce
 
-    with _saying_that_the_ledger_failed(), ExitStack() as stack:
+    with _saying_that_a_ledger_failed(specs.values()), ExitStack() as stack:
         prepared, load = [], LoadOnce(load_dataset)
         retries = Retries(lambda line: click.echo(f"oracle: {line}", err=True))
         for variant, spec in specs.items():
@@ -69,24 +69,37 @@ def run(context: click.Context, spec_file: Path, driver: str, address: str | Non
         errors = {}
         for group in _groups(prepared, driver):
             errors.update(_drive(group, driver, address, load))
-        show_comparisons([(search.ledger, search.record) for search in prepared], as_json=as_json)
+        unwritten = None
+        try:
+            show_comparisons([(search.ledger, search.record) for search in prepared], as_json=as_json)
+        except InvalidInput as failure:
+            unwritten = failure
     for name, error in errors.items():
         click.echo(
             f"oracle: some trials failed, search {name} stops at their cycle. First error:\n{error}\n"
             f"oracle: run the same command again to retry them",
             err=True,
         )
+    if unwritten:
+        raise ReportFailed(
+            f"every finished trial is in the ledger, but {unwritten}: run the same command again once that "
+            f"is mended, or oracle report {spec_file} --out FOLDER"
+        )
     if errors:
         context.exit(1)
 
 
 @contextmanager
-def _saying_that_the_ledger_failed() -> Iterator[None]:
+def _saying_that_a_ledger_failed(specs: Iterable[Spec]) -> Iterator[None]:
     try:
         yield
     except DATABASE_ERRORS as failure:
+        why, would_do = reason(failure), "run"
+        if "is full" in why:
+            ledgers = sorted({without_secrets(spec.ledger) for spec in specs})
+            why, would_do = f"{why}: {', '.join(ledgers)}", "free some space there, and run"
         raise LedgerFailed(
-            f"the ledger failed ({reason(failure)}); no finished trial is lost: run the same command again"
+            f"the ledger failed ({why}); no finished trial is lost: {would_do} the same command again"
         ) from failure
 
 
@@ -212,7 +225,7 @@ def _run(
     sessions: list[Session], runs: dict[str, str], driver: str, workers: int, load: LoadOnce
 ) -> dict[str, str | None]:
     signals: dict[str, Signal] = {}
-    state = "failed"
+    state, broken = "failed", None
     try:
         if driver == "ray":
             from oracle.drivers import ray_tune
@@ -236,6 +249,9 @@ def _run(
             err=True,
         )
         raise
+    except Exception as failure:
+        broken = reason(failure)
+        raise
     finally:
         failing = sys.exception() is not None  # by what the database's own failure must not hide
         for session in sessions:
@@ -244,7 +260,7 @@ def _run(
             stuck = signals.get(session.spec.name) is Signal.STUCK
             ended = "done" if session.search.done else "failed" if signals else state
             session.end(ended)
-            error = session.first_error if stuck else None
+            error = session.first_error if stuck else None if session.search.done else broken
             with suppress(*DATABASE_ERRORS) if failing else nullcontext():
                 session.ledger.end_run(runs[session.spec.name], state=ended, error=without_secrets(error))
 

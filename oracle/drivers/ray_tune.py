@@ -22,7 +22,7 @@ from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from oracle.drivers.shared_data import share
-from oracle.drivers.workers import Desk, Worker
+from oracle.drivers.workers import Desk, OpenRunners, Worker, open_runners
 from oracle.errors import Refused
 from oracle.search import Signal
 from oracle.session import Session
@@ -36,7 +36,10 @@ _IDLE_DEATHS = 3
 
 
 def run(
-    sessions: Sequence[Session], workers: int, loaded: MutableMapping[str, Dataset] | None = None
+    sessions: Sequence[Session],
+    workers: int,
+    loaded: MutableMapping[str, Dataset] | None = None,
+    open_runners: OpenRunners = open_runners,
 ) -> dict[str, Signal]:
     """Runs sessions to their ends, side by side, on the cluster that this process is connected to.
 
@@ -45,6 +48,7 @@ def run(
         workers: Workers at a time.
         loaded: Data sets that this process has in memory, by :func:`trials.datasets.once.dataset_key`. Those
             that the workers can share are taken out and shared; all others they load.
+        open_runners: What makes a worker's side of the searches, in the worker.
 
     Returns:
         Name of each search to ``Signal.DONE``, or to ``Signal.STUCK`` if a task failed too often.
@@ -65,6 +69,7 @@ def run(
             for s in sessions
         },
         shared=share({} if loaded is None else loaded),
+        open_runners=open_runners,
         device=spec.device,
         threads=spec.threads,
         time_limit=spec.resources.time_limit,

@@ -9,13 +9,34 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray import tune
 
 from oracle.drivers.shared_data import SharedData
 from trials.tasks import Job, Result, Task
+
+
+class Computes(Protocol):
+    """What a worker computes its tasks with."""
+
+    def prepare(self, name: str) -> None:
+        """Does for a search what no task's time should have to hold."""
+
+    def compute(self, name: str, task: Task) -> Callable[[], Result]:
+        """Computes a task of a search; what is returned writes its files, and gives its result."""
+
+
+OpenRunners = Callable[..., Computes]
+"""Makes it in the worker, from its jobs and its machine's options: see :class:`trials.runners.Runners`."""
+
+
+def open_runners(jobs: Mapping[str, Job], **machine: Any) -> Computes:
+    """What trains and prunes."""
+    from trials.runners import Runners  # imports torch, which a worker's thread does while Ray goes on
+
+    return Runners(jobs, **machine)
 
 
 class Desk:
@@ -66,6 +87,7 @@ class Worker(tune.Trainable):
         desk: Any,
         jobs: Mapping[str, Job],
         shared: Mapping[str, Any],
+        open_runners: OpenRunners,
         time_limit: float | None,
         **machine: Any,
     ) -> None:
@@ -74,15 +96,13 @@ class Worker(tune.Trainable):
         # One result may wait here while the next task is worked on.
         self._results: queue.Queue[dict[str, Any] | BaseException] = queue.Queue(maxsize=1)
         self._computed: queue.Queue[tuple[int, Callable[[], Result]]] = queue.Queue()
-        arguments = config["worker"], desk, jobs, machine
+        arguments = config["worker"], desk, lambda: open_runners(jobs, **machine)
         threading.Thread(target=self._work, args=arguments, daemon=True).start()
         threading.Thread(target=self._store, daemon=True).start()
 
-    def _work(self, worker: str, desk: Any, jobs: Mapping[str, Job], machine: dict[str, Any]) -> None:
-        from trials.runners import Runners
-
+    def _work(self, worker: str, desk: Any, open_mine: Callable[[], Computes]) -> None:
         try:
-            runners = Runners(jobs, **machine)
+            runners = open_mine()
             while (item := ray.get(desk.take.remote(worker))) is not None:
                 number, name, task = item
                 runners.prepare(name)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import random
 import statistics
 import tempfile
 import time
@@ -38,15 +37,14 @@ from oracle.preflight import open_runner
 from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
-from silo.curve import SiloCurve
 from tests.benchmarks.machine import header, keep, peak_memory
+from tests.benchmarks.sleeping import CURVE, invented
 from tests.support import open_session
 from trials.datasets import load_dataset
 from trials.datasets.once import LoadOnce
 from trials.tasks import TrainPack
 
 CYCLES, REPLICATES = 25, 10
-CURVE = {"q": 1, "beta": 5, "epsilon": 0.05, "delta": 0.1}
 BASE = {"candidates": 4, "cycles": 2, "replicates": 2}
 
 
@@ -97,13 +95,6 @@ def grow(repeats: int, epochs: int) -> dict[str, dict[str, float]]:
         }
         for name, sizes in searches.items()
     }
-
-
-def invented(cycle: int, replicate: int, max_lr: float) -> float:
-    """A validation accuracy: a parabola around SILO's curve, with noise of its own for each trial."""
-    peak = float(SiloCurve(**CURVE, pruning_rate=0.2).max_lr(cycle))
-    noise = random.Random(f"{cycle} {replicate} {max_lr!r}").gauss(0, 0.002)
-    return min(max(0.95 - 0.05 * math.log(max_lr / peak) ** 2 + noise, 0.0), 1.0)
 
 
 def fill(spec: Spec) -> dict[str, float]:

@@ -1,24 +1,19 @@
 """Nothing is lost, whatever ends the driver: the command is killed at random moments and run again."""
 
-import csv
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from oracle.drivers import in_process
-from oracle.ledger import Ledger
 from oracle.spec import Spec
-from tests.support import open_session, results, run_in_process, small_data, small_spec
+from tests.processes import raw_rows, rows, start, table, write_spec
+from tests.support import harm, open_session, results, run_in_process, small_spec
 from trials.tasks import PruneNetwork, TrainPack
 
-ROOT = Path(__file__).parents[2]
 KILLS = 5
 SEARCH = {
     "network": {"name": "fc", "arguments": {"hidden": [32, 32]}},
@@ -26,40 +21,6 @@ SEARCH = {
     "training": {"epochs": 6, "batch_size": 32, "pack": 2, "compile": False},
     "resources": {"workers": 2},
 }
-
-
-def write_spec(folder, **changes):
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "spec.yaml"
-    YAML(typ="safe").dump(small_data(folder, **changes), path)
-    return path
-
-
-def start(spec_file, *options):
-    command = [sys.executable, "-m", "oracle", "run", str(spec_file), *options]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command,
-        cwd=spec_file.parent,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def rows(folder):
-    """Finished rows in the ledger; 0 before there is one."""
-    if not (folder / "ledger.db").exists():
-        return 0
-    try:
-        ledger = Ledger(f"sqlite:///{folder}/ledger.db")
-    except Exception:  # its tables are just being made
-        return 0
-    try:
-        return len(ledger.outcomes("small"))
-    finally:
-        ledger.close()
 
 
 def kill_at(process, folder, threshold, delay):
@@ -75,11 +36,6 @@ def kill_at(process, folder, threshold, delay):
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
     process.communicate()
-
-
-def table(folder):
-    with (folder / "networks/small/report/comparison.csv").open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 @pytest.fixture(scope="module")
@@ -111,19 +67,6 @@ def test_killed_at_random_moments_a_search_ends_as_one_that_was_not(tmp_path, un
     assert raw_rows(tmp_path) == raw_rows(undisturbed)
     assert json.loads(out)["verdict"]
     assert not list(tmp_path.rglob("*.tmp"))
-
-
-def raw_rows(folder):
-    """Every row of every study, by state and place: a doubled row would show."""
-    ledger = Ledger(f"sqlite:///{folder}/ledger.db")
-    try:
-        return sorted(
-            (cycle, row.state.name, row.params["max_lr"], row.user_attrs["replicate"], row.value)
-            for cycle, study in ledger._cycle_studies("small")
-            for row in study.trials
-        )
-    finally:
-        ledger.close()
 
 
 def test_an_interrupted_search_says_that_it_can_go_on(tmp_path):
@@ -196,18 +139,6 @@ def drive(session, spec):
     session.ask = lambda: (asked.append(ask()), asked[-1])[1]
     in_process.run(session)
     return asked
-
-
-def harm(path, damage):
-    if damage == "deleted":
-        path.unlink()
-        return
-    data = bytearray(path.read_bytes())
-    if damage == "halved":
-        data = data[: len(data) // 2]
-    else:
-        data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 def test_a_kill_between_two_rows_of_a_pack_doubles_none(tmp_path):

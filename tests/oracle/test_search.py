@@ -198,3 +198,16 @@ def test_a_search_restored_from_any_part_of_its_outcomes_ends_the_same(count, ra
 def test_the_pack_size_decides_nothing(pack_size):
     rules = dataclasses.replace(RULES, pack_size=pack_size)
     assert decided(replay(rules, peaked())) == decided(replay(RULES, peaked()))
+
+
+def test_what_is_missing_is_looked_at_a_few_times_a_cycle_and_not_for_every_result(monkeypatch):
+    grid = Grid(values=tuple(0.01 * 1.01**k for k in range(100)), scale="log", limit=0)
+    search = Search(dataclasses.replace(RULES, grid=grid, cycles=2, pack_size=1))
+    looked, pack, out = [], Search._pack, []
+    monkeypatch.setattr(Search, "_pack", lambda *given: looked.append(given) or pack(*given))
+    while not search.done:
+        while not isinstance(task := search.ask(), Signal):
+            out.append(task)
+        task = out.pop()
+        search.tell(task, finish(task))
+    assert len(looked) < 10 * len(search.outcomes())

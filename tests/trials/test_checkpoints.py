@@ -1,12 +1,13 @@
 import hashlib
 import os
 import sys
+import uuid
 
 import pytest
 import torch
 
 from silo.errors import InvalidInput, SiloOracleError
-from trials.checkpoints import DamagedFile, Store
+from trials.checkpoints import DamagedFile, StorageFailed, Store
 from trials.tasks import StoredFile
 
 TENSORS = {
@@ -24,8 +25,10 @@ def bits(tensor):
     return tensor.contiguous().reshape(-1).view(torch.uint8).tolist()
 
 
-@pytest.fixture(params=["folder", "file", "mock"])
+@pytest.fixture(params=["folder", "file", "mock", "s3"])
 def store(request, tmp_path):
+    if request.param == "s3":
+        return Store(request.getfixturevalue("bucket").uri(uuid.uuid4().hex))
     roots = {"folder": str(tmp_path / "s"), "file": f"file://{tmp_path}/s", "mock": "mock:///bucket/s"}
     return Store(roots[request.param])
 
@@ -74,6 +77,15 @@ def test_a_missing_file_is_damaged_and_is_deleted_without_complaint(store):
         store.read(file)
 
 
+def test_the_files_are_listed_by_their_paths(store):
+    assert store.files() == set()
+    store.write("b/c/d", TENSORS)
+    store.write("a", TENSORS)
+    assert store.files() == {"a", "b/c/d"}
+    store.delete("a")
+    assert store.files() == {"b/c/d"}
+
+
 def flipped(data):
     return data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
 
@@ -108,7 +120,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(root, broken, t
 
     with monkeypatch.context() as patch:
         patch.setattr(os, broken, fails)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(
+            StorageFailed, match=r"^storage .*/s on .* is full \(No space left on device\); free some space"
+        ):
             store.write("a", {"x": torch.ones(2)})
     assert [each.name for each in (tmp_path / "s").iterdir()] == ["a"]
     assert torch.equal(store.read(old)["x"], torch.zeros(2))

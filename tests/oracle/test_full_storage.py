@@ -1,0 +1,150 @@
+"""A storage that becomes full or read-only: one line says so, and the search goes on once that is mended."""
+
+import subprocess
+import threading
+
+import pytest
+
+from oracle.comparison import load_comparison
+from oracle.ledger import Ledger
+from tests.processes import raw_rows, rows, run_undisturbed, start, table, write_spec
+from tests.support import results, run_in_process, small_spec
+from trials.checkpoints import Store
+
+SEARCH = {
+    "network": {"name": "fc", "arguments": {"hidden": [64, 64]}},  # 35 KB a file
+    "cycles": 3,
+    "training": {"epochs": 2, "batch_size": 64, "pack": 2, "compile": False},
+    "resources": {"workers": 1},
+}
+LITTLE = SEARCH | {"network": {"name": "fc", "arguments": {"hidden": [16]}}}
+CYCLE_0, ENOUGH = "600k", "50m"
+NAP = threading.Event()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Mounts a small file system at ``networks`` with the options that it is called with; again to change."""
+    folder = tmp_path / "networks"
+    folder.mkdir()
+    mounted = []
+
+    def mount(options):
+        how = [f"remount,{options}"] if mounted else [options, "-t", "tmpfs"]
+        done = subprocess.run(
+            ["mount", "-o", *how, "none", str(folder)], capture_output=True, text=True, check=False
+        )
+        if not mounted and done.returncode != 0:
+            pytest.skip(f"no file system can be mounted here: {done.stderr}")
+        mounted.append(options)
+        return done.returncode == 0
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return run_undisturbed(tmp_path_factory.mktemp("undisturbed"), **SEARCH)
+
+
+def check_what_is_left(folder):
+    """No half file, and each row's file is there until its cycle is decided; gives the number of rows."""
+    assert not list(folder.rglob("*.tmp"))
+    ledger, store = Ledger(f"sqlite:///{folder}/ledger.db"), Store(str(folder / "networks/small"))
+    try:
+        outcomes = ledger.outcomes("small").values()
+        decided = len(load_comparison(ledger, ledger.search("small")).rows)
+    finally:
+        ledger.close()
+    for outcome in outcomes:
+        if outcome.cycle >= decided:
+            store.read(outcome.checkpoint)
+    return len(outcomes)
+
+
+@pytest.fixture
+def fails(call, tmp_path):
+    """Waits for a process that must end with 1 and with one line, which the status tells, too."""
+
+    def check(process, beginning, *words):
+        out, err = process.communicate()
+        assert process.returncode == 1, (out, err)
+        (line,) = [line for line in err.splitlines() if line.startswith("oracle:")]
+        assert line.startswith(f"oracle: {beginning}") and all(word in line for word in words), err
+        assert "run the same command again" in line and "Traceback" not in err
+        code, out, _ = call("status", tmp_path / "spec.yaml")
+        assert code == 0 and "state     failed\n" in out and line.removeprefix("oracle: ") in out, out
+
+    return check
+
+
+@pytest.fixture
+def goes_on(call, tmp_path, undisturbed):
+    """Runs the command to its end, which must be that of a search that nothing happened to."""
+
+    def check():
+        code, _, err = call("run", tmp_path / "spec.yaml", "--driver", "in-process")
+        assert code == 0, err
+        assert table(tmp_path) == table(undisturbed)
+        assert raw_rows(tmp_path) == raw_rows(undisturbed)
+
+    return check
+
+
+@pytest.mark.parametrize("driver", ["in-process", "ray"])
+def test_a_folder_that_becomes_full(tmp_path, disk, fails, goes_on, undisturbed, driver):
+    disk(f"size={CYCLE_0}")
+    process = start(write_spec(tmp_path, **SEARCH), "--driver", driver)
+    storage = f"storage {tmp_path}/networks/small on "
+    fails(process, storage, "is full (No space left on device); free some space there")
+    assert 0 < check_what_is_left(tmp_path) < rows(undisturbed)
+    disk(f"size={ENOUGH}")
+    goes_on()
+
+
+def test_a_folder_that_becomes_read_only(tmp_path, disk, fails, goes_on, undisturbed):
+    disk(f"size={ENOUGH}")
+    process = start(write_spec(tmp_path, **SEARCH), "--driver", "in-process")
+    while rows(tmp_path) < 3:
+        assert process.poll() is None
+        NAP.wait(0.02)
+    while not disk("ro"):  # a file is just being written
+        assert process.poll() is None
+        NAP.wait(0.001)
+    storage = f"storage {tmp_path}/networks/small on "
+    fails(process, storage, "is read-only (Read-only file system); make it writable")
+    assert 3 <= check_what_is_left(tmp_path) < rows(undisturbed)
+    disk("rw")
+    goes_on()
+
+
+def test_a_ledger_on_the_full_disk(tmp_path, disk, call):
+    disk("size=700k")
+    everything = tmp_path / "networks"
+    spec_file = write_spec(everything, **LITTLE)
+    _, err = (process := start(spec_file, "--driver", "in-process")).communicate()
+    assert process.returncode == 1 and "Traceback" not in err, err
+    (line,) = [line for line in err.splitlines() if line.startswith("oracle:")]
+    assert line == (
+        f"oracle: the ledger failed (database or disk is full: sqlite:///{everything}/ledger.db); no "
+        "finished trial is lost: free some space there, and run the same command again"
+    )
+    whole = run_in_process(small_spec(tmp_path / "whole", **LITTLE))
+    assert 0 < check_what_is_left(everything) < len(results(whole))
+    disk(f"size={ENOUGH}")
+    assert call("run", spec_file, "--driver", "in-process")[0] == 0
+    assert raw_rows(everything) == raw_rows(tmp_path / "whole")
+
+
+def test_a_report_for_which_there_is_no_room(tmp_path, disk, call, write):
+    disk("size=2m")  # a report has 5 MB, the networks 0.1
+    spec_file = write(**LITTLE)
+    code, _, err = call("run", spec_file, "--driver", "in-process")
+    (line,) = [line for line in err.splitlines() if line.startswith("oracle:")]
+    assert code == 1 and f"report: {tmp_path}/networks/small/report can't be written (No space left" in line
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert "state     done\n" in call("status", spec_file)[1]
+    disk(f"size={ENOUGH}")
+    assert call("run", spec_file, "--driver", "in-process")[0] == 0 and table(tmp_path)
