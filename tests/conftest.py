@@ -12,13 +12,42 @@ def bucket():
         yield store
 
 
+CLUSTERS = (
+    "cluster",
+    "cli",
+    "drivers",
+    "full_storage",
+    "measured_on_workers",
+    "object_store",
+    "postgresql",
+    "resume",
+    "searches",
+    "shared_data",
+    "storing",
+    "variants",
+)
+"""Files of tests/oracle whose tests start Ray clusters."""
+
+
+def starts_clusters(nodeid):
+    return nodeid.startswith(tuple(f"tests/oracle/test_{name}.py" for name in CLUSTERS))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """One process runs all tests that may start a Ray cluster: no two clusters are up at a time."""
+    """One process runs all tests that start a Ray cluster: no two clusters are up at a time.
+
+    That process begins with them, since together they take longer than any other file.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return "clusters" if nodeid.startswith("tests/oracle/") else nodeid
+            return "clusters" if starts_clusters(nodeid) else nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False
     return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not starts_clusters(item.nodeid))

@@ -17,19 +17,21 @@ from tests.clusters import end, running
 from tests.support import results, run_in_process, small_data, small_spec
 
 MODULE = """
+import time
+from pathlib import Path
 from torch import nn
 
 
 class Mine(nn.Sequential):
-    def __init__(self, *, input_shape, num_classes, width):
-        super().__init__(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_classes))
+    def __init__(self, *, input_shape, num_classes, slow):
+        super().__init__(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, num_classes))
+        self.slow = Path(slow)
+
+    def forward(self, inputs):
+        if self.training and self.slow.exists():
+            time.sleep(0.1)
+        return super().forward(inputs)
 """
-OWN = {"network": {"name": "mine:Mine", "arguments": {"width": 16}}}
-LONG = {
-    "network": {"name": "fc", "arguments": {"hidden": [64, 64]}},
-    "cycles": 4,
-    "training": {"epochs": 8, "batch_size": 32, "pack": 2, "compile": False},
-}
 
 
 @pytest.fixture(scope="module")
@@ -76,60 +78,15 @@ def found(folder, name="small"):
     }
 
 
-def at_work(cluster):
-    """The nodes' processes that have a worker of a search's."""
+def at_work(cluster, folder):
+    """The nodes' processes whose workers have finished trials."""
+    workers = {int(trial.worker.rpartition(":")[2]) for trial in outcomes(folder)}
     found = set()
     for process in cluster.processes:
         with suppress(psutil.NoSuchProcess):
-            below = psutil.Process(process.pid).children(recursive=True)
-            if any("ray::Worker" in " ".join(each.cmdline()) for each in below):
+            if workers & {each.pid for each in psutil.Process(process.pid).children(recursive=True)}:
                 found.add(process.pid)
     return found
-
-
-def test_a_search_with_its_own_modules_is_submitted_and_watched(two_nodes, spec, tmp_path):
-    mine = tmp_path / "modules"
-    mine.mkdir()
-    (mine / "mine.py").write_text(MODULE)
-    path = spec(name="own", cycles=1, **OWN)
-    address = ("--address", two_nodes.url)
-    done = two_nodes.oracle("submit", path, *address, "--working-dir", mine)
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert "oracle: preflight passed: 2 workers on 2 nodes\n" in done.stdout
-    assert done.stdout.endswith(
-        f"Search own runs. Look: oracle logs -f own --address {two_nodes.url}; "
-        f"stop: oracle stop own --address {two_nodes.url}\n"
-    )
-    followed = two_nodes.oracle("logs", "-f", "own", *address)
-    assert "cycle 0:" in followed.stdout and "Report: " in followed.stdout
-    status = json.loads(two_nodes.oracle("status", "own", *address, "--json").stdout)
-    assert status["state"] == "done" and status["job"].startswith("succeeded on ")
-    assert "own  " in two_nodes.oracle("list", *address).stdout
-
-
-def test_a_search_outlives_a_node_and_a_stop(two_nodes, spec, tmp_path):
-    node, path, address = two_nodes.join(), spec(**LONG), ("--address", two_nodes.url)
-    try:
-        assert two_nodes.oracle("submit", path, *address).returncode == 0
-        again = two_nodes.oracle("submit", path, *address)
-        wait_until(lambda: len(at_work(two_nodes)) == 3 and outcomes(tmp_path))
-    finally:
-        end(node, signal.SIGKILL)
-    assert again.returncode == 3
-    assert "search 'small' runs on this cluster already; follow it: oracle logs -f small" in again.stderr
-    with_node = found(tmp_path)
-    wait_until(lambda: len(outcomes(tmp_path)) > len(with_node))
-    stopped = two_nodes.oracle("stop", path, *address)
-    assert stopped.stdout == "Search small has stopped; oracle submit goes on with it.\n", stopped.stderr
-    before = found(tmp_path)
-    assert json.loads(two_nodes.oracle("status", path, "--json").stdout)["state"] == "interrupted"
-    done = two_nodes.oracle("submit", path, *address, "--follow")
-    assert done.returncode == 0, done.stdout
-    assert f"; {len(before)} trials are in the ledger already" in done.stdout
-    after = found(tmp_path)
-    assert {place: after[place] for place in with_node} == with_node
-    assert {place: after[place] for place in before} == before
-    assert after == results(run_in_process(small_spec(tmp_path / "alone", **LONG)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another view of the disk takes a mount of its own")
@@ -151,9 +108,10 @@ def test_a_node_that_sees_another_storage_is_named_before_anything_starts(two_no
 
 
 def test_modules_that_did_not_travel_are_named(two_nodes, spec):
-    refused = two_nodes.oracle("submit", spec(name="alone", **OWN), "--address", two_nodes.url)
+    path = spec(name="alone", network={"name": "nowhere:Mine", "arguments": {}})
+    refused = two_nodes.oracle("submit", path, "--address", two_nodes.url)
     assert refused.returncode == 2
-    assert "mine:Mine" in refused.stdout
+    assert "nowhere:Mine" in refused.stdout
 
 
 @pytest.mark.parametrize("token", [None, "wrong" * 8])
@@ -167,6 +125,47 @@ def test_without_the_clusters_token_nothing_is_answered(two_nodes, spec, tmp_pat
     refused = two_nodes.oracle("submit", spec(name="secret"), "--address", two_nodes.url)
     assert refused.returncode == 3
     assert "asks for a token, and this one is missing or wrong; set RAY_AUTH_MODE=token" in refused.stderr
+
+
+def test_a_search_outlives_a_node_and_a_stop(two_nodes, spec, tmp_path, monkeypatch):
+    mine, slow, address = tmp_path / "modules", tmp_path / "slow", ("--address", two_nodes.url)
+    mine.mkdir()
+    (mine / "mine.py").write_text(MODULE)
+    slow.touch()
+    network = {"name": "mine:Mine", "arguments": {"slow": str(slow)}}
+    own = {"network": network, "training": {"epochs": 2, "batch_size": 64, "pack": 1, "compile": False}}
+    submit = ("submit", spec(**own), *address, "--working-dir", mine)
+    first = two_nodes.oracle(*submit)
+    assert first.returncode == 0, first.stderr + first.stdout
+    assert "oracle: preflight passed: 2 workers on 2 nodes\n" in first.stdout
+    place = f"small --address {two_nodes.url}"
+    runs = f"Search small runs. Look: oracle logs -f {place}; stop: oracle stop {place}\n"
+    assert first.stdout.endswith(runs)
+    again = two_nodes.oracle(*submit)
+    assert again.returncode == 3
+    assert "search 'small' runs on this cluster already; follow it: oracle logs -f small" in again.stderr
+    wait_until(lambda: len(at_work(two_nodes, tmp_path)) == 2)
+    end(two_nodes.processes[1], signal.SIGKILL)
+    with_node = found(tmp_path)
+    wait_until(lambda: len(outcomes(tmp_path)) > len(with_node))
+
+    stopped = two_nodes.oracle("stop", "small", *address)
+    assert stopped.stdout == "Search small has stopped; oracle submit goes on with it.\n", stopped.stderr
+    before = found(tmp_path)
+    assert len(before) < 30, "it was over before it was stopped"
+    status = json.loads(two_nodes.oracle("status", "small", *address, "--json").stdout)
+    assert status["state"] == "interrupted" and status["job"].startswith("stopped on ")
+
+    slow.unlink()
+    assert two_nodes.oracle(*submit).returncode == 0
+    log = two_nodes.oracle("logs", "-f", "small", *address).stdout
+    assert f"; {len(before)} trials are in the ledger already" in log and "Report: " in log
+    assert "small  " in two_nodes.oracle("list", *address).stdout
+    after = found(tmp_path)
+    assert {place: after[place] for place in with_node} == with_node
+    assert {place: after[place] for place in before} == before
+    monkeypatch.syspath_prepend(mine)
+    assert after == results(run_in_process(small_spec(tmp_path / "alone", **own)))
 
 
 def test_the_token_appears_in_nothing_that_was_written(two_nodes, tmp_path_factory):
