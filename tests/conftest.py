@@ -14,17 +14,14 @@ def bucket():
 
 CLUSTERS = (
     "cluster",
-    "cli",
     "drivers",
     "full_storage",
     "measured_on_workers",
     "object_store",
-    "postgresql",
     "resume",
     "searches",
     "shared_data",
     "storing",
-    "variants",
 )
 """Files of tests/oracle whose tests start Ray clusters."""
 
