@@ -35,6 +35,8 @@ class Cluster:
         self._folder = folder
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         self.environment |= {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token" if token else "disabled"}
+        # Jobs run what is called python there.
+        self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         # A killed node is missed sooner than by default.
         self.environment |= {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
         self.token = secrets.token_hex(32)

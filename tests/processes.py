@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -48,17 +50,13 @@ def run_undisturbed(folder, **changes):
 
 
 def rows(folder):
-    """Finished rows in the ledger; 0 before there is one."""
-    if not (folder / "ledger.db").exists():
-        return 0
+    """Finished rows in the ledger; 0 before there is one. It is asked often, and takes no time."""
+    query = "SELECT count(*) FROM trials JOIN studies USING (study_id) WHERE state = 'COMPLETE'"
     try:
-        ledger = Ledger(f"sqlite:///{folder}/ledger.db")
-    except Exception:  # its tables are just being made
+        with closing(sqlite3.connect(f"file:{folder}/ledger.db?mode=ro", uri=True)) as database:
+            return database.execute(f"{query} AND study_name LIKE 'small/cycle-%'").fetchone()[0]
+    except sqlite3.OperationalError:  # it is just being made
         return 0
-    try:
-        return len(ledger.outcomes("small"))
-    finally:
-        ledger.close()
 
 
 def table(folder):

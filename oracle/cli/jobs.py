@@ -148,6 +148,12 @@ def _end(context: click.Context, job: Job) -> None:
     """Exits as the job's driver did."""
     if job.state == "SUCCEEDED":
         return
+    if "No module named" in job.message and PREFLIGHT_PASSED not in job.message:
+        click.echo(
+            "oracle: the cluster's python lacks something; install this package with all it needs on every "
+            "node, in the environment whose python is first on the PATH of ray start",
+            err=True,
+        )
     if job.exit_code is None:
         click.echo(f"oracle: the job has {job.state.lower()}: {job.message.splitlines()[0]}", err=True)
     context.exit(job.exit_code or 1)

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from oracle.ledger import Ledger
 from tests.clusters import end, running
+from tests.processes import rows
 from tests.support import results, run_in_process, small_data, small_spec
 
 MODULE = """
@@ -147,7 +148,7 @@ def test_a_search_outlives_a_node_and_a_stop(two_nodes, spec, tmp_path, monkeypa
     wait_until(lambda: len(at_work(two_nodes, tmp_path)) == 2)
     end(two_nodes.processes[1], signal.SIGKILL)
     with_node = found(tmp_path)
-    wait_until(lambda: len(outcomes(tmp_path)) > len(with_node))
+    wait_until(lambda: rows(tmp_path) > len(with_node))
 
     stopped = two_nodes.oracle("stop", "small", *address)
     assert stopped.stdout == "Search small has stopped; oracle submit goes on with it.\n", stopped.stderr

@@ -49,10 +49,10 @@ def undisturbed(tmp_path_factory):
     return run_undisturbed(tmp_path_factory.mktemp("undisturbed"), **SEARCH)
 
 
-def check_what_is_left(folder):
+def check_what_is_left(folder, storage="networks"):
     """No half file, and each row's file is there until its cycle is decided; gives the number of rows."""
     assert not list(folder.rglob("*.tmp"))
-    ledger, store = Ledger(f"sqlite:///{folder}/ledger.db"), Store(str(folder / "networks/small"))
+    ledger, store = Ledger(f"sqlite:///{folder}/ledger.db"), Store(str(folder / storage / "small"))
     try:
         outcomes = ledger.outcomes("small").values()
         decided = len(load_comparison(ledger, ledger.search("small")).rows)
@@ -120,19 +120,20 @@ def test_a_folder_that_becomes_read_only(tmp_path, disk, fails, goes_on, undistu
     goes_on()
 
 
-def test_a_ledger_on_the_full_disk(tmp_path, disk, call):
+def test_a_ledger_on_the_full_disk(tmp_path, disk, call, monkeypatch):
+    monkeypatch.setenv("ORACLE_LEDGER_PATIENCE", "1")
     disk("size=700k")
     everything = tmp_path / "networks"
-    spec_file = write_spec(everything, **LITTLE)
+    spec_file = write_spec(everything, **LITTLE, storage=str(tmp_path / "elsewhere"))
     _, err = (process := start(spec_file, "--driver", "in-process")).communicate()
     assert process.returncode == 1 and "Traceback" not in err, err
-    (line,) = [line for line in err.splitlines() if line.startswith("oracle:")]
+    *_, line = [line for line in err.splitlines() if line.startswith("oracle:")]
     assert line == (
         f"oracle: the ledger failed (database or disk is full: sqlite:///{everything}/ledger.db); no "
         "finished trial is lost: free some space there, and run the same command again"
     )
     whole = run_in_process(small_spec(tmp_path / "whole", **LITTLE))
-    assert 0 < check_what_is_left(everything) < len(results(whole))
+    assert 0 < check_what_is_left(everything, tmp_path / "elsewhere") < len(results(whole))
     disk(f"size={ENOUGH}")
     assert call("run", spec_file, "--driver", "in-process")[0] == 0
     assert raw_rows(everything) == raw_rows(tmp_path / "whole")

@@ -9,7 +9,7 @@ from oracle.drivers.tokens import answers_without_token
 from tests.clusters import free_ports
 
 
-@pytest.mark.parametrize("command", ["submit", "logs", "stop"])
+@pytest.mark.parametrize("command", ["submit", "logs"])
 def test_without_an_address_the_option_is_named(call, write, command, monkeypatch):
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     code, _, err = call(command, write() if command == "submit" else "small")

@@ -14,7 +14,7 @@ from tests.processes import raw_rows, rows, start, table, write_spec
 from tests.support import harm, open_session, results, run_in_process, small_spec
 from trials.tasks import PruneNetwork, TrainPack
 
-KILLS = 5
+KILLS = {"in-process": 5, "ray": 3}
 SEARCH = {
     "network": {"name": "fc", "arguments": {"hidden": [32, 32]}},
     "cycles": 4,
@@ -53,9 +53,9 @@ def test_killed_at_random_moments_a_search_ends_as_one_that_was_not(tmp_path, un
     whole = rows(undisturbed)
     generator = random.Random(f"moments {driver}")
     killed_at = []
-    for kill in range(KILLS):
+    for kill in range(KILLS[driver]):
         process = start(spec_file, "--driver", driver)
-        kill_at(process, tmp_path, round(whole * kill / (KILLS + 1)), generator.uniform(0.0, 0.4))
+        kill_at(process, tmp_path, round(whole * kill / (KILLS[driver] + 1)), generator.uniform(0.0, 0.4))
         killed_at.append(rows(tmp_path))
     assert killed_at == sorted(killed_at), "a finished row was lost"
     assert killed_at[-1] < whole, "the last kill came too late to show anything"
