@@ -29,10 +29,11 @@ class Cluster:
     Args:
         folder: For logs and the token.
         token: Whether the cluster asks for a token.
+        host: The address that the head has for its nodes.
     """
 
-    def __init__(self, folder: Path, *, token: bool = True) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, token: bool = True, host: str = "127.0.0.1") -> None:
+        self._folder, self._host = folder, host
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         self.environment |= {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token" if token else "disabled"}
         # Jobs run what is called python there.
@@ -51,7 +52,8 @@ class Cluster:
 
     def start_head(self, *, cpus: int = 1) -> None:
         """Starts the head, and waits until it takes jobs."""
-        self._start("--head", f"--port={self.port}", *self._dashboard, f"--num-cpus={cpus}")
+        place = (f"--port={self.port}", f"--node-ip-address={self._host}", *self._dashboard)
+        self._start("--head", *place, f"--num-cpus={cpus}")
         headers = {"Authorization": f"Bearer {self.token}"}
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -61,10 +63,11 @@ class Cluster:
             time.sleep(0.1)
         raise TimeoutError(self.log())
 
-    def join(self, *, cpus: int = 1, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    def join(self, *options: str, cpus: int = 1, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """Starts a node that joins the head, with a command before it (``unshare``); waits until it has."""
         count = self.nodes()
-        process = self._start(f"--address=127.0.0.1:{self.port}", f"--num-cpus={cpus}", before=before)
+        place = (f"--address={self._host}:{self.port}", f"--num-cpus={cpus}", *options)
+        process = self._start(*place, before=before)
         deadline = time.monotonic() + START_SECONDS
         while self.nodes() == count:
             if time.monotonic() > deadline or process.poll() is not None:

@@ -17,6 +17,7 @@ CLUSTERS = (
     "drivers",
     "full_storage",
     "measured_on_workers",
+    "network_cut",
     "object_store",
     "resume",
     "searches",
