@@ -43,12 +43,12 @@ def submit(
         if jobs.is_open:
             click.echo(f"oracle: {OPEN}", err=True)
         skip = jobs.submit(package)
-    job = _show_until(jobs, package.name, skip, preflight=not follow)
+    job, log = _show_until(jobs, package.name, skip, preflight=not follow)
     if not job.ended_state:
         place = f"{package.name} --address {jobs.address}"
         click.echo(f"Search {package.name} runs. Look: oracle logs -f {place}; stop: oracle stop {place}")
         return
-    _end(context, job)
+    _end(context, job, log)
 
 
 @click.command()
@@ -72,16 +72,19 @@ def logs(target: str, address: str | None, follow: bool) -> None:
 def stop(target: str, ledger: str | None, address: str | None) -> None:
     """Interrupt a running search; the command that began it goes on with it.
 
-    With an address, its job on a Ray cluster; without, through the ledger whatever runs it, on any machine.
+    With an address, its job on a Ray cluster; else, through the ledger, whatever runs it on any machine.
     """
-    if address:
+    job = None
+    if address and ledger is None:
         jobs = Jobs(address)
-        job = known_job(jobs, target)
+        job = jobs.find(job_name(target))
+    if job is not None:
         if job.ended_state:
             click.echo(f"Search {job.name} does not run: its job has {job.state.lower()}.")
             return
         ended = jobs.stop(job.name)
-        click.echo(f"Search {ended.name} has {ended.state.lower()}; oracle submit goes on with it.")
+        which = f" with all its variants, {', '.join(ended.searches)}," if len(ended.searches) > 1 else ""
+        click.echo(f"Search {ended.name}{which} has {ended.state.lower()}; oracle submit goes on with it.")
         return
     for opened, record in open_searches(target, ledger):
         if not opened.ask_to_stop(record.name):
@@ -101,7 +104,10 @@ def wait_for_end(ledger: Ledger, name: str) -> None:
     deadline = time.monotonic() + _STOP_SECONDS
     while holder := ledger.holder(name):
         if time.monotonic() > deadline:
-            raise Refused(f"search {name!r} is still run by {holder}; look at what that prints")
+            raise Refused(
+                f"search {name!r} is still run by {holder}, or that has gone without a word; the command that "
+                "began it finds out, and goes on"
+            )
         time.sleep(_LOOK_EVERY)
 
 
@@ -130,30 +136,39 @@ def known_job(jobs: Jobs, target: str) -> Job:
     return job
 
 
-def _show_until(jobs: Jobs, name: str, skip: int, *, preflight: bool) -> Job:
-    """Prints what a job prints, up to its preflight's or its own end."""
-    job = None
+def _show_until(jobs: Jobs, name: str, skip: int, *, preflight: bool) -> tuple[Job, str]:
+    """Prints what a job prints, up to its preflight's or its own end; gives how it stands, and the text."""
+    job, log = None, ""
     for text, found in jobs.follow(name, skip=skip):
         job, passed = found, preflight and PREFLIGHT_PASSED in text
         if passed:
             text = text[: text.index("\n", text.index(PREFLIGHT_PASSED)) + 1]
+        log += text
         click.echo(text, nl=False)
         if passed:
             break
     assert job is not None
-    return job
+    return job, log
 
 
-def _end(context: click.Context, job: Job) -> None:
+def _end(context: click.Context, job: Job, log: str) -> None:
     """Exits as the job's driver did."""
     if job.state == "SUCCEEDED":
         return
-    if "No module named" in job.message and PREFLIGHT_PASSED not in job.message:
+    if "No module named" in log and PREFLIGHT_PASSED not in log:
         click.echo(
-            "oracle: the cluster's python lacks something; install this package with all it needs on every "
-            "node, in the environment whose python is first on the PATH of ray start",
+            "oracle: if that is this package or what it needs, the cluster lacks it: install it on every node, in "
+            "the environment whose python is first on the PATH of ray start",
             err=True,
         )
-    if job.exit_code is None:
+    code = job.exit_code or 1
+    if code < 0:
+        click.echo(
+            f"oracle: the driver was killed by signal {-code} (9 may mean too little memory on its node); submit "
+            "it again to go on",
+            err=True,
+        )
+        code = 128 - code
+    elif job.exit_code is None:
         click.echo(f"oracle: the job has {job.state.lower()}: {job.message.splitlines()[0]}", err=True)
-    context.exit(job.exit_code or 1)
+    context.exit(code)

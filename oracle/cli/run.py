@@ -199,6 +199,8 @@ def _check_cluster(sessions: list[Session], workers: int) -> None:
     if is_open():
         click.echo(f"oracle: {OPEN}", err=True)
     nodes = check_nodes({session.spec.name: (session.spec, session.record.way) for session in sessions})
+    if not nodes:
+        click.echo("oracle: no node is there yet: neither storage nor memory could be looked at", err=True)
     click.echo(
         f"{PREFLIGHT_PASSED} {workers} worker{'s' * (workers != 1)} on {nodes} node{'s' * (nodes != 1)}",
         err=True,

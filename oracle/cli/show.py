@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
@@ -51,10 +52,8 @@ def status(target: str, ledger: str | None, address: str | None, as_json: bool) 
     With an address, what the cluster knows of its job, too; that is all if the ledger can't be reached.
     """
     job = _job_of(target, address) if address else None
-    if job is not None and ledger is None and not target_specs(target):
-        ledger = job.ledger
     try:
-        searches = open_searches(target, ledger)
+        searches = _searches_of(target, ledger, job)
     except Refused as error:
         if job is None:
             raise
@@ -63,6 +62,9 @@ def status(target: str, ledger: str | None, address: str | None, as_json: bool) 
     found = [_status(opened, record, load_comparison(opened, record)) for opened, record in searches]
     if job is not None:
         found = [facts | {"job": _job_line(job)} for facts in found or [{"name": job.name}]]
+        for facts in found:
+            if job.ended_state and facts.get("state", "").startswith("running"):
+                facts["state"] = "interrupted"  # its lease is still there, its driver isn't
     if as_json:
         echo_json(found if len(found) > 1 else found[0])
         return
@@ -78,9 +80,11 @@ def status(target: str, ledger: str | None, address: str | None, as_json: bool) 
 @LEDGER
 @ADDRESS
 @JSON
-def list_searches(ledger: str | None, address: str | None, as_json: bool) -> None:
+@click.pass_context
+def list_searches(context: click.Context, ledger: str | None, address: str | None, as_json: bool) -> None:
     """List the searches of a ledger; with an address, those that were submitted to a cluster."""
-    if address and ledger is None:
+    given = context.get_parameter_source("address") is ParameterSource.COMMANDLINE
+    if address and (given or ledger is None):
         from oracle.jobs import Jobs
 
         jobs = Jobs(address).all()
@@ -244,7 +248,19 @@ def _status(ledger: Ledger, record: SearchRecord, comparison: Comparison) -> dic
 def _job_of(target: str, address: str) -> Job | None:
     from oracle.jobs import Jobs
 
-    return Jobs(address).find(job_name(target))
+    try:
+        return Jobs(address).find(job_name(target))
+    except Refused as error:  # the ledger may outlive the cluster
+        click.echo(f"oracle: {error}", err=True)
+        return None
+
+
+def _searches_of(target: str, ledger: str | None, job: Job | None) -> list[tuple[Ledger, SearchRecord]]:
+    """The searches of a target whose job is known: all that the job's name stands for."""
+    if job is None or target_specs(target):
+        return open_searches(target, ledger)
+    names = [target] if target in job.searches else job.searches
+    return [found for name in names for found in open_searches(name, ledger or job.ledger)]
 
 
 def _job_line(job: Job) -> str:

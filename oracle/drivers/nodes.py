@@ -59,8 +59,14 @@ def _wants(spec: Spec) -> dict[str, float]:
 
 
 def _fits(wants: Mapping[str, float], resources: Mapping[str, float]) -> int:
+    return min(_times(name, amount, resources.get(name, 0.0)) for name, amount in wants.items())
+
+
+def _times(name: str, amount: float, there: float) -> int:
     # A rounding more than there is: workers of 0.1 CPUs fit ten times into one.
-    return min(int(resources.get(name, 0.0) / amount + 1e-9) for name, amount in wants.items())
+    if name == "GPU" and amount < 1:
+        return int(there) * int(1 / amount + 1e-9)  # a share is one GPU's
+    return int(there / amount + 1e-9)
 
 
 def _may_come(present: Sequence[Mapping[str, float]]) -> list[tuple[Mapping[str, float], int]]:

@@ -168,7 +168,7 @@ class _Workers(Searcher):
             )
         limit = self._time_limit
         if limit is not None and seconds >= limit:
-            reason = f"it took longer than the time limit of {limit:g} seconds (resources.time_limit)"
+            reason += f"\nit took longer than the time limit of {limit:g} seconds (resources.time_limit)"
         lost = [self._out.pop(number) for number in taken if number in self._out]
         self._idle_deaths = 0 if lost else self._idle_deaths + 1
         if self._idle_deaths > _IDLE_DEATHS * self._wanted:

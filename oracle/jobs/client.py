@@ -24,6 +24,9 @@ _STOP_SECONDS = 60
 _LOOK_EVERY = 0.5
 """Seconds between two looks at a job."""
 
+_RAY_LOOKS_EVERY = 2.5
+"""Seconds after which Ray has surely seen that a job has ended."""
+
 # Ray's words about starting a job, which say nothing about the search.
 _RAYS_WORDS = ("INFO job_manager.py:", "INFO worker.py:", "Running entrypoint for job ")
 
@@ -39,7 +42,7 @@ class Job:
         ledger: The ledger's URL, without a password.
         started: Seconds since 1970; None if it has not started.
         ended: Likewise.
-        exit_code: Of the driver; None if it has not ended or was killed.
+        exit_code: Of the driver, below 0 if a signal has killed it; None if it has not ended, or was stopped.
         message: What Ray says of it.
     """
 
@@ -94,12 +97,15 @@ class Jobs:
         Raises:
             Refused: It runs already.
         """
-        known = self.find(package.name)
+        known = self._job(package.name)
         if known is not None and not known.ended_state:
             raise self._runs(package.name)
         before = len(self._log(package.name)) if known else 0
         with self._errors():
             if known is not None:
+                # Ray looks after a job once a second: deleted before it has seen the end, the next job of
+                # this name would be taken for the one that has ended.
+                time.sleep(_RAY_LOOKS_EVERY)
                 self._client.delete_job(package.name)
             try:
                 self._client.submit_job(
@@ -122,9 +128,12 @@ class Jobs:
         return before
 
     def find(self, name: str) -> Job | None:
-        """The job that runs a search, or ran it last."""
-        found = [job for job in self.all() if name == job.name or name in job.searches]
-        return found[0] if found else None
+        """The job of this name, or else the one that runs a search of this name, or ran it last."""
+        found = [job for job in self.all() if name in job.searches]
+        return self._job(name) or (found[0] if found else None)
+
+    def _job(self, name: str) -> Job | None:
+        return next((job for job in self.all() if job.name == name), None)
 
     def all(self) -> list[Job]:
         """All jobs that are searches, the newest first."""
@@ -143,7 +152,7 @@ class Jobs:
         """What a job prints, as it comes, whole lines only, with how it stands; ends with the job."""
         shown = 0
         while True:
-            job = self.find(name)
+            job = self._job(name)
             if job is None:
                 raise Refused(f"job {name!r} is not on the cluster at {self.address} any more")
             log = self.log(name, skip=skip)
@@ -160,7 +169,7 @@ class Jobs:
             self._client.stop_job(name)
         deadline = time.monotonic() + 2 * _STOP_SECONDS
         while time.monotonic() < deadline:
-            job = self.find(name)
+            job = self._job(name)
             if job is None or job.ended_state:
                 break
             time.sleep(_LOOK_EVERY)

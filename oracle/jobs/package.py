@@ -61,7 +61,8 @@ def make_package(spec_file: Path, folder: Path, *, working_dir: Path | None = No
     text, name = _text_without_secrets(spec_file), spec_name(spec_file)
     path, place = folder / "working_dir.zip", f"{name}.yaml"
     if working_dir is not None:
-        _zip(working_dir, path)
+        _zip(working_dir, path, without=spec_file)
+        _check_specs(path)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as package:
         if place in package.namelist():
             place = f"submitted-{place}"
@@ -118,14 +119,29 @@ def _without_password(url: str) -> str:
     return bare.render_as_string()
 
 
-def _zip(working_dir: Path, path: Path) -> None:
+def _check_specs(path: Path) -> None:
+    """Refuses secrets in the other specs that lie in the working directory."""
+    with zipfile.ZipFile(path) as package:
+        for name in package.namelist():
+            if name.endswith((".yaml", ".yml")):
+                text = package.read(name).decode(errors="replace")
+                if without_secrets(text) != text:
+                    raise InvalidInput(
+                        f"--working-dir: a secret stands in {name}, and everybody who reaches the cluster "
+                        "could read it; take it out, or name the file in .gitignore or .rayignore"
+                    )
+
+
+def _zip(working_dir: Path, path: Path, *, without: Path) -> None:
     from ray._private.runtime_env.packaging import create_package
 
     if not working_dir.is_dir():
         raise InvalidInput(f"--working-dir: {working_dir} is no folder; name the one that holds your modules")
     silent = logging.getLogger("oracle.jobs.package")
     silent.setLevel(logging.CRITICAL)
-    create_package(str(working_dir), path, include_gitignore=True, logger=silent)
+    inside = without.resolve().is_relative_to(working_dir.resolve())
+    excludes = [f"/{without.resolve().relative_to(working_dir.resolve())}"] if inside else []
+    create_package(str(working_dir), path, include_gitignore=True, excludes=excludes, logger=silent)
 
 
 def _check_size(path: Path, working_dir: Path | None) -> None:

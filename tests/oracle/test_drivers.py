@@ -193,6 +193,13 @@ def test_workers_are_counted_by_nodes(tmp_path, monkeypatch, cpus, nodes, may_co
     assert worker_count(small_spec(tmp_path, resources={"cpus": cpus})) == workers
 
 
+@pytest.mark.parametrize(("gpus", "workers"), [(0.5, 4), (0.6, 2), (1, 2), (2, 1)])
+def test_a_share_of_a_gpu_is_that_of_one(tmp_path, monkeypatch, gpus, workers):
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}])
+    monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: None)
+    assert worker_count(small_spec(tmp_path, resources={"gpus": gpus})) == workers
+
+
 def test_two_nodes_are_not_one_of_twice_the_size(tmp_path, monkeypatch):
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}] * 2)
     monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: None)

@@ -70,6 +70,19 @@ def test_a_working_directory_travels_without_what_it_ignores(write, tmp_path):
     assert "small" in found[made.spec_file]
 
 
+def test_a_spec_in_its_working_directory_does_not_travel_as_it_is(write, tmp_path):
+    path = write(ledger="postgresql+psycopg://me:pass-word@host/data")
+    (tmp_path / "out").mkdir()
+    made = make_package(path, tmp_path / "out", working_dir=tmp_path)
+    with zipfile.ZipFile(made.path) as package:
+        for name in package.namelist():
+            assert b"pass-word" not in package.read(name), name
+    (tmp_path / "other.yml").write_text("ledger: postgresql+psycopg://me:pass-word@host/data")
+    (tmp_path / "again").mkdir()
+    with pytest.raises(InvalidInput, match=r"a secret stands in other\.yml, and everybody"):
+        make_package(path, tmp_path / "again", working_dir=tmp_path)
+
+
 def test_too_much_is_named_with_its_size(write, tmp_path, monkeypatch):
     folder = tmp_path / "mine"
     folder.mkdir()
