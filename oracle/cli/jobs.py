@@ -105,8 +105,8 @@ def wait_for_end(ledger: Ledger, name: str) -> None:
     while holder := ledger.holder(name):
         if time.monotonic() > deadline:
             raise Refused(
-                f"search {name!r} is still run by {holder}, or that has gone without a word; the command that "
-                "began it finds out, and goes on"
+                f"search {name!r} is still run by {holder}, or that has gone without a word; the command "
+                "that began it finds out, and goes on"
             )
         time.sleep(_LOOK_EVERY)
 
@@ -157,14 +157,14 @@ def _end(context: click.Context, job: Job, log: str) -> None:
         return
     if "No module named" in log and PREFLIGHT_PASSED not in log:
         click.echo(
-            "oracle: if that is this package or what it needs, the cluster lacks it: install it on every node, in "
-            "the environment whose python is first on the PATH of ray start",
+            "oracle: if that is this package or what it needs, the cluster lacks it: install it on every "
+            "node, in the environment whose python is first on the PATH of ray start",
             err=True,
         )
     code = job.exit_code or 1
     if code < 0:
         click.echo(
-            f"oracle: the driver was killed by signal {-code} (9 may mean too little memory on its node); submit "
+            f"oracle: the driver was killed by signal {-code} (9: too little memory, perhaps); submit "
             "it again to go on",
             err=True,
         )
