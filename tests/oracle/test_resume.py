@@ -14,7 +14,7 @@ from tests.processes import raw_rows, rows, start, table, write_spec
 from tests.support import harm, open_session, results, run_in_process, small_spec
 from trials.tasks import PruneNetwork, TrainPack
 
-KILLS = {"in-process": 5, "ray": 3}
+KILLS = {"in-process": 5, "ray": 2}
 SEARCH = {
     "network": {"name": "fc", "arguments": {"hidden": [32, 32]}},
     "cycles": 4,
