@@ -4,22 +4,10 @@ import random
 import zipfile
 
 import pytest
-from ruamel.yaml import YAML
 
 from oracle.jobs import make_package, package
 from oracle.spec_file import load_spec
 from silo.errors import InvalidInput
-from tests.support import small_data
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write_spec(**changes):
-        path = tmp_path / "spec.yaml"
-        YAML(typ="safe").dump(small_data(tmp_path, **changes), path)
-        return path
-
-    return write_spec
 
 
 def texts(made):
