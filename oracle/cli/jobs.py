@@ -31,7 +31,7 @@ _STOP_SECONDS, _LOOK_EVERY = 120, 0.5
 def submit(
     context: click.Context, spec_file: Path, address: str | None, working_dir: Path | None, follow: bool
 ) -> None:
-    """Submit a search to a Ray cluster, or go on with it there: the ledger is never trained again.
+    """Submit a search to a Ray cluster, or go on with it there: what the ledger holds is never trained again.
 
     Returns once the cluster has looked at everything that can refuse the search.
     """

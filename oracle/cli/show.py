@@ -62,9 +62,6 @@ def status(target: str, ledger: str | None, address: str | None, as_json: bool) 
     found = [_status(opened, record, load_comparison(opened, record)) for opened, record in searches]
     if job is not None:
         found = [facts | {"job": _job_line(job)} for facts in found or [{"name": job.name}]]
-        for facts in found:
-            if job.ended_state and facts.get("state", "").startswith("running"):
-                facts["state"] = "interrupted"  # its lease is still there, its driver isn't
     if as_json:
         echo_json(found if len(found) > 1 else found[0])
         return

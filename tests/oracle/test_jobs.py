@@ -3,9 +3,13 @@
 import http.server
 import threading
 
+import click
 import pytest
 
+from oracle.cli.jobs import _end, submit
+from oracle.cli.run import PREFLIGHT_PASSED
 from oracle.drivers.tokens import answers_without_token
+from oracle.jobs import Job
 from tests.clusters import free_ports
 
 
@@ -29,6 +33,34 @@ def test_an_address_where_no_dashboard_is_takes_one_line(call, write, address, w
     code, _, err = call("submit", write(), "--address", address.format(port=port))
     assert code == 3
     assert words.format(port=port) in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "log", "code", "words"),
+    [
+        (3, "oracle: refused", 3, ""),
+        (-9, "search small", 137, "the driver was killed by signal 9"),
+        (None, "", 1, "the job has failed: its node is gone"),
+        (1, "No module named 'oracle'", 1, "install it on every node"),
+        (1, f"{PREFLIGHT_PASSED} 1 worker\nNo module named 'mine'", 1, ""),
+    ],
+)
+def test_a_submission_ends_as_its_driver_did_and_says_what_killed_it(exit_code, log, code, words, capsys):
+    job = Job(
+        name="small",
+        state="FAILED",
+        searches=("small",),
+        ledger=None,
+        started=1.0,
+        ended=2.0,
+        exit_code=exit_code,
+        message="its node is gone",
+    )
+    with pytest.raises(click.exceptions.Exit) as ended:
+        _end(click.Context(submit), job, log)
+    assert ended.value.exit_code == code
+    err = capsys.readouterr().err
+    assert words in err if words else not err
 
 
 @pytest.mark.parametrize(("status", "is_open"), [(200, True), (401, False)])
