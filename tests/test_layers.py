@@ -47,6 +47,20 @@ def test_imports_point_down(path):
             assert name.split(".")[0] != "torch", f"{module} imports {name}"
 
 
+INTERNALS = {
+    "ray._private": {"oracle/drivers/ray_internals.py"},
+    "storages._rdb": {"oracle/ledger/reading.py", "oracle/ledger/writing.py"},
+}
+
+
+@pytest.mark.parametrize("internal", INTERNALS)
+def test_the_internals_of_ray_and_optuna_are_touched_in_one_place(internal):
+    touching = {
+        str(path.relative_to(ROOT)) for path in sources() if internal in path.read_text(encoding="utf-8")
+    }
+    assert touching == INTERNALS[internal]
+
+
 LIGHT = ("silo", "silo.fit", "trials.runner", "trials.training", "oracle.search")
 BENCHMARKS_OF_TORCH = ("tests.benchmarks.steps", "tests.benchmarks.search")
 

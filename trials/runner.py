@@ -19,7 +19,7 @@ from trials.checkpoints import DamagedFile, StorageFailed, Store
 from trials.compiling import compile_if_possible
 from trials.copies import named_tensors
 from trials.datasets import Dataset, load_dataset
-from trials.datasets.once import LoadDataset, dataset_key
+from trials.datasets.once import LoadDataset, key_of, split_seed
 from trials.diagnostics import Statistics
 from trials.networks import build_network
 from trials.programs import Programs
@@ -86,10 +86,10 @@ class Runner:
     @cached_property
     def data(self) -> Dataset:
         """The data set, on the device."""
-        dataset, seed = self.recipe.dataset, derive_seed(self.recipe.seed, "split")
-        key = dataset_key(dataset.name, dataset.arguments, seed)
+        dataset, key = self.recipe.dataset, key_of(self.recipe)
         if key not in self._loaded:
-            self._loaded[key] = self._load(dataset.name, dataset.arguments, seed=seed).to(self.device)
+            loaded = self._load(dataset.name, dataset.arguments, seed=split_seed(self.recipe))
+            self._loaded[key] = loaded.to(self.device)
         return self._loaded[key]
 
     def network(self, replicate: int) -> nn.Module:

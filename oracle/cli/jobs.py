@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from oracle.cli.run import PREFLIGHT_PASSED
+from oracle.cli.drive import PREFLIGHT_PASSED
 from oracle.cli.show import ADDRESS, LEDGER, TARGET, open_searches
 from oracle.cli.specs import SPEC, job_name
 from oracle.errors import Refused
@@ -35,13 +35,9 @@ def submit(
 
     Returns once the cluster has looked at everything that can refuse the search.
     """
-    from oracle.drivers.tokens import OPEN
-
     with tempfile.TemporaryDirectory(prefix="oracle-submit-") as folder:
         package = make_package(spec_file, Path(folder), working_dir=working_dir)
         jobs = cluster_jobs(address)
-        if jobs.is_open:
-            click.echo(f"oracle: {OPEN}", err=True)
         skip = jobs.submit(package)
     job, log = _show_until(jobs, package.name, skip, preflight=not follow)
     if not job.ended_state:
@@ -102,12 +98,9 @@ def wait_for_end(ledger: Ledger, name: str) -> None:
         Refused: That takes too long.
     """
     deadline = time.monotonic() + _STOP_SECONDS
-    while holder := ledger.holder(name):
+    while holder := ledger.holder(name, watched=True):
         if time.monotonic() > deadline:
-            raise Refused(
-                f"search {name!r} is still run by {holder}, or that has gone without a word; the command "
-                "that began it finds out, and goes on"
-            )
+            raise Refused(f"search {name!r} is still run by {holder}: it was asked to stop, and has not yet")
         time.sleep(_LOOK_EVERY)
 
 

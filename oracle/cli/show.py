@@ -59,7 +59,7 @@ def status(target: str, ledger: str | None, address: str | None, as_json: bool) 
             raise
         searches = []
         click.echo(f"oracle: {error}", err=True)
-    found = [_status(opened, record, load_comparison(opened, record)) for opened, record in searches]
+    found = [_status(opened, record, watched=True) for opened, record in searches]
     if job is not None:
         found = [facts | {"job": _job_line(job)} for facts in found or [{"name": job.name}]]
     if as_json:
@@ -93,7 +93,7 @@ def list_searches(context: click.Context, ledger: str | None, address: str | Non
     else:
         columns = ("name", "state", "cycles", "trials", "created")
         opened = open_ledger(ledger or _DEFAULT_LEDGER, create=False)
-        found = [_status(opened, record, load_comparison(opened, record)) for record in opened.searches()]
+        found = [_status(opened, record, watched=False) for record in opened.searches()]
     if as_json:
         echo_json(found)
         return
@@ -220,12 +220,15 @@ def _open(name: str, url: str) -> tuple[Ledger, SearchRecord]:
     return opened, record
 
 
-def _status(ledger: Ledger, record: SearchRecord, comparison: Comparison) -> dict[str, Any]:
-    runs, holder = ledger.runs(record.name), ledger.holder(record.name)
+def _status(ledger: Ledger, record: SearchRecord, *, watched: bool) -> dict[str, Any]:
+    """How a search stands; ``watched`` as :func:`oracle.ledger.lease.holder` takes it."""
+    comparison, runs = load_comparison(ledger, record), ledger.runs(record.name)
     last = runs[-1] if runs else None
     if comparison.done:
         state = "done"
-    elif holder:
+    elif holder := ledger.holder(
+        record.name, watched=watched, waiting=lambda line: click.echo(line, err=True)
+    ):
         state = f"running ({holder})"
     else:
         state = "interrupted" if last is None or last.state == "running" else last.state

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 
+from oracle.drivers import ray_internals
 from oracle.drivers.nodes import worker_count
 from oracle.drivers.tokens import answers_without_token
 from oracle.errors import Refused
@@ -32,21 +33,24 @@ _CONNECT_SECONDS = 10
 
 
 @contextmanager
-def cluster(spec: Spec, address: str | None) -> Iterator[int]:
+def cluster(specs: Sequence[Spec], address: str | None) -> Iterator[list[int]]:
     """Connects to a Ray cluster, or starts one on this machine; gives the number of workers it takes.
 
     Args:
-        spec: The spec; its resources say what a worker needs.
+        specs: Specs that are run one after the other; their resources say what a worker of each needs.
         address: Address of a running cluster, ``auto`` for the one around this process; None starts one.
 
+    Yields:
+        How many workers each spec can have.
+
     Raises:
-        Refused: The cluster can't be reached, or can't ever run one worker.
+        Refused: The cluster can't be reached, or can't ever run one worker of a spec.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        options.update(address="local", include_dashboard=False, num_cpus=_local_cpus(spec))
+        options.update(address="local", include_dashboard=False, num_cpus=max(map(_local_cpus, specs)))
     else:
         _check_reachable(address)
         options.update(address=address)
@@ -55,15 +59,15 @@ def cluster(spec: Spec, address: str | None) -> Iterator[int]:
     except (ConnectionError, RuntimeError) as error:
         raise Refused(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
     try:
-        yield worker_count(spec)
+        yield [worker_count(spec) for spec in specs]
     finally:
         ray.shutdown()
 
 
 def is_open() -> bool:
     """Whether the cluster that this process is connected to answers to everybody who reaches it."""
-    url = ray._private.worker.global_worker.node.address_info.get("webui_url")
-    return answers_without_token(f"http://{url}") if url else os.environ.get("RAY_AUTH_MODE") != "token"
+    place = ray_internals.dashboard()
+    return answers_without_token(f"http://{place}") if place else os.environ.get("RAY_AUTH_MODE") != "token"
 
 
 def _check_reachable(address: str) -> None:

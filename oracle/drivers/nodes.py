@@ -9,7 +9,10 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from oracle.drivers import ray_internals
+from oracle.drivers.shared_data import SharedData
 from oracle.errors import Refused
+from oracle.session import Session
 from oracle.spec import Spec
 from oracle.ways import Choice, choose_way
 from silo.errors import SiloOracleError
@@ -74,15 +77,13 @@ def _may_come(present: Sequence[Mapping[str, float]]) -> list[tuple[Mapping[str,
 
     To which group a present node belongs isn't told: to one of its size.
     """
-    config = ray._private.state.state.get_cluster_config()
     rest = [_size(node) for node in present]
     found: list[tuple[Mapping[str, float], int]] = []
-    for group in config.node_group_configs if config is not None else ():
-        resources = dict(group.resources)
-        there = min(rest.count(_size(resources)), group.max_count)
+    for resources, most in ray_internals.node_groups():
+        there = min(rest.count(_size(resources)), most)
         for _ in range(there):
             rest.remove(_size(resources))
-        found.append((resources, group.max_count - there))
+        found.append((resources, most - there))
     return found
 
 
@@ -109,31 +110,68 @@ def choose_way_on_worker(spec: Spec, workers: int) -> Choice | None:
     return found
 
 
-def check_nodes(specs: Mapping[str, tuple[Spec, Way]]) -> int:
-    """Makes sure that all nodes see each search's storage as this process does, and that a worker can train.
+def check_nodes(sessions: Sequence[Session], shared: Mapping[str, Any]) -> int:
+    """Makes sure that all nodes see storage and data as this process does, and that a worker can train.
 
     Args:
-        specs: Name of each search to its spec and to how it will be trained; all want the same resources.
+        sessions: The searches; all want the same resources.
+        shared: Data sets that the workers share, of :func:`oracle.drivers.shared_data.share`. All others must
+            be on each node.
 
     Returns:
         How many nodes can have workers.
 
     Raises:
-        Refused: A node can't write to a storage or sees another one, or a worker has too little memory.
+        Refused: A node can't write to a storage, sees another one or other data, or a worker has too little
+            memory.
         InvalidInput: A worker can't build what a spec names: its data or its modules are not there.
     """
-    spec = next(spec for spec, _ in specs.values())
+    spec = sessions[0].spec
     nodes = {
         node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         for node in ray.nodes()
         if node["Alive"] and _fits(_wants(spec), node["Resources"])
     }
-    rehearsals = [_on_worker(spec, _rehearse).remote(_told(each), way) for each, way in specs.values()]
-    for root in sorted({each.storage_root() for each, _ in specs.values()}):
+    rehearsals = [
+        _on_worker(spec, _rehearse).remote(_told(session.spec), session.record.way, shared)
+        for session in sessions
+    ]
+    for root in sorted({session.spec.storage_root() for session in sessions}):
         _check_storage(root, nodes)
-    for (each, way), rehearsal in zip(specs.values(), rehearsals, strict=True):
-        _wait_for(rehearsal, each, way)
+    _check_data(sessions, shared, nodes)
+    for session, rehearsal in zip(sessions, rehearsals, strict=True):
+        _wait_for(rehearsal, session.spec, session.record.way)
     return len(nodes)
+
+
+def _check_data(sessions: Sequence[Session], shared: Mapping[str, Any], nodes: Mapping[str, str]) -> None:
+    """Has each node look at the data sets that its workers will load themselves."""
+    from trials.datasets.once import key_of
+
+    wanted = {key_of(session.recipe): session for session in sessions}
+    for key, session in wanted.items():
+        if key in shared:
+            continue
+        told, fingerprint = _told(session.spec), session.record.identity["data"]
+        looks = {node: _on_node(node, _look_at_data).remote(told, fingerprint) for node in nodes}
+        for node, look in looks.items():
+            # One that takes long reads a large data set for the first time.
+            if problem := _answer(look, seconds=_REHEARSAL_SECONDS, late=None):
+                raise Refused(
+                    f"dataset {session.spec.dataset.name!r}: node {nodes[node]}: {problem}; all nodes must "
+                    "find the same files in the same place"
+                )
+
+
+def _look_at_data(spec: Spec, fingerprint: str) -> str | None:
+    """On a node: what is wrong with a data set, if anything."""
+    from oracle.preflight import open_runner
+
+    try:
+        found = open_runner(spec).data.fingerprint()
+    except (OSError, SiloOracleError) as error:
+        return str(error)
+    return None if found == fingerprint else "it has other data than the driver"
 
 
 def _check_storage(root: str, nodes: Mapping[str, str]) -> None:
@@ -145,7 +183,7 @@ def _check_storage(root: str, nodes: Mapping[str, str]) -> None:
     try:
         looks = {node: _on_node(node, _look).remote(root, ours, f"{prefix}-{node}") for node in nodes}
         for node, look in looks.items():
-            problem = _answer(look)
+            problem = _answer(look, late=f"it did not answer within {_LOOK_SECONDS:.0f} seconds")
             if problem is None:
                 try:
                     store.read_bytes(StoredFile(path=f"{prefix}-{node}", sha256=ours.sha256))
@@ -176,11 +214,13 @@ def _look(root: str, theirs: StoredFile, ours: str) -> str | None:
     return None
 
 
-def _answer(look: Any) -> str | None:
+def _answer(look: Any, *, late: str | None, seconds: float = _LOOK_SECONDS) -> str | None:
+    """What a node says; ``late`` if it says nothing in time."""
     try:
-        found: str | None = ray.get(look, timeout=_LOOK_SECONDS)
+        found: str | None = ray.get(look, timeout=seconds)
     except ray.exceptions.GetTimeoutError:
-        return f"it did not answer within {_LOOK_SECONDS:.0f} seconds"
+        ray.cancel(look)
+        return late
     except ray.exceptions.RayError as error:
         return f"it could not look ({_short(error)})"
     return found
@@ -204,12 +244,12 @@ def _wait_for(rehearsal: Any, spec: Spec, way: Way) -> None:
         # Whatever else goes wrong in training is the trials' to say, with its traceback.
 
 
-def _rehearse(spec: Spec, way: Way) -> None:
+def _rehearse(spec: Spec, way: Way, shared: Mapping[str, Any]) -> None:
     """On a worker: one step of a pack, and one validation."""
     from oracle.preflight import open_runner
     from oracle.speed import rehearse
 
-    runner = open_runner(spec)
+    runner = open_runner(spec, SharedData(shared))
     runner.network(0), runner.data
     rehearse(spec, runner.on(spec.device), way)
 

@@ -12,24 +12,20 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import ray
 from ray import tune
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from oracle.drivers.shared_data import share
 from oracle.drivers.workers import Desk, OpenRunners, Worker, open_runners
 from oracle.errors import Refused
 from oracle.search import Signal
 from oracle.session import Session
 from trials.tasks import Failed, Job, Result, Task
-
-if TYPE_CHECKING:
-    from trials.datasets import Dataset
 
 _IDLE_DEATHS = 3
 """How many workers in a row may die without having taken a task before the experiment is given up."""
@@ -38,7 +34,7 @@ _IDLE_DEATHS = 3
 def run(
     sessions: Sequence[Session],
     workers: int,
-    loaded: MutableMapping[str, Dataset] | None = None,
+    shared: Mapping[str, Any] | None = None,
     open_runners: OpenRunners = open_runners,
 ) -> dict[str, Signal]:
     """Runs sessions to their ends, side by side, on the cluster that this process is connected to.
@@ -46,8 +42,8 @@ def run(
     Args:
         sessions: The sessions; each worker works for all of them, so their specs want the same resources.
         workers: Workers at a time.
-        loaded: Data sets that this process has in memory, by :func:`trials.datasets.once.dataset_key`. Those
-            that the workers can share are taken out and shared; all others they load.
+        shared: Data sets that the workers share, of :func:`oracle.drivers.shared_data.share`; all others they
+            load.
         open_runners: What makes a worker's side of the searches, in the worker.
 
     Returns:
@@ -68,7 +64,7 @@ def run(
             s.spec.name: Job(recipe=s.recipe, storage=s.spec.storage_root(), graphs=s.graphs)
             for s in sessions
         },
-        shared=share({} if loaded is None else loaded),
+        shared={} if shared is None else shared,
         open_runners=open_runners,
         device=spec.device,
         threads=spec.threads,

@@ -12,7 +12,6 @@ from typing import Any
 
 import requests
 
-from oracle.drivers.tokens import answers_without_token
 from oracle.errors import Refused
 from oracle.jobs.package import Package
 
@@ -82,11 +81,6 @@ class Jobs:
         logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.ERROR)
         with self._errors(), _this_address(self.address):
             self._client = JobSubmissionClient(self.address)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the cluster answers to everybody who reaches it."""
-        return answers_without_token(self.address)
 
     def submit(self, package: Package) -> int:
         """Submits a search, in place of its job that has ended.

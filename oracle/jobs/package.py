@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,15 +132,13 @@ def _check_specs(path: Path) -> None:
 
 
 def _zip(working_dir: Path, path: Path, *, without: Path) -> None:
-    from ray._private.runtime_env.packaging import create_package
+    from oracle.drivers.ray_internals import zip_folder
 
     if not working_dir.is_dir():
         raise InvalidInput(f"--working-dir: {working_dir} is no folder; name the one that holds your modules")
-    silent = logging.getLogger("oracle.jobs.package")
-    silent.setLevel(logging.CRITICAL)
     inside = without.resolve().is_relative_to(working_dir.resolve())
     excludes = [f"/{without.resolve().relative_to(working_dir.resolve())}"] if inside else []
-    create_package(str(working_dir), path, include_gitignore=True, excludes=excludes, logger=silent)
+    zip_folder(working_dir, path, excludes=excludes)
 
 
 def _check_size(path: Path, working_dir: Path | None) -> None:

@@ -117,15 +117,14 @@ class Lease:
 
     @retried
     def _current(self) -> Row[tuple[object, ...]] | None:
-        with self._engine.connect() as connection:
-            return connection.execute(select(leases).where(leases.c.search == self._search)).one_or_none()
+        return _row(self._engine, self._search)
 
     def _watch(self, seen: Row[tuple[object, ...]]) -> None:
         """Waits until the lease has stood still for long enough; refuses as soon as it is renewed.
 
         Only an unbroken watch counts: while the database is away, its holder can't renew the lease either.
         """
-        holder = f"process {seen.pid} on {str(seen.host).split('/')[0]}"
+        holder = _named(seen)
         if seen.host == processes.host():
             raise Refused(
                 f"search {self._search!r} is being run by {holder}; stop that one first, or wait for it"
@@ -183,12 +182,40 @@ class Lease:
         self._renewed = time.monotonic()
 
 
-def holder(engine: Engine, search: str) -> str | None:
-    """Who runs a search as far as the lease says: ``process PID on HOST``; None if nobody does."""
-    with engine.connect() as connection:
-        row = connection.execute(select(leases).where(leases.c.search == search)).one_or_none()
+def holder(
+    engine: Engine, search: str, *, watched: bool = False, waiting: Callable[[str], None] = lambda _: None
+) -> str | None:
+    """Who runs a search: ``process PID on HOST``; None if nobody does.
+
+    Args:
+        engine: The ledger's database.
+        search: The search.
+        watched: Whether a lease of another machine is watched until it is renewed, or has ended: within
+            :data:`SECONDS`. Else it is believed.
+        waiting: Called once with a line if it has to be watched.
+    """
+    row = _row(engine, search)
     if row is None or _is_dead(row):
         return None
+    named = _named(row)
+    if not watched or row.host == processes.host():
+        return named
+    waiting(f"search {search!r} is leased to {named}; watching whether it still runs")
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(SECONDS / 40)
+        now = _row(engine, search)
+        if now != row:
+            return None if now is None else _named(now)
+    return None
+
+
+def _row(engine: Engine, search: str) -> Row[tuple[object, ...]] | None:
+    with engine.connect() as connection:
+        return connection.execute(select(leases).where(leases.c.search == search)).one_or_none()
+
+
+def _named(row: Row[tuple[object, ...]]) -> str:
     return f"process {row.pid} on {str(row.host).split('/')[0]}"
 
 

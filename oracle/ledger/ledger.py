@@ -105,9 +105,9 @@ class Ledger:
         return lease.Lease(self.engine, search, retries=self.retries, **options)
 
     @retried
-    def holder(self, search: str) -> str | None:
-        """Who runs the search now, as far as the lease says."""
-        return lease.holder(self.engine, search)
+    def holder(self, /, search: str, **options: Any) -> str | None:
+        """Who runs the search now: see :func:`oracle.ledger.lease.holder`."""
+        return lease.holder(self.engine, search, **options)
 
     @retried
     def ask_to_stop(self, search: str) -> bool:

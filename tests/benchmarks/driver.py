@@ -68,7 +68,7 @@ def on_ray(workers: int, *, seconds: float, each: int) -> dict[str, float]:
         meeting.mkdir()
         spec = spec_of(folder, None, packs=workers * each, pack=1, cycles=1, workers=workers)
         runners = sleeping(seconds=seconds, workers=workers, meeting=str(meeting))
-        with cluster(spec, None) as found, open_session(spec) as session:
+        with cluster([spec], None) as [found], open_session(spec) as session:
             assert found == workers
             begin, computing = time.perf_counter(), time.process_time()
             ray_tune.run([session], workers, open_runners=runners)

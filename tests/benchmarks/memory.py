@@ -151,7 +151,7 @@ def search_sizes(dataset: Any, workers: int) -> dict[str, float]:
             }
         )
         sizes = Sizes()
-        with cluster(spec, None) as found, open_session(spec, observers=[sizes]) as session:
+        with cluster([spec], None) as [found], open_session(spec, observers=[sizes]) as session:
             ray_tune.run([session], found)
         return sizes.medians()
 

@@ -80,7 +80,7 @@ def long(demonstration: Spec, epochs: int) -> Spec:
 
 def measure(spec: Spec) -> dict[str, Any]:
     """Runs a search, and says where its workers' time went."""
-    with cluster(spec, None) as workers:
+    with cluster([spec], None) as [workers]:
         begin = time.time()
         with open_session(spec) as session:
             prepared = time.time()

@@ -76,7 +76,7 @@ def measure(repeats: int, names: list[str]) -> dict[str, list[dict[str, Any]]]:
             spec = parse_spec(example()).model_copy(update=places)
             if name != OURS:
                 spec = spec.model_copy(update={"replicates": 1})
-            with cluster(spec, None) as workers:
+            with cluster([spec], None) as [workers]:
                 runs[name].append(WAYS[name](spec, workers))
     return runs
 

@@ -8,12 +8,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 from oracle.ledger import Ledger
 from tests.clusters import end, running
+from tests.object_store import object_store
 from tests.processes import rows
 from tests.support import results, run_in_process, small_data, small_spec
 
@@ -36,9 +39,24 @@ class Mine(nn.Sequential):
 
 
 @pytest.fixture(scope="module")
-def two_nodes(tmp_path_factory):
+def store():
+    with object_store() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory, store):
     with running(tmp_path_factory.mktemp("cluster"), nodes=2) as cluster:
         yield cluster
+
+
+def write_images(root):
+    """An image folder of two classes."""
+    for place in ("train/cat", "train/dog", "test/cat", "test/dog"):
+        (root / place).mkdir(parents=True)
+        for index in range(4):
+            noise = np.random.default_rng([len(place), index]).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(root / place / f"{index}.png")
 
 
 @pytest.fixture
@@ -91,20 +109,32 @@ def at_work(cluster, folder):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another view of the disk takes a mount of its own")
-def test_a_node_that_sees_another_storage_is_named_before_anything_starts(two_nodes, spec, tmp_path):
-    storage = tmp_path / "networks"
+def test_a_node_that_sees_other_files_is_named_before_anything_starts(two_nodes, spec, store, tmp_path):
+    storage, images = tmp_path / "networks", tmp_path / "images"
     storage.mkdir()
-    apart = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs tmpfs {storage} && exec "$@"', "sh"]
+    write_images(images)
+    hidden = f"mount -t tmpfs tmpfs {storage} && mount -t tmpfs tmpfs {images}/train/cat"
+    apart = ["unshare", "-m", "sh", "-c", f'{hidden} && exec "$@"', "sh"]
     if subprocess.run([*apart, "true"], check=False).returncode:
         pytest.skip("mounting isn't allowed here")
     node = two_nodes.join(before=apart)
     try:
         refused = two_nodes.oracle("submit", spec(name="apart"), "--address", two_nodes.url)
+        streamed = {"name": "image_folder", "arguments": {"root": str(images), "stream": True}}
+        elsewhere = {
+            "storage": store.uri("apart"),
+            "dataset": streamed,
+            "training": {"epochs": 1, "batch_size": 4},
+        }
+        blind = two_nodes.oracle("submit", spec(name="blind", **elsewhere), "--address", two_nodes.url)
     finally:
         end(node)
     assert refused.returncode == 3
     assert "what the driver writes there can't be seen on it; name a folder that all" in refused.stdout
-    assert not outcomes(tmp_path, "apart")
+    assert blind.returncode == 3
+    assert "dataset 'image_folder': node " in blind.stdout and f"{images}/train" in blind.stdout
+    assert "all nodes must find the same files in the same place" in blind.stdout
+    assert not outcomes(tmp_path, "apart") and not outcomes(tmp_path, "blind")
     assert not list(storage.rglob("*look*"))
 
 
@@ -128,14 +158,30 @@ def test_without_the_clusters_token_nothing_is_answered(two_nodes, spec, tmp_pat
     assert "asks for a token, and this one is missing or wrong; set RAY_AUTH_MODE=token" in refused.stderr
 
 
-def test_a_search_outlives_a_node_and_a_stop(two_nodes, spec, tmp_path, monkeypatch):
+def test_variants_share_the_cluster_in_turn_once_all_of_them_fit(two_nodes, spec, tmp_path):
+    small = {"cycles": 1, "replicates": 1, "grid": {"values": [0.01, 0.1], "extend": False}}
+    greedy = spec(name="turns", **small, variants={"one": {}, "two": {"resources": {"cpus": 3}}})
+    refused = two_nodes.oracle("submit", greedy, "--address", two_nodes.url)
+    assert refused.returncode == 3
+    assert "a worker needs 3 CPU on one node, the cluster's largest has 1" in refused.stdout
+    assert not outcomes(tmp_path, "turns.one")
+    fitting = spec(name="turns", **small, variants={"one": {}, "two": {"resources": {"cpus": 0.5}}})
+    done = two_nodes.oracle("submit", fitting, "--address", two_nodes.url, "--follow")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "preflight passed: 2 workers on 2 nodes, then 4 workers on 2 nodes\n" in done.stdout
+    assert [len(outcomes(tmp_path, f"turns.{name}")) for name in ("one", "two")] == [2, 2]
+
+
+def test_a_search_on_an_object_store_outlives_a_node_and_a_stop(
+    two_nodes, spec, store, tmp_path, monkeypatch
+):
     mine, slow, address = tmp_path / "modules", tmp_path / "slow", ("--address", two_nodes.url)
     mine.mkdir()
     (mine / "mine.py").write_text(MODULE)
     slow.touch()
     network = {"name": "mine:Mine", "arguments": {"slow": str(slow)}}
     own = {"network": network, "training": {"epochs": 2, "batch_size": 64, "pack": 1, "compile": False}}
-    submit = ("submit", spec(**own), *address, "--working-dir", mine)
+    submit = ("submit", spec(**own, storage=store.uri("networks")), *address, "--working-dir", mine)
     first = two_nodes.oracle(*submit)
     assert first.returncode == 0, first.stderr + first.stdout
     assert "oracle: preflight passed: 2 workers on 2 nodes\n" in first.stdout

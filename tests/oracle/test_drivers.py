@@ -64,7 +64,7 @@ def pid_of(trial):
 
 
 def run_on_ray(spec, **options):
-    with cluster(spec, None) as workers, open_session(spec, **options) as session:
+    with cluster([spec], None) as [workers], open_session(spec, **options) as session:
         assert ray_tune.run([session], workers) == {"small": Signal.DONE}
         return session
 
@@ -108,7 +108,7 @@ def test_ray_gives_the_numbers_of_one_process_and_both_workers_work_in_every_cyc
 def test_workers_killed_within_and_between_cycles_are_replaced_and_nothing_changes(tmp_path):
     killer, busy = KillWorkers(), BUSY | {"cycles": 40, "pruning": {"rate": 0.05}}
     spec = small_spec(tmp_path, **busy)
-    with cluster(spec, None) as workers, open_session(spec, observers=[killer]) as session:
+    with cluster([spec], None) as [workers], open_session(spec, observers=[killer]) as session:
         with pytest.raises(Enough):
             ray_tune.run([session], workers)
         recorded = session.ledger.outcomes("small")
@@ -129,7 +129,7 @@ def test_searches_side_by_side_share_the_workers_and_find_what_each_finds_alone(
         small_spec(tmp_path, name="b", cycles=4, policy={"name": "fixed", "arguments": {"max_lr": 0.1}}),
     ]
     with ExitStack() as stack:
-        workers = stack.enter_context(cluster(specs[0], None))
+        [workers] = stack.enter_context(cluster([specs[0]], None))
         sessions = [stack.enter_context(open_session(spec)) for spec in specs]
         assert ray_tune.run(sessions, workers) == {"a": Signal.DONE, "b": Signal.DONE}
     for spec, session in zip(specs, sessions, strict=True):
@@ -143,7 +143,7 @@ def test_searches_side_by_side_share_the_workers_and_find_what_each_finds_alone(
 
 def test_workers_that_die_before_they_take_anything_end_the_search_in_words(tmp_path):
     spec = small_spec(tmp_path)
-    with cluster(spec, None), open_session(spec) as session:
+    with cluster([spec], None), open_session(spec) as session:
         desk = ray.remote(Desk).remote()
         workers = ray_tune._Workers([session], 1, desk)
         asked = len(session.search.out)
@@ -155,7 +155,7 @@ def test_workers_that_die_before_they_take_anything_end_the_search_in_words(tmp_
 
 
 def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one(tmp_path):
-    with cluster(small_spec(tmp_path), None):
+    with cluster([small_spec(tmp_path)], None):
         desk = ray.remote(Desk).remote()
         waiting = desk.take.remote("dead")
         assert ray.get(desk.lost.remote("dead"))[0] == []
@@ -170,7 +170,7 @@ def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one(tmp_path):
 def test_a_worker_that_can_never_run_is_refused(tmp_path):
     spec = small_spec(tmp_path, resources={"gpus": 64})
     why = "needs 64 GPU on one node, the cluster's largest has 0 GPU"
-    with pytest.raises(Refused, match=why), cluster(spec, None):
+    with pytest.raises(Refused, match=why), cluster([spec], None):
         pass
 
 
@@ -209,7 +209,7 @@ def test_two_nodes_are_not_one_of_twice_the_size(tmp_path, monkeypatch):
 
 def test_a_cluster_that_is_not_there_is_refused(tmp_path):
     spec = small_spec(tmp_path)
-    with pytest.raises(Refused, match="no Ray cluster"), cluster(spec, "127.0.0.1:1"):
+    with pytest.raises(Refused, match="no Ray cluster"), cluster([spec], "127.0.0.1:1"):
         pass
 
 
@@ -223,7 +223,7 @@ def test_a_training_that_never_ends_is_ended_by_the_time_limit(tmp_path, monkeyp
     resources = {"workers": 1, "time_limit": 5}
     spec = small_spec(tmp_path, network=network, cycles=1, resources=resources)
     heard = Heard()
-    with cluster(spec, None) as workers, open_session(spec, observers=[heard]) as session:
+    with cluster([spec], None) as [workers], open_session(spec, observers=[heard]) as session:
         (tmp_path / "flag").touch()
         assert ray_tune.run([session], workers) == {"small": Signal.DONE}
     assert len(heard.reasons) == 1

@@ -6,8 +6,8 @@ import threading
 import click
 import pytest
 
+from oracle.cli.drive import PREFLIGHT_PASSED
 from oracle.cli.jobs import _end, submit
-from oracle.cli.run import PREFLIGHT_PASSED
 from oracle.drivers.tokens import answers_without_token
 from oracle.jobs import Job
 from tests.clusters import free_ports

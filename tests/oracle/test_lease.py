@@ -81,6 +81,24 @@ def test_a_watch_that_the_database_interrupts_begins_anew(new, monkeypatch):
         pass
 
 
+@pytest.mark.parametrize("beats", [False, True])
+def test_a_lease_of_another_machine_is_believed_or_watched(new, monkeypatch, beats):
+    monkeypatch.setattr(lease, "SECONDS", 0.4)
+    monkeypatch.setattr(processes, "host", lambda: "afar/1")
+    ledger = new()
+    held = ledger.lease("s").__enter__()
+    if not beats:
+        held._stop.set()
+        held._thread.join()
+    monkeypatch.setattr(processes, "host", lambda: "here/1")
+    said, holder = [], f"process {os.getpid()} on afar"
+    assert ledger.holder("s") == holder
+    assert ledger.holder("s", watched=True, waiting=said.append) == (holder if beats else None)
+    assert said == [f"search 's' is leased to {holder}; watching whether it still runs"]
+    held.__exit__(None, None, None)
+    assert ledger.holder("s", watched=True) is None
+
+
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])
 def test_a_holder_is_alive_though_the_clock_was_set(new, monkeypatch, jump):
     ledger = new()

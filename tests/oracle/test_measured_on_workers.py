@@ -40,5 +40,5 @@ def test_what_a_worker_refuses_is_said_in_its_words(tmp_path):
     optimizer = "tests.trials.test_programs:Odd"
     training = {"epochs": 1, "compile": True, "optimizer": {"name": optimizer, "arguments": {}}}
     spec = small_spec(tmp_path, training=training)
-    with cluster.cluster(spec, None), pytest.raises(InvalidInput, match="has no begin"):
+    with cluster.cluster([spec], None), pytest.raises(InvalidInput, match="has no begin"):
         nodes.choose_way_on_worker(spec, 1)

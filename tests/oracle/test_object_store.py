@@ -41,7 +41,7 @@ def test_a_search_finds_and_leaves_what_it_does_on_a_folder(spec, bucket, folder
 
 def test_so_do_workers_on_ray(tmp_path, bucket, folder, on_a_folder):
     spec = small_spec(tmp_path, storage=bucket.uri(folder), resources={"workers": 1}, **SHORT)
-    with cluster(spec, None) as workers, open_session(spec) as session:
+    with cluster([spec], None) as [workers], open_session(spec) as session:
         assert ray_tune.run([session], workers) == {"small": Signal.DONE}
     assert (results(session), bucket.files(f"{folder}/small")) == on_a_folder
 

@@ -73,8 +73,8 @@ def run_sharing(spec, **options):
     """Runs a search as the command does: on the data set that the preflight has loaded."""
     load = LoadOnce(load_dataset)
     preflight.examine(spec, preflight.open_runner(spec, load))
-    with cluster(spec, None) as workers, open_session(spec, **options) as session:
-        assert ray_tune.run([session], workers, load.kept) == {spec.name: Signal.DONE}
+    with cluster([spec], None) as [workers], open_session(spec, **options) as session:
+        assert ray_tune.run([session], workers, share(load.kept)) == {spec.name: Signal.DONE}
     assert not load.kept, "this process holds a copy of its own"
     return session
 

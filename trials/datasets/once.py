@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trials.datasets.base import Dataset
+from trials.recipe import Recipe
+from trials.seeding import derive_seed
 
 LoadDataset = Callable[..., Dataset]
 """``(name, arguments, *, seed) -> Dataset``, as :func:`trials.datasets.load_dataset`."""
@@ -12,6 +14,16 @@ LoadDataset = Callable[..., Dataset]
 def dataset_key(name: str, arguments: Mapping[str, Any], seed: int) -> str:
     """What two data sets that are the same have in common."""
     return repr((name, dict(arguments), seed))
+
+
+def key_of(recipe: Recipe) -> str:
+    """The key of the data set that a recipe trains on."""
+    return dataset_key(recipe.dataset.name, recipe.dataset.arguments, split_seed(recipe))
+
+
+def split_seed(recipe: Recipe) -> int:
+    """The seed that a recipe's data set is split with."""
+    return derive_seed(recipe.seed, "split")
 
 
 class LoadOnce:

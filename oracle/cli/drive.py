@@ -1,0 +1,206 @@
+"""How searches are driven: leases and nodes first, then the drivers, one group after the other."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oracle.cli.progress import progress_observer
+from oracle.cli.signals import interrupt, interrupt_on_signals
+from oracle.errors import LeaseLost
+from oracle.ledger import Ledger, SearchRecord
+from oracle.ledger.retrying import DATABASE_ERRORS, reason
+from oracle.search import Signal
+from oracle.session import Session
+from oracle.spec import Spec
+from trials.secrets import without_secrets
+
+if TYPE_CHECKING:
+    from oracle.preflight import Facts
+    from trials.datasets.once import LoadOnce
+
+PREFLIGHT_PASSED = "oracle: preflight passed:"
+"""How the line begins after which a search on a cluster isn't refused any more."""
+
+_PACKAGES = ("silo-oracle", "torch", "torchvision", "numpy", "ray", "optuna")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A search that nothing refuses."""
+
+    spec: Spec
+    ledger: Ledger
+    record: SearchRecord
+    facts: Facts
+
+
+def drive(
+    prepared: list[list[Prepared]], driver: str, address: str | None, load: LoadOnce
+) -> dict[str, str | None]:
+    """Runs groups of searches one after the other, those of a group side by side, each under its lease.
+
+    Whatever can refuse one of them does so before the first of them begins.
+
+    Returns:
+        The first error of each search that is stuck.
+    """
+    with ExitStack() as stack:
+        groups = [found for group in prepared if (found := _sessions(group, stack))]
+        if driver != "ray" or not groups:
+            in_turn = [_begin(group, driver, 1, load, {}) for group in groups]
+            return {name: error for errors in in_turn for name, error in errors.items()}
+        from oracle.drivers.cluster import cluster
+        from oracle.drivers.shared_data import share
+
+        workers = stack.enter_context(cluster([group[0].spec for group in groups], address))
+        interrupt_on_signals()  # Ray has set a handler of its own
+        groups = [
+            [_measured(session, count) for session in group]
+            for group, count in zip(groups, workers, strict=True)
+        ]
+        shared = share(load.kept)
+        if address is not None:
+            _check_cluster(groups, workers, shared)
+        errors = {}
+        for group, count in zip(groups, workers, strict=True):
+            errors.update(_begin(group, driver, count, load, shared))
+        return errors
+
+
+def _sessions(group: list[Prepared], stack: ExitStack) -> list[Session]:
+    """Sessions under their leases, of the searches that are not done yet."""
+    from dashboards.summary_study import SummaryStudy
+
+    progress, sessions = progress_observer(several=len(group) > 1), []
+    for search in group:
+        lease = stack.enter_context(
+            search.ledger.lease(
+                search.spec.name, waiting=lambda line: click.echo(line, err=True), stopped=interrupt
+            )
+        )
+        # A search that goes on keeps its way, which this preflight may not have found again.
+        graphs = search.facts.graphs if search.record.way == search.facts.way else ()
+        observers = [progress, SummaryStudy()]
+        session = Session(
+            search.spec, search.record, search.ledger, lease, observers=observers, graphs=graphs
+        )
+        if session.search.done:
+            search.ledger.register(search.record)
+        else:
+            sessions.append(session)
+    return sessions
+
+
+def _check_cluster(groups: list[list[Session]], workers: list[int], shared: Mapping[str, Any]) -> None:
+    """What can only be found out on the nodes of a cluster that others started."""
+    from oracle.drivers.cluster import is_open
+    from oracle.drivers.nodes import check_nodes
+    from oracle.drivers.tokens import OPEN
+
+    if is_open():
+        click.echo(f"oracle: {OPEN}", err=True)
+    found = []
+    for group, count in zip(groups, workers, strict=True):
+        nodes = check_nodes(group, shared)
+        if not nodes:
+            click.echo("oracle: no node is there yet: storage, data and memory weren't looked at", err=True)
+        found.append(f"{count} worker{'s' * (count != 1)} on {nodes} node{'s' * (nodes != 1)}")
+    click.echo(f"{PREFLIGHT_PASSED} {', then '.join(found)}", err=True)
+
+
+def _measured(session: Session, workers: int) -> Session:
+    """The session of a new search with the way that a worker measures, where this process didn't."""
+    from oracle.drivers.nodes import choose_way_on_worker
+    from oracle.ways import measured_on_workers
+
+    name = session.spec.name
+    if not measured_on_workers(session.spec) or session.ledger.search(name) is not None:
+        return session
+    click.echo(f"oracle: a worker measures how to train {name!r} fastest", err=True)
+    choice = choose_way_on_worker(session.spec, workers)
+    if choice is None:
+        click.echo("oracle: that failed; a rule of thumb decides", err=True)
+        return session
+    return session.in_another_way(choice.way, choice.reason, choice.graphs)
+
+
+def _begin(
+    sessions: list[Session], driver: str, workers: int, load: LoadOnce, shared: Mapping[str, Any]
+) -> dict[str, str | None]:
+    """Runs searches side by side; gives the first error of those that are stuck."""
+    from oracle.preflight import clear_failures
+
+    runs = {}
+    for session in sessions:
+        clear_failures(session.record, session.ledger)
+        session.start()
+        name = session.spec.name
+        runs[name] = session.ledger.start_run(name, driver=driver, host=platform.node(), versions=_versions())
+    return _run(sessions, runs, driver, workers, load, shared)
+
+
+def _run(
+    sessions: list[Session],
+    runs: dict[str, str],
+    driver: str,
+    workers: int,
+    load: LoadOnce,
+    shared: Mapping[str, Any],
+) -> dict[str, str | None]:
+    signals: dict[str, Signal] = {}
+    state, broken = "failed", None
+    try:
+        if driver == "ray":
+            from oracle.drivers import ray_tune
+
+            signals = ray_tune.run(sessions, workers, shared)
+        else:
+            from oracle.drivers import in_process
+
+            (session,) = sessions
+            signals = {session.spec.name: in_process.run(session, load)}
+        return {s.spec.name: s.first_error for s in sessions if signals[s.spec.name] is not Signal.DONE}
+    except LeaseLost:
+        state = "taken over"
+        raise
+    except KeyboardInterrupt:
+        state = "interrupted"
+        names = ", ".join(repr(session.spec.name) for session in sessions if not session.search.done)
+        click.echo(
+            f"oracle: search {names} is interrupted; every finished trial is in the ledger. "
+            "Run the same command again to go on",
+            err=True,
+        )
+        raise
+    except Exception as failure:
+        broken = reason(failure)
+        raise
+    finally:
+        failing = sys.exception() is not None  # by what the database's own failure must not hide
+        for session in sessions:
+            if failing:
+                session.ledger.retries.give_up()
+            stuck = signals.get(session.spec.name) is Signal.STUCK
+            ended = "done" if session.search.done else "failed" if signals else state
+            session.end(ended)
+            error = session.first_error if stuck else None if session.search.done else broken
+            with suppress(*DATABASE_ERRORS) if failing else nullcontext():
+                session.ledger.end_run(runs[session.spec.name], state=ended, error=without_secrets(error))
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
