@@ -1,0 +1,183 @@
+"""The parts of a spec that have fields of their own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from oracle.grid import Grid, linear_values, log_values, stepped_values
+from trials.recipe import Component, Precision
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Part(BaseModel):
+    """What every part of a spec is: fixed, complete, without fields that nobody knows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class ComponentSpec(Part):
+    """A thing by name with its arguments; a bare string stands for a name without arguments."""
+
+    name: str = Field(min_length=1)
+    """A known name, or ``package.module:name`` for one of your own."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments."""
+
+    def component(self) -> Component:
+        """The component as the workers know it."""
+        return Component(name=self.name, arguments=self.arguments)
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Named = Annotated[ComponentSpec, BeforeValidator(_named)]
+
+
+class PruningSpec(Part):
+    """How the network is pruned between two cycles."""
+
+    pruner: Named = ComponentSpec(name="global_magnitude")
+    """Criterion: ``global_magnitude``, ``layer_magnitude``, ``global_gradient``, ``lamp``, ``lap``,
+    ``l1_filter`` (whole filters), ``random``, or your own."""
+    rate: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the remaining weights that each pruning removes."""
+    keep: tuple[str, ...] = ()
+    """Weights that are never pruned: parameter names, or patterns such as ``classifier.*``."""
+
+
+class GridSpec(Part):
+    """The candidates of every cycle: low and high with points or step, or values."""
+
+    low: Rate | None = None
+    """Smallest peak learning rate."""
+    high: Rate | None = None
+    """Largest peak learning rate."""
+    points: int | None = Field(default=None, ge=2)
+    """Number of values from low to high."""
+    step: Rate | None = None
+    """Distance of neighbours on a linear grid, instead of points."""
+    scale: Literal["linear", "log"] = "log"
+    """``linear``: constant difference; ``log``: constant ratio. Also how the grid extends."""
+    values: tuple[Rate, ...] | None = None
+    """The values themselves, ascending, instead of low and high."""
+    extend: bool = True
+    """Whether a cycle's grid grows past an edge that its optimized interval touches."""
+    limit: int = Field(default=8, ge=1)
+    """Most values that are added past each edge in one cycle."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> GridSpec:
+        if self.values is not None:
+            if any(v is not None for v in (self.low, self.high, self.points, self.step)):
+                raise ValueError("takes either values, or low and high with points or step, not both")
+            if len(self.values) < 2:
+                raise ValueError(f"needs at least two values to choose from, got {list(self.values)}")
+            if list(self.values) != sorted(set(self.values)):
+                raise ValueError(f"values must ascend without repeats, got {list(self.values)}")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("needs low and high (with points or step), or values")
+        if self.low >= self.high:
+            raise ValueError(f"low must be smaller than high, got low {self.low} and high {self.high}")
+        if (self.points is None) == (self.step is None):
+            raise ValueError("needs exactly one of points and step")
+        if self.step is not None and self.scale == "log":
+            raise ValueError("step goes with scale: linear; a log grid takes points")
+        if self.step is not None and self.low + self.step > self.high * (1 + 1e-9):
+            raise ValueError(
+                f"step {self.step} leaves a single value between {self.low} and {self.high}; "
+                "take a smaller one"
+            )
+        values = self._values()
+        if list(values) != sorted(set(values)):
+            raise ValueError(
+                f"{len(values)} values between {self.low} and {self.high} are too close to tell apart; "
+                "take fewer"
+            )
+        return self
+
+    def grid(self) -> Grid:
+        """The grid itself."""
+        return Grid(values=self._values(), scale=self.scale, limit=self.limit if self.extend else 0)
+
+    def _values(self) -> tuple[float, ...]:
+        if self.values is not None:
+            return self.values
+        assert self.low is not None and self.high is not None
+        if self.step is not None:
+            return stepped_values(self.low, self.high, self.step)
+        assert self.points is not None
+        space = linear_values if self.scale == "linear" else log_values
+        return space(self.low, self.high, self.points)
+
+
+class TrainingSpec(Part):
+    """One training. Its length is counted in epochs or in iterations, and so are the schedule's lengths."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    """Length in passes over the training split."""
+    iterations: int | None = Field(default=None, ge=1)
+    """Length in optimizer steps, instead of epochs."""
+    batch_size: int = Field(default=128, ge=1)
+    """Examples per step."""
+    optimizer: Named = ComponentSpec(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
+    """Optimizer and its parameters, without the learning rate: ``sgd``, ``adam``, ``adamw``, ``rmsprop``, or
+    your own."""
+    schedule: Named = ComponentSpec(name="constant")
+    """Learning rate over a training: ``warmup_drops``, ``constant``, ``linear_decay``, ``cyclical``,
+    ``cosine``, ``one_cycle``, or your own."""
+    evaluate_every: int | None = Field(default=None, ge=1)
+    """Distance between two validations, in epochs or iterations; an epoch by default."""
+    pack: int | None = Field(default=None, ge=1)
+    """Candidates that one worker trains together; by default what is fastest for the network and machine."""
+    compile: bool | None = None
+    """Whether a whole step is compiled to one graph; it takes a C++ compiler on each node, on CUDA Triton. By
+    default it is tried and measured, where a search is long enough to repay it."""
+    cuda_graph: Literal["off", "pack", "streams"] | None = None
+    """On CUDA, whether steps are recorded and replayed: one graph for a ``pack``, or one for each of its
+    candidates, side by side on ``streams``. By default what was measured as fastest; with ``compile: true``
+    nothing is measured, and nothing recorded unless it says so here."""
+    channels_last: bool | None = None
+    """Whether images lie in memory with their channels innermost; by default what was measured as faster."""
+    precision: Precision = "fp32"
+    """``fp32``: float32, the same numbers every time; ``tf32``: CUDA's fast products; ``bf16``: autocast."""
+    diagnostics: bool = False
+    """Whether statistics of gradients, activations and weight changes are measured after each training."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingSpec:
+        if (self.epochs is None) == (self.iterations is None):
+            raise ValueError("needs exactly one of epochs and iterations")
+        return self
+
+
+class SiloSpec(Part):
+    """SILO's four numbers, to compare the Oracle with."""
+
+    q: int = Field(default=1, ge=0)
+    """Cycles before the curve rises."""
+    beta: float = Field(default=5.0, gt=0)
+    """How late and how steeply it rises."""
+    epsilon: float = Field(ge=0)
+    """Peak learning rate before the rise."""
+    delta: float = Field(ge=0)
+    """Height of the rise."""
+
+
+class ResourcesSpec(Part):
+    """What one worker gets."""
+
+    workers: int | None = Field(default=None, ge=1)
+    """Workers at a time; by default as many as the cluster has room for."""
+    cpus: float = Field(default=1.0, gt=0)
+    """CPU cores of one worker; torch uses as many threads."""
+    gpus: float = Field(default=0.0, ge=0)
+    """GPUs of one worker; fractions share a GPU (they don't divide its memory)."""
+    time_limit: float | None = Field(default=None, gt=0)
+    """Seconds that a worker on Ray may take for one pack of trainings or one pruning, after which it is
+    replaced and the task tried again; by default it may take for ever."""
