@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from oracle.comparison import Comparison
-from oracle.ledger import Run
-from silo.fit import CurveFit
-from silo.rivals import RivalTable
-from trials.diagnostics import Histogram
+from oracle.comparison import Comparison, load_search, recorded_comparison
+from oracle.costs import PolicyCost, policy_costs
+from oracle.decision import Decision
+from oracle.distributions import CycleDistributions, cycle_distributions, diagnosed_rates
+from oracle.ledger import Ledger, Run, SearchRecord
+from silo.accuracies import TOLERANCE, CycleAccuracies, intervals_and_accuracies
+from silo.fit import CurveFit, fit_curve
+from silo.intervals import CycleInterval
+from silo.rivals import RivalTable, compare_rivals
 
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyCost:
-    """What one way to set the rates costs on this search's network, and what it reaches.
-
-    Attributes:
-        policy: What sets the rates, in a few words.
-        trainings: Networks that are trained in all decided cycles and replicates.
-        worker_hours: Hours of one worker that they take.
-        measured: Whether it was run; else it is estimated from the trainings of the Oracle.
-        test_accuracies: Per decided cycle, mean over the replicates, in [0, 1]; None where it is not known.
-        explanation: Where the numbers come from, in a sentence.
-    """
-
-    policy: str
-    trainings: int
-    worker_hours: float
-    measured: bool
-    test_accuracies: tuple[float | None, ...]
-    explanation: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class CycleDistributions:
-    """Gradients and hidden representations of one cycle's selected networks (Fig. 1 of the SILO paper).
-
-    Attributes:
-        cycle: m.
-        density: Share of the prunable weights that are left, in (0, 1].
-        max_lr: Peak learning rate that the networks were trained with.
-        gradient_std: Standard deviation of the weights' gradients, mean over the replicates.
-        update_std: The same times ``max_lr``.
-        representation_std: Standard deviation of the hidden representations; NaN without hidden layers.
-        activation_norm: Average activation norm (Definition 1); NaN without hidden layers.
-        gradient_norm: Average gradient norm of the last epoch (Definition 2); NaN if there was none.
-        gradients: Histogram of the first replicate's gradients; None if its file is gone.
-        representations: Likewise of its hidden representations.
-    """
-
-    cycle: int
-    density: float
-    max_lr: float
-    gradient_std: float
-    update_std: float
-    representation_std: float
-    activation_norm: float
-    gradient_norm: float
-    gradients: Histogram | None
-    representations: Histogram | None
+__all__ = ["Analysis", "CycleDistributions", "PolicyCost", "analyse", "analysis_of", "fit_and_rivals"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +41,103 @@ class Analysis:
     distributions: tuple[CycleDistributions, ...] = ()
     diagnosed: tuple[float, ...] = ()
     runs: tuple[Run, ...] = ()
+
+
+def analyse(ledger: Ledger, record: SearchRecord, *, resamples: int = 1000, seed: int = 0) -> Analysis:
+    """Analyses a search, from what its ledger and its storage hold.
+
+    Args:
+        ledger: The ledger.
+        record: The search.
+        resamples: Of the fit's bootstrap; 0 for none.
+        seed: Of the bootstrap.
+
+    Raises:
+        Refused: The recorded spec is not one that this version reads.
+    """
+    search = load_search(ledger, record)
+    return analysis_of(
+        recorded_comparison(record, search),
+        search.decisions,
+        runs=ledger.runs(record.name),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def analysis_of(
+    comparison: Comparison,
+    decisions: Sequence[Decision],
+    *,
+    runs: Iterable[Run] = (),
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Analysis:
+    """Analyses a search whose decisions are loaded already.
+
+    Args:
+        comparison: Its comparison.
+        decisions: Its decided cycles, those of the comparison.
+        runs: Its runs, oldest first.
+        resamples: Of the fit's bootstrap; 0 for none.
+        seed: Of the bootstrap.
+    """
+    spec, fit, rivals = comparison.spec, None, None
+    if comparison.fit is not None:
+        fit, rivals = fit_and_rivals(
+            tuple(decision.accuracies for decision in decisions),
+            pruning_rate=spec.pruning.rate,
+            tolerance=spec.tolerance,
+            resamples=resamples,
+            seed=seed,
+        )
+    found = cycle_distributions(decisions, [row.density for row in comparison.rows], spec.storage_root())
+    return Analysis(
+        comparison=comparison,
+        fit=fit,
+        rivals=rivals,
+        costs=policy_costs(
+            spec, decisions, known=comparison.predicted, fitted=None if fit is None else fit.curve
+        ),
+        distributions=found,
+        diagnosed=diagnosed_rates(found),
+        runs=tuple(runs),
+    )
+
+
+def fit_and_rivals(
+    measured: tuple[CycleInterval, ...] | tuple[CycleAccuracies, ...],
+    *,
+    pruning_rate: float,
+    tolerance: float = TOLERANCE,
+    q_values: Iterable[int] = range(6),
+    weighting: Literal["interval", "uniform"] = "interval",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[CurveFit, RivalTable]:
+    """SILO's curve and its rivals, fitted to the same.
+
+    Args:
+        measured: As for ``fit_curve``, as all that follow.
+        pruning_rate: p.
+        tolerance: Of the intervals, where accuracies are given.
+        q_values: The q to try.
+        weighting: Of the least squares.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Raises:
+        InvalidInput: A value is missing or outside its range.
+    """
+    tried = tuple(q_values)
+    intervals, _ = intervals_and_accuracies(measured, tolerance)
+    fit = fit_curve(
+        measured,
+        pruning_rate=pruning_rate,
+        tolerance=tolerance,
+        q_values=tried,
+        weighting=weighting,
+        resamples=resamples,
+        seed=seed,
+    )
+    return fit, compare_rivals(intervals, pruning_rate=pruning_rate, q_values=tried, weighting=weighting)

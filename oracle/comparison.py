@@ -161,8 +161,16 @@ def load_comparison(ledger: Ledger, record: SearchRecord) -> Comparison:
     Raises:
         Refused: The recorded spec is not one that this version reads.
     """
-    chance = chance_of(record.identity)
-    found = compare(recorded_spec(record), load_search(ledger, record), chance=chance)
+    return recorded_comparison(record, load_search(ledger, record))
+
+
+def recorded_comparison(record: SearchRecord, search: Search) -> Comparison:
+    """The comparison of a recorded search whose state is loaded already.
+
+    Raises:
+        Refused: The recorded spec is not one that this version reads.
+    """
+    found = compare(recorded_spec(record), search, chance=chance_of(record.identity))
     return replace(found, way=record.way)
 
 

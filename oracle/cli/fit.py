@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from oracle.analysis import fit_and_rivals
 from oracle.cli.show import LEDGER, console, open_search
 from oracle.cli.specs import JSON, echo_json
 from oracle.comparison import compare, load_search, recorded_spec
@@ -15,9 +16,7 @@ from silo.accuracies import CycleAccuracies, intervals_and_accuracies
 from silo.csv_file import load_csv
 from silo.data import OracleTable, load_table
 from silo.errors import InvalidInput
-from silo.fit import fit_curve
 from silo.intervals import CycleInterval
-from silo.rivals import compare_rivals
 
 if TYPE_CHECKING:
     from dashboards.fits import FitView
@@ -188,19 +187,14 @@ def _view(
     tolerance = _PAPERS_TOLERANCE if options["tolerance"] is None else options["tolerance"]
     if options["q_max"] < 0:
         raise InvalidInput(f"fit: --q-max must be at least 0, not {options['q_max']}: give 5")
-    shared = {"q_values": range(options["q_max"] + 1), "weighting": options["weighting"]}
     intervals, _ = intervals_and_accuracies(measured, tolerance)
-    return FitView(
-        title=title,
-        intervals=intervals,
-        fit=fit_curve(
-            measured,
-            pruning_rate=pruning_rate,
-            tolerance=tolerance,
-            resamples=options["resamples"],
-            seed=options["seed"],
-            **shared,
-        ),
-        rivals=compare_rivals(intervals, pruning_rate=pruning_rate, **shared),
-        **shown,
+    found, rivals = fit_and_rivals(
+        measured,
+        pruning_rate=pruning_rate,
+        tolerance=tolerance,
+        q_values=range(options["q_max"] + 1),
+        weighting=options["weighting"],
+        resamples=options["resamples"],
+        seed=options["seed"],
     )
+    return FitView(title=title, intervals=intervals, fit=found, rivals=rivals, **shown)
