@@ -20,39 +20,18 @@ from rich.text import Text
 
 from dashboards._cells import Cells, cells, marks, progress, subject, units
 from dashboards.style import RATE_UNIT_TEXT
-from oracle.comparison import Comparison, CycleRow
+from oracle.comparison import Comparison
+from oracle.frames import COLUMNS as FRAMES
+from oracle.frames import comparison_rows
 from trials.secrets import without_secrets
 
 WIDEST_PAPER_LAYOUT = 8
 """With more cycles than this, a Markdown table has one row per cycle."""
 
-COLUMNS = {
-    "cycle": "m, how often the network has been pruned",
-    "density": "share of the prunable weights that is left, in (0, 1], mean over the replicates",
-    "density_all": "the same share of all parameters",
-    "optimum": "Oracle optimized max_lr",
-    "low": "lower end of the Oracle optimized interval",
-    "high": "upper end of the Oracle optimized interval",
-    "low_cut": "whether the grid ended at low, so that the interval may reach further down",
-    "high_cut": "whether the grid ended at high, so that the interval may reach further up",
-    "detached": "rates within the tolerance that a worse one separates from the interval; ';' between them",
-    "validation_accuracy_mean": "of the optimum, in [0, 1], mean over the replicates",
-    "validation_accuracy_std": "its sample standard deviation; 0 with one replicate",
-    "test_accuracy_mean": "of the optimum, in [0, 1], mean over the replicates",
-    "test_accuracy_std": "its sample standard deviation; 0 with one replicate",
-    "silo_predicted": "max_lr of SILO's curve with the spec's numbers; empty without them",
-    "silo_inside": "whether it lies in [low, high]",
-    "fitted": "max_lr of the fitted curve",
-    "fitted_inside": "whether it lies in [low, high]",
-}
+COLUMNS = FRAMES["intervals"]
 """The columns of :func:`comparison_rows` and of the CSV; rates are as they are, not in units of 1e-2."""
 
 Column = tuple[str, Callable[[Cells], str]]
-
-
-def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """One dict per decided cycle with the keys of :data:`COLUMNS`, for ``pandas.DataFrame`` and the like."""
-    return [_tidy(row) for row in comparison.rows]
 
 
 def terminal_table(comparison: Comparison) -> Table:
@@ -203,30 +182,6 @@ def _markdown_table(rows: list[list[str]], first: str) -> str:
     if first == "left":
         rule[0] = f":{rule[0][:-1]}"
     return "\n".join([line(rows[0]), f"| {' | '.join(rule)} |", *map(line, rows[1:])])
-
-
-def _tidy(row: CycleRow) -> dict[str, Any]:
-    interval, best = row.interval, row.best
-    values = (
-        interval.cycle,
-        row.density,
-        row.density_all,
-        interval.optimum,
-        interval.low,
-        interval.high,
-        interval.low_cut,
-        interval.high_cut,
-        list(row.detached),
-        best.accuracy,
-        best.accuracy_std,
-        best.test_accuracy,
-        best.test_accuracy_std,
-        row.predicted,
-        row.predicted_inside,
-        row.fitted,
-        row.fitted_inside,
-    )
-    return dict(zip(COLUMNS, values, strict=True))
 
 
 def _csv_cell(value: Any) -> str:

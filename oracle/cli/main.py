@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from oracle.cli.export import export
 from oracle.cli.fit import fit
 from oracle.cli.jobs import logs, stop, submit
 from oracle.cli.run import run
@@ -35,7 +36,7 @@ def cli() -> None:
 
 for command in (
     *(init, schema, validate, plan, run, submit, status, logs, stop),
-    *(list_searches, report, fit, sparsity),
+    *(list_searches, report, export, fit, sparsity),
 ):
     cli.add_command(command)
 

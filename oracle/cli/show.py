@@ -17,20 +17,20 @@ from oracle.cli.specs import JSON, echo_json, job_name, target_specs
 from oracle.comparison import Comparison, load_comparison
 from oracle.errors import Refused
 from oracle.ledger import Ledger, Retries, Run, SearchRecord
+from oracle.opening import DEFAULT_LEDGER, open_recorded
 from oracle.spec import Spec
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:
     from oracle.jobs import Job
 
-_DEFAULT_LEDGER = Spec.model_fields["ledger"].default
 _WIDTH = 110
 
 TARGET = click.argument("target", metavar="SPEC|NAME")
 LEDGER = click.option(
     "--ledger",
     envvar="ORACLE_LEDGER",
-    help=f"Database URL, if a name is given; by default $ORACLE_LEDGER, then {_DEFAULT_LEDGER}.",
+    help=f"Database URL, if a name is given; by default $ORACLE_LEDGER, then {DEFAULT_LEDGER}.",
 )
 
 
@@ -92,7 +92,7 @@ def list_searches(context: click.Context, ledger: str | None, address: str | Non
         ]
     else:
         columns = ("name", "state", "cycles", "trials", "created")
-        opened = open_ledger(ledger or _DEFAULT_LEDGER, create=False)
+        opened = open_ledger(ledger or DEFAULT_LEDGER, create=False)
         found = [_status(opened, record, watched=False) for record in opened.searches()]
     if as_json:
         echo_json(found)
@@ -195,7 +195,7 @@ def _command_of_one(target: str, ledger: str | None) -> str:
     specs = target_specs(target)
     chosen = next((spec for spec in specs if spec.searched), specs[0])
     url = ledger or chosen.ledger
-    place = [] if url == _DEFAULT_LEDGER else ["--ledger", shlex.quote(url)]
+    place = [] if url == DEFAULT_LEDGER else ["--ledger", shlex.quote(url)]
     return " ".join(["oracle", str(click.get_current_context().info_name), chosen.name, *place])
 
 
@@ -207,17 +207,8 @@ def open_searches(target: str, ledger: str | None) -> list[tuple[Ledger, SearchR
     """
     specs = target_specs(target)
     if not specs:
-        return [_open(target, ledger or _DEFAULT_LEDGER)]
-    return [_open(spec.name, ledger or spec.ledger) for spec in specs]
-
-
-def _open(name: str, url: str) -> tuple[Ledger, SearchRecord]:
-    opened = open_ledger(url, create=False)
-    record = opened.search(name)
-    if record is None:
-        known = ", ".join(found.name for found in opened.searches()) or "none"
-        raise Refused(f"no search {name!r} in this ledger; there are: {known}")
-    return opened, record
+        return [open_recorded(target, ledger or DEFAULT_LEDGER)]
+    return [open_recorded(spec.name, ledger or spec.ledger) for spec in specs]
 
 
 def _status(ledger: Ledger, record: SearchRecord, *, watched: bool) -> dict[str, Any]:

@@ -1,0 +1,167 @@
+"""The command that writes a search's frames as files, for notebooks, papers and other programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oracle.cli.show import LEDGER, TARGET, open_searches
+from oracle.cli.specs import JSON, echo_json
+from oracle.results import Results
+from silo.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("csv", "parquet", "json")
+
+
+@click.command()
+@TARGET
+@LEDGER
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    default="csv",
+    show_default=True,
+    help="csv and parquet: a file per frame; json: one file.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the files; by default NAME-export.",
+)
+@JSON
+def export(target: str, ledger: str | None, kind: str, out: Path | None, as_json: bool) -> None:
+    """Write trials, candidates, intervals, fits, rivals, costs, diagnostics and runs as tables."""
+    searches = open_searches(target, ledger)
+    written = []
+    for opened, record in searches:
+        folder = (out / record.name if len(searches) > 1 else out) if out else Path(f"{record.name}-export")
+        results = Results.read(opened, record)
+        files = write_export(results, folder, kind)
+        rows = {name: len(frame) for name, frame in results.frames().items()}
+        written.append(
+            {"name": record.name, "format": kind, "files": [str(path) for path in files], "rows": rows}
+        )
+        if not as_json:
+            shown = ", ".join(f"{name} {count:,}" for name, count in rows.items())
+            click.echo(f"Wrote {', '.join(path.name for path in files)} into {folder}/")
+            click.echo(f"Rows: {shown}")
+    if as_json:
+        echo_json(written if len(written) > 1 else written[0])
+
+
+def write_export(results: Results, folder: Path, kind: str) -> list[Path]:
+    """Writes a search's frames, what their columns mean, and its spec without passwords.
+
+    A file is replaced as a whole or not at all.
+
+    Args:
+        results: The search.
+        folder: Where to; made if it does not exist.
+        kind: One of :data:`FORMATS`.
+
+    Returns:
+        The files.
+
+    Raises:
+        InvalidInput: The folder can't be written.
+    """
+    from dashboards.figure_files import replace_file
+
+    contents = _one_document(results) if kind == "json" else _many_files(results, _WRITERS[kind], kind)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            replace_file(folder / name, content)
+    except OSError as error:
+        raise InvalidInput(
+            f"export: {folder} can't be written ({error.strerror or error}); name another folder by --out"
+        ) from error
+    return [folder / name for name in contents]
+
+
+def _one_document(results: Results) -> dict[str, bytes]:
+    frames = {name: _records(frame) for name, frame in results.frames().items()}
+    return {f"{results.name}.json": _json({**_facts(results), "columns": _columns(), "frames": frames})}
+
+
+def _many_files(results: Results, write: Callable[[pd.DataFrame], bytes], kind: str) -> dict[str, bytes]:
+    return {
+        **{f"{name}.{kind}": write(frame) for name, frame in results.frames().items()},
+        "columns.json": _json(_columns()),
+        "search.json": _json(_facts(results)),
+        "README.md": _readme(results, kind).encode(),
+    }
+
+
+def _facts(results: Results) -> dict[str, Any]:
+    found = results.comparison
+    return {
+        "name": found.name,
+        "verdict": found.verdict(),
+        "done": found.done,
+        "cycles": found.cycles,
+        "decided": len(found.rows),
+        "spec": results.spec,
+    }
+
+
+def _columns() -> dict[str, dict[str, str]]:
+    from oracle.frames import COLUMNS
+
+    return COLUMNS
+
+
+def _readme(results: Results, kind: str) -> str:
+    found = results.comparison
+    parts = [
+        f"# {found.name}",
+        found.verdict(),
+        "Learning rates are as they are, accuracies and densities are shares in [0, 1], times are UTC. "
+        "`columns.json` has the tables below for programs, `search.json` the spec.",
+    ]
+    for name, columns in _columns().items():
+        rows = "\n".join(f"| {column} | {meaning} |" for column, meaning in columns.items())
+        parts.append(f"## {name}.{kind}\n\n| column | what it is |\n|---|---|\n{rows}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    """Numbers in as many digits as give them back; what is missing is empty."""
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+_WRITERS: dict[str, Callable[[pd.DataFrame], bytes]] = {"csv": _csv, "parquet": _parquet}
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A frame's rows, ready for JSON: what is missing or not finite is null, times are ISO 8601."""
+    import pandas as pd
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, datetime) and not pd.isna(value):
+            return value.isoformat()
+        return None if pd.isna(value) or (isinstance(value, float) and math.isinf(value)) else value
+
+    rows = zip(*(frame[column].tolist() for column in frame), strict=True)
+    return [dict(zip(frame.columns, map(plain, row), strict=True)) for row in rows]
+
+
+def _json(data: Any) -> bytes:
+    return (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
