@@ -27,7 +27,7 @@ def load(name: str, ledger: str | None = None) -> Results:
     """What a search has found so far; load it again to see what has been found since.
 
     Args:
-        name: The search's name; of a spec with variants ``NAME-VARIANT``.
+        name: The search's name; of a spec with variants ``NAME.VARIANT``.
         ledger: Database URL; by default $ORACLE_LEDGER, then that of a spec that names none.
 
     Raises:
@@ -48,15 +48,18 @@ class Results:
         record: The search as the ledger knows it.
         search: Its state.
         runs: Its runs, oldest first.
+        resamples: Of the fit's bootstrap; 0 for none.
 
     Raises:
         Refused: The recorded spec is not one that this version reads.
     """
 
-    def __init__(self, record: SearchRecord, search: Search, runs: tuple[Run, ...]) -> None:
+    def __init__(
+        self, record: SearchRecord, search: Search, runs: tuple[Run, ...], *, resamples: int = 1000
+    ) -> None:
         self.comparison: Comparison = recorded_comparison(record, search)
         """Optimum, interval and curves per cycle."""
-        self._search, self._runs = search, runs
+        self._search, self._runs, self._resamples = search, runs, resamples
 
     @classmethod
     def read(cls, ledger: Ledger, record: SearchRecord) -> Results:
@@ -81,7 +84,9 @@ class Results:
     @cached_property
     def analysis(self) -> Analysis:
         """The comparison with the fit's bootstrap, rivals, costs and distributions."""
-        return analysis_of(self.comparison, self._search.decisions, runs=self._runs)
+        return analysis_of(
+            self.comparison, self._search.decisions, runs=self._runs, resamples=self._resamples
+        )
 
     @cached_property
     def trials(self) -> pd.DataFrame:

@@ -1,0 +1,194 @@
+"""``oracle.load``: frames with the columns and types that are documented, whatever state a search is in."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+
+import oracle
+from oracle.errors import Refused
+from oracle.frames import COLUMNS
+from oracle.results import Results
+from silo.errors import InvalidInput
+from tests.oracle.invented import invent, make_record, noted, took, write_ledger
+from tests.oracle.test_analysis import ODD
+
+FRAMES = ("trials", "candidates", "intervals", "fits", "rivals", "costs", "diagnostics", "runs")
+INTEGERS = {
+    "trials": {"cycle", "replicate", "best_step", "pack"},
+    "candidates": {"cycle", "diverged"},
+    "intervals": {"cycle"},
+    "fits": {"q", "inside"},
+    "rivals": {"parameters"},
+    "costs": {"trainings"},
+    "diagnostics": {"cycle"},
+    "runs": set(),
+}
+TRUTHS = {
+    "trials": {"diverged", "selected"},
+    "candidates": {"optimum", "inside", "detached"},
+    "intervals": {"low_cut", "high_cut", "silo_inside", "fitted_inside"},
+    "rivals": {"s_shaped"},
+    "costs": {"measured"},
+}
+TEXTS = {
+    "trials": {"worker", "checkpoint", "sha256"},
+    "intervals": {"detached"},
+    "fits": {"curve", "missed_cycles"},
+    "rivals": {"rival", "formula", "values"},
+    "costs": {"policy", "test_accuracies", "explanation"},
+    "runs": {"state", "driver", "host", "versions", "error"},
+}
+
+
+def results(runs=(), **fields):
+    spec, search = invent(**fields)
+    return Results(make_record(spec), search, runs, resamples=20)
+
+
+def kind(series):
+    if isinstance(series.dtype, pd.DatetimeTZDtype):
+        return str(series.dtype.tz)
+    tests = {"bool": "is_bool_dtype", "int": "is_integer_dtype", "float": "is_float_dtype"}
+    return next(
+        (name for name, test in tests.items() if getattr(pd.api.types, test)(series)), str(series.dtype)
+    )
+
+
+@pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
+def test_every_frame_has_its_documented_columns_and_types(fields):
+    found = results(**fields)
+    assert tuple(found.frames()) == FRAMES == tuple(COLUMNS)
+    for name, frame in found.frames().items():
+        assert list(frame) == list(COLUMNS[name]), name
+        for column in frame:
+            expected = "float"
+            for what, columns in (("int", INTEGERS), ("bool", TRUTHS), ("string", TEXTS)):
+                expected = what if column in columns.get(name, ()) else expected
+            expected = "UTC" if column in ("started", "ended") else expected
+            assert kind(frame[column]) == expected, (name, column)
+    assert all(meaning for columns in COLUMNS.values() for meaning in columns.values())
+
+
+def test_a_trial_is_a_row_also_before_its_cycle_is_decided():
+    spec, search = invent(change=took(lambda cycle: 2.5), decided=3)
+    _, whole = invent()
+    search.restore([trial for trial in whole.outcomes() if trial.cycle == 3][:4], [])
+    found = Results(make_record(spec), search, ()).trials
+    assert len(found) == 3 * 6 * 3 + 4
+    assert found.selected.groupby(found.cycle).sum().to_dict() == {0: 3, 1: 3, 2: 3, 3: 0}
+    chosen = found[found.selected & (found.replicate == 0)]
+    assert chosen.max_lr.tolist() == [decision.interval.optimum for decision in search.decisions]
+    assert found.density[found.cycle == 2].unique() == pytest.approx([0.64])
+    assert found.started[0] == pd.Timestamp(datetime.fromtimestamp(1e9 + 1e8, UTC))
+    assert ((found.ended - found.started)[found.cycle < 3] == pd.Timedelta(seconds=2.5)).all()
+    assert found.gradient_std.isna().all()
+
+
+def test_candidates_and_intervals_say_the_same():
+    found = results(accuracy=lambda cycle, _, rate: 0.8 if rate in (0.01, 0.02, 0.32) else 0.7)
+    inside = found.candidates[found.candidates.inside]
+    ends = inside.groupby("cycle").max_lr.agg(["min", "max"])
+    assert ends["min"].tolist() == found.intervals.low.tolist()
+    assert ends["max"].tolist() == found.intervals.high.tolist()
+    assert found.candidates[found.candidates.optimum].max_lr.tolist() == found.intervals.optimum.tolist()
+    assert found.candidates[found.candidates.detached].max_lr.tolist() == [0.32] * 4
+    assert found.intervals.detached.tolist() == ["0.32"] * 4
+
+
+def test_the_curves_of_the_fits():
+    found = results()
+    rows = found.fits.set_index("curve")
+    fit = found.analysis.fit
+    assert rows.index.tolist() == [
+        "predicted",
+        "least squares",
+        "inside all" if fit.hitting else "fewest misses",
+    ]
+    assert rows.loc["predicted", ["q", "beta", "epsilon", "delta"]].tolist() == [1, 5.0, 0.02, 0.06]
+    assert rows.loc["least squares", "inside"] == sum(fit.inside.values())
+    assert rows.loc["least squares", "weighted_rmse"] == fit.weighted_rmse
+    assert tuple(rows.loc["least squares", ["beta_low", "beta_high"]]) == fit.bootstrap.interval("beta")
+    assert rows.loc[["predicted"], "beta_low":"delta_high"].isna().all(axis=None)
+    away = [curve - row.interval.optimum for row in found.comparison.rows for curve in [row.predicted]]
+    assert rows.loc["predicted", "rmse"] == pytest.approx(math.sqrt(sum(d * d for d in away) / 4))
+    missed = [row.interval.cycle for row in found.comparison.rows if not row.predicted_inside]
+    assert rows.loc["predicted", "missed_cycles"] == ";".join(map(str, missed))
+    assert rows.loc["predicted", "inside"] == 4 - len(missed)
+
+
+def test_rivals_costs_and_diagnostics_are_those_of_the_analysis():
+    found = results(change=noted)
+    assert found.rivals.rival.tolist() == [rival.name for rival in found.analysis.rivals.rivals]
+    assert json.loads(found.rivals["values"].iloc[-1]) == found.analysis.rivals.rivals[-1].values
+    assert found.costs.trainings.tolist() == [cost.trainings for cost in found.analysis.costs]
+    reached = [float(text) for text in found.costs.test_accuracies[0].split(";")]
+    assert tuple(reached) == found.analysis.costs[0].test_accuracies
+    assert found.costs.last_test_accuracy[0] == reached[-1]
+    assert found.diagnostics.predicted.tolist() == list(found.analysis.diagnosed)
+    assert found.trials.gradient_std.notna().all() and (found.trials.flipped_signs == 0.25).all()
+
+
+def test_accuracies_that_are_not_known_are_empty():
+    found = results(silo={"q": 1, "beta": 5, "epsilon": 0.02, "delta": 90.0})
+    texts = found.costs.set_index("policy").test_accuracies["SILO, parameters known"].split(";")
+    assert texts[-1] == "" and texts[0]
+    assert math.isnan(found.costs.last_test_accuracy[1])
+
+
+def test_a_search_is_loaded_by_its_name(tmp_path, monkeypatch):
+    url = write_ledger(tmp_path, *invent())
+    monkeypatch.delenv("ORACLE_LEDGER", raising=False)
+    found = oracle.load("invented", url)
+    assert repr(found) == "Results('invented': 4/4 cycles, 72 trials)"
+    assert found.name == "invented" and found.spec["cycles"] == 4
+    assert found.trials is found.trials
+    (run,) = found.runs.itertuples()
+    assert (run.state, run.host, json.loads(run.versions)) == ("failed", "here", {"torch": "2"})
+    assert run.error == "no postgresql+psycopg://me:***@host/db"
+    assert run.ended >= run.started > pd.Timestamp("2020-01-01", tz="UTC")
+    monkeypatch.setenv("ORACLE_LEDGER", url)
+    assert len(oracle.load("invented").trials) == 72
+    monkeypatch.delenv("ORACLE_LEDGER")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused, match="oracle-results"):
+        oracle.load("invented")
+
+
+def test_what_is_not_there_is_refused(tmp_path):
+    url = write_ledger(tmp_path, *invent())
+    with pytest.raises(Refused, match="no search 'invente' in this ledger; there are: invented"):
+        oracle.load("invente", url)
+    with pytest.raises(Refused):
+        oracle.load("invented", f"sqlite:///{tmp_path}/none.db")
+    with pytest.raises(InvalidInput):
+        oracle.load("invented", "no url")
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_run_without_an_end_has_none(tmp_path):
+    spec, search = invent(decided=0)
+    url = write_ledger(tmp_path, spec, search)
+    (run,) = oracle.load("invented", url)._runs
+    frame = results(runs=(replace(run, ended=None, error=None),)).runs
+    assert frame.ended.isna().all() and frame.error.isna().all()
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = (
+        "import sys, oracle\n"
+        "heavy = {'torch', 'pandas', 'optuna', 'sqlalchemy', 'ray', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "oracle.load\n"
+        "heavy = {'torch', 'pandas', 'ray'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "try: oracle.lod\n"
+        "except AttributeError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "module 'oracle' has no attribute 'lod'\n"
