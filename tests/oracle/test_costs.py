@@ -115,11 +115,21 @@ def test_without_the_specs_numbers_the_fitted_ones_stand_for_them():
         ([0.1, 0.2, 0.3, 0.4, 0.5], 0.01, 0.16, 5),
         ([0.9, 0.2, 0.3, 0.2, 0.8], 0.04, 0.04, 3),
         ([0.1, 0.1, 0.1, 0.1, 0.8], 0.02, 0.02, 3),
+        ([0.1, 0.2, 0.3, 0.1 + 0.2, 0.8], 0.04, 0.04, 3),
         ([0.3, 0.3, 0.2, 0.3, 0.4], 0.04, 0.02, 4),
         ([0.5, 0.2, 0.1, 0.1, 0.1], 0.001, 0.01, 2),
         ([0.1, 0.2, 0.3, 0.2, 0.1], 0.029, 0.04, 3),
     ],
-    ids=["up", "to the edge", "a local peak", "a plateau", "the lower of two", "from below", "nearest"],
+    ids=[
+        "up",
+        "to the edge",
+        "a local peak",
+        "a plateau",
+        "a rounding",
+        "the lower of two",
+        "from below",
+        "nearest",
+    ],
 )
 def test_a_climb_goes_to_the_better_neighbour(accuracies, start, found, evaluated):
     best, count = climb(candidates(accuracies), start)
