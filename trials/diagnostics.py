@@ -77,9 +77,10 @@ class Statistics:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON: what is not finite is null."""
+        norms = [norm if math.isfinite(norm) else None for norm in self.gradient_norms]
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(self).items()
+            for name, value in {**asdict(self), "gradient_norms": norms}.items()
         }
 
 

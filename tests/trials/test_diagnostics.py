@@ -124,3 +124,13 @@ def test_a_linear_network_has_no_hidden_representation():
     assert statistics.to_dict()["representation_std"] is None
     steps = training_steps(recipe, len(data.train.labels))
     assert len(statistics.gradient_norms) == steps[0] // steps[1]
+
+
+@pytest.mark.parametrize("pack_size", [1, 8])
+def test_a_training_that_diverges_can_be_noted(pack_size):
+    outcome = trained(pack_size=pack_size, rates=(0.05, 1e30))[4][1]
+    assert outcome.diverged
+    assert not all(map(math.isfinite, outcome.diagnostics.gradient_norms))
+    noted = json.loads(json.dumps(outcome.diagnostics.to_dict(), allow_nan=False))
+    assert len(noted["gradient_norms"]) == len(outcome.diagnostics.gradient_norms)
+    assert None in noted["gradient_norms"]
