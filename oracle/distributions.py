@@ -83,8 +83,9 @@ def diagnosed_rates(distributions: Sequence[CycleDistributions]) -> tuple[float,
 
     What it leaves out: σ is measured at the best validation (Fig. 1: "when the network converges"), while the
     peak rate acts early; and on networks that were trained with their own cycle's optimum. A network that
-    fits its data worse has wider gradients however sparse it is, and the rate then falls. The argument is
-    about plain SGD: momentum changes all cycles alike, an optimizer that scales its gradients undoes it.
+    fits its data worse has wider gradients however sparse it is, and the rate then falls: in the demo on
+    digits σ grows fivefold by cycle 15, while the Oracle's rate rises threefold. The argument is about plain
+    SGD: momentum changes all cycles alike, an optimizer that scales its gradients undoes it.
 
     Args:
         distributions: Those of a search, ascending; the first one stands for the dense network.
