@@ -66,18 +66,19 @@ def progress(comparison: Comparison) -> str:
     return f"{len(comparison.rows)} of {cycles} decided, {trials} finished."
 
 
-def units(comparison: Comparison) -> str:
+def units(comparison: Comparison, *, accuracies: bool = True) -> str:
     """What the numbers mean, as sentences."""
     replicates = comparison.spec.replicates
     deviation = f", mean ± standard deviation of {replicates} replicates" if replicates > 1 else ""
     tolerance = percent_text(comparison.spec.tolerance)
     sentence = "λ: share of the prunable weights that is left. Rates in units of 1e-2. "
-    if not comparison.spec.searched:
-        return f"{sentence}Accuracies in %{deviation}."
-    return (
-        f"{sentence}Interval: within {tolerance} of the best validation accuracy; {INSIDE} inside it, "
-        f"{OUTSIDE} outside. Accuracies of the optimum in %{deviation}."
-    )
+    if comparison.spec.searched:
+        sentence += (
+            f"Interval: within {tolerance} of the best validation accuracy; {INSIDE} inside it, "
+            f"{OUTSIDE} outside. "
+        )
+    where = " of the optimum" if comparison.spec.searched else ""
+    return f"{sentence}Accuracies{where} in %{deviation}." if accuracies else sentence.strip()
 
 
 def marks(comparison: Comparison, *, rates: bool) -> list[str]:

@@ -30,6 +30,7 @@ table { border-collapse: collapse; font-size: 0.84rem; font-variant-numeric: tab
 th, td { padding: 5px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; vertical-align: bottom; }
 .wide th { white-space: pre; }
+th.left, td.left { text-align: left; }
 .words th, .words td { text-align: left; vertical-align: top; }
 .words td:last-child { white-space: normal; min-width: 150px; overflow-wrap: anywhere; }
 tbody tr:last-child td { border-bottom: 0; }

@@ -16,7 +16,7 @@ from dashboards._cells import marks, progress, subject, units
 from dashboards.figure_files import image, replace_file
 from dashboards.figures import comparison_figure, landscape_figure
 from dashboards.style import percent_text
-from dashboards.tables import csv_text, html_table, markdown, public_spec, to_json
+from dashboards.tables import csv_text, html_table, latex, markdown, public_spec, to_json
 from oracle.comparison import Comparison, cycles_in_words
 from oracle.ledger import Run
 from silo.curve import SiloCurve
@@ -28,7 +28,7 @@ from trials.secrets import without_secrets
 def write_report(
     comparison: Comparison, folder: Path, *, runs: Sequence[Run] = (), png: bool = False
 ) -> Path:
-    """Writes ``report.html``, ``comparison.md``, ``comparison.csv`` and ``comparison.json``.
+    """Writes ``report.html``, and ``comparison`` as ``.md``, ``.tex``, ``.csv`` and ``.json``.
 
     A file is replaced as a whole or not at all.
 
@@ -49,6 +49,7 @@ def write_report(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / "comparison.md", markdown(comparison).encode())
+        replace_file(folder / "comparison.tex", latex(comparison).encode())
         replace_file(folder / "comparison.csv", csv_text(comparison).encode())
         replace_file(folder / "comparison.json", f"{data}\n".encode())
         replace_file(report, report_html(comparison, runs=runs).encode())

@@ -1,88 +1,113 @@
 """The comparison as tables: for the terminal, for papers, for other programs.
 
-The Markdown table has the form of Tables 10 and 11 of the SILO paper (arXiv 2212.06144) as long as it is not
+Markdown and LaTeX have the form of Tables 10 and 11 of the SILO paper (arXiv 2212.06144) as long as it is not
 too wide; a terminal gets one row per cycle.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import re
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
+from dashboards import table_forms
 from dashboards._cells import Cells, cells, marks, progress, subject, units
+from dashboards.latex import comment, escaped
+from dashboards.latex import latex as latex_table
+from dashboards.side_by_side import accuracy_table
 from dashboards.style import RATE_UNIT_TEXT
+from dashboards.table import Cell, Table
+from dashboards.table_forms import TerminalTable, heading_text, json_able, markdown_grid, markdown_text
 from oracle.comparison import Comparison
 from oracle.frames import COLUMNS as FRAMES
 from oracle.frames import comparison_rows
 from trials.secrets import without_secrets
 
 WIDEST_PAPER_LAYOUT = 8
-"""With more cycles than this, a Markdown table has one row per cycle."""
+"""With more cycles than this, a table has one row per cycle."""
 
 COLUMNS = FRAMES["intervals"]
 """The columns of :func:`comparison_rows` and of the CSV; rates are as they are, not in units of 1e-2."""
 
-Column = tuple[str, Callable[[Cells], str]]
 
+def comparison_table(comparison: Comparison, *, by_row: bool | None = None, accuracies: bool = True) -> Table:
+    """Optimum, interval and SILO's rates per decided cycle, in the form of the paper's Tables 10 and 11.
 
-def terminal_table(comparison: Comparison) -> Table:
-    """One row per cycle, at most 100 columns wide, legible without colour."""
-    notes = [units(comparison), *marks(comparison, rates=False)]
-    table = Table(
-        title=Text(comparison.name, style="bold"),
-        caption=Text("\n".join(notes) if comparison.rows else comparison.verdict()),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
+    Args:
+        comparison: The comparison.
+        by_row: Whether each cycle is a row, not a column; by default where there are more than
+            :data:`WIDEST_PAPER_LAYOUT`.
+        accuracies: Whether the accuracies at the optimum are shown, too.
+    """
+    rows = cells(comparison)
+    lines = [line for line in _lines(comparison) if accuracies or not line.accuracy]
+    if by_row is None:
+        by_row = len(rows) > WIDEST_PAPER_LAYOUT
+    if by_row:
+        lines[:2] = reversed(lines[:2])
+        headers = tuple(line.header for line in lines)
+        body = tuple(tuple(line.cell(row) for line in lines) for row in rows)
+        align, keys = "r" * len(lines), 2
+    else:
+        density, *others = lines
+        headers = (density.label, *(row.density for row in rows))
+        body = tuple((Cell(text=line.label), *map(line.cell, rows)) for line in others)
+        align, keys = "l" + "r" * len(rows), 1
+    return Table(
+        title=f"{comparison.name}: {subject(comparison)}",
+        headers=headers,
+        rows=body,
+        align=align,
+        keys=keys,
+        notes=_notes(comparison, accuracies) if rows else (comparison.verdict(),),
+        columns=COLUMNS,
+        records=tuple(comparison_rows(comparison)),
     )
-    columns = _legible_columns(comparison)
-    for header, _ in columns:
-        table.add_column(header, justify="right", no_wrap=True)
-    for row in cells(comparison):
-        table.add_row(*(Text(text(row)) for _, text in columns))
-    return table
+
+
+def terminal_table(comparison: Comparison) -> TerminalTable:
+    """One row per cycle, at most 100 columns wide, legible without colour."""
+    table = comparison_table(comparison, by_row=True)
+    if comparison.rows:
+        table = replace(table, notes=(units(comparison), *marks(comparison, rates=False)))
+    return TerminalTable(table=table)
 
 
 def markdown(comparison: Comparison) -> str:
-    """Title, table, verdict, and what the marks mean.
-
-    Up to :data:`WIDEST_PAPER_LAYOUT` cycles are columns labelled by λ, as in the paper's Tables 10 and 11;
-    with more cycles each is a row.
-    """
-    parts = [f"# {_plain(comparison.name)}: {subject(comparison)}", progress(comparison)]
+    """Title, table, verdict, and what the marks mean."""
+    table = comparison_table(comparison)
+    parts = [f"# {heading_text(table.title)}", progress(comparison)]
     if comparison.rows:
-        wide = len(comparison.rows) > WIDEST_PAPER_LAYOUT
-        parts.append(_cycles_as_rows(comparison) if wide else _cycles_as_columns(comparison))
+        parts.append(markdown_grid(table))
     parts.append(f"**{comparison.verdict()}**")
     if comparison.rows:
-        parts.append("\n".join(f"- {note}" for note in [units(comparison), *marks(comparison, rates=True)]))
+        parts.append("\n".join(f"- {markdown_text(note)}" for note in table.notes))
     return "\n\n".join(parts) + "\n"
+
+
+def latex(comparison: Comparison) -> str:
+    """The comparison in the form of the paper's Tables 10 and 11, the accuracies in that of Tables 2 to 7.
+
+    Both are one table where each cycle is a row. The verdict is a sentence below.
+    """
+    if not comparison.rows:
+        return comment(f"{comparison.name}: {comparison.verdict()}")
+    both = len(comparison.rows) > WIDEST_PAPER_LAYOUT
+    found = [latex_table(comparison_table(comparison, accuracies=both))]
+    if not both:
+        found.append(latex_table(accuracy_table([comparison])))
+    return "\n".join([comment(progress(comparison)), *found, f"{escaped(comparison.verdict())}\n"])
 
 
 def html_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Headers (of several lines) and rows of texts, not yet escaped, one row per cycle."""
-    columns = _legible_columns(comparison)
-    headers = [header.strip() for header, _ in columns]
-    return headers, [[text(row) for _, text in columns] for row in cells(comparison)]
+    table = comparison_table(comparison, by_row=True)
+    return list(table.headers), [[cell.shown for cell in row] for row in table.rows]
 
 
 def csv_text(comparison: Comparison) -> str:
     """One row per decided cycle with the columns of :data:`COLUMNS`, numbers in full precision."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in comparison_rows(comparison):
-        writer.writerow([_csv_cell(row[name]) for name in COLUMNS])
-    return buffer.getvalue()
+    return table_forms.csv_text(COLUMNS, comparison_rows(comparison))
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
@@ -91,7 +116,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         {**tidy, "candidates": [asdict(candidate) for candidate in row.candidates]}
         for tidy, row in zip(comparison_rows(comparison), comparison.rows, strict=True)
     ]
-    data: dict[str, Any] = _json_able(
+    data: dict[str, Any] = json_able(
         {
             "name": comparison.name,
             "verdict": comparison.verdict(),
@@ -113,93 +138,48 @@ def public_spec(comparison: Comparison) -> Any:
     return without_secrets(comparison.spec.model_dump(mode="json"))
 
 
-def _legible_columns(comparison: Comparison) -> list[Column]:
-    """Headers, and what gives a column's text. Without a search there is no optimum, interval or fit."""
-    searched = comparison.spec.searched
-    place: list[Column] = [
-        ("\ncycle\nm", lambda row: row.cycle),
-        ("weights\nleft λ\n(%)", lambda row: row.density),
-    ]
-    found: list[Column] = [
-        (f"Oracle\noptimum\n({RATE_UNIT_TEXT})", lambda row: row.optimum),
-        (f"Oracle\ninterval\n({RATE_UNIT_TEXT})", lambda row: row.interval),
-    ]
-    stated: list[Column] = [(f"\nmax_lr\n({RATE_UNIT_TEXT})", lambda row: row.optimum)]
-    reached: list[Column] = [
-        ("validation\naccuracy\n(%)", lambda row: row.validation),
-        ("test\naccuracy\n(%)", lambda row: row.test),
-    ]
-    columns = [*place, *(found if searched else stated), *reached]
-    if not searched:
-        return columns
-    if comparison.predicted is not None:
-        columns.append(
-            (f"SILO\npredicted\n({RATE_UNIT_TEXT})", lambda row: f"{row.predicted} {row.predicted_inside}")
-        )
-    columns.append((f"SILO\nfitted\n({RATE_UNIT_TEXT})", lambda row: f"{row.fitted} {row.fitted_inside}"))
-    return columns
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """One fact of every cycle: its short header, its label in the paper's form, and its cell."""
+
+    header: str
+    label: str
+    cell: Callable[[Cells], Cell]
+    accuracy: bool = False
 
 
-def _cycles_as_columns(comparison: Comparison) -> str:
-    lines = [
-        ("λ (% of weights left)", "density"),
-        ("pruning cycle m", "cycle"),
+def _lines(comparison: Comparison) -> list[_Line]:
+    """What is said of a cycle. Without a search there is no optimum, interval or fit."""
+    rate = f"({RATE_UNIT_TEXT})"
+    place = [
+        _line("weights\nleft λ\n(%)", "λ (% of weights left)", "density"),
+        _line("cycle\nm", "pruning cycle m", "cycle"),
+    ]
+    reached = [
+        _line("validation\naccuracy\n(%)", "validation accuracy (%)", "validation", accuracy=True),
+        _line("test\naccuracy\n(%)", "test accuracy (%)", "test", accuracy=True),
     ]
     if not comparison.spec.searched:
-        lines.append((f"max_lr ({RATE_UNIT_TEXT})", "optimum"))
-    else:
-        lines += [
-            (f"Oracle optimized max_lr ({RATE_UNIT_TEXT})", "optimum"),
-            (f"Oracle optimized interval ({RATE_UNIT_TEXT})", "interval"),
-        ]
-        if comparison.predicted is not None:
-            lines += [
-                (f"SILO's estimated max_lr ({RATE_UNIT_TEXT})", "predicted"),
-                ("inside?", "predicted_inside"),
-            ]
-        lines += [(f"fitted curve ({RATE_UNIT_TEXT})", "fitted"), ("inside?", "fitted_inside")]
-    lines += [("validation accuracy (%)", "validation"), ("test accuracy (%)", "test")]
-    texts = cells(comparison)
-    return _markdown_table([[label, *(getattr(row, name) for row in texts)] for label, name in lines], "left")
+        return [*place, _line(f"max_lr\n{rate}", f"max_lr {rate}", "optimum"), *reached]
+    found = [
+        _line(f"Oracle\noptimum\n{rate}", f"Oracle optimized max_lr {rate}", "optimum"),
+        _line(f"Oracle\ninterval\n{rate}", f"Oracle optimized interval {rate}", "interval"),
+    ]
+    if comparison.predicted is not None:
+        label = f"SILO's estimated max_lr {rate}"
+        found.append(_line(f"SILO\npredicted\n{rate}", label, "predicted", "predicted_inside"))
+    found.append(_line(f"SILO\nfitted\n{rate}", f"fitted curve {rate}", "fitted", "fitted_inside"))
+    return [*place, *found, *reached]
 
 
-def _cycles_as_rows(comparison: Comparison) -> str:
-    headers, rows = html_table(comparison)
-    return _markdown_table([[header.replace("\n", " ") for header in headers], *rows], "right")
+def _notes(comparison: Comparison, accuracies: bool) -> tuple[str, ...]:
+    return units(comparison, accuracies=accuracies), *marks(comparison, rates=True)
 
 
-def _markdown_table(rows: list[list[str]], first: str) -> str:
-    """A table whose first row is the header; its columns are padded, so that the source is legible too."""
-    widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
-
-    def line(row: list[str]) -> str:
-        texts = [text.rjust(width) for text, width in zip(row, widths, strict=True)]
-        if first == "left":
-            texts[0] = row[0].ljust(widths[0])
-        return f"| {' | '.join(texts)} |"
-
-    rule = [f"{'-' * (width - 1)}:" for width in widths]
-    if first == "left":
-        rule[0] = f":{rule[0][:-1]}"
-    return "\n".join([line(rows[0]), f"| {' | '.join(rule)} |", *map(line, rows[1:])])
-
-
-def _csv_cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ";".join(map(repr, value)) if isinstance(value, list) else repr(value)
-
-
-def _json_able(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _json_able(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_able(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _plain(text: str) -> str:
-    """A text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\`*\[\]<>|&#])", r"\\\1", " ".join(text.split()))
+def _line(header: str, label: str, text: str, mark: str = "", *, accuracy: bool = False) -> _Line:
+    return _Line(
+        header=header,
+        label=label,
+        cell=lambda row: Cell(text=getattr(row, text), mark=getattr(row, mark) if mark else ""),
+        accuracy=accuracy,
+    )

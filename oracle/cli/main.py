@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from oracle.cli.compare import compare
 from oracle.cli.export import export
 from oracle.cli.fit import fit
 from oracle.cli.jobs import logs, stop, submit
@@ -36,7 +37,7 @@ def cli() -> None:
 
 for command in (
     *(init, schema, validate, plan, run, submit, status, logs, stop),
-    *(list_searches, report, export, fit, sparsity),
+    *(list_searches, report, compare, export, fit, sparsity),
 ):
     cli.add_command(command)
 

@@ -114,7 +114,7 @@ def list_searches(context: click.Context, ledger: str | None, address: str | Non
 @click.option("--png", is_flag=True, help="Also write the figure as PNG (needs silo-oracle[images]).")
 @JSON
 def report(target: str, ledger: str | None, out: Path | None, png: bool, as_json: bool) -> None:
-    """Show the comparison, and write it as HTML, Markdown, CSV and JSON."""
+    """Show the comparison, and write it as HTML, Markdown, LaTeX, CSV and JSON."""
     searches = open_searches(target, ledger)
     places = [
         (out / record.name if len(searches) > 1 else out) if out else Path(f"{record.name}-report")

@@ -17,7 +17,7 @@ from oracle.spec_file import parse_spec
 from silo.errors import InvalidInput
 from trials.recipe import Way
 
-FILES = {"report.html", "comparison.md", "comparison.csv", "comparison.json"}
+FILES = {"report.html", *(f"comparison.{ending}" for ending in ("md", "tex", "csv", "json"))}
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>"
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 

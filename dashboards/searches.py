@@ -1,0 +1,129 @@
+"""Several searches in one table: what each has found, a row per search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dashboards._lines import facts_of
+from dashboards.side_by_side import short_names
+from dashboards.style import RATE_UNIT_TEXT, rate_text
+from dashboards.table import Cell, Table, texts
+from oracle.comparison import Comparison
+
+SEARCH_COLUMNS = {
+    "search": "its name",
+    "network": "what was pruned",
+    "dataset": "what it was trained for",
+    "policy": "what set max_lr: oracle (a search), silo, fixed or allr",
+    "pruner": "how the weights to prune were chosen",
+    "retraining": "what a pruned network started from",
+    "replicates": "independent seeds",
+    "decided": "cycles that are decided",
+    "cycles": "cycles in all",
+    "trials": "finished trainings",
+    "max_lr_low": "lowest of the Oracle's optima, or of the rates that were used",
+    "max_lr_high": "the highest",
+    "silo_inside": "in how many Oracle optimized intervals SILO's predicted rate lies",
+    "fitted_inside": "in how many the fitted curve lies",
+    "q": "of the curve that least squares fit, as are the next three",
+    "beta": "β",
+    "epsilon": "ε, a learning rate",
+    "delta": "δ, a learning rate",
+    "verdict": "in a few words",
+    "explanation": "in sentences",
+}
+"""The columns of :func:`search_table`'s records; empty where there is no search, no prediction or no fit."""
+
+_NOTHING = "–"
+_DIFFERING = ("network", "dataset", "pruner", "retraining")
+
+
+def search_table(comparisons: Sequence[Comparison]) -> Table:
+    """One row per search: the range of its rates, how SILO's curves do, and a verdict in a few words.
+
+    The network, data set, pruner and way of retraining are shown as far as the searches differ in them.
+    """
+    records = [_record(comparison) for comparison in comparisons]
+    names = short_names([comparison.name for comparison in comparisons])
+    differing = [key for key in _DIFFERING if len({record[key] for record in records}) > 1]
+    headers = (
+        "search",
+        *differing,
+        "policy",
+        "cycles",
+        f"max_lr\n({RATE_UNIT_TEXT})",
+        "SILO\ninside",
+        "fitted\ninside",
+        "q",
+        "β",
+        f"ε\n({RATE_UNIT_TEXT})",
+        f"δ\n({RATE_UNIT_TEXT})",
+        "verdict",
+    )
+    rows = [
+        texts(name, *(str(record[key]) for key in differing), str(record["policy"])) + _numbers(record)
+        for name, record in zip(names, records, strict=True)
+    ]
+    return Table(
+        title="What each search says",
+        headers=headers,
+        rows=tuple(rows),
+        align="l" * (len(differing) + 2) + "r" * 8 + "l",
+        notes=tuple(f"{name}: {record['explanation']}" for name, record in zip(names, records, strict=True)),
+        columns=SEARCH_COLUMNS,
+        records=tuple(records),
+    )
+
+
+def _numbers(record: dict[str, Any]) -> tuple[Cell, ...]:
+    decided = record["decided"]
+    inside = [
+        _NOTHING if record[key] is None else f"{record[key]} of {decided}"
+        for key in ("silo_inside", "fitted_inside")
+    ]
+    curve = [_NOTHING] * 4
+    if record["q"] is not None:
+        curve = [f"{record['q']:.4g}", f"{record['beta']:.4g}"]
+        curve += [rate_text(record[key] + 0.0) for key in ("epsilon", "delta")]
+    return texts(f"{decided}/{record['cycles']}", _rates(record), *inside, *curve, record["verdict"])
+
+
+def _rates(record: dict[str, Any]) -> str:
+    if record["max_lr_low"] is None:
+        return _NOTHING
+    low, high = rate_text(record["max_lr_low"]), rate_text(record["max_lr_high"])
+    return low if low == high else f"{low}–{high}"
+
+
+def _record(comparison: Comparison) -> dict[str, Any]:
+    rows, fit = comparison.rows, comparison.fit
+    rates = [row.interval.optimum for row in rows]
+    inside = sum(bool(row.predicted_inside) for row in rows)
+    return {
+        **dict.fromkeys(SEARCH_COLUMNS),
+        "search": comparison.name,
+        **facts_of(comparison.spec),
+        "decided": len(rows),
+        "cycles": comparison.cycles,
+        "trials": comparison.trials,
+        "max_lr_low": min(rates, default=None),
+        "max_lr_high": max(rates, default=None),
+        "silo_inside": inside if rows and comparison.predicted else None,
+        "fitted_inside": sum(fit.inside.values()) if fit else None,
+        **({name: getattr(fit.curve, name) for name in ("q", "beta", "epsilon", "delta")} if fit else {}),
+        "verdict": _verdict(comparison),
+        "explanation": comparison.verdict(),
+    }
+
+
+def _verdict(comparison: Comparison) -> str:
+    if not comparison.rows:
+        return "undecided"
+    if comparison.fit is None:
+        return "nothing is searched"
+    if comparison.predicted and all(row.predicted_inside for row in comparison.rows):
+        return "SILO fits as predicted"
+    if comparison.fit.hitting:
+        return "another SILO curve fits" if comparison.predicted else "a SILO curve fits"
+    return "no SILO curve fits"
