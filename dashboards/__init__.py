@@ -6,19 +6,36 @@
 Everything here is made from an ``oracle.comparison.Comparison`` and changes nothing in it.
 """
 
+from dashboards.accuracies import accuracy_figure
 from dashboards.figures import comparison_figure, landscape_figure
+from dashboards.paper import paper_table
 from dashboards.report import report_html, write_report
+from dashboards.side_by_side import accuracy_table
 from dashboards.summary_study import SummaryStudy, write_summary
-from dashboards.tables import COLUMNS, comparison_rows, csv_text, markdown, terminal_table, to_json
+from dashboards.tables import (
+    COLUMNS,
+    comparison_rows,
+    comparison_table,
+    csv_text,
+    latex,
+    markdown,
+    terminal_table,
+    to_json,
+)
 
 __all__ = [
     "COLUMNS",
     "SummaryStudy",
+    "accuracy_figure",
+    "accuracy_table",
     "comparison_figure",
     "comparison_rows",
+    "comparison_table",
     "csv_text",
     "landscape_figure",
+    "latex",
     "markdown",
+    "paper_table",
     "report_html",
     "terminal_table",
     "to_json",

@@ -158,7 +158,11 @@ def _line(comparison: Comparison, name: str) -> Line:
         for row in comparison.rows
     )
     return Line(
-        name=name, points=points, task=_task(spec.dataset), pruning=spec.pruning, facts=facts_of(spec)
+        name=name,
+        points=points,
+        task=_task(spec.dataset),
+        pruning=spec.pruning,
+        facts={"search": spec.name, **facts_of(spec)},
     )
 
 

@@ -24,7 +24,7 @@ _MOST_TICKS, _TICK_RATIO, _ROOM = 8, 1.12, 0.06
 
 
 def accuracy_figure(comparisons: Sequence[Comparison], *, also: Sequence[Line] = ()) -> go.Figure:
-    """Test accuracy in % against what is left of the weights, dense networks at the left, sparse at the right.
+    """Test accuracy in % against what is left of the weights, dense networks left, sparse ones right.
 
     A line per search, with error bars of its standard deviation where it has several replicates. Lines differ
     in dash and marker too, so that they are told apart in black and white.
@@ -93,7 +93,7 @@ def _layout(lines: Sequence[Line]) -> go.Layout:
 
 
 def _axis(found: Sequence[Place]) -> dict[str, object]:
-    """From the densest to the sparsest, with room for their markers; ticks at the densities if they are few."""
+    """From dense to sparse, with room for the markers; ticks at the densities if they are few."""
     densities = sorted({100 * point.density for place in found for point in place.points if point})
     if not densities:
         return {"range": [2, 0]}

@@ -55,11 +55,11 @@ def search_table(comparisons: Sequence[Comparison]) -> Table:
         f"max_lr\n({RATE_UNIT_TEXT})",
         "SILO\ninside",
         "fitted\ninside",
+        "verdict",
         "q",
         "β",
         f"ε\n({RATE_UNIT_TEXT})",
         f"δ\n({RATE_UNIT_TEXT})",
-        "verdict",
     )
     rows = [
         texts(name, *(str(record[key]) for key in differing), str(record["policy"])) + _numbers(record)
@@ -69,7 +69,7 @@ def search_table(comparisons: Sequence[Comparison]) -> Table:
         title="What each search says",
         headers=headers,
         rows=tuple(rows),
-        align="l" * (len(differing) + 2) + "r" * 8 + "l",
+        align="l" * (len(differing) + 2) + "rrrr" + "l" + "rrrr",
         notes=tuple(f"{name}: {record['explanation']}" for name, record in zip(names, records, strict=True)),
         columns=SEARCH_COLUMNS,
         records=tuple(records),
@@ -86,7 +86,7 @@ def _numbers(record: dict[str, Any]) -> tuple[Cell, ...]:
     if record["q"] is not None:
         curve = [f"{record['q']:.4g}", f"{record['beta']:.4g}"]
         curve += [rate_text(record[key] + 0.0) for key in ("epsilon", "delta")]
-    return texts(f"{decided}/{record['cycles']}", _rates(record), *inside, *curve, record["verdict"])
+    return texts(f"{decided}/{record['cycles']}", _rates(record), *inside, record["verdict"], *curve)
 
 
 def _rates(record: dict[str, Any]) -> str:

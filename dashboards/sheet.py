@@ -25,6 +25,8 @@ from silo.errors import InvalidInput
 ENDINGS = {"html": "html", "markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
 """The forms of a sheet, and what their files' names end in."""
 
+_MOST_NAMES = 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
@@ -49,7 +51,7 @@ def compare_sheet(comparisons: Sequence[Comparison], *, also: Sequence[Line] = (
         also: What is to stand beside their accuracies, such as the lines of ``dashboards.paper``.
     """
     names = [comparison.name for comparison in comparisons]
-    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    listed = f"{len(names)} searches" if len(names) > _MOST_NAMES else " and ".join(names)
     return Sheet(
         title=f"{listed} beside the paper" if also else f"{listed} side by side",
         tables=(accuracy_table(comparisons, also=also), search_table(comparisons)),
@@ -84,7 +86,9 @@ def sheet_text(sheet: Sheet, form: str) -> str:
 
 
 def write_sheet(sheet: Sheet, folder: Path) -> Path:
-    """Writes ``compare.html``, ``.md``, ``.tex``, ``.csv`` and ``.json``; each is replaced whole or not at all.
+    """Writes ``compare.html``, ``.md``, ``.tex``, ``.csv`` and ``.json``.
+
+    A file is replaced as a whole or not at all.
 
     Args:
         sheet: The sheet.
@@ -116,7 +120,11 @@ def _html(sheet: Sheet) -> str:
                     full_html=False,
                     include_plotlyjs=True,
                     div_id="accuracy-figure",
-                    config={"displaylogo": False, "responsive": True},
+                    config={
+                        "displaylogo": False,
+                        "modeBarButtons": [["toImage", "resetScale2d"]],
+                        "responsive": True,
+                    },
                 )
             )
         )

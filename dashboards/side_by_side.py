@@ -130,8 +130,8 @@ def _notes(lines: Sequence[Line], found: Sequence[Place]) -> list[str]:
         return ["No cycle is decided yet."]
     spread = any(point.std is not None for line in lines for point in line.points)
     notes = [
-        "λ: share of the prunable weights that is left. Mean"
-        + (" ± standard deviation of the replicates." if spread else ".")
+        "λ: share of the prunable weights that is left."
+        + (" Mean ± standard deviation of the replicates." if spread else "")
     ]
     if len(lines) > 1 and not pruned_alike(lines) and any(line.pruning for line in lines):
         notes.append(

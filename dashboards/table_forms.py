@@ -40,9 +40,11 @@ class TerminalTable:
     table: Table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        blocks = _blocks(self.table, options.max_width)
-        for index, block in enumerate(blocks):
-            yield _rich(self.table, block, first=index == 0, last=index == len(blocks) - 1)
+        yield Text(one_line(self.table.title), style="bold")
+        for block in _blocks(self.table, options.max_width):
+            yield _rich(self.table, block)
+        notes = [*_bold_note(self.table, BEST), *map(one_line, self.table.notes)]
+        yield from (Text(note, style="dim") for note in notes)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(1, options.max_width)
@@ -195,16 +197,8 @@ def _blocks(table: Table, width: int) -> list[list[int]]:
     return blocks
 
 
-def _rich(table: Table, block: list[int], *, first: bool, last: bool) -> RichTable:
-    notes = [*_bold_note(table, BEST), *map(one_line, table.notes)] if last else []
-    made = RichTable(
-        title=Text(one_line(table.title), style="bold") if first else None,
-        caption=Text("\n".join(notes)) if notes else None,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-    )
+def _rich(table: Table, block: list[int]) -> RichTable:
+    made = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1))
     headers = _headers(table)
     lines = header_lines([headers[i] for i in block])
     for i, header in zip(block, zip(*lines, strict=True), strict=True):
@@ -240,5 +234,5 @@ def _csv_cell(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return value
+        return one_line(value)
     return ";".join(map(repr, value)) if isinstance(value, list) else repr(value)

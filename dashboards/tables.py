@@ -95,7 +95,8 @@ def latex(comparison: Comparison) -> str:
     both = len(comparison.rows) > WIDEST_PAPER_LAYOUT
     found = [latex_table(comparison_table(comparison, accuracies=both))]
     if not both:
-        found.append(latex_table(accuracy_table([comparison])))
+        title = f"{comparison.name}: test accuracy (%)"
+        found.append(latex_table(replace(accuracy_table([comparison]), title=title)))
     return "\n".join([comment(progress(comparison)), *found, f"{escaped(comparison.verdict())}\n"])
 
 

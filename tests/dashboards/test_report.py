@@ -114,7 +114,7 @@ def test_the_page_says_what_was_found(comparison):
     html = report_html(comparison, runs=[run(), run(ended=None, state="running")])
     words = Page(html).words
     assert words.index(comparison.verdict()) < words.index("Per cycle")
-    assert "5.6 [5, 6.2] 87.00 ± 0.10 87.00 ± 0.10 3.213 ✗ 5.517 ✓" in words
+    assert "5.6 [5, 6.2] 3.213 ✗ 5.517 ✓ 87.00 ± 0.10 87.00 ± 0.10" in words
     assert "weighted RMSE 0.000453; it lies in 5 of 5 intervals" in words
     assert "lies in all intervals, at least 0.00539 away from every end" in words
     assert "such curves exist for q = 0, 1, 2" in words

@@ -1,26 +1,25 @@
 import csv
-import io
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from dashboards.tables import COLUMNS, comparison_rows, csv_text, markdown, terminal_table, to_json
+from dashboards.tables import (
+    COLUMNS,
+    comparison_rows,
+    comparison_table,
+    csv_text,
+    latex,
+    markdown,
+    terminal_table,
+    to_json,
+)
 from silo.curve import SiloCurve
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def golden(name):
-    return (GOLDEN / name).read_text(encoding="utf-8")
+from tests.dashboards.printing import golden, printed
 
 
 def rendered(comparison, width=100):
-    console = Console(width=width, file=io.StringIO(), no_color=True, force_terminal=False)
-    console.print(terminal_table(comparison))
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+    return printed(terminal_table(comparison), width)
 
 
 def test_up_to_eight_cycles_have_the_papers_layout(comparison):
@@ -46,7 +45,7 @@ def test_a_terminal_gets_a_row_per_cycle(comparison):
 def test_the_terminal_table_leaves_out_what_there_is_not(marked):
     text = rendered(marked)
     assert "predicted" not in text
-    assert "      0       100        1‡   [≤1, 2]†        80.00      80.00       1 ✓\n" in text
+    assert "      0       100        1‡   [≤1, 2]†       1 ✓        80.00      80.00\n" in text
     assert "† Rates beyond a gap are within 0.5 % of the best too (cycle 0).\n" in text
 
 
@@ -56,6 +55,37 @@ def test_the_terminal_table_fits_100_columns_and_loses_nothing(any_comparison, m
         lines = rendered(shown).splitlines()
         assert max(map(len, lines)) <= 100
         assert "…" not in "".join(lines)
+
+
+def test_a_narrow_terminal_gets_the_columns_in_blocks_and_loses_nothing(comparison):
+    wide, narrow = rendered(comparison), rendered(comparison, width=50)
+    assert max(map(len, narrow.splitlines())) <= 50
+    assert {word for word in wide.split() if "─" not in word} <= set(narrow.split())
+    assert len([line for line in narrow.splitlines() if line.split()[:1] == ["cycle"]]) == 3
+
+
+def test_latex_has_both_of_the_papers_forms(comparison, marked):
+    assert latex(comparison) == golden("comparison.tex")
+    assert latex(marked) == golden("marked.tex")
+
+
+def test_latex_of_many_cycles_is_one_table_with_a_row_each(make_comparison):
+    text = latex(make_comparison(cycles=9))
+    assert text.count("\\begin{table}") == 1
+    assert len([line for line in text.splitlines() if line.count("&") == 7]) == 3 + 9
+
+
+def test_latex_without_decided_cycles_is_a_comment(undecided):
+    assert latex(undecided) == "% parabola: No cycle is decided yet.\n"
+
+
+def test_the_form_of_a_table_can_be_chosen(comparison):
+    by_row, by_column = (comparison_table(comparison, by_row=value) for value in (True, False))
+    assert len(by_row.rows) == 5 and len(by_column.headers) == 6
+    assert by_row.records == by_column.records == tuple(comparison_rows(comparison))
+    short = comparison_table(comparison, accuracies=False)
+    assert not any("accuracy" in row[0].text for row in short.rows)
+    assert "Accuracies" not in short.notes[0]
 
 
 def test_a_name_is_not_taken_for_markup(comparison):
