@@ -1,14 +1,15 @@
-"""What the comparison figure's axes and curves need: numbers without plotly."""
+"""What the axes and curves of the figure of rates need: numbers without plotly."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from dashboards.style import log_ticks, rounded
-from oracle.comparison import Comparison
+from dashboards._chart import Chart
+from dashboards.style import density_text, log_ticks, rounded, tick_texts
 from silo.curve import SiloCurve
 
 _MOST_TICKS = 13
@@ -18,25 +19,71 @@ _PADDING = 0.06
 _CURVE_REACH = 4.0
 """How many times beyond the Oracle's rates a curve may stretch the axis."""
 
+_BESIDE = 0.6
+"""Cycles that the axis goes on for beyond the first and the last, at least."""
+
+
+def steps(last: int) -> list[float]:
+    """Cycle 0 to ``last``: whole cycles and points between them."""
+    between = max(1, min(_POINTS_PER_CYCLE, _MOST_POINTS // max(last, 1)))
+    return [rounded(cycle) for cycle in np.linspace(0, last, last * between + 1)]
+
 
 def smooth(curve: SiloCurve, last: int) -> tuple[list[float], list[float]]:
-    """Cycles and rates of a curve from cycle 0 to ``last``, whole cycles and points between them."""
-    between = max(1, min(_POINTS_PER_CYCLE, _MOST_POINTS // max(last, 1)))
-    cycles = np.linspace(0, last, last * between + 1)
-    return [rounded(cycle) for cycle in cycles], [rounded(rate) for rate in curve.max_lr(cycles)]
+    """Cycles and rates of a curve from cycle 0 to ``last``."""
+    cycles = steps(last)
+    return cycles, [rounded(rate) for rate in curve.max_lr(cycles)]
 
 
-def cycle_ticks(cycles: int) -> list[int]:
-    """The cycles to label: every one, or every second, fifth and so on of many."""
-    steps = (step * 10**power for power in range(9) for step in (1, 2, 5))
-    stride = next(step for step in steps if cycles / step <= _MOST_TICKS)
+def cycle_ticks(cycles: int, most: int = _MOST_TICKS) -> list[int]:
+    """The cycles to label: every one, or every second, fifth and so on of many; at most ``most``."""
+    sizes = (step * 10**power for power in range(9) for step in (1, 2, 5))
+    stride = next(step for step in sizes if cycles / step <= most)
     return list(range(0, cycles, stride))
 
 
-def rate_axis(comparison: Comparison) -> dict[str, Any]:
+def percentages(chart: Chart, cycles: Sequence[float | None]) -> list[float | None]:
+    """Density at each cycle, in %; None stays."""
+    shares = iter(chart.density([cycle for cycle in cycles if cycle is not None]))
+    return [None if cycle is None else rounded(100 * next(shares)) for cycle in cycles]
+
+
+def cycle_axes(chart: Chart) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The axis of cycles, and the one above it with the densities of the decided ones."""
+    ticks = cycle_ticks(chart.cycles)
+    beside = _beside(chart)
+    both = {"type": "linear", "range": [rounded(-beside), rounded(chart.cycles - 1 + beside)]}
+    shown = _decided(chart, ticks)
+    below = {"tickvals": ticks, "ticktext": [str(cycle) for cycle in ticks], "title.text": "pruning cycle m"}
+    above = {
+        "tickvals": shown,
+        "ticktext": [density_text(share) for share in chart.density(shown)],
+        "title.text": "weights left λ (%)",
+    }
+    return {**both, **below}, {**both, **above}
+
+
+def density_axes(chart: Chart) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The axis of densities in %, logarithmic and falling, and the one above it with the cycles."""
+    beside = -math.log10(1 - chart.pruning_rate) * _beside(chart)
+    first, last = (100 * share for share in chart.density([0, chart.cycles - 1]))
+    ends = [rounded(math.log10(first) + beside), rounded(math.log10(last) - beside)]
+    values, texts = _density_ticks(10 ** ends[1], min(first, 10 ** ends[0]))
+    shown = cycle_ticks(chart.cycles)
+    both = {"type": "log", "range": ends}
+    below = {"tickvals": values, "ticktext": texts, "title.text": "weights left λ (%)"}
+    above = {
+        "tickvals": percentages(chart, shown),
+        "ticktext": [str(cycle) for cycle in shown],
+        "title.text": "pruning cycle m",
+    }
+    return {**both, **below}, {**both, **above}
+
+
+def rate_axis(chart: Chart) -> dict[str, Any]:
     """Type, range and ticks of the axis of ``max_lr``."""
-    low, high = _extremes(comparison)
-    if comparison.spec.rate_grid().scale == "linear":
+    low, high = _extremes(chart)
+    if chart.scale == "linear":
         margin = _PADDING * (high - low) or 0.1 * high
         return {"range": [rounded(max(low - margin, 0.0)), rounded(high + margin)], "nticks": 8}
     below, above = math.log10(low), math.log10(high)
@@ -51,19 +98,35 @@ def rate_axis(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _extremes(comparison: Comparison) -> tuple[float, float]:
+def _beside(chart: Chart) -> float:
+    """Room for half a marker, also where there are many cycles."""
+    return max(_BESIDE, 0.03 * chart.cycles)
+
+
+def _decided(chart: Chart, ticks: Sequence[int]) -> list[int]:
+    """The labelled cycles whose density was measured; where that is not known, all."""
+    if not chart.densities:
+        return list(ticks)
+    known = {interval.cycle for interval in chart.intervals}
+    return [cycle for cycle in ticks if cycle in known]
+
+
+def _density_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Round percentages from ``low`` to ``high``: more of each decade where there are few decades."""
+    for digits in ((1, 2, 5), (1, 2, 3, 4, 5, 6, 8), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+        values = [digit * 10.0**power for power in range(-9, 3) for digit in digits]
+        found = [value for value in values if low * 0.999 <= value <= high * 1.001]
+        if len(found) >= 4:
+            break
+    return tick_texts(found)
+
+
+def _extremes(chart: Chart) -> tuple[float, float]:
     """Lowest and highest rate to show: all of the Oracle's, and the curves as far as they are near them."""
-    fit = comparison.fit
-    drawn = (comparison.predicted, *((fit.curve, fit.fewest_misses) if fit else ()))
-    found = [curve for curve in drawn if curve is not None]
-    curves = [rate for curve in found for rate in (curve.max_lr(0), curve.max_lr(comparison.cycles - 1))]
-    measured = [
-        rate for row in comparison.rows for rate in (row.interval.low, row.interval.high, *row.detached)
-    ]
-    if not measured:
-        grid = comparison.spec.rate_grid().values
-        measured = [grid[0], grid[-1]]
-    low, high = min(measured), max(measured)
+    low, high = chart.rates
+    curves = [float(line.curve.max_lr(cycle)) for line in chart.lines for cycle in (0, line.last)]
+    curves += [rate for line in chart.lines for _, rate in line.misses]
+    curves += [rate for _, rate in chart.diagnosed]
     return (
         max(min([low, *curves]), low / _CURVE_REACH),
         min(max([high, *curves]), high * _CURVE_REACH),

@@ -6,13 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from dashboards._chart import cycles_at_chance
 from dashboards.style import plain_rate_text, rounded
 from oracle.comparison import Comparison, CycleRow
+from silo.intervals import CycleInterval
 
 _TOLERANCES_SHOWN = 5
 """The colours tell accuracies apart down to so many tolerances below the worst cycle's best."""
 
 _SMALLEST_SPAN = 1.0
+_MOST_LABELS = 20
 
 
 def rates(rows: Sequence[CycleRow]) -> list[float]:
@@ -35,7 +38,10 @@ def percentages(rows: Sequence[CycleRow], rates: Sequence[float]) -> list[list[f
 def colours(comparison: Comparison) -> dict[str, Any]:
     """The heatmap's colour scale, its range and its colour bar."""
     accuracies = [100 * c.accuracy for row in comparison.rows for c in row.candidates]
-    best = [100 * row.best.accuracy for row in comparison.rows]
+    # Cycles at chance level would stretch the colours until the others look alike.
+    at_chance = cycles_at_chance(comparison)
+    telling = [row for row in comparison.rows if row.interval.cycle not in at_chance] or comparison.rows
+    best = [100 * row.best.accuracy for row in telling]
     top = max(best)
     reach = _TOLERANCES_SHOWN * 100 * comparison.spec.tolerance
     floor = min(best) - max(reach, _SMALLEST_SPAN)
@@ -60,22 +66,28 @@ def colours(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def labelled(rates: Sequence[float]) -> list[float]:
+    """Every rate, or every second, third and so on of many: as many as have room."""
+    return list(rates[:: math.ceil(len(rates) / _MOST_LABELS)])
+
+
 def outlines(rows: Sequence[CycleRow], rates: Sequence[float]) -> list[dict[str, Any]]:
-    """A rectangle around each cycle's interval, in units of columns and rows of cells."""
+    """A frame around each cycle's interval, in units of columns and rows of cells; open at an end cut off.
+
+    It is black with a white seam, to be seen on dark cells and on light ones.
+    """
     place = {rate: index for index, rate in enumerate(rates)}
-    return [
-        {
-            "type": "rect",
-            "x0": row.interval.cycle - 0.44,
-            "x1": row.interval.cycle + 0.44,
-            "y0": place[row.interval.low] - 0.46,
-            "y1": place[row.interval.high] + 0.46,
-            "line": {"color": "black", "width": 2},
-            "name": "Oracle interval",
-            "showlegend": row is rows[0],
-        }
-        for row in rows
-    ]
+    frames = [_frame(row.interval, place[row.interval.low], place[row.interval.high]) for row in rows]
+    pens = ({"color": "white", "width": 4}, {"color": "black", "width": 2})
+    return [{"type": "path", "path": frame, "line": pen} for frame in frames for pen in pens]
+
+
+def _frame(interval: CycleInterval, low: int, high: int) -> str:
+    left, right = (f"{interval.cycle + side:g}" for side in (-0.44, 0.44))
+    bottom, top = f"{low - 0.46:g}", f"{high + 0.46:g}"
+    sides = f"M{left},{bottom}L{left},{top}M{right},{bottom}L{right},{top}"
+    sides += "" if interval.low_cut else f"M{left},{bottom}L{right},{bottom}"
+    return sides + ("" if interval.high_cut else f"M{left},{top}L{right},{top}")
 
 
 def _ticks(low: float, high: float) -> list[float]:

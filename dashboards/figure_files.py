@@ -12,7 +12,7 @@ from silo.errors import InvalidInput
 
 IMAGE_FORMATS = ("png", "svg", "pdf")
 
-_WIDTH, _HEIGHT, _SCALE = 900, 520, 2
+_WIDTH, _SCALE = 900, 2
 
 
 def write_figure(figure: go.Figure, path: Path) -> None:
@@ -46,15 +46,27 @@ def image(figure: go.Figure, name: str, kind: str = "png") -> bytes:
     Raises:
         InvalidInput: kaleido or a browser is missing, with how to install them.
     """
-    hint = "install it by 'pip install silo-oracle[images]', and Chrome or Chromium"
+    hint = (
+        "install it by 'pip install silo-oracle[images]', and Chrome or Chromium; BROWSER_PATH names one "
+        "that isn't found"
+    )
     if importlib.util.find_spec("kaleido") is None:
-        raise InvalidInput(f"report: {name} needs kaleido; {hint}")
+        raise InvalidInput(f"figure: {name} needs kaleido; {hint}")
     try:
-        made: bytes = figure.to_image(format=kind, width=_WIDTH, height=_HEIGHT, scale=_SCALE)
+        made: bytes = _still(figure).to_image(format=kind, width=_WIDTH, scale=_SCALE)
     except Exception as error:  # kaleido passes on whatever the browser's start may raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InvalidInput(f"report: kaleido can't make {name} ({reason}); {hint}") from error
+        first, _, _ = " ".join(str(error).split()).partition(". ")
+        reason = first[:200] or type(error).__name__
+        raise InvalidInput(f"figure: kaleido can't make {name} ({reason}); {hint}") from error
     return made
+
+
+def _still(figure: go.Figure) -> go.Figure:
+    """A figure without what waits for a click: nobody can click on paper."""
+    shown = [trace for trace in figure.data if trace.visible != "legendonly"]
+    still = go.Figure(data=shown, layout=figure.layout)
+    still.layout.updatemenus = ()
+    return still
 
 
 def replace_file(path: Path, content: bytes) -> None:

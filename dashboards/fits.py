@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import plotly.graph_objects as go
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from dashboards import _curves
 from dashboards._cells import INSIDE, OUTSIDE, interval_text
-from dashboards._traces import add_curve, add_intervals, add_misses, add_optima
-from dashboards.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    density_text,
-    log_ticks,
-    rate_text,
-    rounded,
-    template,
-)
+from dashboards._chart import Chart, Line, fitted_lines, interval_words
+from dashboards._rates import Across, rates_figure
+from dashboards.style import VERMILLION, density_text, plain_rate_text, rate_text
 from oracle.comparison import cycles_in_words
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
@@ -39,13 +24,6 @@ from silo.rivals import RivalTable
 _STRIP = 44
 _LOG_FROM = 5.0
 _PADDING = 0.06
-_RIVAL_COLOURS = {
-    "constant": BLACK,
-    "linear": ORANGE,
-    "exponential": SKY,
-    "logistic": BLUE,
-    "Theorem 2 bound": VERMILLION,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,102 +107,70 @@ def fit_table(view: FitView) -> Table:
     return table
 
 
-def fit_figure(view: FitView) -> go.Figure:
+def fit_figure(view: FitView, *, across: Across = "cycle") -> go.Figure:
     """The intervals, the fitted curve with its confidence band, the stated curve and the rivals.
 
-    The rivals are drawn once they are clicked in the legend. A ✗ marks a cycle whose interval a curve misses.
+    It is drawn as ``comparison_figure`` is.
+
+    Args:
+        view: The fit.
+        across: ``"cycle"`` or ``"density"``: what the figure shows at first; two buttons switch it.
     """
-    last = view.intervals[-1].cycle
-    figure = go.Figure(layout=_layout(view))
-    if view.fit.bootstrap is not None:
-        _add_band(figure, view, last)
-    add_intervals(figure, view.intervals)
-    if view.curve is not None:
-        style: dict[str, object] = {"color": VERMILLION, "width": 2}
-        add_curve(figure, view.rates_name, _curves.smooth(view.curve, last), style)
-    pairs = zip(view.intervals, view.stated(), strict=False)
-    missed: list[tuple[int, float | None]] = [(i.cycle, rate) for i, rate in pairs if not i.contains(rate)]
-    add_misses(figure, f"{view.rates_name} outside", missed, VERMILLION)
-    style = {"color": GREEN, "width": 2.5, "dash": "dash"}
-    add_curve(figure, "SILO, least squares", _curves.smooth(view.fit.curve, last), style)
-    name = "SILO, inside all" if view.fit.hitting else "SILO, fewest misses"
-    style = {"color": PURPLE, "width": 2.5, "dash": "dot"}
-    add_curve(figure, name, _curves.smooth(view.fit.fewest_misses, last), style)
-    _add_rivals(figure, view, last)
-    texts = [
-        f"cycle {i.cycle}<br>Oracle optimum {rate_text(i.optimum)}e-2<br>interval {interval_text(i)} × 1e-2"
+    return rates_figure(_chart(view), across=across)
+
+
+def _chart(view: FitView) -> Chart:
+    low, high = _lowest_and_highest(view)
+    texts = tuple(
+        f"cycle {i.cycle}<br>Oracle optimum {plain_rate_text(i.optimum)}<br>interval {interval_words(i)}"
         for i in view.intervals
+    )
+    return Chart(
+        title=view.title,
+        cycles=view.intervals[-1].cycle + 1,
+        pruning_rate=view.fit.curve.pruning_rate,
+        intervals=view.intervals,
+        densities=view.densities,
+        texts=texts,
+        lines=(*_stated_line(view), *fitted_lines(view.fit, view.intervals)),
+        fit=view.fit,
+        rivals=view.rivals,
+        scale="log" if _logarithmic(low, high) else "linear",
+        rates=(low, high),
+    )
+
+
+def _stated_line(view: FitView) -> list[Line]:
+    if view.curve is None:
+        return []
+    pairs = zip(view.intervals, view.stated(), strict=False)
+    return [
+        Line(
+            name=view.rates_name,
+            curve=view.curve,
+            last=view.intervals[-1].cycle,
+            misses=tuple((i.cycle, rate) for i, rate in pairs if not i.contains(rate)),
+            color=VERMILLION,
+            dash="solid",
+        )
     ]
-    add_optima(figure, view.intervals, texts)
-    return figure
 
 
-def _add_band(figure: go.Figure, view: FitView, last: int) -> None:
-    assert view.fit.bootstrap is not None
-    cycles = _curves.smooth(view.fit.curve, last)[0]
-    low, high = view.fit.bootstrap.band(cycles)
-    figure.add_scatter(
-        x=[*cycles, *reversed(cycles)],
-        y=[rounded(rate) for rate in (*high, *reversed(low))],
-        name="95 % band",
-        fill="toself",
-        mode="lines",
-        line={"width": 0},
-        fillcolor="rgba(0,158,115,0.18)",
-        hoverinfo="skip",
-    )
-
-
-def _add_rivals(figure: go.Figure, view: FitView, last: int) -> None:
-    for rival in view.rivals.rivals if view.rivals else ():
-        if rival.name not in _RIVAL_COLOURS:
-            continue
-        cycles = _curves.smooth(view.fit.curve, last)[0]
-        rates = [rounded(rate) for rate in rival.max_lr(np.array(cycles))]
-        line: dict[str, object] = {"color": _RIVAL_COLOURS[rival.name], "width": 1.5, "dash": "dashdot"}
-        add_curve(figure, rival.name, (cycles, rates), line)
-        figure.data[-1].visible = "legendonly"
-
-
-def _layout(view: FitView) -> go.Layout:
-    last = view.intervals[-1].cycle
-    low, high, logarithmic = _rate_range(view)
-    if logarithmic:
-        values, texts = log_ticks(low, high)
-        axis = {
-            "type": "log",
-            "range": [math.log10(low), math.log10(high)],
-            "tickvals": values,
-            "ticktext": texts,
-        }
-    else:
-        axis = {"range": [rounded(low), rounded(high)], "nticks": 8}
-    return go.Layout(
-        template=template(),
-        height=460,
-        legend={
-            "y": 1.02,
-            "entrywidth": 158,
-            "itemsizing": "constant",
-            "title": {"text": html.escape(view.title), "side": "top", "font": {"size": 16}},
-        },
-        hovermode="closest",
-        xaxis={
-            "title": {"text": "pruning cycle m"},
-            "tickvals": _curves.cycle_ticks(last + 1),
-            "range": [-0.6, last + 0.6],
-        },
-        yaxis={"title": {"text": "peak learning rate max_lr"}, **axis},
-    )
-
-
-def _rate_range(view: FitView) -> tuple[float, float, bool]:
-    """Lowest and highest rate to show, with room beside them, and whether the axis is logarithmic."""
+def _lowest_and_highest(view: FitView) -> tuple[float, float]:
     cycles = [interval.cycle for interval in view.intervals]
     rates = [*view.stated(), *view.fit.curve.max_lr(cycles).tolist()]
     rates += [end for interval in view.intervals for end in (interval.low, interval.high)]
-    low, high = min(rate for rate in rates if rate > 0), max(rates)
-    if high > _LOG_FROM * low:
+    return min(rate for rate in rates if rate > 0), max(rates)
+
+
+def _logarithmic(low: float, high: float) -> bool:
+    return high > _LOG_FROM * low
+
+
+def _rate_range(view: FitView) -> tuple[float, float, bool]:
+    """Lowest and highest rate of the strip, with room beside them, and whether it is logarithmic."""
+    low, high = _lowest_and_highest(view)
+    if _logarithmic(low, high):
         factor = (high / low) ** _PADDING
         return low / factor, high * factor, True
     margin = _PADDING * (high - low) or 0.1 * high

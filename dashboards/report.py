@@ -17,6 +17,7 @@ from dashboards.figure_files import image, replace_file
 from dashboards.figures import comparison_figure, landscape_figure
 from dashboards.style import percent_text
 from dashboards.tables import csv_text, html_table, latex, markdown, public_spec, to_json
+from oracle.analysis import Analysis
 from oracle.comparison import Comparison, cycles_in_words
 from oracle.ledger import Run
 from silo.curve import SiloCurve
@@ -54,7 +55,7 @@ def write_report(
         replace_file(folder / "comparison.json", f"{data}\n".encode())
         replace_file(report, report_html(comparison, runs=runs).encode())
         if png:
-            replace_file(folder / "comparison.png", image(comparison_figure(comparison), "comparison.png"))
+            replace_file(folder / "comparison.png", image(_figure(comparison), "comparison.png"))
     except OSError as error:
         raise InvalidInput(
             f"report: {folder} can't be written ({error.strerror or error}); name another folder"
@@ -89,7 +90,7 @@ def usage(curve: SiloCurve) -> str:
 
 
 def _comparison(comparison: Comparison) -> list[str]:
-    plot = _plot(comparison_figure(comparison), "comparison", with_library=True)
+    plot = _plot(_figure(comparison), "comparison", with_library=True)
     title = subject(comparison)
     parts = [_page.heading(title[0].upper() + title[1:]), plot]
     if not comparison.rows:
@@ -113,6 +114,10 @@ def _comparison(comparison: Comparison) -> list[str]:
             "soft",
         ),
     ]
+
+
+def _figure(comparison: Comparison) -> go.Figure:
+    return comparison_figure(Analysis(comparison=comparison))
 
 
 def _fit(fit: CurveFit | None) -> list[str]:

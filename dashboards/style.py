@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import math
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -17,20 +21,75 @@ VERMILLION = "#D55E00"
 PURPLE = "#CC79A7"
 """Colours of Okabe and Ito (2008), which people with any colour vision tell apart."""
 
+GREY = "#8C8C8C"
+"""What says nothing: cycles at chance level."""
+
 RATE_UNIT = 1e-2
 RATE_UNIT_TEXT = "×1e-2"
 """Rates in tables are in units of 1e-2, as in the SILO paper."""
 
-_INK, _GRID_LINE = "#222222", "#E3E3E3"
+INK = "#222222"
+_GRID_LINE = "#E3E3E3"
 _FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
+_LONGEST_NAME, _LONGEST_LINE = 32, 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """How one of several things is drawn: told apart by colour, and without colour by dash and symbol.
+
+    Attributes:
+        color: Of Okabe and Ito's.
+        dash: Of a line.
+        symbol: Of a marker.
+    """
+
+    color: str
+    dash: str
+    symbol: str
+
+    def line(self, width: float = 2) -> dict[str, object]:
+        """A line of plotly's."""
+        return {"color": self.color, "dash": self.dash, "width": width}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One of a figure's buttons.
+
+    Attributes:
+        label: What is on it.
+        x: Where the points of each trace lie.
+        layout: What changes in the layout, by plotly's paths.
+    """
+
+    label: str
+    x: Sequence[Sequence[float | None]]
+    layout: dict[str, Any]
+
+
+SERIES = (
+    Series(color=BLUE, dash="solid", symbol="circle"),
+    Series(color=VERMILLION, dash="dash", symbol="square"),
+    Series(color=GREEN, dash="dot", symbol="diamond"),
+    Series(color=PURPLE, dash="dashdot", symbol="triangle-up"),
+    Series(color=ORANGE, dash="longdash", symbol="cross"),
+    Series(color=SKY, dash="longdashdot", symbol="star"),
+    Series(color=BLACK, dash="8px,3px,2px,3px,2px,3px", symbol="hexagon"),
+)
+"""What a figure with several of a kind takes in turn."""
 
 
 def template() -> go.layout.Template:
-    """The look of every figure: white, thin grid, horizontal legend above the plot, room for every label."""
+    """The look of every figure: white, thin grid, horizontal legend above the plot, room for every label.
+
+    Figures are white on a dark page too: the colours of Okabe and Ito are made for white (black and blue
+    vanish on dark), and what is saved from the page goes into a paper or a mail.
+    """
     axis = {
         "automargin": True,
         "gridcolor": _GRID_LINE,
-        "linecolor": _INK,
+        "linecolor": INK,
         "showline": True,
         "ticks": "outside",
         "ticklen": 4,
@@ -44,16 +103,18 @@ def template() -> go.layout.Template:
         "x": 0,
         "xanchor": "left",
         "yanchor": "bottom",
-        "font": {"size": 12},
+        "entrywidth": 112,
+        "itemsizing": "trace",
+        "font": {"size": 11},
         "bgcolor": "rgba(0,0,0,0)",
     }
     return go.layout.Template(
         layout={
             "colorway": [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK],
-            "font": {"family": _FONT, "size": 13, "color": _INK},
+            "font": {"family": _FONT, "size": 13, "color": INK},
             "hoverlabel": {"font": {"family": _FONT, "size": 13}, "align": "left"},
             "legend": legend,
-            "margin": {"l": 64, "r": 16, "t": 12, "b": 56},
+            "margin": {"l": 64, "r": 28, "t": 12, "b": 56},
             "showlegend": True,
             "paper_bgcolor": "white",
             "plot_bgcolor": "white",
@@ -61,6 +122,56 @@ def template() -> go.layout.Template:
             "yaxis": axis,
         }
     )
+
+
+def legend_title(text: str, small: str = "") -> dict[str, object]:
+    """A figure's title as its legend's: so both get the room that they need, whatever the width.
+
+    Args:
+        text: The title; it is broken into lines that a narrow page has room for.
+        small: A line below it, in small print.
+    """
+    lines = "<br>".join(html.escape(line) for line in textwrap.wrap(text, _LONGEST_LINE))
+    below = f"<br><span style='font-size:12px'>{html.escape(small)}</span>" if small else ""
+    return {"title": {"text": lines + below, "side": "top", "font": {"size": 16}}}
+
+
+def short_name(name: str) -> str:
+    """A search's name for a title: cut where it is long."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def switch(choices: Sequence[Choice], *, active: int) -> dict[str, Any]:
+    """Buttons below the plot's right corner that change what is across.
+
+    Args:
+        choices: What they do.
+        active: Which of them is pressed at first.
+    """
+    return {
+        "type": "buttons",
+        "direction": "right",
+        "active": active,
+        "x": 1,
+        "xanchor": "right",
+        "y": 0,
+        "yanchor": "top",
+        "pad": {"t": 32},
+        "font": {"size": 11},
+        "bgcolor": "white",
+        "buttons": [
+            {"label": choice.label, "method": "update", "args": [{"x": choice.x}, choice.layout]}
+            for choice in choices
+        ],
+    }
+
+
+def say(figure: go.Figure, text: str) -> None:
+    """A sentence in place of a figure that has nothing to show."""
+    figure.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
+    if not figure.data:
+        figure.update_xaxes(visible=False)
+        figure.update_yaxes(visible=False)
 
 
 def rate_text(rate: float) -> str:

@@ -9,8 +9,10 @@ import plotly.graph_objects as go
 from optuna import Study
 from optuna.exceptions import ExperimentalWarning
 
+from dashboards._rates import DISPENSABLE
 from dashboards.figures import comparison_figure, landscape_figure
 from dashboards.tables import markdown
+from oracle.analysis import Analysis
 from oracle.chance import chance_of
 from oracle.comparison import Comparison, compare
 from oracle.decision import Decision
@@ -19,9 +21,7 @@ from oracle.ledger.retrying import reason
 from oracle.session import Session
 
 LARGEST_FIGURE_BYTES = 60_000
-"""Optuna keeps a figure in rows of 2,045 characters: a larger one is left out."""
-
-_FIGURES = {"oracle-and-silo": comparison_figure, "validation-accuracy": landscape_figure}
+"""Optuna keeps a figure in rows of 2,045 characters: what makes one larger is left out, or all of it."""
 
 
 class SummaryStudy(Observer):
@@ -85,7 +85,17 @@ def write_summary(study: Study, comparison: Comparison, *, state: str) -> None:
 
 
 def _figures(comparison: Comparison) -> dict[str, go.Figure]:
-    if not comparison.rows or not comparison.spec.searched:
-        return {"oracle-and-silo": comparison_figure(comparison)}
-    figures = {name: draw(comparison) for name, draw in _FIGURES.items()}
-    return {name: drawn for name, drawn in figures.items() if len(drawn.to_json()) <= LARGEST_FIGURE_BYTES}
+    """Those that fit; the first one goes without parts of it before it goes altogether."""
+    analysis = Analysis(comparison=comparison)
+    drawn = (
+        comparison_figure(analysis, without=DISPENSABLE[:count]) for count in range(len(DISPENSABLE) + 1)
+    )
+    figures = {"oracle-and-silo": next(filter(_fits, drawn), None)}
+    if comparison.rows and comparison.spec.searched:
+        landscape = landscape_figure(comparison)
+        figures["validation-accuracy"] = landscape if _fits(landscape) else None
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def _fits(figure: go.Figure) -> bool:
+    return len(figure.to_json().encode()) <= LARGEST_FIGURE_BYTES

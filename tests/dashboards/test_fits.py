@@ -57,18 +57,21 @@ def test_cut_ends_and_a_wide_range_of_rates():
     assert any("▸" in line and "≥50]" in line for line in lines)
     figure = fit_figure(view)
     assert figure.layout.yaxis.type == "log"
-    assert "cut off by the grid" in [trace.name for trace in figure.data]
+    assert "open: the grid ended" in [trace.name for trace in figure.data]
     assert view.verdict() == "A SILO curve that lies in all 5 exists."
 
 
 def test_the_figure_has_every_curve():
     view = view_of(11)
     traces = {trace.name: trace for trace in fit_figure(view).data}
-    assert traces["SILO as published outside"].x == (3, 7)
+    assert traces["SILO as published: outside"].x == (3, 7)
     assert traces["SILO, least squares"].y == pytest.approx(
         view.fit.curve.max_lr(traces["SILO, least squares"].x), rel=1e-5
     )
+    densities = fit_figure(view).layout.updatemenus[0].buttons[1].args[0]["x"][-2]
+    assert densities == pytest.approx([100, 51.3, 41.1, 32.9, 21.1])
     assert "SILO, inside all" in traces and "95 % band" not in traces
+    assert traces["SILO as published: outside"].y == (0.032, 0.069)
     for rival in view.rivals.rivals[:-1]:
         trace = traces[rival.name]
         assert trace.visible == "legendonly"

@@ -7,9 +7,11 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from optuna_dashboard._note import get_note_from_system_attrs
 
 from dashboards import summary_study
+from dashboards._rates import DISPENSABLE
 from dashboards.figures import comparison_figure
 from dashboards.summary_study import SummaryStudy
 from dashboards.tables import markdown
+from oracle.analysis import Analysis
 from oracle.comparison import compare
 from oracle.ledger import Ledger
 
@@ -61,7 +63,7 @@ def test_a_search_is_shown_from_its_start_to_its_end(session_of, ledger):
     note, figures = shown(ledger)
     assert note == f"State: **done**\n\n{markdown(compare(session.spec, session.search))}"
     assert figures["oracle-and-silo"] == json.loads(
-        comparison_figure(compare(session.spec, session.search)).to_json()
+        comparison_figure(Analysis(comparison=compare(session.spec, session.search))).to_json()
     )
 
 
@@ -115,7 +117,17 @@ def test_after_a_failure_the_next_event_writes_again(session_of, ledger, monkeyp
     assert shown(ledger)[0].startswith("State: **running**")
 
 
-def test_a_figure_too_large_for_the_database_is_left_out(session_of, ledger, monkeypatch):
-    monkeypatch.setattr(summary_study, "LARGEST_FIGURE_BYTES", 5000)
+def test_a_figure_too_large_for_the_database_goes_without_parts(session_of, ledger, monkeypatch):
+    session = session_of(cycles=25)
+    analysis = Analysis(comparison=compare(session.spec, session.search))
+    bare = comparison_figure(analysis, without=DISPENSABLE).to_json()
+    assert len(comparison_figure(analysis).to_json()) < summary_study.LARGEST_FIGURE_BYTES
+    monkeypatch.setattr(summary_study, "LARGEST_FIGURE_BYTES", len(bare.encode()))
+    SummaryStudy().started(session)
+    assert shown(ledger)[1]["oracle-and-silo"] == json.loads(bare)
+
+
+def test_a_figure_too_large_without_them_is_left_out(session_of, ledger, monkeypatch):
+    monkeypatch.setattr(summary_study, "LARGEST_FIGURE_BYTES", 1000)
     SummaryStudy().started(session_of())
-    assert set(shown(ledger)[1]) == {"validation-accuracy"}
+    assert shown(ledger)[1] == {}
