@@ -1,0 +1,43 @@
+"""Figures as files; one image is really made, where there is a browser."""
+
+import shutil
+
+import pytest
+
+from dashboards.cost_figures import cost_figure
+from dashboards.figure_files import write_figure
+from dashboards.figures import comparison_figure
+from oracle.analysis import Analysis
+from silo import compare_rivals
+from silo.errors import InvalidInput
+
+BROWSERS = ("chromium", "google-chrome", "chrome", "chromium-browser")
+
+
+@pytest.fixture
+def figure(comparison):
+    rivals = compare_rivals([row.interval for row in comparison.rows], pruning_rate=0.2)
+    return comparison_figure(Analysis(comparison=comparison, rivals=rivals))
+
+
+def test_a_page_needs_no_network_and_keeps_its_buttons(figure, tmp_path):
+    write_figure(figure, tmp_path / "figure.html")
+    page = (tmp_path / "figure.html").read_text(encoding="utf-8")
+    assert "<script src=" not in page and "density \\u03bb" in page
+
+
+@pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="there is no browser")
+def test_an_image_has_no_buttons_and_nothing_that_waits_for_a_click(figure, tmp_path):
+    pytest.importorskip("kaleido")
+    write_figure(figure, tmp_path / "figure.svg")
+    drawing = (tmp_path / "figure.svg").read_text(encoding="utf-8")
+    assert f'height="{figure.layout.height}"' in drawing
+    assert "least squares" in drawing and "weights left λ (%)" in drawing
+    assert "density λ" not in drawing and "logistic" not in drawing
+    assert figure.layout.updatemenus and any(trace.visible == "legendonly" for trace in figure.data)
+
+
+def test_another_ending_is_refused(comparison, tmp_path):
+    figure = cost_figure(Analysis(comparison=comparison))
+    with pytest.raises(InvalidInput, match=r"figure\.jpg must end in one of \.html, \.png, \.svg, \.pdf"):
+        write_figure(figure, tmp_path / "figure.jpg")
