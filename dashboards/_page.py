@@ -33,6 +33,8 @@ th { font-weight: 600; vertical-align: bottom; }
 th.left, td.left { text-align: left; }
 .words th, .words td { text-align: left; vertical-align: top; }
 .words td:last-child { white-space: normal; min-width: 150px; overflow-wrap: anywhere; }
+.facts td:first-child { color: var(--soft); }
+.facts thead { display: none; }
 tbody tr:last-child td { border-bottom: 0; }
 pre { margin: 8px 0; padding: 12px 14px; background: var(--card); border-radius: 6px;
       white-space: pre-wrap; overflow-wrap: anywhere;

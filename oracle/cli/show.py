@@ -13,10 +13,11 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
+from oracle.analysis import Analysis, analyse
 from oracle.cli.specs import JSON, echo_json, job_name, target_specs
-from oracle.comparison import Comparison, load_comparison
+from oracle.comparison import load_comparison
 from oracle.errors import Refused
-from oracle.ledger import Ledger, Retries, Run, SearchRecord
+from oracle.ledger import Ledger, Retries, SearchRecord
 from oracle.opening import DEFAULT_LEDGER, open_recorded
 from oracle.spec import Spec
 from silo.errors import InvalidInput
@@ -111,16 +112,22 @@ def list_searches(context: click.Context, ledger: str | None, address: str | Non
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the report; by default NAME-report.",
 )
-@click.option("--png", is_flag=True, help="Also write the figure as PNG (needs silo-oracle[images]).")
+@click.option(
+    "--image",
+    "images",
+    type=click.Choice(["png", "svg", "pdf"]),
+    multiple=True,
+    help="Also write the figures as images, such as --image png --image pdf (needs silo-oracle[images]).",
+)
 @JSON
-def report(target: str, ledger: str | None, out: Path | None, png: bool, as_json: bool) -> None:
+def report(target: str, ledger: str | None, out: Path | None, images: tuple[str, ...], as_json: bool) -> None:
     """Show the comparison, and write it as HTML, Markdown, LaTeX, CSV and JSON."""
     searches = open_searches(target, ledger)
     places = [
         (out / record.name if len(searches) > 1 else out) if out else Path(f"{record.name}-report")
         for _, record in searches
     ]
-    show_comparisons(searches, as_json=as_json, folders=places, png=png)
+    show_comparisons(searches, as_json=as_json, folders=places, images=images)
 
 
 def show_comparisons(
@@ -128,7 +135,7 @@ def show_comparisons(
     *,
     as_json: bool,
     folders: Sequence[Path] | None = None,
-    png: bool = False,
+    images: Sequence[str] = (),
 ) -> None:
     """Prints the comparisons and writes their reports; beside the networks unless folders are given.
 
@@ -138,24 +145,22 @@ def show_comparisons(
 
     found, data = [], []
     for index, (ledger, record) in enumerate(searches):
-        comparison = load_comparison(ledger, record)
-        place = folders[index] if folders else _report_folder(comparison.spec)
-        found.append(comparison)
-        data.append(_show(comparison, place, ledger.runs(record.name), as_json=as_json, png=png))
+        analysis = analyse(ledger, record)
+        place = folders[index] if folders else _report_folder(analysis.comparison.spec)
+        found.append(analysis.comparison)
+        data.append(_show(analysis, place, as_json=as_json, images=images))
     if as_json:
         echo_json(data if len(data) > 1 else data[0])
     elif len(found) > 1 and any(comparison.rows for comparison in found):
         console().print(side_by_side(found))
 
 
-def _show(
-    comparison: Comparison, folder: Path, runs: Sequence[Run], *, as_json: bool, png: bool
-) -> dict[str, Any]:
+def _show(analysis: Analysis, folder: Path, *, as_json: bool, images: Sequence[str]) -> dict[str, Any]:
     """Writes a report, and prints the comparison unless it is wanted as JSON, which it gives."""
     from dashboards.report import write_report
     from dashboards.tables import terminal_table, to_json
 
-    page = write_report(comparison, folder, runs=runs, png=png)
+    page, comparison = write_report(analysis, folder, images=images), analysis.comparison
     if as_json:
         return {**to_json(comparison), "report": str(page)}
     screen = console()

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dashboards.report import write_report
-from oracle.comparison import load_comparison
+from oracle.analysis import analyse
 from oracle.drivers import in_process
 from oracle.drivers.replay import replayed
 from oracle.ledger import Ledger
@@ -133,7 +133,7 @@ def report(spec: Spec) -> dict[str, float]:
     """Seconds of reading the search and writing its report, and the report's size in bytes."""
     begin = time.perf_counter()
     with opened(spec) as (ledger, record), tempfile.TemporaryDirectory() as folder:
-        page = write_report(load_comparison(ledger, record), Path(folder), runs=ledger.runs(spec.name))
+        page = write_report(analyse(ledger, record), Path(folder))
         return {"seconds": time.perf_counter() - begin, "bytes": page.stat().st_size}
 
 

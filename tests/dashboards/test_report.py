@@ -7,9 +7,11 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 
-from dashboards import report
-from dashboards.report import report_html, usage, write_report
+from dashboards import _provenance, report
+from dashboards._provenance import usage
+from dashboards.report import report_html, write_report
 from dashboards.tables import csv_text, markdown
+from oracle.analysis import Analysis
 from oracle.comparison import cycles_in_words
 from oracle.ledger import Run
 from oracle.spec import Spec
@@ -67,7 +69,7 @@ def run(**changes):
 
 def test_all_files_are_written_whole(comparison, tmp_path):
     folder = tmp_path / "deep" / "report"
-    assert write_report(comparison, folder) == folder / "report.html"
+    assert write_report(Analysis(comparison=comparison), folder) == folder / "report.html"
     assert {path.name for path in folder.iterdir()} == FILES
     assert (folder / "comparison.md").read_text(encoding="utf-8") == markdown(comparison)
     assert (folder / "comparison.csv").read_text(encoding="utf-8") == csv_text(comparison)
@@ -75,14 +77,14 @@ def test_all_files_are_written_whole(comparison, tmp_path):
 
 
 def test_a_report_replaces_an_earlier_one(comparison, undecided, tmp_path):
-    write_report(undecided, tmp_path)
-    write_report(comparison, tmp_path)
+    write_report(Analysis(comparison=undecided), tmp_path)
+    write_report(Analysis(comparison=comparison), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == FILES
     assert "No cycle is decided yet." not in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_no_other(comparison, tmp_path, monkeypatch):
-    write_report(comparison, tmp_path)
+    write_report(Analysis(comparison=comparison), tmp_path)
     before = (tmp_path / "comparison.md").read_bytes()
 
     def full(path, content):
@@ -91,7 +93,7 @@ def test_a_failed_write_leaves_the_earlier_file_and_no_other(comparison, tmp_pat
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InvalidInput, match=r"can't be written \(No space left on device\)"):
-        write_report(comparison, tmp_path)
+        write_report(Analysis(comparison=comparison), tmp_path)
     assert (tmp_path / "comparison.md").read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
@@ -99,19 +101,27 @@ def test_a_failed_write_leaves_the_earlier_file_and_no_other(comparison, tmp_pat
 def test_a_folder_that_is_a_file_is_refused(comparison, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InvalidInput, match="name another folder"):
-        write_report(comparison, tmp_path / "file")
+        write_report(Analysis(comparison=comparison), tmp_path / "file")
 
 
 def test_the_page_is_well_formed_and_fetches_nothing(any_comparison):
-    page = Page(report_html(any_comparison, runs=[run()]))
+    page = Page(report_html(Analysis(comparison=any_comparison, runs=(run(),))))
     assert page.fetched == ["data:,"]
-    assert "link" in page.tags and page.tags.count("script") <= 5
+    assert "link" in page.tags and page.tags.count("script") <= 8
     style = report._page.STYLE
     assert "url(" not in style and "@import" not in style
 
 
 def test_the_page_says_what_was_found(comparison):
-    html = report_html(comparison, runs=[run(), run(ended=None, state="running")])
+    html = report_html(
+        Analysis(
+            comparison=comparison,
+            runs=(
+                run(),
+                run(ended=None, state="running"),
+            ),
+        )
+    )
     words = Page(html).words
     assert words.index(comparison.verdict()) < words.index("Per cycle")
     assert "5.6 [5, 6.2] 3.213 ✗ 5.517 ✓ 87.00 ± 0.10 87.00 ± 0.10" in words
@@ -126,12 +136,12 @@ def test_the_page_says_what_was_found(comparison):
 def test_the_page_names_the_misses(make_comparison):
     comparison = make_comparison(cycles=10)
     misses = cycles_in_words(comparison.fit.missed_cycles)
-    words = Page(report_html(comparison)).words
+    words = Page(report_html(Analysis(comparison=comparison))).words
     assert f"the curve outside the fewest intervals: it misses {misses}" in words
 
 
 def test_a_search_that_has_just_begun_is_reported(undecided, tmp_path):
-    page = Page(write_report(undecided, tmp_path).read_text(encoding="utf-8"))
+    page = Page(write_report(Analysis(comparison=undecided), tmp_path).read_text(encoding="utf-8"))
     assert "No cycle is decided yet." in page.words
     assert "Per cycle" not in page.words and "fitted" not in page.words
 
@@ -145,7 +155,7 @@ def test_the_code_gives_the_fitted_curve(comparison):
 
 
 def test_the_spec_on_the_page_is_the_spec(comparison):
-    text = report._yaml(comparison)
+    text = _provenance._yaml(comparison)
     assert text.startswith("name: parabola\nnetwork:\n  name: fc\n")
     assert "iterations: null\n" in text
     assert parse_spec(text) == comparison.spec
@@ -153,22 +163,22 @@ def test_the_spec_on_the_page_is_the_spec(comparison):
 
 def test_the_page_says_how_to_compute_the_same_again(comparison):
     way = Way(pack_size=7, compiled=True)
-    page = report_html(replace(comparison, way=way))
+    page = report_html(Analysis(comparison=replace(comparison, way=way)))
     assert "up to 7 candidates together, compiled" in page
     assert "add to training: pack: 7, compile: true, channels_last: false" in page
     fields = {"pack": 7, "compile": True, "channels_last": False}
     training = comparison.spec.model_dump()["training"] | fields
     parsed = Spec.model_validate(comparison.spec.model_dump() | {"training": training})
     assert parsed.training.pack == way.pack_size
-    assert "Trainings were computed" not in report_html(comparison)
+    assert "Trainings were computed" not in report_html(Analysis(comparison=comparison))
 
 
 def test_what_the_user_wrote_is_escaped(make_comparison, comparison):
     network = {"name": HOSTILE, "arguments": {HOSTILE: HOSTILE}}
     hostile = replace(make_comparison(network=network), name=HOSTILE)
     traceback = run(error=HOSTILE, host=HOSTILE, versions={HOSTILE: HOSTILE})
-    page = Page(report_html(hostile, runs=[traceback]))
-    calm = Page(report_html(comparison, runs=[run(error="none")]))
+    page = Page(report_html(Analysis(comparison=hostile, runs=(traceback,))))
+    calm = Page(report_html(Analysis(comparison=comparison, runs=(run(error="none"),))))
     assert page.tags == calm.tags
     assert page.words.count(HOSTILE) >= 7
 
@@ -176,7 +186,7 @@ def test_what_the_user_wrote_is_escaped(make_comparison, comparison):
 def test_no_password_reaches_a_file(make_comparison, tmp_path):
     comparison = make_comparison(ledger="postgresql+psycopg://me:hunter2@host/db")
     error = "OperationalError: postgresql+psycopg://me:hunter2@host/db is away"
-    write_report(comparison, tmp_path, runs=[run(state="failed", error=error)])
+    write_report(Analysis(comparison=comparison, runs=(run(state="failed", error=error),)), tmp_path)
     for path in tmp_path.iterdir():
         assert "hunter2" not in path.read_text(encoding="utf-8")
     assert "me:***@host/db is away" in (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -185,14 +195,14 @@ def test_no_password_reaches_a_file(make_comparison, tmp_path):
 def test_the_image_is_written_on_request(comparison, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kaleido", sys)
     monkeypatch.setattr(go.Figure, "to_image", lambda figure, **options: options["format"].encode())
-    write_report(comparison, tmp_path, png=True)
+    write_report(Analysis(comparison=comparison), tmp_path, images=["png"])
     assert (tmp_path / "comparison.png").read_bytes() == b"png"
 
 
 def test_without_kaleido_the_image_is_refused_and_the_rest_is_there(comparison, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kaleido", None)
     with pytest.raises(InvalidInput, match=r"pip install silo-oracle\[images\].*Chromium"):
-        write_report(comparison, tmp_path, png=True)
+        write_report(Analysis(comparison=comparison), tmp_path, images=["png"])
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
@@ -203,5 +213,5 @@ def test_without_a_browser_the_image_is_refused_in_one_line(comparison, tmp_path
     monkeypatch.setitem(sys.modules, "kaleido", sys)
     monkeypatch.setattr(go.Figure, "to_image", no_browser)
     with pytest.raises(InvalidInput, match="requires Google Chrome to be installed") as caught:
-        write_report(comparison, tmp_path, png=True)
+        write_report(Analysis(comparison=comparison), tmp_path, images=["png"])
     assert "\n" not in str(caught.value)

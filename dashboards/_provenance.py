@@ -1,0 +1,193 @@
+"""The sections of the report about where numbers come from, how to use them, and how to get them again."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from dashboards import _page
+from dashboards._sections import best_name, fit_of
+from dashboards.style import percent_text, plain_rate_text
+from dashboards.tables import public_spec
+from oracle.analysis import Analysis
+from oracle.comparison import Comparison
+from oracle.ledger import Run
+from oracle.spec_parts import ComponentSpec
+from silo.curve import SiloCurve
+from trials.secrets import without_secrets
+
+_OWN = "silo-oracle"
+
+
+def usage(curve: SiloCurve) -> str:
+    """Python that gives a curve's rates."""
+    numbers = ", ".join(f"{name}={value + 0.0:.6g}" for name, value in curve.to_dict().items())
+    return (
+        "from silo import SiloCurve\n"
+        f"curve = SiloCurve({numbers})\n"
+        "max_lr = curve.max_lr(cycle)  # cycle: how often the network has been pruned"
+    )
+
+
+def usage_of_curves(analysis: Analysis) -> list[str]:
+    """How to take the fitted curves home."""
+    found = fit_of(analysis)
+    if found is None:
+        return []
+    parts = [
+        _page.heading("Use the fitted curve"),
+        _page.paragraph("silo.scheduler.SiloLR(optimizer, curve, …) sets the rate of each step.", "soft"),
+    ]
+    names = {best_name(found): found.fewest_misses, "least squares": found.curve}
+    for name, curve in names.items():
+        parts += [
+            _page.paragraph(f"The curve of {name}:" if "squares" in name else f"The curve {name}:", "soft")
+        ]
+        parts.append(_page.code(usage(curve)))
+    return parts
+
+
+def searched(analysis: Analysis) -> list[str]:
+    """What was searched, where and when."""
+    rows = [[name, text] for name, text in _facts(analysis) if text]
+    return [_page.heading("What was searched"), _page.table(["", ""], rows, "words facts")]
+
+
+def reproduction(analysis: Analysis) -> list[str]:
+    """The commands, the spec, and how the trainings were computed."""
+    found = analysis.comparison
+    file = f"{re.sub(r'[^A-Za-z0-9._-]', '_', found.name)}.yaml"
+    commands = [f"oracle run {file}  # the spec below, saved under this name"]
+    if pins := _pins(analysis.runs):
+        commands.insert(0, f"pip install {pins}")
+    return [
+        _page.heading("How to reproduce it"),
+        _page.code("\n".join(commands)),
+        *_way(found),
+        _page.paragraph("The same spec gives the same numbers, run twice or resumed.", "soft"),
+        _page.heading("Spec"),
+        _page.code(_yaml(found)),
+    ]
+
+
+def runs(analysis: Analysis) -> list[str]:
+    """Each run, with its error."""
+    if not analysis.runs:
+        return []
+    rows = [
+        [_when(run.started), _took(run), run.state, run.driver, run.host, _versions(run)]
+        for run in analysis.runs
+    ]
+    headers = ["started (UTC)", "took", "state", "driver", "host", "versions"]
+    errors = [
+        _page.folded(f"Error of the run of {_when(run.started)}", without_secrets(run.error))
+        for run in analysis.runs
+        if run.error
+    ]
+    return [_page.heading("Runs"), _page.table(headers, rows, "words"), *errors]
+
+
+def _facts(analysis: Analysis) -> list[tuple[str, str]]:
+    spec, runs = analysis.comparison.spec, analysis.runs
+    replicates = f"{spec.replicates} replicate{'s' * (spec.replicates != 1)}"
+    length = f"{spec.training.epochs} epochs" if spec.training.epochs else f"{spec.training.iterations} steps"
+    return [
+        ("network", _component(spec.network)),
+        ("data set", _component(spec.dataset)),
+        ("rates", f"{_rates(analysis.comparison)}, {replicates}"),
+        (
+            "pruning",
+            f"{spec.cycles} cycles: {_component(spec.pruning.pruner)}, {percent_text(spec.pruning.rate)} of "
+            f"the remaining weights each time, then {spec.retraining.replace('_', ' ')}",
+        ),
+        (
+            "training",
+            f"{length}, batches of {spec.training.batch_size}, {_component(spec.training.optimizer)}, "
+            f"schedule {_component(spec.training.schedule)}",
+        ),
+        ("machines", ", ".join(dict.fromkeys(run.host for run in runs))),
+        ("dates", _dates(runs)),
+        ("versions", _versions(runs[-1]) if runs else ""),
+    ]
+
+
+def _rates(comparison: Comparison) -> str:
+    spec = comparison.spec
+    if not spec.searched:
+        return f"policy {_component(spec.policy)}"
+    grid = spec.rate_grid()
+    ends = f"{plain_rate_text(grid.values[0])} to {plain_rate_text(grid.values[-1])}"
+    return f"{len(grid.values)} candidates for max_lr, {ends}, {grid.scale}"
+
+
+def _component(given: ComponentSpec) -> str:
+    shown: dict[str, Any] = without_secrets(given.arguments)
+    arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in shown.items())
+    return f"{given.name}({arguments})" if arguments else given.name
+
+
+def _dates(found: tuple[Run, ...]) -> str:
+    if not found:
+        return ""
+    last = max(run.ended or run.started for run in found)
+    first, end = _when(min(run.started for run in found))[:10], _when(last)[:10]
+    return first if first == end else f"{first} to {end}"
+
+
+def _pins(found: tuple[Run, ...]) -> str:
+    """What to install to have the last run's versions."""
+    versions = {
+        name: text for name, text in (found[-1].versions if found else {}).items() if name != "python"
+    }
+    return " ".join(
+        f"'{name}=={text.partition('+')[0]}'" for name, text in versions.items() if _OWN in versions
+    )
+
+
+def _versions(run: Run) -> str:
+    return ", ".join(f"{package} {version}" for package, version in run.versions.items())
+
+
+def _when(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _took(run: Run) -> str:
+    if run.ended is None:
+        return "–"
+    minutes, seconds = divmod(max(round(run.ended - run.started), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
+def _way(comparison: Comparison) -> list[str]:
+    """How the trainings were computed, and how to have them computed the same way again."""
+    way = comparison.way
+    if way is None:
+        return []
+    fields = {"pack": way.pack_size, "compile": way.compiled, "channels_last": way.channels_last}
+    if way.captured:
+        fields["cuda_graph"] = "streams" if way.streams else "pack"
+    fixed = ", ".join(f"{name}: {json.dumps(value)}" for name, value in fields.items())
+    text = (
+        f"Trainings were computed with {way}. Another way gives the same numbers but for rounding; "
+        f"to repeat this one elsewhere, add to training: {fixed}."
+    )
+    return [_page.paragraph(text, "soft")]
+
+
+def _yaml(comparison: Comparison) -> str:
+    buffer = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.default_flow_style = None  # what holds no mapping or list stands on one line
+    yaml.width = 1_000_000
+    yaml.dump(public_spec(comparison), buffer)
+    return buffer.getvalue()
