@@ -47,6 +47,15 @@ def test_the_table_that_it_shows_is_what_the_command_prints(monkeypatch, capsys)
     assert [line for line in lines if line not in printed] == []
 
 
+def test_the_papers_table_that_it_shows_is_what_the_command_prints(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["oracle", "compare", "--paper-table", "2"])
+    with pytest.raises(SystemExit):
+        main()
+    printed = {line.rstrip() for line in capsys.readouterr().out.splitlines()}
+    (shown,) = (text for text in blocks("text") if "LR-warmup" in text)
+    assert [line for line in shown.splitlines() if line not in printed] == []
+
+
 def test_its_numbers_of_trainings_are_right():
     costs = [oracle_cost(19, 25, 1), silo_cost(25, 1), silo_tuning_cost(19, 25, 1)]
     assert [cost.trainings for cost in costs] == [475, 25, 457]

@@ -63,7 +63,9 @@ def compare(
         click.echo(sheet_text(sheet, form), nl=False)
         return
     screen = console()
-    for table in sheet.tables:
+    for index, table in enumerate(sheet.tables):
+        if index:
+            screen.print()
         screen.print(TerminalTable(table=table))
     if page:
         screen.print(f"Files: {page}, .md, .tex, .csv, .json", highlight=False, markup=False, soft_wrap=True)
