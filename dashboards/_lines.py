@@ -169,4 +169,4 @@ def _line(comparison: Comparison, name: str) -> Line:
 def _task(dataset: ComponentSpec) -> str:
     """A data set without where it lies and how it is read."""
     chosen = {name: value for name, value in dataset.arguments.items() if name not in _READING}
-    return " ".join([dataset.name, *([json.dumps(chosen, sort_keys=True)] if chosen else [])])
+    return " ".join([dataset.name, *([json.dumps(chosen, sort_keys=True, default=repr)] if chosen else [])])
