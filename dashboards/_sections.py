@@ -35,10 +35,11 @@ def state(analysis: Analysis) -> str:
 def verdict(analysis: Analysis) -> list[str]:
     """Whether SILO's curve is inside, what the fit says, and what it can't say."""
     parts = [_page.paragraph(analysis.comparison.verdict(), "verdict")]
-    fit = fit_of(analysis)
-    if fit is not None and fit.notes:
-        parts.append(_page.paragraph("What the data cannot say:", "soft"))
-        parts.append(_page.bullets(fit.notes))
+    found = fit_of(analysis)
+    simpler = [analysis.rivals.verdict] if analysis.rivals else []
+    if found is not None and (found.notes or simpler):
+        parts.append(_page.paragraph("What the data can and cannot say:", "soft"))
+        parts.append(_page.bullets([*simpler, *found.notes]))
     return parts
 
 
@@ -88,7 +89,7 @@ def fit(analysis: Analysis, plots: Plots) -> list[str]:
         parts += [
             _page.paragraph(
                 "The ranges are a box around the region. For a fixed β, the ε and δ of all curves in every "
-                "interval are a polygon:",
+                "interval are a polygon, a point where intervals are that narrow:",
                 "soft",
             ),
             plots["slices"],
@@ -100,7 +101,7 @@ def cost(analysis: Analysis, plots: Plots) -> list[str]:
     """What the ways to set the rates cost, and what they reach."""
     if not analysis.costs:
         return []
-    headers = ["policy", "trainings", "worker-hours", "test accuracy (%)", "", "where that is from"]
+    headers = ["policy", "trainings", "worker-hours", "test accuracy (%)", ""]
     rows = [
         [
             each.policy,
@@ -108,7 +109,6 @@ def cost(analysis: Analysis, plots: Plots) -> list[str]:
             _hours(each.worker_hours),
             _mean_accuracy(each),
             "as run" if each.measured else "estimated",
-            each.explanation,
         ]
         for each in analysis.costs
     ]
@@ -116,8 +116,11 @@ def cost(analysis: Analysis, plots: Plots) -> list[str]:
         _page.heading("What it costs"),
         *([plots["cost"]] if "cost" in plots else []),
         _page.table(headers, rows, "words"),
-        _page.paragraph(
-            "Decided cycles only. Test accuracy: mean over the cycles for which it is known.", "soft"
+        _page.bullets(
+            [
+                "Decided cycles only. Test accuracy: mean over the cycles for which it is known.",
+                *(f"{each.policy}: {each.explanation}" for each in analysis.costs),
+            ]
         ),
     ]
 

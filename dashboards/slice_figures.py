@@ -55,7 +55,8 @@ def slice_figure(
                 x=[rounded(epsilon) for epsilon, _ in (*corners, corners[0])],
                 y=[rounded(delta) for _, delta in (*corners, corners[0])],
                 name=name,
-                mode="lines",
+                mode="lines+markers",  # intervals of one rate leave a point
+                marker={"size": 5, "color": series.color},
                 line=series.line(),
                 hovertemplate=f"{name}<br>ε %{{x:.4g}}, δ %{{y:.4g}}<extra></extra>",
             )
