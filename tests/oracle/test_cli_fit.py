@@ -93,7 +93,7 @@ def test_the_figure_is_written_and_named(call, tmp_path):
     code, out, _ = call("fit", "--table", 11, "--figure", "eleven.html")
     assert code == 0 and "Figure: eleven.html" in out
     page = (tmp_path / "eleven.html").read_text()
-    assert "SILO as published outside" in page and "Theorem 2 bound" in page
+    assert "SILO as published: outside" in page and "Theorem 2 bound" in page
 
 
 @pytest.mark.parametrize(
