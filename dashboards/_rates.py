@@ -11,6 +11,7 @@ from dashboards import _curves
 from dashboards._chart import Chart
 from dashboards._traces import (
     add_band,
+    add_chance,
     add_detached,
     add_diagnosed,
     add_intervals,
@@ -43,6 +44,7 @@ def rates_figure(chart: Chart, *, across: Across = "cycle", without: Collection[
     if chart.searched:
         add_intervals(figure, chart)
         add_detached(figure, chart.detached)
+    add_chance(figure, chart)
     for line in chart.lines:
         add_line(figure, line)
     add_diagnosed(figure, chart.diagnosed)

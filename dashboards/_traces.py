@@ -38,7 +38,6 @@ def add_intervals(figure: go.Figure, chart: Chart) -> None:
             marker={"symbol": "line-ew", "size": 13, "line": {"color": SKY, "width": 3}},
             hovertemplate=f"{PLACE}interval ends at %{{y:.4g}}<extra></extra>",
         )
-    _add_chance(figure, chart)
     cut = [(i.cycle, i.low, "triangle-down") for i in shown if i.low_cut]
     cut += [(i.cycle, i.high, "triangle-up") for i in shown if i.high_cut]
     if cut:
@@ -53,8 +52,8 @@ def add_intervals(figure: go.Figure, chart: Chart) -> None:
         )
 
 
-def _add_chance(figure: go.Figure, chart: Chart) -> None:
-    """Thin grey bars through the optimum: their intervals say nothing."""
+def add_chance(figure: go.Figure, chart: Chart) -> None:
+    """Thin grey bars through what was no better than chance: rates and intervals say nothing there."""
     texts = dict(zip((i.cycle for i in chart.intervals), chart.texts, strict=True))
     shown = [i for i in chart.intervals if i.cycle in chart.at_chance]
     if not shown:

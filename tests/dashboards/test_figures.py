@@ -137,6 +137,16 @@ def test_cycles_at_chance_are_grey_and_do_not_stretch_the_axis(make_comparison):
     assert "at chance level" not in traces(drawn(comparison))
 
 
+def test_a_policy_at_chance_is_grey_too(make_comparison):
+    searched = make_comparison(lambda cycle, *_: 0.1 if cycle == 1 else 0.9, cycles=2)
+    policy = searched.spec.policy.model_copy(update={"name": "silo"})
+    spec = searched.spec.model_copy(update={"policy": policy})
+    chance = Chance(classes=10, validation=300)
+    shown = traces(drawn(replace(searched, spec=spec, fit=None, predicted=None, chance=chance)))
+    assert shown["policy silo"].x == (0,)
+    assert shown["at chance level"].x == (1, 1, 1, None)
+
+
 def test_every_curve_has_its_misses(make_comparison):
     comparison = make_comparison(cycles=10)
     shown = traces(drawn(comparison))
