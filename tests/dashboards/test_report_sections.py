@@ -1,0 +1,126 @@
+"""What the report says of an analysis: uncertainty, rivals, costs, what is inside, where it is from."""
+
+import math
+import re
+import sys
+from dataclasses import replace
+
+import plotly.graph_objects as go
+import pytest
+
+from dashboards.report import figures_of, report_html, write_report
+from oracle.analysis import analysis_of
+from oracle.comparison import compare
+from tests.dashboards.test_report import Page, run
+from tests.oracle.invented import invent, noted, peak, took
+
+
+def analysis(*arguments, runs=(), resamples=50, **options):
+    spec, search = invent(*arguments, **options)
+    return analysis_of(compare(spec, search), search.decisions, runs=tuple(runs), resamples=resamples)
+
+
+def words(found):
+    return Page(report_html(found)).words
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return analysis(change=lambda trial: noted(took(lambda cycle: 36.0)(trial)), runs=[run()])
+
+
+def test_every_figure_is_there_in_the_order_of_the_page(whole):
+    slices = ["slices"] if whole.fit.hitting else []
+    names = ["comparison", "landscape", "region", *slices, "cost", "distributions"]
+    assert list(figures_of(whole)) == names
+    html = report_html(whole)
+    places = [html.index(f'id="{name}-figure"') for name in figures_of(whole)]
+    assert places == sorted(places)
+    assert html.count("Plotly.newPlot(") >= len(names)
+
+
+def test_the_page_says_how_sure_the_fit_is_and_whether_simpler_curves_do(whole):
+    text = words(whole)
+    low, high = whole.fit.bootstrap.interval("epsilon")
+    assert "95 % of 50 fits to resampled trainings have q " in text
+    assert f"ε {low:.3g}" in text and f"{high:.3g}" in text
+    assert text.count(whole.rivals.verdict) == 2
+    assert "What the data can and cannot say" in text
+    for rival in whole.rivals.rivals:
+        assert f"{rival.name} {rival.parameters} {rival.weighted_rmse:.3g}" in text
+
+
+def test_the_page_says_what_each_policy_costs(whole):
+    oracle, *others = whole.costs
+    assert len(others) >= 3
+    text = words(whole)
+    shares = [share for share in oracle.test_accuracies if share is not None]
+    mean = 100 * math.fsum(shares) / len(shares)
+    assert f"{oracle.policy} {oracle.trainings} {oracle.worker_hours:.3g} {mean:.2f} as run" in text
+    for cost in others:
+        assert re.search(rf"{re.escape(cost.policy)} {cost.trainings} \S+ \S+ estimated", text)
+        assert f"{cost.policy}: {cost.explanation}" in text
+
+
+def test_the_page_says_what_was_searched_and_how_to_repeat_it():
+    versions = {"python": "3.11.7", "silo-oracle": "0.1.0", "torch": "2.13.0+cpu"}
+    found = analysis(runs=[run(host="a", versions=versions), run(host="b", ended=None, versions=versions)])
+    text = words(found)
+    assert "network fc data set digits rates 6 candidates for max_lr, 0.01 to 0.32, log, 3 replicates" in text
+    assert (
+        "4 cycles: global_magnitude, 20 % of the remaining weights each time, then weight rewinding" in text
+    )
+    assert "machines a, b dates 2023-11-14 versions python 3.11.7, silo-oracle 0.1.0" in text
+    assert "pip install 'silo-oracle==0.1.0' 'torch==2.13.0' oracle run invented.yaml" in text
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (run(ended=None, state="running"), "Its last run has not ended as this was written."),
+        (run(state="interrupted"), "Its last run has interrupted."),
+        (run(state="failed", error="no space"), "Its last run has failed: see its error below."),
+    ],
+)
+def test_a_search_that_is_not_done_says_how_it_stands(last, said):
+    found = analysis(decided=2, runs=[run(state="failed", error="earlier"), last])
+    assert f"2 of 4 cycles decided, 36 trials finished. {said}" in words(found)
+
+
+CASES = {
+    "nothing decided": {"decided": 0},
+    "one cycle": {"cycles": 1},
+    "one replicate": {"replicates": 1},
+    "all diverged": {"accuracy": lambda *_: 0.1, "change": lambda trial: replace(trial, diverged=True)},
+    "a policy": {"policy": {"name": "fixed", "arguments": {"max_lr": 0.02}}},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_whatever_the_search_found_is_reported(case, tmp_path):
+    options = dict(CASES[case])
+    found = analysis(options.pop("accuracy", peak), **options)
+    page = Page(write_report(found, tmp_path).read_text(encoding="utf-8"))
+    assert found.comparison.verdict() in page.words
+    assert ("The fitted curve" in page.words) == (case not in ("nothing decided", "a policy"))
+    assert ("What it costs" in page.words) == (case != "nothing decided")
+    assert "nan" not in re.findall(r"[a-z]+", page.words)
+
+
+def test_a_large_search_stays_a_small_page(tmp_path):
+    grid = {"low": 0.001, "high": 1.0, "points": 50, "extend": False}
+
+    def shallow(cycle, replicate, max_lr):
+        return 0.8 + 0.1 * peak(cycle, replicate, max_lr)
+
+    found = analysis(shallow, cycles=25, replicates=5, grid=grid, resamples=10)
+    assert len(found.comparison.rows[0].candidates) == 50 and found.comparison.trials == 25 * 50 * 5
+    assert write_report(found, tmp_path).stat().st_size < 6e6
+
+
+def test_each_figure_is_written_as_each_image(whole, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kaleido", sys)
+    monkeypatch.setattr(go.Figure, "to_image", lambda figure, **options: options["format"].encode())
+    write_report(whole, tmp_path, images=["svg", "pdf"])
+    for name in figures_of(whole):
+        assert [(tmp_path / f"{name}.{kind}").read_bytes() for kind in ("svg", "pdf")] == [b"svg", b"pdf"]
