@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dashboards._region_marks import PARAMETERS, SEAM, Mark, delta_end, marks_of, short, titled
-from dashboards.style import BLUE, INK, SKY, legend_title, log_ticks, rounded, template
+from dashboards.style import BLUE, INK, SKY, legend_title, log_ticks, padded, rounded, template
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from silo.region import Region
@@ -106,8 +106,7 @@ def _axis(fit: CurveFit, marks: Sequence[Mark], name: str, end: float) -> dict[s
         ticks, texts = log_ticks(low, high)
         ends = [rounded(math.log10(low)), rounded(math.log10(high))]
         return {**axis, "type": "log", "range": ends, "tickvals": ticks, "ticktext": texts}
-    margin = 0.08 * (high - low) or 0.1 * (high or fit.curve.max_lr(0))
-    return {**axis, "range": [rounded(low - margin), rounded(high + margin)], "nticks": 4}
+    return {**axis, "range": padded(low, high, 0.08, around=fit.curve.max_lr(0)), "nticks": 4}
 
 
 def _lay_out(figure: go.Figure, fit: CurveFit, marks: Sequence[Mark], title: str) -> None:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from dashboards._polygons import slice_of
 from dashboards._region_marks import PARAMETERS, SEAM, delta_end, marks_of, short, titled
-from dashboards.style import SERIES, legend_title, rounded, say, template
+from dashboards.style import SERIES, legend_title, padded, rounded, say, template
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from silo.intervals import CycleInterval
@@ -61,7 +61,7 @@ def slice_figure(
                 hovertemplate=f"{name}<br>ε %{{x:.4g}}, δ %{{y:.4g}}<extra></extra>",
             )
     _add_curves(figure, fit, predicted, highest)
-    _make_room(figure)
+    _make_room(figure, fit)
     return figure
 
 
@@ -92,12 +92,10 @@ def _add_curves(figure: go.Figure, fit: CurveFit, predicted: SiloCurve | None, h
                 )
 
 
-def _make_room(figure: go.Figure) -> None:
+def _make_room(figure: go.Figure, fit: CurveFit) -> None:
     """Lines along the edge of the plot would be hidden by it."""
     for axis, values in (
         (figure.layout.xaxis, [x for trace in figure.data for x in trace.x]),
         (figure.layout.yaxis, [y for trace in figure.data for y in trace.y]),
     ):
-        low, high = min(values), max(values)
-        margin = _ROOM * (high - low) or _ROOM * high
-        axis.range = [rounded(low - margin), rounded(high + margin)]
+        axis.range = padded(min(values), max(values), _ROOM, around=fit.curve.max_lr(0))

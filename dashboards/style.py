@@ -32,6 +32,7 @@ INK = "#222222"
 _GRID_LINE = "#E3E3E3"
 _FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
 _LONGEST_NAME, _LONGEST_LINE = 32, 60
+_SAME = 1e-6  # of their size: what values may differ by and yet be the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +218,21 @@ def tick_texts(values: Iterable[float]) -> tuple[list[float], list[str]]:
     """Ticks with their labels."""
     found = [rounded(value) for value in values]
     return found, [plain_rate_text(value) for value in found]
+
+
+def padded(low: float, high: float, share: float, *, around: float = 1.0) -> list[float]:
+    """The ends of an axis with room beside its values, also where they are all the same.
+
+    Args:
+        low: Lowest value.
+        high: Highest value.
+        share: Of the values' span, on either side.
+        around: A size to go by where the one value is 0.
+    """
+    span, size = high - low, max(abs(low), abs(high))
+    if span <= _SAME * size:
+        span = size or around
+    return [rounded(low - share * span), rounded(high + share * span)]
 
 
 def rounded(value: float) -> float:

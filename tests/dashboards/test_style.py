@@ -1,6 +1,14 @@
 import pytest
 
-from dashboards.style import accuracy_text, density_text, log_ticks, percent_text, plain_rate_text, rate_text
+from dashboards.style import (
+    accuracy_text,
+    density_text,
+    log_ticks,
+    padded,
+    percent_text,
+    plain_rate_text,
+    rate_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,3 +51,11 @@ def test_ticks_of_a_log_axis_are_few_and_inside():
     values, texts = log_ticks(1e-6, 10.0)
     assert texts == ["0.000001", "0.00001", "0.0001", "0.001", "0.01", "0.1", "1", "10"]
     assert values == pytest.approx([10.0**k for k in range(-6, 2)])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ends"),
+    [(1.0, 2.0, [0.9, 2.1]), (0.02, 0.02 + 1e-17, [0.018, 0.022]), (0.0, 0.0, [-0.05, 0.05])],
+)
+def test_an_axis_has_room_even_around_a_single_value(low, high, ends):
+    assert padded(low, high, 0.1, around=0.5) == pytest.approx(ends)
