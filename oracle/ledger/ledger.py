@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import delete, insert, select, update
 
 from oracle.ledger import lease, tables
+from oracle.ledger.attributes import Attributes, write_attributes
 from oracle.ledger.database import open_storage
 from oracle.ledger.reading import read_rows
 from oracle.ledger.records import Run, SearchRecord, read_record
@@ -79,7 +80,10 @@ class Ledger:
 
     @retried
     def register(self, record: SearchRecord) -> None:
-        """Writes a new search, or the spec as it is run now."""
+        """Writes a new search, or the spec as it is run now.
+
+        Its summary study is made before those of its cycles, so that dashboards list it beside them in order.
+        """
         values = {"spec": json.dumps(record.spec), "identity": json.dumps(record.identity)}
         with self.engine.begin() as connection:
             query = update(tables.searches).where(tables.searches.c.name == record.name)
@@ -87,6 +91,7 @@ class Ledger:
                 fixed = {name: getattr(record, name) for name in ("name", "way_reason", "created")}
                 fixed["way"] = json.dumps(asdict(record.way))
                 connection.execute(insert(tables.searches).values(**values, **fixed))
+        self.summary_study(record.name)
 
     @retried
     def begin_anew(self, record: SearchRecord) -> None:
@@ -173,7 +178,7 @@ class Ledger:
 
     def _write(self, search: str, cycle: int, rows: Sequence[FrozenTrial]) -> None:
         def write(again: bool) -> None:
-            write_rows(self.storage, self._study(search, cycle), rows, again=again)
+            write_rows(self.storage, self.cycle_study(search, cycle), rows, again=again)
 
         self.retries.call(write)
 
@@ -239,8 +244,30 @@ class Ledger:
         """The study that carries a search's comparison plot and note in Optuna's dashboard."""
         return self._open_study(search)
 
-    def _study(self, search: str, cycle: int) -> optuna.Study:
+    def add_summary_rows(self, search: str, rows: Sequence[FrozenTrial]) -> None:
+        """Writes rows into the summary study that it lacks, by the attribute ``key``."""
+
+        def write(_again: bool) -> None:
+            write_rows(self.storage, self.summary_study(search), rows, again=True)
+
+        if rows:
+            self.retries.call(write)
+
+    def cycle_study(self, search: str, cycle: int) -> optuna.Study:
+        """The study that holds a cycle's trials."""
         return self._open_study(f"{search}/cycle-{cycle:02d}")
+
+    @retried
+    def describe(
+        self,
+        study: optuna.Study,
+        user: Attributes,
+        *,
+        system: Attributes | None = None,
+        replacing: tuple[str, ...] = (),
+    ) -> None:
+        """Writes attributes of a study in one transaction; see :func:`write_attributes`."""
+        write_attributes(self.storage, study, user=user, system=system or {}, replacing=replacing)
 
     def _open_study(self, name: str) -> optuna.Study:
         if name not in self._studies:

@@ -78,13 +78,14 @@ def from_row(
 
 
 def _attributes(outcome: TrainedTrial, key: str) -> dict[str, Any]:
+    """In the order in which dashboards show them: what is read first, what programs need last."""
     return {
-        "key": key,
         **{name: getattr(outcome, name) for name in _PLAIN},
         "train_loss": outcome.train_loss if math.isfinite(outcome.train_loss) else None,
+        **_diagnostics_attributes(outcome.diagnostics),
         "checkpoint": outcome.checkpoint.path,
         "sha256": outcome.checkpoint.sha256,
-        **_diagnostics_attributes(outcome.diagnostics),
+        "key": key,
     }
 
 

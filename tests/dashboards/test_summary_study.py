@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 from types import SimpleNamespace
@@ -61,7 +62,8 @@ def test_a_search_is_shown_from_its_start_to_its_end(session_of, ledger):
     session = session_of()
     observer.ended(session, "done")
     note, figures = shown(ledger)
-    assert note == f"State: **done**\n\n{markdown(compare(session.spec, session.search))}"
+    assert note.startswith(f"State: **done**\n\n{markdown(compare(session.spec, session.search))}")
+    assert "`parabola/cycle-00`" in note
     assert figures["oracle-and-silo"] == json.loads(
         comparison_figure(Analysis(comparison=compare(session.spec, session.search))).to_json()
     )
@@ -74,13 +76,37 @@ def test_the_note_names_cycles_that_are_no_better_than_chance(session_of, ledger
 
 def test_a_smaller_figure_replaces_a_larger_one(session_of, ledger):
     observer = SummaryStudy()
-    observer.ended(session_of(cycles=25), "failed")
+    observer.ended(session_of(cycles=9), "failed")
     observer.ended(session_of(decided=1), "interrupted")
     note, figures = shown(ledger)
-    assert "1 of 5 cycles decided" in note and "25" not in note
+    assert "1 of 5 cycles decided" in note and "9 cycles" not in note
     assert set(figures) == FIGURES
     assert len(figures["validation-accuracy"]["data"][0]["x"]) == 1
-    assert [s.study_name for s in ledger.storage.get_all_studies()] == ["parabola"]
+
+
+def test_the_summary_study_has_a_trial_per_decided_cycle_and_each_cycle_is_told(session_of, ledger):
+    first, second = SummaryStudy(), SummaryStudy()
+    first.started(session_of(decided=2))
+    second.started(session_of(decided=3))  # as a search that goes on
+    summary = ledger.summary_study("parabola")
+    assert [(trial.number, trial.user_attrs["cycle"]) for trial in summary.trials] == [(0, 0), (1, 1), (2, 2)]
+    comparison = compare(session_of().spec, session_of().search)
+    for trial, row in zip(summary.trials, comparison.rows, strict=False):
+        assert trial.params == {"max_lr": row.interval.optimum}
+        assert trial.value == row.best.accuracy
+        told = ledger.cycle_study("parabola", row.interval.cycle).user_attrs
+        assert told["interval"] == pytest.approx([row.interval.low, row.interval.high])
+        assert told["optimum"] == pytest.approx(row.interval.optimum)
+        assert told.items() <= trial.user_attrs.items()
+    assert summary.user_attrs["cycles decided"] == "3 of 5"
+    assert summary.user_attrs["state"] == "running"
+
+
+def test_where_nothing_is_searched_no_interval_is_listed(comparison):
+    told = summary_study.cycle_attributes(comparison.rows[0], searched=False)
+    assert set(told) == {"density", "validation accuracy", "test accuracy", "cycle"}
+    listed = summary_study.summary_attributes(dataclasses.replace(comparison, predicted=None), "done")
+    assert set(listed) == {"state", "cycles decided", "trials finished", "as of"}
 
 
 def test_nothing_is_written_twice_for_one_state(session_of, monkeypatch):

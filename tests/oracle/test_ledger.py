@@ -120,6 +120,50 @@ def test_a_pack_is_written_whole_or_not_at_all(ledger, monkeypatch):
     assert set(ledger.outcomes("s")) == {"first", "a", "b"}
 
 
+def attributes_of(ledger, study):
+    """What a study tells of itself, as dashboards read it: by users, by programs."""
+    (found,) = (each for each in ledger.storage.get_all_studies() if each.study_name == study.study_name)
+    return found.user_attrs, found.system_attrs
+
+
+@pytest.mark.parametrize("layout", [writing.TRIED_LAYOUT, "v9"])
+def test_a_studys_attributes_replace_those_of_their_names_and_of_a_prefix(ledger, monkeypatch, layout):
+    monkeypatch.setattr(writing, "TRIED_LAYOUT", layout)
+    study, other = ledger.summary_study("s"), ledger.cycle_study("s", 0)
+    ledger.describe(other, {"cycle": 0}, system={"plot:0": "theirs"})
+    ledger.describe(
+        study, {"a": 1, "b": [0.5, None]}, system={"plot:0": "x" * 2045, "plot:1": "y", "kept": 1}
+    )
+    ledger.describe(study, {"a": "two"}, system={"plot:0": "é"}, replacing=("plot:",))
+    user, system = attributes_of(ledger, study)
+    assert user == {"a": "two", "b": [0.5, None]}
+    gone = {} if layout != "v9" else {"plot:1": ""}
+    assert {key: value for key, value in system.items() if key != "study:metric_names"} == {
+        "plot:0": "é",
+        "kept": 1,
+        **gone,
+    }
+    assert attributes_of(ledger, other)[0] == {"cycle": 0}
+    assert attributes_of(ledger, other)[1]["plot:0"] == "theirs"
+
+
+def test_a_searchs_summary_study_comes_before_those_of_its_cycles(ledger):
+    ledger.add_outcomes("s", {"k": trial()}, axis=AXIS)
+    studies = sorted(ledger.storage.get_all_studies(), key=lambda study: study._study_id)
+    assert [study.study_name for study in studies] == ["s", "s/cycle-00"]
+
+
+def test_a_summary_row_is_written_once(ledger):
+    rows = [optuna.trial.create_trial(value=0.5, user_attrs={"key": f"cycle {cycle}"}) for cycle in range(3)]
+    for upto in (1, 3, 3):
+        ledger.add_summary_rows("s", rows[:upto])
+    assert [row.user_attrs["key"] for row in ledger.summary_study("s").trials] == [
+        "cycle 0",
+        "cycle 1",
+        "cycle 2",
+    ]
+
+
 def test_another_layout_of_optunas_tables_is_left_to_optuna(ledger, monkeypatch):
     monkeypatch.setattr(writing, "TRIED_LAYOUT", "v9")
     monkeypatch.setattr(writing, "_write_at_once", None)
