@@ -11,6 +11,7 @@ import sys
 import click
 
 from oracle.cli.compare import compare
+from oracle.cli.dashboard import dashboard
 from oracle.cli.export import export
 from oracle.cli.fit import fit
 from oracle.cli.jobs import logs, stop, submit
@@ -37,7 +38,7 @@ def cli() -> None:
 
 for command in (
     *(init, schema, validate, plan, run, submit, status, logs, stop),
-    *(list_searches, report, compare, export, fit, sparsity),
+    *(list_searches, dashboard, report, compare, export, fit, sparsity),
 ):
     cli.add_command(command)
 

@@ -18,6 +18,12 @@ def interrupt_on_signals() -> None:
         signal.signal(signal.SIGINT, _interrupt)
 
 
+def ignore_signals() -> None:
+    """Lets a command that ends already end in peace: some send their signal twice."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def interrupt() -> None:
     """Ends this process's search as Ctrl-C does, from any thread."""
     os.kill(os.getpid(), signal.SIGTERM)

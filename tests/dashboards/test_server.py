@@ -1,0 +1,136 @@
+"""Optuna's dashboard as it is served: what it refuses, and in which order it lists."""
+
+import json
+import threading
+from contextlib import contextmanager
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import optuna
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from dashboards.server import arrange, is_loopback, open_server, study_path
+from oracle.errors import Refused
+from oracle.ledger import Ledger
+from silo.errors import InvalidInput
+
+WRITES = ("POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    opened = Ledger(f"sqlite:///{tmp_path}/ledger.db", create=True)
+    opened.summary_study("small")
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def served(ledger, **options):
+    """The address of a server that answers in a thread of its own."""
+    with open_server(ledger, host="127.0.0.1", port=0, **options) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def ask(address, method="GET", **headers):
+    """Status and JSON of an answer."""
+    request = Request(address, method=method, headers={"Content-Type": "application/json", **headers})
+    if method in ("POST", "PUT"):
+        request.data = b'{"study_name": "new", "directions": ["minimize"]}'
+    try:
+        with urlopen(request) as answer:
+            return answer.status, json.loads(answer.read() or "null")
+    except HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+@pytest.mark.parametrize("method", WRITES)
+def test_whatever_is_no_reading_is_refused(ledger, method):
+    with served(ledger) as address:
+        status, answer = ask(f"{address}/api/studies", method)
+        assert status == 403 and "--write" in answer["reason"]
+        assert ask(f"{address}/api/studies")[0] == 200
+
+
+def test_the_database_refuses_too(ledger):
+    open_server(ledger, host="127.0.0.1", port=0).server_close()
+    with pytest.raises((OperationalError, optuna.exceptions.StorageInternalError)):
+        ledger.storage.delete_study(ledger.summary_study("small")._study_id)
+
+
+def test_with_write_a_page_of_its_own_may_write_and_no_other(ledger):
+    with served(ledger, write=True) as address:
+        assert ask(f"{address}/api/studies", "POST", Origin="http://evil.example")[0] == 403
+        assert ask(f"{address}/api/studies", "POST", Origin=address)[0] == 201
+        assert len(ask(f"{address}/api/studies")[1]["study_summaries"]) == 2
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", "[", ""])
+def test_a_name_that_was_made_to_mean_loopback_is_refused(ledger, host):
+    with served(ledger) as address:
+        status, answer = ask(f"{address}/api/studies", Host=host)
+        assert status == 403 and "localhost" in answer["reason"]
+
+
+@pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1", "[::1]:8080"])
+def test_a_tunnels_own_port_is_fine(ledger, host):
+    with served(ledger) as address:
+        assert ask(f"{address}/api/studies", Host=host)[0] == 200
+
+
+def test_a_ledger_that_is_gone_is_one_line(ledger, tmp_path):
+    lines = []
+    with served(ledger, say=lines.append) as address:
+        ledger.engine.dispose()
+        (tmp_path / "ledger.db").rename(tmp_path / "away.db")
+        (tmp_path / "ledger.db").mkdir()
+        assert ask(f"{address}/dashboard")[0] == 503
+        for _ in range(2):
+            assert ask(f"{address}/api/studies")[0] == 500
+    assert len(lines) == 2
+    assert "unable to open database file" in lines[0]
+    assert [line for line in lines if "\n" in line] == []
+
+
+def test_a_port_that_is_taken_and_a_host_that_is_none_are_named(ledger):
+    with open_server(ledger, host="127.0.0.1", port=0) as server:
+        taken = server.server_port
+        with pytest.raises(Refused, match=f"port {taken} of 127.0.0.1 can't be had.*--port {taken + 1}"):
+            open_server(ledger, host="127.0.0.1", port=taken)
+    with pytest.raises(InvalidInput, match=r"'no\.such\.host\.invalid' is no address of this machine"):
+        open_server(ledger, host="no.such.host.invalid", port=0)
+
+
+def test_each_search_is_listed_from_its_summary_on_the_newest_first():
+    names = ["theirs", "old/cycle-00", "old", "new", "old/cycle-01", "new/cycle-00", "x/cycle-00"]
+    answer = {"study_summaries": [{"study_name": n, "study_id": i} for i, n in enumerate(names)]}
+    shown = [study["study_name"] for study in reversed(arrange(answer)["study_summaries"])]
+    assert shown == ["x/cycle-00", "new", "new/cycle-00", "old", "old/cycle-00", "old/cycle-01", "theirs"]
+
+
+def test_figures_come_by_name():
+    figures = [{"id": "b"}, {"id": "a"}]
+    assert arrange({"name": "s", "plotly_graph_objects": figures})["plotly_graph_objects"] == figures[::-1]
+
+
+def test_a_search_without_a_summary_study_begins_with_the_list(ledger):
+    assert study_path(ledger, "small") == f"/dashboard/studies/{ledger.summary_study('small')._study_id}"
+    assert study_path(ledger, "none") == study_path(ledger, None) == "/dashboard"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_is_known(host):
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "localhost.example", ""])
+def test_everything_else_is_not(host):
+    assert not is_loopback(host)
