@@ -1,0 +1,82 @@
+"""The report as people open it: a file, in a browser, without a network."""
+
+import pytest
+
+from dashboards.report import write_report
+from oracle.comparison import load_comparison
+from oracle.ledger import Ledger
+
+PLOT = ".js-plotly-plot"
+HIDDEN = f"document.querySelector('{PLOT}').data.filter(trace => trace.visible === 'legendonly').length"
+
+
+@pytest.fixture(scope="module")
+def report(finished, tmp_path_factory):
+    ledger = Ledger(finished.ledger)
+    try:
+        record = ledger.search(finished.name)
+        comparison = load_comparison(ledger, record)
+        return write_report(comparison, tmp_path_factory.mktemp("report"), runs=ledger.runs(record.name))
+    finally:
+        ledger.close()
+
+
+@pytest.fixture
+def opened(page, report):
+    page.context.set_offline(True)
+    page.goto(report.as_uri())
+    page.wait_for_selector(f"{PLOT} .legend")
+    return page
+
+
+def choose(page, words):
+    """Presses a figure's button, such as ``density`` or ``cycle``."""
+    page.locator(".updatemenu-button", has_text=words).first.click()
+
+
+def hidden_traces(page):
+    """How many traces of the first figure its legend has switched off."""
+    return page.evaluate(HIDDEN)
+
+
+def test_it_needs_no_network_and_draws_every_plot(opened, watched):
+    plots = opened.locator(PLOT).all()
+    assert len(plots) >= 2
+    for plot in plots:
+        assert plot.locator(".main-svg").first.bounding_box()["height"] > 200
+        plot.locator(".scatterlayer .trace, .heatmaplayer image, .barlayer .trace").first.wait_for(
+            state="attached"
+        )
+    watched.look("report")
+
+
+def test_hovering_over_a_point_shows_its_numbers(opened):
+    opened.locator(f"{PLOT} .points path").last.hover(force=True)
+    label = opened.locator(f"{PLOT} .hoverlayer .hovertext").first
+    label.wait_for()
+    assert "cycle" in label.text_content()
+
+
+def test_a_legend_entry_hides_its_trace_and_shows_it_again(opened):
+    entry = opened.locator(f"{PLOT} .legendtoggle").first
+    for hidden in (True, False):
+        before = hidden_traces(opened)
+        entry.click()
+        opened.wait_for_function(f"{HIDDEN} != {before}")
+        assert (hidden_traces(opened) > 0) == hidden
+
+
+def test_a_button_puts_densities_in_place_of_cycles(opened):
+    if not opened.locator(".updatemenu-button", has_text="density").count():
+        pytest.skip("the figure has no such button")
+    title = opened.locator(f"{PLOT} .xtitle").first
+    assert "cycle" in title.text_content()
+    choose(opened, "density")
+    opened.wait_for_function(f"!document.querySelector('{PLOT} .xtitle').textContent.includes('cycle')")
+
+
+@pytest.mark.parametrize("width", [600, 1280])
+def test_the_page_is_no_wider_than_its_window(opened, width):
+    opened.set_viewport_size({"width": width, "height": 900})
+    opened.wait_for_timeout(200)
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width

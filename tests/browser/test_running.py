@@ -1,0 +1,77 @@
+"""``oracle dashboard`` beside a search that runs: what it shows grows with the ledger."""
+
+import threading
+from queue import Queue
+
+import pytest
+
+from dashboards.summary_study import SummaryStudy
+from oracle.drivers import in_process
+from oracle.events import Observer
+from tests.browser.conftest import dashboard
+from tests.postgresql import PASSWORD
+from tests.support import open_session, small_spec
+
+CYCLES = 3
+SECONDS = 60
+
+
+class Gate(Observer):
+    """Holds the search after each decided cycle, until it is let on."""
+
+    def __init__(self):
+        self.decided_cycles, self.let_on = Queue(), Queue()
+
+    def decided(self, session, decision):
+        self.decided_cycles.put(decision.interval.cycle)
+        self.let_on.get(timeout=SECONDS)
+
+
+@pytest.fixture
+def held(tmp_path, postgresql):
+    """A search in a thread of its own, which stands still after each cycle; its gate, thread and ledger."""
+    url = postgresql.database()
+    spec, gate = small_spec(tmp_path, cycles=CYCLES, ledger=url), Gate()
+
+    def run():
+        with open_session(spec, observers=[SummaryStudy(), gate]) as session:
+            in_process.run(session)
+            session.end("done")
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield gate, thread, url
+    for _ in range(CYCLES):
+        gate.let_on.put(None)
+    thread.join(SECONDS)
+
+
+def shown(page, address):
+    """The note of the summary study, loaded anew."""
+    page.goto(f"{address}/note")
+    page.wait_for_selector("text=/State:/")
+    return page.locator("body").inner_text()
+
+
+def test_the_page_follows_the_search(held, page, watched):
+    gate, thread, url = held
+    assert gate.decided_cycles.get(timeout=SECONDS) == 0
+    with dashboard(url) as address:
+        assert PASSWORD not in address
+        note = shown(page, address)
+        assert "State: running" in note and f"1 of {CYCLES} cycles decided" in note
+        gate.let_on.put(None)
+        assert gate.decided_cycles.get(timeout=SECONDS) == 1
+        note = shown(page, address)
+        assert "State: running" in note and f"2 of {CYCLES} cycles decided" in note
+        page.goto(address)
+        page.wait_for_selector("[id='user-defined-plot:oracle-and-silo'] .main-svg")
+        watched.look("running")
+        for _ in range(CYCLES - 1):
+            gate.let_on.put(None)
+        thread.join(SECONDS)
+        note = shown(page, address)
+        assert "State: done" in note and f"{CYCLES} of {CYCLES} cycles decided" in note
+        page.goto(address)
+        page.wait_for_selector("text=cycles decided")
+        assert f"cycles decided\t{CYCLES} of {CYCLES}" in page.locator("body").inner_text()
