@@ -26,6 +26,8 @@ from oracle.session import Session
 LARGEST_FIGURE_BYTES = 60_000
 """Optuna keeps a figure in rows of 2,045 characters: what makes one larger is left out, or all of it."""
 
+_HEIGHT = 460  # of a figure on its page: what is beyond is cut off
+
 _NOTE, _PLOTS = "dashboard:note_str:", "dashboard:plot_data:"
 """How the names begin under which Optuna's dashboard keeps a study's note and figures."""
 
@@ -202,7 +204,9 @@ def _figures(comparison: Comparison) -> dict[str, go.Figure]:
     if comparison.rows and comparison.spec.searched:
         landscape = landscape_figure(comparison)
         figures["validation-accuracy"] = landscape if _fits(landscape) else None
-    return {name: figure for name, figure in figures.items() if figure is not None}
+    return {
+        name: figure.update_layout(height=_HEIGHT) for name, figure in figures.items() if figure is not None
+    }
 
 
 def _fits(figure: go.Figure) -> bool:

@@ -49,7 +49,7 @@ def test_imports_point_down(path):
 
 INTERNALS = {
     "ray._private": {"oracle/drivers/ray_internals.py"},
-    "storages._rdb": {"oracle/ledger/reading.py", "oracle/ledger/writing.py"},
+    "storages._rdb": {f"oracle/ledger/{name}.py" for name in ("attributes", "reading", "writing")},
 }
 
 

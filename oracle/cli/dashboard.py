@@ -8,9 +8,10 @@ from contextlib import ExitStack
 
 import click
 
-from oracle.cli.show import DEFAULT_LEDGER, LEDGER, open_ledger, open_searches
+from oracle.cli.show import LEDGER, open_ledger, open_searches
 from oracle.cli.signals import ignore_signals
 from oracle.ledger import Ledger
+from oracle.opening import DEFAULT_LEDGER
 
 
 @click.command()

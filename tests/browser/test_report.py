@@ -3,7 +3,7 @@
 import pytest
 
 from dashboards.report import write_report
-from oracle.comparison import load_comparison
+from oracle.analysis import analyse
 from oracle.ledger import Ledger
 
 PLOT = ".js-plotly-plot"
@@ -15,8 +15,7 @@ def report(finished, tmp_path_factory):
     ledger = Ledger(finished.ledger)
     try:
         record = ledger.search(finished.name)
-        comparison = load_comparison(ledger, record)
-        return write_report(comparison, tmp_path_factory.mktemp("report"), runs=ledger.runs(record.name))
+        return write_report(analyse(ledger, record), tmp_path_factory.mktemp("report"))
     finally:
         ledger.close()
 
@@ -59,16 +58,14 @@ def test_hovering_over_a_point_shows_its_numbers(opened):
 
 def test_a_legend_entry_hides_its_trace_and_shows_it_again(opened):
     entry = opened.locator(f"{PLOT} .legendtoggle").first
-    for hidden in (True, False):
-        before = hidden_traces(opened)
-        entry.click()
-        opened.wait_for_function(f"{HIDDEN} != {before}")
-        assert (hidden_traces(opened) > 0) == hidden
+    before = hidden_traces(opened)
+    entry.click()
+    opened.wait_for_function(f"{HIDDEN} > {before}")
+    entry.click()
+    opened.wait_for_function(f"{HIDDEN} == {before}")
 
 
 def test_a_button_puts_densities_in_place_of_cycles(opened):
-    if not opened.locator(".updatemenu-button", has_text="density").count():
-        pytest.skip("the figure has no such button")
     title = opened.locator(f"{PLOT} .xtitle").first
     assert "cycle" in title.text_content()
     choose(opened, "density")
