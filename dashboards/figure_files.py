@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import plotly.graph_objects as go
+import plotly.io
 
 from silo.errors import InvalidInput
 
@@ -28,20 +31,21 @@ def write_figure(figure: go.Figure, path: Path) -> None:
     if kind == "html":
         content = figure.to_html(include_plotlyjs=True, config={"displaylogo": False}).encode()
     else:
-        content = image(figure, path.name, kind)
+        (content,) = images({path.with_suffix(f".{kind}").name: figure}).values()
     try:
         replace_file(path, content)
     except OSError as error:
         raise InvalidInput(f"figure: {path} can't be written ({error.strerror or error})") from error
 
 
-def image(figure: go.Figure, name: str, kind: str = "png") -> bytes:
-    """A figure as an image.
+def images(figures: Mapping[str, go.Figure]) -> dict[str, bytes]:
+    """Figures as images, all made by one browser: to start it takes longer than to draw.
 
     Args:
-        figure: The figure.
-        name: What the file will be called.
-        kind: One of :data:`IMAGE_FORMATS`.
+        figures: What a file will be called, ending in one of :data:`IMAGE_FORMATS`, to its figure.
+
+    Returns:
+        The name of each file to its content.
 
     Raises:
         InvalidInput: kaleido or a browser is missing, with how to install them.
@@ -50,15 +54,24 @@ def image(figure: go.Figure, name: str, kind: str = "png") -> bytes:
         "install it by 'pip install silo-oracle[images]', and Chrome or Chromium; BROWSER_PATH names one "
         "that isn't found"
     )
+    names = ", ".join(figures)
     if importlib.util.find_spec("kaleido") is None:
-        raise InvalidInput(f"figure: {name} needs kaleido; {hint}")
-    try:
-        made: bytes = _still(figure).to_image(format=kind, width=_WIDTH, scale=_SCALE)
-    except Exception as error:  # kaleido passes on whatever the browser's start may raise
-        first, _, _ = " ".join(str(error).split()).partition(". ")
-        reason = first[:200] or type(error).__name__
-        raise InvalidInput(f"figure: kaleido can't make {name} ({reason}); {hint}") from error
-    return made
+        raise InvalidInput(f"figure: {names} needs kaleido; {hint}")
+    with tempfile.TemporaryDirectory(prefix="oracle-images-") as place:
+        files = [Path(place, name) for name in figures]
+        try:
+            plotly.io.write_images(
+                [_still(figure) for figure in figures.values()],
+                files,
+                width=_WIDTH,
+                height=[figure.layout.height for figure in figures.values()],
+                scale=[_SCALE if file.suffix == ".png" else 1 for file in files],
+            )
+        except Exception as error:  # kaleido passes on whatever the browser's start may raise
+            first, _, _ = " ".join(str(error).split()).partition(". ")
+            reason = first[:200] or type(error).__name__
+            raise InvalidInput(f"figure: kaleido can't make {names} ({reason}); {hint}") from error
+        return {file.name: file.read_bytes() for file in files}
 
 
 def _still(figure: go.Figure) -> go.Figure:

@@ -12,7 +12,7 @@ from dashboards import _page, _provenance, _sections
 from dashboards._cells import progress, subject
 from dashboards.cost_figures import cost_figure
 from dashboards.distribution_figures import distributions_figure
-from dashboards.figure_files import image, replace_file
+from dashboards.figure_files import images, replace_file
 from dashboards.figures import comparison_figure, landscape_figure
 from dashboards.region_figures import region_figure
 from dashboards.slice_figures import slice_figure
@@ -21,7 +21,7 @@ from oracle.analysis import Analysis
 from silo.errors import InvalidInput
 
 
-def write_report(analysis: Analysis, folder: Path, *, images: Collection[str] = ()) -> Path:
+def write_report(analysis: Analysis, folder: Path, *, kinds: Collection[str] = ()) -> Path:
     """Writes ``report.html``, and ``comparison`` as Markdown, LaTeX, CSV and JSON.
 
     A file is replaced as a whole or not at all.
@@ -29,7 +29,7 @@ def write_report(analysis: Analysis, folder: Path, *, images: Collection[str] = 
     Args:
         analysis: What is reported; a search without decided cycles is, too.
         folder: Where to; made if it does not exist.
-        images: Which images of each figure are written as well: ``png``, ``svg``, ``pdf``. They need kaleido
+        kinds: Which images of each figure are written as well: ``png``, ``svg``, ``pdf``. They need kaleido
             and a browser.
 
     Returns:
@@ -48,9 +48,10 @@ def write_report(analysis: Analysis, folder: Path, *, images: Collection[str] = 
         replace_file(folder / "comparison.csv", csv_text(comparison).encode())
         replace_file(folder / "comparison.json", f"{data}\n".encode())
         replace_file(report, report_html(analysis, figures=figures).encode())
-        for kind in images:
-            for name, figure in figures.items():
-                replace_file(folder / f"{name}.{kind}", image(figure, f"{name}.{kind}", kind))
+        if kinds:
+            named = {f"{name}.{kind}": figure for kind in kinds for name, figure in figures.items()}
+            for name, content in images(named).items():
+                replace_file(folder / name, content)
     except OSError as error:
         raise InvalidInput(
             f"report: {folder} can't be written ({error.strerror or error}); name another folder"

@@ -160,7 +160,7 @@ def _show(analysis: Analysis, folder: Path, *, as_json: bool, images: Sequence[s
     from dashboards.report import write_report
     from dashboards.tables import terminal_table, to_json
 
-    page, comparison = write_report(analysis, folder, images=images), analysis.comparison
+    page, comparison = write_report(analysis, folder, kinds=images), analysis.comparison
     if as_json:
         return {**to_json(comparison), "report": str(page)}
     screen = console()

@@ -5,13 +5,13 @@ import re
 import sys
 from dataclasses import replace
 
-import plotly.graph_objects as go
+import plotly.io
 import pytest
 
 from dashboards.report import figures_of, report_html, write_report
 from oracle.analysis import analysis_of
 from oracle.comparison import compare
-from tests.dashboards.test_report import Page, run
+from tests.dashboards.test_report import Page, made, run
 from tests.oracle.invented import invent, noted, peak, took
 
 
@@ -120,7 +120,7 @@ def test_a_large_search_stays_a_small_page(tmp_path):
 
 def test_each_figure_is_written_as_each_image(whole, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kaleido", sys)
-    monkeypatch.setattr(go.Figure, "to_image", lambda figure, **options: options["format"].encode())
-    write_report(whole, tmp_path, images=["svg", "pdf"])
+    monkeypatch.setattr(plotly.io, "write_images", made)
+    write_report(whole, tmp_path, kinds=["svg", "pdf"])
     for name in figures_of(whole):
         assert [(tmp_path / f"{name}.{kind}").read_bytes() for kind in ("svg", "pdf")] == [b"svg", b"pdf"]
