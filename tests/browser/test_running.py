@@ -5,9 +5,12 @@ from queue import Queue
 
 import pytest
 
+from dashboards.report import write_report
 from dashboards.summary_study import SummaryStudy
+from oracle.analysis import analyse
 from oracle.drivers import in_process
 from oracle.events import Observer
+from oracle.ledger import Ledger
 from tests.browser.conftest import dashboard
 from tests.postgresql import PASSWORD
 from tests.support import open_session, small_spec
@@ -53,7 +56,16 @@ def shown(page, address):
     return page.locator("body").inner_text()
 
 
-def test_the_page_follows_the_search(held, page, watched):
+def reported(url, folder):
+    """The report of the search as it stands."""
+    ledger = Ledger(url)
+    try:
+        return write_report(analyse(ledger, ledger.search("small")), folder)
+    finally:
+        ledger.close()
+
+
+def test_the_page_follows_the_search(held, page, watched, tmp_path):
     gate, thread, url = held
     assert gate.decided_cycles.get(timeout=SECONDS) == 0
     with dashboard(url) as address:
@@ -67,6 +79,10 @@ def test_the_page_follows_the_search(held, page, watched):
         page.goto(address)
         page.wait_for_selector("[id='user-defined-plot:oracle-and-silo'] .main-svg")
         watched.look("running")
+        page.goto(reported(url, tmp_path).as_uri())
+        page.wait_for_selector(".js-plotly-plot .legend")
+        assert f"2 of {CYCLES} cycles decided" in page.locator("body").inner_text()
+        watched.look("report-running")
         for _ in range(CYCLES - 1):
             gate.let_on.put(None)
         thread.join(SECONDS)
