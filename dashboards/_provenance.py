@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from dashboards import _page
-from dashboards._sections import best_name, fit_of
+from dashboards._sections import fit_of
 from dashboards.style import percent_text, plain_rate_text
 from dashboards.tables import public_spec
 from oracle.analysis import Analysis
@@ -43,12 +43,9 @@ def usage_of_curves(analysis: Analysis) -> list[str]:
         _page.heading("Use the fitted curve"),
         _page.paragraph("silo.scheduler.SiloLR(optimizer, curve, …) sets the rate of each step.", "soft"),
     ]
-    names = {best_name(found): found.fewest_misses, "least squares": found.curve}
-    for name, curve in names.items():
-        parts += [
-            _page.paragraph(f"The curve of {name}:" if "squares" in name else f"The curve {name}:", "soft")
-        ]
-        parts.append(_page.code(usage(curve)))
+    closest = "Inside all intervals:" if found.hitting else "With the fewest misses:"
+    for words, curve in ((closest, found.fewest_misses), ("Least squares:", found.curve)):
+        parts += [_page.paragraph(words, "soft"), _page.code(usage(curve))]
     return parts
 
 
