@@ -53,25 +53,33 @@ def drive(
         The first error of each search that is stuck.
     """
     with ExitStack() as stack:
-        groups = [found for group in prepared if (found := _sessions(group, stack))]
-        if driver != "ray" or not groups:
-            in_turn = [_begin(group, driver, 1, load, {}) for group in groups]
-            return {name: error for errors in in_turn for name, error in errors.items()}
-        from oracle.drivers.cluster import cluster
-        from oracle.drivers.shared_data import share
+        groups: list[list[Session]] = []
+        leases: list[ExitStack] = []
+        for group in prepared:
+            held = stack.enter_context(ExitStack())
+            if found := _sessions(group, held):
+                groups.append(found)
+                leases.append(held)
+            else:
+                held.close()
+        workers, shared = [1] * len(groups), {}
+        if driver == "ray" and groups:
+            from oracle.drivers.cluster import cluster
+            from oracle.drivers.shared_data import share
 
-        workers = stack.enter_context(cluster([group[0].spec for group in groups], address))
-        interrupt_on_signals()  # Ray has set a handler of its own
-        groups = [
-            [_measured(session, count) for session in group]
-            for group, count in zip(groups, workers, strict=True)
-        ]
-        shared = share(load.kept)
-        if address is not None:
-            _check_cluster(groups, workers, shared)
-        errors = {}
-        for group, count in zip(groups, workers, strict=True):
-            errors.update(_begin(group, driver, count, load, shared))
+            workers = stack.enter_context(cluster([group[0].spec for group in groups], address))
+            interrupt_on_signals()  # Ray has set a handler of its own
+            groups = [
+                [_measured(session, count) for session in group]
+                for group, count in zip(groups, workers, strict=True)
+            ]
+            shared = share(load.kept)
+            if address is not None:
+                _check_cluster(groups, workers, shared)
+        errors: dict[str, str | None] = {}
+        for sessions, held, count in zip(groups, leases, workers, strict=True):
+            errors.update(_begin(sessions, driver, count, load, shared))
+            held.close()  # a search that is stuck doesn't run any more, though this process does
         return errors
 
 

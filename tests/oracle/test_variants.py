@@ -9,7 +9,9 @@ from ruamel.yaml import YAML
 
 from dashboards.side_by_side import short_names, side_by_side
 from oracle.comparison import load_comparison
+from oracle.drivers import in_process
 from oracle.ledger import Ledger
+from oracle.search import Signal
 from oracle.spec_file import load_spec, parse_specs
 from silo.errors import InvalidInput
 from tests.support import small_data
@@ -131,3 +133,18 @@ def test_names_lose_what_all_share():
 def test_one_spec_is_asked_for_where_there_are_several(write):
     with pytest.raises(InvalidInput, match="has several variants; name one of their searches"):
         load_spec(write)
+
+
+def test_each_holds_its_lease_until_its_turn_is_over(call, tmp_path, monkeypatch):
+    """One that is stuck, or done, is not said to run while the next one does."""
+    run, held = in_process.run, []
+
+    def look(session, load):
+        held.append([bool(session.ledger.holder(f"small.{variant}")) for variant in "abc"])
+        return Signal.STUCK if session.spec.name == "small.a" else run(session, load)
+
+    monkeypatch.setattr(in_process, "run", look)
+    spec, variants = tmp_path / "spec.yaml", {variant: {"seed": seed} for seed, variant in enumerate("abc")}
+    YAML(typ="safe").dump(small_data(tmp_path, cycles=1, variants=variants), spec)
+    assert call("run", spec, "--driver", "in-process")[0] == 1
+    assert held == [[True, True, True], [False, True, True], [False, False, True]]
