@@ -59,7 +59,8 @@ def cluster(specs: Sequence[Spec], address: str | None) -> Iterator[list[int]]:
     except (ConnectionError, RuntimeError) as error:
         raise Refused(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
     try:
-        yield [worker_count(spec) for spec in specs]
+        # Of one started here, no spec has the CPUs that it was given for another's workers.
+        yield [worker_count(spec, cpus=math.inf if address else _local_cpus(spec)) for spec in specs]
     finally:
         ray.shutdown()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,14 +28,19 @@ _REHEARSAL_SECONDS = 300.0
 """Seconds that a worker has for a first step, after which it is taken for a busy cluster's."""
 
 
-def worker_count(spec: Spec) -> int:
+def worker_count(spec: Spec, *, cpus: float = math.inf) -> int:
     """As many workers as the spec wants and the nodes have room for, with those that an autoscaler may add.
+
+    Args:
+        spec: The spec.
+        cpus: What it may have of a node's CPUs, at most.
 
     Raises:
         Refused: No node, there or to come, has room for one.
     """
     wants = _wants(spec)
-    present = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    present = [{**node, "CPU": min(node.get("CPU", 0.0), cpus)} for node in nodes]
     may_come = _may_come(present)
     room = sum(_fits(wants, resources) for resources in present)
     room += sum(count * _fits(wants, resources) for resources, count in may_come)

@@ -207,6 +207,21 @@ def test_two_nodes_are_not_one_of_twice_the_size(tmp_path, monkeypatch):
         worker_count(small_spec(tmp_path, resources={"cpus": 2}))
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_what_one_spec_has_the_local_cluster_start_with_is_not_anothers(tmp_path, monkeypatch, order):
+    started = {}
+    monkeypatch.setattr("oracle.drivers.cluster.cores", lambda: 2)
+    monkeypatch.setattr(ray, "init", lambda **options: started.update(options))
+    monkeypatch.setattr(ray, "shutdown", started.clear)
+    monkeypatch.setattr(
+        ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": float(started["num_cpus"])}}]
+    )
+    monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: None)
+    specs = [small_spec(tmp_path, resources={"workers": workers}) for workers in (8, None)]
+    with cluster([specs[i] for i in order], None) as workers:
+        assert workers == [(8, 2)[i] for i in order]
+
+
 def test_a_cluster_that_is_not_there_is_refused(tmp_path):
     spec = small_spec(tmp_path)
     with pytest.raises(Refused, match="no Ray cluster"), cluster([spec], "127.0.0.1:1"):
