@@ -6,11 +6,13 @@ is told to write, requests that would change something are refused, and the data
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import logging
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from socketserver import TCPServer, ThreadingMixIn
@@ -22,7 +24,7 @@ from sqlalchemy import Engine, event
 
 from oracle.errors import Refused
 from oracle.ledger import Ledger
-from oracle.ledger.retrying import reason
+from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
 
@@ -31,6 +33,8 @@ _STUDIES = re.compile(r"/api/studies(/\d+)?/?")
 _CYCLE = re.compile(r"(?P<search>.+)/cycle-(?P<cycle>\d+)")
 _NO_FIGURES = b'"plotly_graph_objects": []'
 _IDLE_SECONDS = 60
+_NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
+"""What binding fails with if the address is another machine's, or of a kind that this one lacks."""
 
 
 def is_loopback(host: str) -> bool:
@@ -72,19 +76,26 @@ def open_server(
     _log_lines(say)
     application = wsgi(ledger.storage)
     application.catchall = False  # bottle would answer with a traceback
-    guard = _Guard(application=application, own=is_loopback(host), write=write, say=say)
+    server = _listening(host, port)
+    own = host.lower() if server.is_own else None
+    server.set_app(_Guard(application=application, own=own, write=write, say=say))
+    return server
+
+
+def _listening(host: str, port: int) -> DashboardServer:
+    if not host:
+        raise InvalidInput("--host: is empty; give 127.0.0.1, or 0.0.0.0 for every address of this machine")
     try:
-        server = DashboardServer((host, port), _Handler)
-    except socket.gaierror as error:
-        raise InvalidInput(f"--host: {host!r} is no address of this machine; give 127.0.0.1") from error
-    except OSError as error:
+        return DashboardServer((host, port), _Handler)
+    except (OSError, TypeError) as error:  # a name that can't be one is a TypeError
+        number = getattr(error, "errno", None)
+        if isinstance(error, TypeError | socket.gaierror) or number in _NO_ADDRESS:
+            raise InvalidInput(f"--host: {host!r} is no address of this machine; give 127.0.0.1") from error
         why = (error.strerror or str(error)).lower()
         raise Refused(
             f"port {port} of {host} can't be had ({why}); give another one, such as --port "
             f"{port + 1 if 1024 <= port < 65535 else 8081}"
         ) from error
-    server.set_app(guard)
-    return server
 
 
 class DashboardServer(ThreadingMixIn, WSGIServer):
@@ -95,6 +106,11 @@ class DashboardServer(ThreadingMixIn, WSGIServer):
     def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether only this machine can reach it, by whatever name it was told to listen on."""
+        return is_loopback(str(self.server_address[0]))
 
     def server_bind(self) -> None:
         """Binds without asking the name service what this machine is called, which may take long."""
@@ -119,13 +135,13 @@ class _Guard:
 
     Attributes:
         application: Optuna's dashboard.
-        own: Whether only this machine can reach it.
+        own: The name it listens on if only this machine can reach it, in lower case; else None.
         write: Whether requests may change something.
         say: Hears of a request that failed.
     """
 
     application: Callable[..., Iterable[bytes]]
-    own: bool
+    own: str | None
     write: bool
     say: Callable[[str], None]
 
@@ -144,13 +160,14 @@ class _Guard:
     def _refusal(self, environ: dict[str, Any]) -> str | None:
         """Why a request is refused."""
         host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
-        if self.own and not is_loopback(_name(host)):
+        name = _name(host)
+        if self.own is not None and name != self.own and not is_loopback(name):
             return f"this dashboard is that of localhost, not of {host!r}: ask for localhost or 127.0.0.1"
         if environ["REQUEST_METHOD"] in _READS:
             return None
         if not self.write:
             return "this dashboard only reads: 'oracle dashboard --write' starts one that changes and deletes"
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _site(origin) != host:
             return "a page of another site may not change anything here"
         return None
 
@@ -161,6 +178,14 @@ def _name(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def _site(origin: str) -> str | None:
+    """Host and port of a page's origin; None if it tells none."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
 
 
 def _answer(start_response: Callable[..., Any], status: str, why: str) -> list[bytes]:
@@ -233,7 +258,10 @@ class _Lines(logging.Handler):
         self._say, self._last = say, ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = without_secrets(record.getMessage().splitlines()[0])
+        error = sys.exception()
+        # What the database said stands behind Optuna's own words, which guess at a reason.
+        known = reason(error) if isinstance(error, DATABASE_ERRORS) else record.getMessage()
+        line = without_secrets(known.partition("\n")[0])
         if line != self._last:
             self._last = line
             self._say(f"the dashboard: {line}")

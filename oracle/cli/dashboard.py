@@ -35,7 +35,7 @@ def dashboard(
     Without a name it shows the whole ledger. It only reads unless --write is given. There is no password: it
     listens on this machine alone unless --host says otherwise.
     """
-    from dashboards.server import is_loopback, open_server, study_path
+    from dashboards.server import open_server, study_path
 
     def warn(line: str) -> None:
         click.echo(f"oracle: {line}", err=True)
@@ -44,7 +44,7 @@ def dashboard(
         opened, name = _opened(target, ledger, stack)
         path = study_path(opened, name)
         server = stack.enter_context(open_server(opened, host=host, port=port, write=write, say=warn))
-        if not is_loopback(host):
+        if not server.is_own:
             can = "read, change and delete" if write else "read"
             warn(f"{host} is not loopback: without a password, whoever reaches it can {can} this ledger")
         if not opened.searches():

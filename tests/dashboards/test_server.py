@@ -3,6 +3,7 @@
 import json
 import threading
 from contextlib import contextmanager
+from socketserver import TCPServer
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -68,7 +69,8 @@ def test_the_database_refuses_too(ledger):
 
 def test_with_write_a_page_of_its_own_may_write_and_no_other(ledger):
     with served(ledger, write=True) as address:
-        assert ask(f"{address}/api/studies", "POST", Origin="http://evil.example")[0] == 403
+        for origin in ("http://evil.example", "null", "http://["):
+            assert ask(f"{address}/api/studies", "POST", Origin=origin)[0] == 403
         assert ask(f"{address}/api/studies", "POST", Origin=address)[0] == 201
         assert len(ask(f"{address}/api/studies")[1]["study_summaries"]) == 2
 
@@ -96,7 +98,7 @@ def test_a_ledger_that_is_gone_is_one_line(ledger, tmp_path):
         for _ in range(2):
             assert ask(f"{address}/api/studies")[0] == 500
     assert len(lines) == 2
-    assert "unable to open database file" in lines[0]
+    assert all("unable to open database file" in line for line in lines)
     assert [line for line in lines if "\n" in line] == []
 
 
@@ -105,8 +107,28 @@ def test_a_port_that_is_taken_and_a_host_that_is_none_are_named(ledger):
         taken = server.server_port
         with pytest.raises(Refused, match=f"port {taken} of 127.0.0.1 can't be had.*--port {taken + 1}"):
             open_server(ledger, host="127.0.0.1", port=taken)
-    with pytest.raises(InvalidInput, match=r"'no\.such\.host\.invalid' is no address of this machine"):
-        open_server(ledger, host="no.such.host.invalid", port=0)
+    for host in ("no.such.host.invalid", "192.0.2.1", "ü..b", "fe80::1"):
+        with pytest.raises(InvalidInput, match=f"--host: {host!r} is no address of this machine"):
+            open_server(ledger, host=host, port=0)
+    with pytest.raises(InvalidInput, match="--host: is empty"):
+        open_server(ledger, host="", port=0)
+
+
+def test_a_name_that_means_loopback_is_as_good_as_its_address(ledger, monkeypatch):
+    bind = TCPServer.server_bind
+
+    def resolve(server):
+        server.server_address = ("127.0.0.1", server.server_address[1])
+        bind(server)
+
+    monkeypatch.setattr(TCPServer, "server_bind", resolve)
+    with open_server(ledger, host="MyLaptop", port=0) as server:
+        assert server.is_own
+        refusals = {}
+        for name in ("mylaptop:8080", "localhost", "evil.example"):
+            environ = {"HTTP_HOST": name, "REQUEST_METHOD": "GET", "PATH_INFO": "/api/meta"}
+            server.get_app()(environ, lambda status, *_, name=name: refusals.update({name: status[:3]}))
+    assert refusals == {"mylaptop:8080": "200", "localhost": "200", "evil.example": "403"}
 
 
 def test_each_search_is_listed_from_its_summary_on_the_newest_first():
