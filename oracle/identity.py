@@ -12,6 +12,7 @@ from typing import Any
 from oracle.decision import Decision
 from oracle.spec import Spec
 from trials.recipe import Way
+from trials.secrets import without_secrets
 
 KEY_SCHEMA = 2
 """Changes when the meaning of a field changes: rows of another schema are never taken for ours."""
@@ -38,10 +39,10 @@ def identity(spec: Spec, *, fingerprint: str, classes: int, validation: int) -> 
 
 
 def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """The fields in which two identities differ, as ``field: old -> new``."""
+    """The fields in which two identities differ, as ``field: old -> new``, without secrets."""
     old, new = _flat(recorded), _flat(current)
     return [
-        f"{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}"
+        f"{name}: {_shown(name, old.get(name))} -> {_shown(name, new.get(name))}"
         for name in sorted({*old, *new})
         if old.get(name) != new.get(name)
     ]
@@ -93,6 +94,7 @@ def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _shown(value: Any) -> str:
+def _shown(field: str, value: Any) -> str:
+    (value,) = without_secrets({field.rpartition(".")[2]: value}).values()
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."

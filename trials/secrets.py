@@ -14,6 +14,9 @@ _SHORTEST = 6
 _PATTERNS = (
     re.compile(r"(://[^/:@\s]*:)[^\s]*(?=@)"),
     re.compile(r"(?i)([?&][^=&\s]*(?:password|secret|token|(?<!ssl)key)[^=&\s]*=)[^&\s]*"),
+    re.compile(
+        rf"(?i)(?<![\w-])({_NAMES}[\"']?[ \t]*[:=][ \t]*([\"']))(?:\\.|(?!\2)[^\\\n]){{{_SHORTEST},}}(?=\2)"
+    ),
     re.compile(rf"(?i)(?<![\w-])({_NAMES}[\"']?[ \t]*[:=][ \t]*[\"']?)[^\s\"',&}}]{{{_SHORTEST},}}"),
 )
 

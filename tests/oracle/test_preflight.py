@@ -6,6 +6,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from oracle.identity import differences
 from oracle.ledger import Ledger
 from tests.support import small_data
 from trials.runner import Runner
@@ -67,3 +68,11 @@ def test_what_cannot_be_built_is_named_with_its_variant_and_its_name(call, tmp_p
     assert err.startswith(
         "oracle: two.yaml: variants.up.down: training.schedule 'cyclical': schedule.step must lie between"
     )
+
+
+def test_a_spec_that_has_changed_shows_no_secret():
+    old, new = ({"dataset": {"arguments": {"token": f"hf_{word}", "size": word}}} for word in ("old", "new"))
+    assert differences(old, new) == [
+        'dataset.arguments.size: "old" -> "new"',
+        'dataset.arguments.token: "***" -> "***"',
+    ]

@@ -13,6 +13,9 @@ from trials.secrets import without_secrets
         ("s3://bucket/x?access_key=a&secret_key=b", "s3://bucket/x?access_key=***&secret_key=***"),
         ("  hf_token: abcdefgh", "  hf_token: ***"),
         ("aws_secret_access_key = 'AKIA1234'", "aws_secret_access_key = '***'"),
+        ('{"hf_token": "abc,defgh", "size": 3}', '{"hf_token": "***", "size": 3}'),
+        ("password: 'it is \"long\"' # and said", "password: '***' # and said"),
+        ('{"secret": "abc\\"defgh"}', '{"secret": "***"}'),
         ('{"api_key": "abcdefgh", "size": 3}', '{"api_key": "***", "size": 3}'),
     ],
 )
@@ -25,6 +28,7 @@ def test_secrets_are_hidden(text, shown):
     [
         "pool: token",
         "token: cls",
+        'token: "cls", size: "123456"',
         "num_tokens: 1234567",
         "tokenizer: abcdefgh",
         "token:\n  nested: abcdefgh",
