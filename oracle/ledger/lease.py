@@ -191,7 +191,7 @@ def holder(
         engine: The ledger's database.
         search: The search.
         watched: Whether a lease of another machine is watched until it is renewed, or has ended: within
-            :data:`SECONDS`. Else it is believed.
+            :data:`SECONDS` in which the database answers. Else it is believed.
         waiting: Called once with a line if it has to be watched.
     """
     row = _row(engine, search)
@@ -204,7 +204,10 @@ def holder(
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         time.sleep(SECONDS / 40)
+        asked = time.monotonic()
         now = _row(engine, search)
+        if time.monotonic() - asked > SECONDS / 4:  # its holder couldn't renew it either
+            deadline = time.monotonic() + SECONDS
         if now != row:
             return None if now is None else _named(now)
     return None

@@ -99,6 +99,27 @@ def test_a_lease_of_another_machine_is_believed_or_watched(new, monkeypatch, bea
     assert ledger.holder("s", watched=True) is None
 
 
+def test_a_lease_is_not_taken_for_ended_while_the_database_is_slow(new, monkeypatch):
+    ledger, clock = new(), Clock()
+    held = lease.Lease(ledger.engine, "s")
+    assert held._insert()
+    with ledger.engine.begin() as connection:
+        connection.execute(tables.leases.update().values(host="elsewhere/boot"))
+    row, looks = lease._row, itertools.count()
+
+    def slow(*given):
+        look = next(looks)
+        if look == 3:
+            clock.now += 100
+        if look == 6:
+            held._renew()
+        return row(*given)
+
+    monkeypatch.setattr(lease, "time", clock)
+    monkeypatch.setattr(lease, "_row", slow)
+    assert ledger.holder("s", watched=True) == f"process {os.getpid()} on elsewhere"
+
+
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])
 def test_a_holder_is_alive_though_the_clock_was_set(new, monkeypatch, jump):
     ledger = new()
