@@ -15,6 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from sqlalchemy import delete, insert, select, update
 
+from oracle.errors import LedgerFailed
 from oracle.ledger import lease, tables
 from oracle.ledger.attributes import Attributes, write_attributes
 from oracle.ledger.database import open_storage
@@ -177,10 +178,18 @@ class Ledger:
         self._write(search, cycle, [row])
 
     def _write(self, search: str, cycle: int, rows: Sequence[FrozenTrial]) -> None:
-        def write(again: bool) -> None:
-            write_rows(self.storage, self.cycle_study(search, cycle), rows, again=again)
+        study = self.retries.call(lambda _: self.cycle_study(search, cycle))
 
-        self.retries.call(write)
+        def write(again: bool) -> None:
+            write_rows(self.storage, study, rows, again=again)
+
+        try:
+            self.retries.call(write)
+        except KeyError as error:
+            raise LedgerFailed(
+                f"study {study.study_name!r} was deleted from the ledger while its search runs; run the same "
+                "command again to train anew what was in it"
+            ) from error
 
     @retried
     def replace_checkpoint(self, search: str, key: str, file: StoredFile) -> None:

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from oracle.drivers.replay import replayed_trial
-from oracle.errors import LeaseLost, Refused
+from oracle.errors import LeaseLost, LedgerFailed, Refused
 from oracle.ledger import Ledger, SearchRecord, lease, reading, writing
 from oracle.ledger.rows import Axis, to_row
 from silo.errors import InvalidInput
@@ -46,6 +46,13 @@ def test_an_outcome_comes_back_as_it_was_written(ledger):
     outcome = trial(started=1_700_000_000.25, ended=1_700_000_003.5, worker="host:1", pack=4)
     ledger.add_outcomes("s", {"k": outcome}, axis=AXIS)
     assert ledger.outcomes("s") == {"k": outcome}
+
+
+def test_a_study_that_somebody_deletes_under_a_search_is_named(ledger):
+    ledger.add_outcomes("s", {"k": trial()}, axis=AXIS)
+    optuna.delete_study(study_name="s/cycle-00", storage=ledger.storage)
+    with pytest.raises(LedgerFailed, match=r"study 's/cycle-00' was deleted .*run the same command again"):
+        ledger.add_outcomes("s", {"l": trial(max_lr=0.1)}, axis=AXIS)
 
 
 @ON_SQLITE
