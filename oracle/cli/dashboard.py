@@ -8,10 +8,11 @@ from contextlib import ExitStack
 
 import click
 
-from oracle.cli.show import LEDGER, open_ledger, open_searches
+from oracle.cli.show import LEDGER, command_of_one, open_ledger, open_searches
 from oracle.cli.signals import ignore_signals
 from oracle.ledger import Ledger
 from oracle.opening import DEFAULT_LEDGER
+from silo.errors import InvalidInput
 
 
 @click.command()
@@ -70,6 +71,11 @@ def _opened(target: str | None, url: str | None, stack: ExitStack) -> tuple[Ledg
         found = open_searches(target, url)
         for opened, _ in found:
             stack.callback(opened.close)
+        if len({opened.engine.url for opened, _ in found}) > 1:
+            raise InvalidInput(
+                f"{target}: its variants are in several ledgers, and a dashboard shows one; name a search, "
+                f"such as: {command_of_one(target, url)}"
+            )
         ledger, names = found[0][0], [record.name for _, record in found]
     return ledger, names[0] if len(names) == 1 else None
 

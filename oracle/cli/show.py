@@ -190,12 +190,12 @@ def open_search(target: str, ledger: str | None) -> tuple[Ledger, SearchRecord]:
         names = ", ".join(record.name for _, record in found)
         raise InvalidInput(
             f"{target}: has several variants; name one of their searches: {names}, such as: "
-            f"{_command_of_one(target, ledger)}"
+            f"{command_of_one(target, ledger)}"
         )
     return found[0]
 
 
-def _command_of_one(target: str, ledger: str | None) -> str:
+def command_of_one(target: str, ledger: str | None) -> str:
     """The command under way for one of a file's variants, one that searches if there is any."""
     specs = target_specs(target)
     chosen = next((spec for spec in specs if spec.searched), specs[0])

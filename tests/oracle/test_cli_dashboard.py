@@ -3,6 +3,7 @@
 import socket
 
 from oracle.ledger import Ledger
+from tests.oracle.invented import make_record, make_spec
 from tests.postgresql import PASSWORD
 
 
@@ -28,6 +29,18 @@ def test_a_search_that_is_not_there_is_named(call, tmp_path):
     Ledger(f"sqlite:///{tmp_path}/ledger.db", create=True).close()
     code, _, err = call("dashboard", "mine", "--ledger", f"sqlite:///{tmp_path}/ledger.db")
     assert code == 3 and "no search 'mine' in this ledger; there are: none" in err
+
+
+def test_variants_in_several_ledgers_are_not_half_shown(call, write, tmp_path):
+    ledgers = {name: f"sqlite:///{tmp_path}/{name}.db" for name in "ab"}
+    spec = write(variants={name: {"ledger": url} for name, url in ledgers.items()})
+    for name, url in ledgers.items():
+        ledger = Ledger(url, create=True)
+        ledger.register(make_record(make_spec(name=f"small.{name}")))
+        ledger.close()
+    code, out, err = call("dashboard", spec)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.endswith(f"such as: oracle dashboard small.a --ledger {ledgers['a']}\n")
 
 
 def test_a_port_that_is_taken_is_one_line(call, tmp_path):
