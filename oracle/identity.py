@@ -31,7 +31,8 @@ def identity(spec: Spec, *, fingerprint: str, classes: int, validation: int) -> 
         classes: Its classes, which the checksum covers: with ``validation`` they tell what chance level is.
         validation: Examples of its validation split, covered too.
     """
-    fields = {name: value for name, value in spec.model_dump(mode="json").items() if name not in _FREE}
+    shown = without_secrets(spec.model_dump(mode="json"))  # a new token changes no outcome
+    fields = {name: value for name, value in shown.items() if name not in _FREE}
     if spec.policy.name == "silo":
         fields["silo"] = spec.model_dump(mode="json")["silo"]
     data = {"data": fingerprint, "classes": classes, "validation": validation}

@@ -205,7 +205,7 @@ def command_of_one(target: str, ledger: str | None) -> str:
 
 
 def open_searches(target: str, ledger: str | None) -> list[tuple[Ledger, SearchRecord]]:
-    """The ledger and the search that a spec file or a name means; each of a spec's variants.
+    """The ledger and the search that a spec file or a name means; each of a spec's variants that has begun.
 
     Raises:
         Refused: There is no such ledger, or no such search in it.
@@ -213,7 +213,17 @@ def open_searches(target: str, ledger: str | None) -> list[tuple[Ledger, SearchR
     specs = target_specs(target)
     if not specs:
         return [open_recorded(target, ledger or DEFAULT_LEDGER)]
-    return [open_recorded(spec.name, ledger or spec.ledger) for spec in specs]
+    found, missing = [], []
+    for spec in specs:
+        try:
+            found.append(open_recorded(spec.name, ledger or spec.ledger))
+        except Refused as error:
+            missing.append((spec.name, error))
+    if not found:
+        raise missing[0][1]
+    for name, _ in missing:  # the variants of a file begin one after the other, if they want other workers
+        click.echo(f"oracle: search {name!r} has not begun", err=True)
+    return found
 
 
 def _status(ledger: Ledger, record: SearchRecord, *, watched: bool) -> dict[str, Any]:

@@ -138,26 +138,25 @@ def check_nodes(sessions: Sequence[Session], shared: Mapping[str, Any]) -> int:
         for node in ray.nodes()
         if node["Alive"] and _fits(_wants(spec), node["Resources"])
     }
+    _check_data(sessions, shared, nodes)
     rehearsals = [
         _on_worker(spec, _rehearse).remote(_told(session.spec), session.record.way, shared)
         for session in sessions
     ]
     for root in sorted({session.spec.storage_root() for session in sessions}):
         _check_storage(root, nodes)
-    _check_data(sessions, shared, nodes)
     for session, rehearsal in zip(sessions, rehearsals, strict=True):
         _wait_for(rehearsal, session.spec, session.record.way)
     return len(nodes)
 
 
 def _check_data(sessions: Sequence[Session], shared: Mapping[str, Any], nodes: Mapping[str, str]) -> None:
-    """Has each node look at the data sets that its workers will load themselves."""
+    """Has each node look at the data sets that its workers will load themselves, each once."""
     from trials.datasets.once import key_of
 
-    wanted = {key_of(session.recipe): session for session in sessions}
-    for key, session in wanted.items():
-        if key in shared:
-            continue
+    unshared = (session for session in sessions if key_of(session.recipe) not in shared)
+    wanted = {repr(session.spec.dataset): session for session in unshared}  # whatever the seed of its split
+    for session in wanted.values():
         told, fingerprint = _told(session.spec), session.record.identity["data"]
         looks = {node: _on_node(node, _look_at_data).remote(told, fingerprint) for node in nodes}
         for node, look in looks.items():

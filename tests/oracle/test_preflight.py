@@ -6,9 +6,9 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from oracle.identity import differences
+from oracle.identity import differences, identity
 from oracle.ledger import Ledger
-from tests.support import small_data
+from tests.support import small_data, small_spec
 from trials.runner import Runner
 from trials.tasks import Failed
 
@@ -76,3 +76,16 @@ def test_a_spec_that_has_changed_shows_no_secret():
         'dataset.arguments.size: "old" -> "new"',
         'dataset.arguments.token: "***" -> "***"',
     ]
+
+
+def test_an_identity_holds_no_secret_and_outlives_a_new_one(tmp_path):
+    found = [
+        identity(
+            small_spec(tmp_path, dataset={"name": "digits", "arguments": {"hub_token": token}}),
+            fingerprint="f",
+            classes=2,
+            validation=3,
+        )
+        for token in ("token-of-old", "token-of-new")
+    ]
+    assert found[0] == found[1] and "token-of" not in str(found)

@@ -12,9 +12,9 @@ from oracle.comparison import load_comparison
 from oracle.drivers import in_process
 from oracle.ledger import Ledger
 from oracle.search import Signal
-from oracle.spec_file import load_spec, parse_specs
+from oracle.spec_file import load_spec, load_specs, parse_specs
 from silo.errors import InvalidInput
-from tests.support import small_data
+from tests.support import run_in_process, small_data
 
 BASE = """
 name: a
@@ -148,3 +148,15 @@ def test_each_holds_its_lease_until_its_turn_is_over(call, tmp_path, monkeypatch
     YAML(typ="safe").dump(small_data(tmp_path, cycles=1, variants=variants), spec)
     assert call("run", spec, "--driver", "in-process")[0] == 1
     assert held == [[True, True, True], [False, True, True], [False, False, True]]
+
+
+def test_variants_that_have_not_begun_are_named_beside_those_that_have(call, tmp_path):
+    small = {"cycles": 1, "replicates": 1, "grid": {"values": [0.01, 0.1], "extend": False}}
+    path = tmp_path / "turns.yaml"
+    YAML(typ="safe").dump(small_data(tmp_path, **small, variants={"one": {}, "two": {"seed": 1}}), path)
+    assert call("status", path)[0] == 3
+    first, _ = load_specs(path)
+    run_in_process(first)
+    code, out, err = call("status", path)
+    assert code == 0 and "name      small.one" in out and "small.two" not in out
+    assert err == "oracle: search 'small.two' has not begun\n"
