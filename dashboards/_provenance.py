@@ -25,8 +25,8 @@ _OWN = "silo-oracle"
 
 
 def usage(curve: SiloCurve) -> str:
-    """Python that gives a curve's rates."""
-    numbers = ", ".join(f"{name}={value + 0.0:.6g}" for name, value in curve.to_dict().items())
+    """Python that gives a curve's rates, to the last digit: one that touches intervals' ends still does."""
+    numbers = ", ".join(f"{name}={value + 0!r}" for name, value in curve.to_dict().items())
     return (
         "from silo import SiloCurve\n"
         f"curve = SiloCurve({numbers})\n"

@@ -16,6 +16,7 @@ from oracle.comparison import cycles_in_words
 from oracle.ledger import Run
 from oracle.spec import Spec
 from oracle.spec_file import parse_spec
+from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from trials.recipe import Way
 
@@ -152,12 +153,19 @@ def test_a_search_that_has_just_begun_is_reported(undecided, tmp_path):
     assert "Per cycle" not in page.words and "fitted" not in page.words
 
 
-def test_the_code_gives_the_fitted_curve(comparison):
-    code = usage(comparison.fit.curve)
+@pytest.mark.parametrize("name", ["curve", "fewest_misses"])
+def test_the_code_gives_the_fitted_curve(comparison, name):
+    curve = getattr(comparison.fit, name)
+    code = usage(curve)
     assert len(code.splitlines()) == 3
     names = {"cycle": 3}
     exec(code, names)
-    assert names["max_lr"] == pytest.approx(comparison.fit.curve.max_lr(3), rel=1e-4)
+    assert names["curve"] == curve and names["max_lr"] == curve.max_lr(3)
+
+
+def test_the_code_has_no_negative_zero():
+    flat = SiloCurve(q=1, beta=5, epsilon=0.03, delta=-0.0, pruning_rate=0.2)
+    assert "q=1, beta=5" in usage(flat) and "delta=0.0," in usage(flat)
 
 
 def test_the_spec_on_the_page_is_the_spec(comparison):
