@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from dashboards import _page
@@ -11,6 +10,7 @@ from dashboards.style import percent_text
 from dashboards.tables import html_table
 from oracle.analysis import Analysis, PolicyCost
 from oracle.comparison import cycles_in_words
+from oracle.costs import mean_test_accuracy, shared_cycles
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from silo.rivals import RivalTable
@@ -102,12 +102,13 @@ def cost(analysis: Analysis, plots: Plots) -> list[str]:
     if not analysis.costs:
         return []
     headers = ["policy", "trainings", "worker-hours", "test accuracy (%)", ""]
+    cycles = shared_cycles(analysis.costs)
     rows = [
         [
             each.policy,
             f"{each.trainings:,}",
             _hours(each.worker_hours),
-            _mean_accuracy(each),
+            _mean_accuracy(each, cycles),
             "as run" if each.measured else "estimated",
         ]
         for each in analysis.costs
@@ -118,7 +119,7 @@ def cost(analysis: Analysis, plots: Plots) -> list[str]:
         _page.table(headers, rows, "words"),
         _page.bullets(
             [
-                "Decided cycles only. Test accuracy: mean over the cycles for which it is known.",
+                f"Decided cycles only. Test accuracy: {_over(cycles, analysis)}.",
                 *(f"{each.policy}: {each.explanation}" for each in analysis.costs),
             ]
         ),
@@ -214,11 +215,20 @@ def _rivals(table: RivalTable | None) -> list[str]:
     ]
 
 
+def _over(cycles: Sequence[int], analysis: Analysis) -> str:
+    """The cycles that the mean accuracies are over, so that those of all policies can be compared."""
+    if not cycles:
+        return "not known at any cycle that the policies share"
+    if len(cycles) == len(analysis.comparison.rows):
+        return "mean over the cycles"
+    return f"mean over {cycles_in_words(cycles)}, where every policy has one"
+
+
 def _hours(hours: float) -> str:
     """Three digits; a small search takes thousandths of an hour."""
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
-def _mean_accuracy(each: PolicyCost) -> str:
-    known: Sequence[float] = [share for share in each.test_accuracies if share is not None]
-    return f"{100 * math.fsum(known) / len(known):.2f}" if known else "–"
+def _mean_accuracy(each: PolicyCost, cycles: Sequence[int]) -> str:
+    share = mean_test_accuracy(each, cycles)
+    return "–" if share is None else f"{100 * share:.2f}"

@@ -23,6 +23,7 @@ from dashboards.style import (
     template,
 )
 from oracle.analysis import Analysis, PolicyCost
+from oracle.costs import mean_test_accuracy, shared_cycles
 
 Measure = Literal["trainings", "worker_hours"]
 """In what the cost is counted."""
@@ -49,8 +50,9 @@ def cost_figure(analysis: Analysis, *, measure: Measure = "trainings") -> go.Fig
     if not costs:
         say(figure, "No cycle is decided yet.")
         return figure
-    cycles = _shared_cycles(costs)
-    means = [_mean(cost, cycles) for cost in costs]
+    cycles = shared_cycles(costs)
+    shares = [mean_test_accuracy(cost, cycles) for cost in costs]
+    means = [None if share is None else rounded(100 * share) for share in shares]
     ends = _accuracy_ends([mean for mean in means if mean is not None])
     for index, (cost, mean) in enumerate(zip(costs, means, strict=True)):
         _add(figure, cost, ends if mean is None else (mean,), index)
@@ -116,22 +118,6 @@ def _axis(amounts: Sequence[float]) -> dict[str, Any]:
     texts = [f"{value:,.0f}" if value >= 1 else plain_rate_text(value) for value in values]
     ends = [rounded(math.log10(end)) for end in (low, high)]
     return {"type": "log", "range": ends, "tickvals": values, "ticktext": texts}
-
-
-def _shared_cycles(costs: Sequence[PolicyCost]) -> list[int]:
-    """The cycles whose accuracy is known of every policy that has any."""
-    known = [
-        {cycle for cycle, accuracy in enumerate(cost.test_accuracies) if accuracy is not None}
-        for cost in costs
-    ]
-    found = [cycles for cycles in known if cycles]
-    return sorted(set.intersection(*found)) if found else []
-
-
-def _mean(cost: PolicyCost, cycles: Sequence[int]) -> float | None:
-    """In %; None where the policy has no accuracy."""
-    known = [a for cycle, a in enumerate(cost.test_accuracies) if cycle in cycles and a is not None]
-    return rounded(100 * math.fsum(known) / len(known)) if known else None
 
 
 def _accuracy_ends(means: Sequence[float]) -> tuple[float, float]:

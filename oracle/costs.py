@@ -48,6 +48,22 @@ def worker_seconds(trials: Iterable[TrainedTrial]) -> float:
     return math.fsum(max(seconds, 0.0) for seconds in packs.values())
 
 
+def shared_cycles(costs: Iterable[PolicyCost]) -> tuple[int, ...]:
+    """The cycles whose test accuracy is known of every policy that has any: there they can be compared."""
+    known = [
+        {cycle for cycle, accuracy in enumerate(cost.test_accuracies) if accuracy is not None}
+        for cost in costs
+    ]
+    found = [cycles for cycles in known if cycles]
+    return tuple(sorted(set.intersection(*found))) if found else ()
+
+
+def mean_test_accuracy(cost: PolicyCost, cycles: Iterable[int]) -> float | None:
+    """Its mean over some cycles, in [0, 1]; None where no accuracy is known."""
+    known = [share for cycle in cycles if (share := cost.test_accuracies[cycle]) is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
 def policy_costs(
     spec: Spec, decisions: Sequence[Decision], *, known: SiloCurve | None, fitted: SiloCurve | None
 ) -> tuple[PolicyCost, ...]:

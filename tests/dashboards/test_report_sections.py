@@ -10,7 +10,7 @@ import pytest
 
 from dashboards.report import figures_of, report_html, write_report
 from oracle.analysis import analysis_of
-from oracle.comparison import compare
+from oracle.comparison import compare, cycles_in_words
 from tests.dashboards.test_report import Page, made, run
 from tests.oracle.invented import invent, noted, peak, took
 
@@ -60,6 +60,21 @@ def test_the_page_says_what_each_policy_costs(whole):
     for cost in others:
         assert re.search(rf"{re.escape(cost.policy)} {cost.trainings} \S+ \S+ estimated", text)
         assert f"{cost.policy}: {cost.explanation}" in text
+
+
+def test_the_policies_accuracies_are_means_over_the_same_cycles():
+    silo = {"q": 0, "beta": 1, "epsilon": 0.001, "delta": 0.1}
+    found = analysis(silo=silo, grid={"low": 0.01, "high": 0.32, "points": 6, "extend": False})
+    oracle, known, *_ = found.costs
+    cycles = [cycle for cycle, share in enumerate(known.test_accuracies) if share is not None]
+    assert 0 < len(cycles) < 4
+    mean = 100 * math.fsum(oracle.test_accuracies[cycle] for cycle in cycles) / len(cycles)
+    assert f"{mean:.2f}" != f"{25 * math.fsum(oracle.test_accuracies):.2f}"
+    text = words(found)
+    assert f"Oracle {oracle.trainings} {oracle.worker_hours:.3g} {mean:.2f} as run" in text
+    assert f"Test accuracy: mean over {cycles_in_words(cycles)}, where every policy has one." in text
+    (marker,) = (trace for trace in figures_of(found)["cost"].data if trace.name == "Oracle")
+    assert marker.y[0] == pytest.approx(mean, rel=1e-5)
 
 
 def test_the_page_says_what_was_searched_and_how_to_repeat_it():
