@@ -61,7 +61,7 @@ def reproduction(analysis: Analysis) -> list[str]:
     file = f"{re.sub(r'[^A-Za-z0-9._-]', '_', found.name)}.yaml"
     commands = [f"oracle run {file}  # the spec below, saved under this name"]
     if pins := _pins(analysis.runs):
-        commands.insert(0, f"pip install {pins}")
+        commands.insert(0, pins)
     return [
         _page.heading("How to reproduce it"),
         _page.code("\n".join(commands)),
@@ -92,6 +92,7 @@ def runs(analysis: Analysis) -> list[str]:
 def _facts(analysis: Analysis) -> list[tuple[str, str]]:
     spec, runs = analysis.comparison.spec, analysis.runs
     replicates = f"{spec.replicates} replicate{'s' * (spec.replicates != 1)}"
+    cycles = f"{spec.cycles} cycle{'s' * (spec.cycles != 1)}"
     length = f"{spec.training.epochs} epochs" if spec.training.epochs else f"{spec.training.iterations} steps"
     return [
         ("network", _component(spec.network)),
@@ -99,7 +100,7 @@ def _facts(analysis: Analysis) -> list[tuple[str, str]]:
         ("rates", f"{_rates(analysis.comparison)}, {replicates}"),
         (
             "pruning",
-            f"{spec.cycles} cycles: {_component(spec.pruning.pruner)}, {percent_text(spec.pruning.rate)} of "
+            f"{cycles}: {_component(spec.pruning.pruner)}, {percent_text(spec.pruning.rate)} of "
             f"the remaining weights each time, then {spec.retraining.replace('_', ' ')}",
         ),
         (
@@ -137,13 +138,13 @@ def _dates(found: tuple[Run, ...]) -> str:
 
 
 def _pins(found: tuple[Run, ...]) -> str:
-    """What to install to have the last run's versions."""
-    versions = {
-        name: text for name, text in (found[-1].versions if found else {}).items() if name != "python"
-    }
-    return " ".join(
-        f"'{name}=={text.partition('+')[0]}'" for name, text in versions.items() if _OWN in versions
-    )
+    """The command that installs the last run's versions: this package is in no index, but has its source."""
+    versions = dict(found[-1].versions) if found else {}
+    versions.pop("python", None)
+    if (own := versions.pop(_OWN, None)) is None:
+        return ""
+    others = [f"'{name}=={text.partition('+')[0]}'" for name, text in versions.items()]
+    return f"{' '.join(['pip install .', *others])}  # in the source of {_OWN} {own}"
 
 
 def _versions(run: Run) -> str:
@@ -175,7 +176,7 @@ def _way(comparison: Comparison) -> list[str]:
     fixed = ", ".join(f"{name}: {json.dumps(value)}" for name, value in fields.items())
     text = (
         f"Trainings were computed with {way}. Another way gives the same numbers but for rounding; "
-        f"to repeat this one elsewhere, add to training: {fixed}."
+        f"to repeat this one elsewhere, set in the spec's training: {fixed}."
     )
     return [_page.paragraph(text, "soft")]
 

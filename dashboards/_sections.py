@@ -29,7 +29,9 @@ def state(analysis: Analysis) -> str:
     last = analysis.runs[-1]
     if last.state == "running":
         return "Its last run has not ended as this was written."
-    return f"Its last run has {'failed: see its error below' if last.error else last.state}."
+    if last.error:
+        return "Its last run has failed: see its error below."
+    return f"Its last run {'was' if last.state == 'interrupted' else 'has'} {last.state}."
 
 
 def verdict(analysis: Analysis) -> list[str]:

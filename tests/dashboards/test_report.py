@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,7 +15,6 @@ from dashboards.tables import csv_text, markdown
 from oracle.analysis import Analysis
 from oracle.comparison import cycles_in_words
 from oracle.ledger import Run
-from oracle.spec import Spec
 from oracle.spec_file import parse_spec
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
@@ -179,11 +179,13 @@ def test_the_page_says_how_to_compute_the_same_again(comparison):
     way = Way(pack_size=7, compiled=True)
     page = report_html(Analysis(comparison=replace(comparison, way=way)))
     assert "up to 7 candidates together, compiled" in page
-    assert "add to training: pack: 7, compile: true, channels_last: false" in page
-    fields = {"pack": 7, "compile": True, "channels_last": False}
-    training = comparison.spec.model_dump()["training"] | fields
-    parsed = Spec.model_validate(comparison.spec.model_dump() | {"training": training})
-    assert parsed.training.pack == way.pack_size
+    (fields,) = re.findall("set in the spec&#x27;s training: (.*?)[.]", page)
+    text = _provenance._yaml(comparison)
+    for field in fields.split(", "):
+        text, count = re.subn(rf"^  {field.partition(':')[0]}: null$", f"  {field}", text, flags=re.MULTILINE)
+        assert count == 1, "what is there already can't be added"
+    training = parse_spec(text).training
+    assert (training.pack, training.compile, training.channels_last) == (7, True, False)
     assert "Trainings were computed" not in report_html(Analysis(comparison=comparison))
 
 

@@ -86,14 +86,17 @@ def test_the_page_says_what_was_searched_and_how_to_repeat_it():
         "4 cycles: global_magnitude, 20 % of the remaining weights each time, then weight rewinding" in text
     )
     assert "machines a, b dates 2023-11-14 versions python 3.11.7, silo-oracle 0.1.0" in text
-    assert "pip install 'silo-oracle==0.1.0' 'torch==2.13.0' oracle run invented.yaml" in text
+    assert (
+        "pip install . 'torch==2.13.0' # in the source of silo-oracle 0.1.0 oracle run invented.yaml" in text
+    )
+    assert "pruning 1 cycle: " in words(analysis(cycles=1))
 
 
 @pytest.mark.parametrize(
     ("last", "said"),
     [
         (run(ended=None, state="running"), "Its last run has not ended as this was written."),
-        (run(state="interrupted"), "Its last run has interrupted."),
+        (run(state="interrupted"), "Its last run was interrupted."),
         (run(state="failed", error="no space"), "Its last run has failed: see its error below."),
     ],
 )
