@@ -183,10 +183,10 @@ def _confidence(found: CurveFit) -> str:
     assert found.bootstrap is not None
     ends = {symbol: found.bootstrap.interval(name) for symbol, name in zip(SYMBOLS, PARAMETERS, strict=True)}
     ranges = ", ".join(f"{symbol} {_range(*pair)}" for symbol, pair in ends.items())
-    feasible = 100 * found.bootstrap.feasible.mean()
+    feasible = percent_text(float(found.bootstrap.feasible.mean()))
     return (
         f"95 % of {found.bootstrap.resamples:,} fits to resampled trainings have {ranges} (each by itself); "
-        f"in {feasible:.0f} % of them some SILO curve lies in every interval."
+        f"in {feasible} of them some SILO curve lies in every interval."
     )
 
 

@@ -136,12 +136,17 @@ class Bootstrap:
     def __str__(self) -> str:
         summary = self.to_dict()
         ranges = [f"{name} {low:.4g} to {high:.4g}" for name in _RANGED for low, high in [summary[name]]]
-        shares = ", ".join(f"{q} in {share:.0%}" for q, share in summary["q"].items())
+        shares = ", ".join(f"{q} in {_percent(share)}" for q, share in summary["q"].items())
         return (
             f"{self.resamples} resamples by {self.unit} (seed {self.seed}), 95 % intervals:\n"
             f"  {', '.join(ranges)}; q = {shares}\n"
-            f"  a curve in every interval exists in {summary['feasible']:.0%} of them"
+            f"  a curve in every interval exists in {_percent(summary['feasible'])} of them"
         )
+
+
+def _percent(share: float) -> str:
+    """A share of the resamples to three digits: 2 of 1,000 are not none, 999 are not all."""
+    return f"{100 * share:.3g} %"
 
 
 def _tails(level: float) -> tuple[float, float]:

@@ -5,6 +5,7 @@ import re
 import sys
 from dataclasses import replace
 
+import numpy as np
 import plotly.io
 import pytest
 
@@ -45,6 +46,9 @@ def test_the_page_says_how_sure_the_fit_is_and_whether_simpler_curves_do(whole):
     assert "95 % of 50 fits to resampled trainings have q " in text
     assert f"ε {low:.3g}" in text and f"{high:.3g}" in text
     assert text.count(whole.rivals.verdict) == 2
+    spread = replace(whole.fit.bootstrap, feasible=np.arange(500) < 1)
+    rare = words(replace(whole, fit=replace(whole.fit, bootstrap=spread)))
+    assert "in 0.2 % of them some SILO curve lies in every interval" in rare
     assert "What the data can and cannot say" in text
     for rival in whole.rivals.rivals:
         assert f"{rival.name} {rival.parameters} {rival.weighted_rmse:.3g}" in text

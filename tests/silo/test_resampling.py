@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -309,6 +309,13 @@ def test_its_summary_is_strict_json_and_readable(spread: Bootstrap) -> None:
     low, high = summary["epsilon"]
     assert f"epsilon {low:.4g} to {high:.4g}" in second and "q = 0 in " in second
     assert third.endswith("of them")
+
+
+def test_a_few_resamples_are_not_none_and_almost_all_are_not_all() -> None:
+    drawn = bootstrap(oracle([0, 2, 4, 5, 7, 13], noise=0.01), pruning_rate=0.2, resamples=1000)
+    for count, shown in [(0, "0 %"), (2, "0.2 %"), (999, "99.9 %"), (1000, "100 %")]:
+        feasible = np.arange(1000) < count
+        assert f"exists in {shown} of them" in str(replace(drawn, feasible=feasible))
 
 
 def test_the_interval_of_epsilon_covers_the_truth_and_is_no_wider_than_it_must() -> None:
