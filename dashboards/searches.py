@@ -36,6 +36,10 @@ SEARCH_COLUMNS = {
 """The columns of :func:`search_table`'s records; empty where there is no search, no prediction or no fit."""
 
 _NOTHING = "–"
+_FITTED = (
+    "q, β, ε and δ are those of the fitted curve, by least squares of the optima; it may miss intervals "
+    "where another SILO curve lies in all."
+)
 _DIFFERING = ("network", "dataset", "pruner", "retraining")
 
 
@@ -70,10 +74,17 @@ def search_table(comparisons: Sequence[Comparison]) -> Table:
         headers=headers,
         rows=tuple(rows),
         align="l" * (len(differing) + 2) + "rrrr" + "l" + "rrrr",
-        notes=tuple(f"{name}: {record['explanation']}" for name, record in zip(names, records, strict=True)),
+        notes=_notes(names, records),
         columns=SEARCH_COLUMNS,
         records=tuple(records),
     )
+
+
+def _notes(names: Sequence[str], records: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    said = [f"{name}: {record['explanation']}" for name, record in zip(names, records, strict=True)]
+    if any(record["q"] is not None for record in records):
+        said.insert(0, _FITTED)
+    return tuple(said)
 
 
 def _numbers(record: dict[str, Any]) -> tuple[Cell, ...]:

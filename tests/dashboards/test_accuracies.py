@@ -186,6 +186,8 @@ def test_what_each_search_says_in_a_row(two, make_comparison, undecided):
     assert (rows["p.fixed"]["policy"], rows["p.fixed"]["q"]) == ("fixed", "–")
     assert rows["q"]["retraining"] == "lr_rewinding" and "network" not in rows["q"]
     assert f"q: {missed.verdict()}" in table.notes
+    assert table.notes[0].startswith("q, β, ε and δ are those of the fitted curve"), "not of the verdict's"
+    assert search_table([two[1]]).notes == (f"p.fixed: {two[1].verdict()}",)
     for record in table.records:
         assert list(record) == list(SEARCH_COLUMNS)
         json.dumps(json_able(record), allow_nan=False)
