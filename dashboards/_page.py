@@ -23,7 +23,7 @@ ul { margin: 8px 0; padding-left: 20px; }
 .verdict { margin: 18px 0 0; padding: 14px 18px; background: var(--card); font-size: 1.05rem;
            border-left: 4px solid var(--accent); border-radius: 4px; }
 .figure { background: #ffffff; border: 1px solid var(--line); border-radius: 6px; padding: 8px;
-          overflow: hidden; }
+          margin: 10px 0; overflow: hidden; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.84rem; font-variant-numeric: tabular-nums; }
 .wide { width: 100%; }
@@ -33,6 +33,7 @@ th { font-weight: 600; vertical-align: bottom; }
 th.left, td.left { text-align: left; }
 .words th, .words td { text-align: left; vertical-align: top; }
 .words td:last-child { white-space: normal; min-width: 150px; overflow-wrap: anywhere; }
+.named th:first-child, .named td:first-child { text-align: left; }
 .facts td:first-child { color: var(--soft); }
 .facts thead { display: none; }
 tbody tr:last-child td { border-bottom: 0; }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dashboards import _page
 from dashboards._cells import marks, subject, units
-from dashboards.style import percent_text
+from dashboards.style import hours_text, percent_text
 from dashboards.tables import html_table
 from oracle.analysis import Analysis, PolicyCost
 from oracle.comparison import cycles_in_words
@@ -109,7 +109,7 @@ def cost(analysis: Analysis, plots: Plots) -> list[str]:
         [
             each.policy,
             f"{each.trainings:,}",
-            _hours(each.worker_hours),
+            hours_text(each.worker_hours),
             _mean_accuracy(each, cycles),
             "as run" if each.measured else "estimated",
         ]
@@ -118,7 +118,7 @@ def cost(analysis: Analysis, plots: Plots) -> list[str]:
     return [
         _page.heading("What it costs"),
         *([plots["cost"]] if "cost" in plots else []),
-        _page.table(headers, rows, "words"),
+        _page.table(headers, rows, "named"),
         _page.bullets(
             [
                 f"Decided cycles only. Test accuracy: {_over(cycles, analysis)}.",
@@ -212,7 +212,7 @@ def _rivals(table: RivalTable | None) -> list[str]:
     headers = ["curve", "fitted numbers", "weighted RMSE", "error at left-out cycles", "AICc − least"]
     return [
         _page.heading("Would a simpler curve do?"),
-        _page.table(headers, rows),
+        _page.table(headers, rows, "named"),
         _page.paragraph(table.verdict, "soft"),
     ]
 
@@ -224,11 +224,6 @@ def _over(cycles: Sequence[int], analysis: Analysis) -> str:
     if len(cycles) == len(analysis.comparison.rows):
         return "mean over the cycles"
     return f"mean over {cycles_in_words(cycles)}, where every policy has one"
-
-
-def _hours(hours: float) -> str:
-    """Three digits; a small search takes thousandths of an hour."""
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
 def _mean_accuracy(each: PolicyCost, cycles: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from dashboards.style import (
     SERIES,
     Choice,
+    hours_text,
     legend_title,
     log_ticks,
     plain_rate_text,
@@ -132,7 +133,7 @@ def _text(cost: PolicyCost) -> str:
     rows = [", ".join(known[k : k + _PER_LINE]) for k in range(0, len(known), _PER_LINE)]
     lines = [
         f"{cost.policy}, {'run' if cost.measured else 'estimated'}",
-        f"{cost.trainings:,} trainings, {cost.worker_hours:.3g} worker-hours",
+        f"{cost.trainings:,} trainings, {hours_text(cost.worker_hours)} worker-hours",
         *textwrap.wrap(cost.explanation, _LINE),
         *(["test accuracy per cycle (%):", *rows] if rows else ["accuracy not known"]),
     ]

@@ -195,6 +195,11 @@ def percent_text(share: float) -> str:
     return f"{_digits(100 * share, 3)} %"
 
 
+def hours_text(hours: float) -> str:
+    """Hours with 3 digits and no exponent: a small search takes thousandths of one."""
+    return f"{hours:,.0f}" if hours >= 100 else _digits(hours, 3)
+
+
 def accuracy_text(mean: float, std: float, *, replicates: int) -> str:
     """An accuracy in % with two decimals, and its deviation if there is more than one replicate."""
     text = f"{100 * mean:.2f}"

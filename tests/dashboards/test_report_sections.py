@@ -66,6 +66,18 @@ def test_the_page_says_what_each_policy_costs(whole):
         assert f"{cost.policy}: {cost.explanation}" in text
 
 
+def test_a_small_searchs_hours_have_no_exponent():
+    found = analysis(cycles=1, change=took(lambda cycle: 1e-3))
+    assert found.costs[1].worker_hours < 1e-6
+    assert not re.search(r"\de-\d", words(found).partition("What it costs")[2].partition("Decided")[0])
+    assert not any(re.search(r"\de-\d", trace.text[0]) for trace in figures_of(found)["cost"].data)
+
+
+def test_numbers_stand_right_and_names_left_in_the_tables_of_curves_and_costs(whole):
+    tables = re.findall(r'<table class="(\w+)"><thead><tr><th>(curve|policy)</th>', report_html(whole))
+    assert tables == [("words", "curve"), ("named", "curve"), ("named", "policy")]
+
+
 def test_the_policies_accuracies_are_means_over_the_same_cycles():
     silo = {"q": 0, "beta": 1, "epsilon": 0.001, "delta": 0.1}
     found = analysis(silo=silo, grid={"low": 0.01, "high": 0.32, "points": 6, "extend": False})
