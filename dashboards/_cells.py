@@ -44,7 +44,7 @@ class Cells:
 
 def cells(comparison: Comparison) -> tuple[Cells, ...]:
     """The texts of every decided cycle."""
-    return tuple(_cells(row, comparison.spec.replicates) for row in comparison.rows)
+    return tuple(_cells(row) for row in comparison.rows)
 
 
 def interval_text(interval: CycleInterval) -> str:
@@ -105,15 +105,15 @@ def marks(comparison: Comparison, *, rates: bool) -> list[str]:
     return found
 
 
-def _cells(row: CycleRow, replicates: int) -> Cells:
+def _cells(row: CycleRow) -> Cells:
     best = row.best
     return Cells(
         cycle=str(row.interval.cycle),
         density=density_text(row.density),
         optimum=rate_text(row.interval.optimum) + (DIVERGED if best.diverged else ""),
         interval=interval_text(row.interval) + (BEYOND_GAP if row.detached else ""),
-        validation=accuracy_text(best.accuracy, best.accuracy_std, replicates=replicates),
-        test=accuracy_text(best.test_accuracy, best.test_accuracy_std, replicates=replicates),
+        validation=accuracy_text(best.accuracy, best.accuracy_std),
+        test=accuracy_text(best.test_accuracy, best.test_accuracy_std),
         predicted="" if row.predicted is None else rate_text(row.predicted),
         predicted_inside=_inside(row.predicted_inside),
         fitted="" if row.fitted is None else rate_text(row.fitted),

@@ -146,13 +146,12 @@ def _by_density(lines: Sequence[Line]) -> list[dict[int, Point]]:
 
 def _line(comparison: Comparison, name: str) -> Line:
     spec = comparison.spec
-    several = spec.replicates > 1
     points = tuple(
         Point(
             cycle=row.interval.cycle,
             density=row.density,
             accuracy=row.best.test_accuracy,
-            std=row.best.test_accuracy_std if several else None,
+            std=row.best.test_accuracy_std,
             max_lr=row.interval.optimum,
         )
         for row in comparison.rows

@@ -12,9 +12,9 @@ _PLACE: Columns = {
 }
 _MEANS: Columns = {
     "validation_accuracy_mean": (FLOAT, "in [0, 1], mean over the replicates"),
-    "validation_accuracy_std": (FLOAT, "its sample standard deviation; 0 with one replicate"),
+    "validation_accuracy_std": (FLOAT, "its sample standard deviation; empty with one replicate"),
     "test_accuracy_mean": (FLOAT, "in [0, 1], mean over the replicates"),
-    "test_accuracy_std": (FLOAT, "its sample standard deviation; 0 with one replicate"),
+    "test_accuracy_std": (FLOAT, "its sample standard deviation; empty with one replicate"),
 }
 _STATISTICS: Columns = {
     "gradient_std": (FLOAT, "standard deviation of the weights' gradients; empty without diagnostics"),
@@ -37,9 +37,9 @@ INTERVALS: Columns = {
         "rates within the tolerance that a worse one separates from the interval; ';' between them",
     ),
     "validation_accuracy_mean": (FLOAT, "of the optimum, in [0, 1], mean over the replicates"),
-    "validation_accuracy_std": (FLOAT, "its sample standard deviation; 0 with one replicate"),
+    "validation_accuracy_std": (FLOAT, "its sample standard deviation; empty with one replicate"),
     "test_accuracy_mean": (FLOAT, "of the optimum, in [0, 1], mean over the replicates"),
-    "test_accuracy_std": (FLOAT, "its sample standard deviation; 0 with one replicate"),
+    "test_accuracy_std": (FLOAT, "its sample standard deviation; empty with one replicate"),
     "silo_predicted": (FLOAT, "max_lr of SILO's curve with the spec's numbers; empty without them"),
     "silo_inside": (MAYBE, "whether it lies in [low, high]"),
     "fitted": (FLOAT, "max_lr of the fitted curve"),

@@ -30,17 +30,17 @@ class CandidateRow:
     Attributes:
         max_lr: Peak learning rate.
         accuracy: Mean validation accuracy over the replicates, in [0, 1].
-        accuracy_std: Its sample standard deviation; 0 with one replicate.
+        accuracy_std: Its sample standard deviation; None with one replicate.
         test_accuracy: Mean test accuracy, in [0, 1].
-        test_accuracy_std: Its sample standard deviation; 0 with one replicate.
+        test_accuracy_std: Its sample standard deviation; None with one replicate.
         diverged: Replicates that diverged.
     """
 
     max_lr: float
     accuracy: float
-    accuracy_std: float
+    accuracy_std: float | None
     test_accuracy: float
-    test_accuracy_std: float
+    test_accuracy_std: float | None
     diverged: int
 
 

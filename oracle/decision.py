@@ -36,8 +36,8 @@ class Candidate:
         return _mean([trial.accuracy for trial in self.trials])
 
     @property
-    def accuracy_std(self) -> float:
-        """Sample standard deviation of the validation accuracy; 0 with one replicate."""
+    def accuracy_std(self) -> float | None:
+        """Sample standard deviation of the validation accuracy; None with one replicate."""
         return _std([trial.accuracy for trial in self.trials])
 
     @property
@@ -46,8 +46,8 @@ class Candidate:
         return _mean([trial.test_accuracy for trial in self.trials])
 
     @property
-    def test_accuracy_std(self) -> float:
-        """Sample standard deviation of the test accuracy; 0 with one replicate."""
+    def test_accuracy_std(self) -> float | None:
+        """Sample standard deviation of the test accuracy; None with one replicate."""
         return _std([trial.test_accuracy for trial in self.trials])
 
     @property
@@ -120,5 +120,5 @@ def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _std(values: list[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+def _std(values: list[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None

@@ -181,9 +181,10 @@ def _way(session: Session) -> str:
 def _decision(session: Session, decision: Decision) -> str:
     best, pruned = decision.selected, session.search.prunings(decision.cycle)
     density = sum(p.alive / p.prunable for p in pruned) / len(pruned) if pruned else 1.0
+    spread = "" if best.accuracy_std is None else f" ± {best.accuracy_std:.2%}"
     return (
         f"{_cycle(session, decision.cycle)}: {density:6.1%} of weights left, {_rates(session, decision)}, "
-        f"validation {best.accuracy:.2%} ± {best.accuracy_std:.2%}"
+        f"validation {best.accuracy:.2%}{spread}"
     )
 
 

@@ -181,7 +181,7 @@ def line(search: Search, decision: Decision) -> str:
     ends = f"{'<' * interval.low_cut}{interval.low:.4g} – {interval.high:.4g}{'>' * interval.high_cut}"
     return (
         f"{interval.cycle:5} {density(search, decision.cycle):6.1%} {interval.optimum:9.4g}  {ends:<21} "
-        f"{best.accuracy:7.2%} ±{100 * best.accuracy_std:4.2f} {best.test_accuracy:8.2%}"
+        f"{best.accuracy:7.2%} ±{100 * (best.accuracy_std or 0):4.2f} {best.test_accuracy:8.2%}"
     )
 
 

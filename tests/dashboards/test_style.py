@@ -42,8 +42,8 @@ def test_densities_have_three_digits_as_in_the_paper(density, text):
 
 def test_shares_and_accuracies_are_in_percent():
     assert percent_text(0.005) == "0.5 %"
-    assert accuracy_text(0.97678, 0.0043, replicates=3) == "97.68 ± 0.43"
-    assert accuracy_text(0.97678, 0.0, replicates=1) == "97.68"
+    assert accuracy_text(0.97678, 0.0043) == "97.68 ± 0.43"
+    assert accuracy_text(0.97678, None) == "97.68"
 
 
 def test_ticks_of_a_log_axis_are_few_and_inside():

@@ -107,7 +107,7 @@ def test_the_csv_holds_numbers_in_full(comparison):
 
 def test_the_csv_marks_cut_ends_and_lists_what_lies_beyond_a_gap(marked):
     _, line = csv_text(marked).splitlines()
-    assert line.startswith("0,1.0,1.0,0.01,0.01,0.02,true,false,0.08,0.8,0.0,0.8,0.0,,,")
+    assert line.startswith("0,1.0,1.0,0.01,0.01,0.02,true,false,0.08,0.8,,0.8,,,,")
 
 
 def test_without_decided_cycles_there_are_headers_alone(undecided):
@@ -130,6 +130,14 @@ def test_the_json_holds_everything(comparison):
 
 def test_the_json_of_every_comparison_is_strict(any_comparison):
     json.dumps(to_json(any_comparison), allow_nan=False)
+
+
+def test_one_replicate_has_no_deviation_in_any_form(make_comparison):
+    single = make_comparison(replicates=1)
+    assert "±" not in markdown(single) and all(",0.0," not in line for line in csv_text(single).splitlines())
+    (first, *_) = to_json(single)["rows"]
+    assert first["validation_accuracy_std"] is first["test_accuracy_std"] is None
+    assert first["candidates"][0]["accuracy_std"] is None
 
 
 def test_what_is_not_finite_is_null_in_json(comparison):
