@@ -18,7 +18,6 @@ CLUSTERS = (
     "full_storage",
     "measured_on_workers",
     "network_cut",
-    "object_store",
     "resume",
     "searches",
     "shared_data",

@@ -235,14 +235,15 @@ def test_a_training_that_never_ends_is_ended_by_the_time_limit(tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     network = {"name": "hanging:Hanging", "arguments": {"flag": str(tmp_path / "flag")}}
-    resources = {"workers": 1, "time_limit": 5}
-    spec = small_spec(tmp_path, network=network, cycles=1, resources=resources)
+    training = {"epochs": 1, "batch_size": 64, "compile": False}
+    resources = {"workers": 1, "time_limit": 10}
+    spec = small_spec(tmp_path, network=network, cycles=1, training=training, resources=resources)
     heard = Heard()
     with cluster([spec], None) as [workers], open_session(spec, observers=[heard]) as session:
         (tmp_path / "flag").touch()
         assert ray_tune.run([session], workers) == {"small": Signal.DONE}
     assert len(heard.reasons) == 1
-    assert "longer than the time limit of 5 seconds (resources.time_limit)" in heard.reasons[0]
+    assert "longer than the time limit of 10 seconds (resources.time_limit)" in heard.reasons[0]
 
 
 class Heard(Observer):

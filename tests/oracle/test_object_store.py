@@ -4,8 +4,7 @@ import uuid
 
 import pytest
 
-from oracle.drivers import in_process, ray_tune
-from oracle.drivers.cluster import cluster
+from oracle.drivers import in_process
 from oracle.events import Observer
 from oracle.search import Signal
 from tests.object_store import BUCKET
@@ -36,13 +35,6 @@ def on_a_folder(tmp_path_factory):
 
 def test_a_search_finds_and_leaves_what_it_does_on_a_folder(spec, bucket, folder, on_a_folder):
     session = run_in_process(spec)
-    assert (results(session), bucket.files(f"{folder}/small")) == on_a_folder
-
-
-def test_so_do_workers_on_ray(tmp_path, bucket, folder, on_a_folder):
-    spec = small_spec(tmp_path, storage=bucket.uri(folder), resources={"workers": 1}, **SHORT)
-    with cluster([spec], None) as [workers], open_session(spec) as session:
-        assert ray_tune.run([session], workers) == {"small": Signal.DONE}
     assert (results(session), bucket.files(f"{folder}/small")) == on_a_folder
 
 
@@ -102,7 +94,7 @@ def test_credentials_in_an_error_are_in_no_row_or_line(tmp_path):
         task = session.ask()
         for _ in range(3):
             session.tell(task, Failed(error="no bucket at s3://AKIA:wJalrXUtnFEMI@bucket/x"))
-        (row, *_) = session.ledger._study("small", 0).trials
+        (row, *_) = session.ledger.cycle_study("small", 0).trials
     shown = [row.user_attrs["error"], session.first_error, *witness.reasons]
     assert shown == ["no bucket at s3://AKIA:***@bucket/x"] * 5
 
