@@ -17,8 +17,8 @@ from silo._fitting.silo_family import curves_of, silo_family
 from silo.curve import check_cycles
 from silo.intervals import CycleInterval
 
-# With fewer cycles a left-out one says nothing about the shape.
-_FEWEST_CYCLES = 4
+# With fewer cycles, four numbers are fitted to three: what they say of the left-out one is chance.
+_FEWEST_CYCLES = 5
 # Accuracy of a rival's numbers that is far below what a rate's grid resolves.
 _ZOOM_ROUNDS = 9
 _POLISH_ROUNDS = 80
