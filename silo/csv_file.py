@@ -17,6 +17,7 @@ INTERVAL_COLUMNS = ("cycle", "optimum", "low", "high")
 CUT_COLUMNS = ("low_cut", "high_cut")
 ACCURACY_COLUMNS = ("cycle", "max_lr", "replicate", "accuracy")
 
+_EXPORTED_ACCURACY = "validation_accuracy"
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no", "")
 # How alike a column must be to one of ours to be taken for a slip of the pen.
 _LIKENESS = 0.8
@@ -30,8 +31,9 @@ def load_csv(path: str | Path) -> tuple[CycleInterval, ...] | tuple[CycleAccurac
 
     With intervals it has a row per cycle: ``cycle``, ``optimum``, ``low``, ``high``, and where the grid may
     have cut an end off, ``low_cut`` and ``high_cut`` (true or false). With accuracies it has a row per
-    training: ``cycle``, ``max_lr``, ``replicate`` (any name) and ``accuracy`` (a share in [0, 1]). Rates are
-    learning rates. Other columns are ignored, unless they look like one of these misspelt.
+    training: ``cycle``, ``max_lr``, ``replicate`` (any name) and ``accuracy`` (a share in [0, 1]), which
+    ``oracle export`` calls ``validation_accuracy``. Rates are learning rates. Other columns are ignored,
+    unless they look like one of these misspelt.
 
     Args:
         path: the file.
@@ -47,6 +49,8 @@ def load_csv(path: str | Path) -> tuple[CycleInterval, ...] | tuple[CycleAccurac
         with place.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, skipinitialspace=True)
             header = [name.strip() for name in reader.fieldnames or ()]
+            if "accuracy" not in header:
+                header = ["accuracy" if name == _EXPORTED_ACCURACY else name for name in header]
             reader.fieldnames = header
             rows = [(reader.line_num, row) for row in reader]
     except OSError as error:

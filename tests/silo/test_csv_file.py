@@ -39,6 +39,13 @@ def test_accuracies_of_any_replicate_names(given) -> None:  # type: ignore[no-un
     assert np.array_equal(second.accuracies, [[0.7, 0.8], [0.6, 0.9]])
 
 
+def test_the_trials_that_a_search_exports(given) -> None:  # type: ignore[no-untyped-def]
+    (only,) = load_csv(
+        given("cycle,replicate,max_lr,density,validation_accuracy,test_accuracy\n0,0,.1,1.0,.8,.7\n")
+    )
+    assert isinstance(only, CycleAccuracies) and only.accuracies.tolist() == [[0.8]]
+
+
 HEADER = "cycle,optimum,low,high\n"
 RAW = "cycle,max_lr,replicate,accuracy\n"
 
