@@ -27,6 +27,7 @@ BEST = "*"
 _WIDEST_KEYS = 0.4
 _WIDEST_HEADER = 20
 _BETWEEN = 3
+_IN_BRACKETS = re.compile(r"\[[^]]*\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +161,9 @@ def _headers(table: Table) -> list[str]:
 
 
 def _folded(line: str) -> list[str]:
-    return textwrap.wrap(line, _WIDEST_HEADER) or [""]
+    """Pieces of a header; what is in brackets, as ``[Table 2]``, stays together."""
+    whole = _IN_BRACKETS.sub(lambda found: found[0].replace(" ", "\xa0"), line)
+    return [piece.replace("\xa0", " ") for piece in textwrap.wrap(whole, _WIDEST_HEADER)] or [""]
 
 
 def _terminal_rows(table: Table) -> list[list[Text]]:

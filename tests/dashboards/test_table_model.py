@@ -52,6 +52,14 @@ def test_a_terminal_shows_the_best_by_a_sign_and_marks_as_they_are():
     )
 
 
+def test_what_is_in_brackets_stays_together_in_a_folded_header():
+    wide = table(texts("a", "1"), headers=("name", "constant LR [Table 2]"), align="lr")
+    assert [line.strip() for line in printed(TerminalTable(table=wide), 100).splitlines()[2:4]] == [
+        "constant LR",
+        "name     [Table 2]",
+    ]
+
+
 def test_a_wide_table_is_broken_into_blocks_that_repeat_the_keys():
     headers = ("name", *(f"column {i}" for i in range(9)))
     wide = table(
