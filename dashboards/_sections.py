@@ -137,7 +137,8 @@ def distributions(analysis: Analysis, plots: Plots) -> list[str]:
         plots["distributions"],
         _page.paragraph(
             "Gradients of the weights that are left and inputs of the hidden layers, at the best validation "
-            "of the selected networks, as in Fig. 1 of the SILO paper. The predicted rate keeps updates at "
+            "of the selected networks, as in Fig. 1 of the SILO paper: ridges of the first replicate, "
+            "standard deviations as means over the replicates. The rate from diagnostics keeps updates at "
             "the peak as wide as the dense network's: max_lr(0) · σ(0) / σ(m), σ the gradients' standard "
             "deviation (Section 3.1). It is a reading of the paper's argument, not a part of SILO's curve.",
             "soft",
