@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+import plotly.graph_objects as go
+
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d1d1f; --soft: #5c5f66; --paper: #ffffff; --card: #f5f6f8;
         --line: #d9dce1; --accent: #0072b2; }
@@ -89,6 +91,12 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "")
     return f'<div class="scroll">{opening}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def figure(html: str) -> str:
-    """A figure that plotly has written, on white in any colour scheme."""
+def figure(drawn: go.Figure, name: str, *, with_library: bool) -> str:
+    """A figure on white in any colour scheme; the page's first one brings plotly's library along."""
+    html = drawn.to_html(
+        full_html=False,
+        include_plotlyjs=with_library,
+        div_id=f"{name}-figure",
+        config={"displaylogo": False, "modeBarButtons": [["toImage", "resetScale2d"]], "responsive": True},
+    )
     return f'<div class="figure">{html}</div>'

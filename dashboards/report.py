@@ -91,7 +91,7 @@ def report_html(analysis: Analysis, *, figures: dict[str, go.Figure] | None = No
     comparison = analysis.comparison
     drawn = figures_of(analysis) if figures is None else figures
     plots = {
-        name: _plot(figure, name, with_library=index == 0)
+        name: _page.figure(figure, name, with_library=index == 0)
         for index, (name, figure) in enumerate(drawn.items())
     }
     parts = [
@@ -109,14 +109,3 @@ def report_html(analysis: Analysis, *, figures: dict[str, go.Figure] | None = No
         *_provenance.runs(analysis),
     ]
     return _page.page(f"{comparison.name}: {subject(comparison)}", parts)
-
-
-def _plot(figure: go.Figure, name: str, *, with_library: bool) -> str:
-    """A figure's HTML; the page's first one brings plotly's library along."""
-    html = figure.to_html(
-        full_html=False,
-        include_plotlyjs=with_library,
-        div_id=f"{name}-figure",
-        config={"displaylogo": False, "modeBarButtons": [["toImage", "resetScale2d"]], "responsive": True},
-    )
-    return _page.figure(html)

@@ -114,20 +114,7 @@ def write_sheet(sheet: Sheet, folder: Path) -> Path:
 def _html(sheet: Sheet) -> str:
     parts = [_page.heading(sheet.title, level=1)]
     if sheet.figure is not None:
-        parts.append(
-            _page.figure(
-                sheet.figure.to_html(
-                    full_html=False,
-                    include_plotlyjs=True,
-                    div_id="accuracy-figure",
-                    config={
-                        "displaylogo": False,
-                        "modeBarButtons": [["toImage", "resetScale2d"]],
-                        "responsive": True,
-                    },
-                )
-            )
-        )
+        parts.append(_page.figure(sheet.figure, "accuracy", with_library=True))
     for table in sheet.tables:
         if table.title != sheet.title:
             parts.append(_page.heading(table.title))

@@ -11,7 +11,7 @@ from dashboards.table_forms import TerminalTable
 from oracle.comparison import Comparison
 
 WIDEST_PAPER_LAYOUT = 8
-"""With more densities than this, a table has one row per density."""
+"""With more cycles or densities than this, a table has a row for each."""
 
 ACCURACY_COLUMNS = {
     "search": "its name",

@@ -14,7 +14,7 @@ from dashboards import table_forms
 from dashboards._cells import Cells, cells, marks, progress, subject, units
 from dashboards.latex import comment, escaped
 from dashboards.latex import latex as latex_table
-from dashboards.side_by_side import accuracy_table
+from dashboards.side_by_side import WIDEST_PAPER_LAYOUT, accuracy_table
 from dashboards.style import RATE_UNIT_TEXT
 from dashboards.table import Cell, Table
 from dashboards.table_forms import TerminalTable, heading_text, json_able, markdown_grid, markdown_text
@@ -22,9 +22,6 @@ from oracle.comparison import Comparison
 from oracle.frames import COLUMNS as FRAMES
 from oracle.frames import comparison_rows
 from trials.secrets import without_secrets
-
-WIDEST_PAPER_LAYOUT = 8
-"""With more cycles than this, a table has one row per cycle."""
 
 COLUMNS = FRAMES["intervals"]
 """The columns of :func:`comparison_rows` and of the CSV; rates are as they are, not in units of 1e-2."""
@@ -36,7 +33,7 @@ def comparison_table(comparison: Comparison, *, by_row: bool | None = None, accu
     Args:
         comparison: The comparison.
         by_row: Whether each cycle is a row, not a column; by default where there are more than
-            :data:`WIDEST_PAPER_LAYOUT`.
+            :data:`~dashboards.side_by_side.WIDEST_PAPER_LAYOUT`.
         accuracies: Whether the accuracies at the optimum are shown, too.
     """
     rows = cells(comparison)
