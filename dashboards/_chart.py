@@ -139,7 +139,7 @@ def fitted_lines(fit: CurveFit, intervals: Sequence[CycleInterval]) -> tuple[Lin
     )
     keeping = replace(
         least,
-        name="SILO, inside all" if fit.hitting else "SILO, fewest misses",
+        name=f"SILO, {fit.closest}",
         curve=fit.fewest_misses,
         misses=_at(fit.fewest_misses, fit.missed_cycles),
         color=PURPLE,

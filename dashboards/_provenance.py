@@ -120,7 +120,11 @@ def _rates(comparison: Comparison) -> str:
         return f"policy {_component(spec.policy)}"
     grid = spec.rate_grid()
     ends = f"{plain_rate_text(grid.values[0])} to {plain_rate_text(grid.values[-1])}"
-    return f"{len(grid.values)} candidates for max_lr, {ends}, {grid.scale}"
+    tried = [candidate.max_lr for row in comparison.rows for candidate in row.candidates] or grid.values
+    low, high = min(tried), max(tried)
+    wider = low < grid.values[0] or high > grid.values[-1]
+    reached = f", extended to {plain_rate_text(low)} to {plain_rate_text(high)}" if wider else ""
+    return f"{len(grid.values)} candidates for max_lr, {ends}{reached}, {grid.scale}"
 
 
 def _component(given: ComponentSpec) -> str:

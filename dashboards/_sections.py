@@ -21,6 +21,8 @@ Plots = Mapping[str, str]
 PARAMETERS = ("q", "beta", "epsilon", "delta")
 SYMBOLS = ("q", "β", "ε", "δ")
 
+_TOUCHING = 1e-6  # of the rates: a distance from an end that is none
+
 
 def state(analysis: Analysis) -> str:
     """A sentence about a search that is not done: that it runs, or how its last run ended."""
@@ -151,11 +153,6 @@ def fit_of(analysis: Analysis) -> CurveFit | None:
     return analysis.fit or analysis.comparison.fit
 
 
-def best_name(found: CurveFit) -> str:
-    """What the curve is called that keeps to the intervals best."""
-    return "inside all" if found.hitting else "fewest misses"
-
-
 def _curves(analysis: Analysis, found: CurveFit) -> list[list[str]]:
     """The curves with what each is, in words."""
     rows = []
@@ -166,13 +163,12 @@ def _curves(analysis: Analysis, found: CurveFit) -> list[list[str]]:
     rows.append(["least squares", *_numbers(found.curve), fitted])
     if found.hitting:
         values = ", ".join(map(str, found.feasible_q))
-        words = (
-            f"lies in all intervals, at least {found.margin:.3g} away from every end; such curves exist for "
-            f"q = {values}"
-        )
+        touching = found.margin <= _TOUCHING * found.fewest_misses.max_lr(0)
+        away = "and touches an end" if touching else f"at least {found.margin:.3g} away from every end"
+        words = f"lies in all intervals, {away}; such curves exist for q = {values}"
     else:
         words = f"the curve outside the fewest intervals: it misses {cycles_in_words(found.missed_cycles)}"
-    return [*rows, [best_name(found), *_numbers(found.fewest_misses), words]]
+    return [*rows, [found.closest, *_numbers(found.fewest_misses), words]]
 
 
 def _numbers(curve: SiloCurve) -> list[str]:

@@ -102,8 +102,7 @@ def fits_frame(analysis: Analysis) -> pd.DataFrame:
     if fit := analysis.fit:
         own = {"weighted_rmse": fit.weighted_rmse, **_ranges(fit)}
         curves.append({"curve": "least squares", **_curve(fit.curve, rows), **own})
-        name = "inside all" if fit.hitting else "fewest misses"
-        curves.append({"curve": name, **_curve(fit.fewest_misses, rows)})
+        curves.append({"curve": fit.closest, **_curve(fit.fewest_misses, rows)})
     return _frame("fits", curves)
 
 

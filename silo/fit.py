@@ -77,6 +77,11 @@ class CurveFit:
         return self.best.curve
 
     @property
+    def closest(self) -> str:
+        """What ``fewest_misses`` is: ``inside all`` intervals, or outside the ``fewest misses``."""
+        return "inside all" if self.hitting else "fewest misses"
+
+    @property
     def missed_cycles(self) -> tuple[int, ...]:
         """The cycles whose intervals ``fewest_misses`` is outside of."""
         return self.best.missed_cycles
