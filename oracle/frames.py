@@ -14,6 +14,7 @@ from oracle.analysis import Analysis
 from oracle.columns import FRAMES, TIME
 from oracle.comparison import Comparison, CycleRow
 from oracle.ledger import Run
+from oracle.ledger.rows import STATISTICS
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from trials.secrets import without_secrets
@@ -28,14 +29,6 @@ COLUMNS: dict[str, dict[str, str]] = {
 """What each column of each frame means, with its unit. Rates are as they are, not in units of 1e-2."""
 
 _PLAIN = ("cycle", "replicate", "max_lr", "test_accuracy", "best_step", "diverged", "train_loss")
-_STATISTICS = (
-    "gradient_std",
-    "update_std",
-    "representation_std",
-    "activation_norm",
-    "gradient_norm",
-    "flipped_signs",
-)
 
 
 def trials_frame(
@@ -141,7 +134,7 @@ def costs_frame(analysis: Analysis) -> pd.DataFrame:
 
 def diagnostics_frame(analysis: Analysis) -> pd.DataFrame:
     """One row per decided cycle whose selected networks have statistics."""
-    names = ("cycle", "density", "max_lr", *_STATISTICS[:-1])
+    names = ("cycle", "density", "max_lr", *STATISTICS[:-1])
     pairs = zip(analysis.distributions, analysis.diagnosed, strict=True)
     return _frame(
         "diagnostics",
@@ -187,7 +180,7 @@ def _trial(
         "density": densities.get((trial.cycle, trial.replicate), 1.0 if trial.cycle == 0 else math.nan),
         "validation_accuracy": trial.accuracy,
         "selected": optima.get(trial.cycle) == trial.max_lr,
-        **({name: getattr(notes, name) for name in _STATISTICS} if notes else {}),
+        **({name: getattr(notes, name) for name in STATISTICS} if notes else {}),
         "checkpoint": trial.checkpoint.path,
         "sha256": trial.checkpoint.sha256,
     }

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from trials.tasks import StoredFile, TrainedTrial, TrialDiagnostics
 
-_STATISTICS = (
+STATISTICS = (
     "gradient_std",
     "update_std",
     "representation_std",
@@ -21,6 +21,8 @@ _STATISTICS = (
     "gradient_norm",
     "flipped_signs",
 )
+"""The numbers of :class:`trials.tasks.TrialDiagnostics`."""
+
 _PLAIN = ("replicate", "test_accuracy", "best_step", "diverged", "pack", "worker", "started", "ended")
 
 
@@ -92,7 +94,7 @@ def _attributes(outcome: TrainedTrial, key: str) -> dict[str, Any]:
 def _diagnostics_attributes(diagnostics: TrialDiagnostics | None) -> dict[str, Any]:
     if diagnostics is None:
         return {}
-    numbers = {name: getattr(diagnostics, name) for name in _STATISTICS}
+    numbers = {name: getattr(diagnostics, name) for name in STATISTICS}
     return {
         **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
         "diagnostics": diagnostics.file.path,
@@ -103,7 +105,7 @@ def _diagnostics_attributes(diagnostics: TrialDiagnostics | None) -> dict[str, A
 def _diagnostics(attributes: Mapping[str, Any]) -> TrialDiagnostics | None:
     if "diagnostics" not in attributes:
         return None
-    numbers = {name: attributes[name] for name in _STATISTICS}
+    numbers = {name: attributes[name] for name in STATISTICS}
     return TrialDiagnostics(
         file=StoredFile(path=attributes["diagnostics"], sha256=attributes["diagnostics_sha256"]),
         **{name: math.nan if value is None else value for name, value in numbers.items()},
