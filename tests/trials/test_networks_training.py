@@ -1,8 +1,13 @@
-"""That the networks learn: a few steps on images that are easy to tell apart."""
+"""That the networks learn: one small batch by heart, which every network that passes its gradients on can do.
+
+The same batch at every step leaves little to chance: initial weights that differ by 1e-4, a thousand times as
+much as the roundings of another processor, give losses as far below the bound.
+"""
 
 import math
 
 import pytest
+import torch
 
 from tests.trials.toys import toy_data, toy_recipe
 from trials.copies import named_tensors
@@ -12,34 +17,45 @@ from trials.recipe import Component
 from trials.training import train_pack
 
 CASES = [
-    ("alexnet", {}, (1, 32, 32), 0.01, 4),
-    ("densenet40", {}, (1, 8, 8), 0.05, 4),
-    ("mobilenetv2", {}, (1, 8, 8), 0.02, 6),
-    ("resnet20", {}, (1, 8, 8), 0.05, 4),
-    ("resnet20", {"shortcut": "conv"}, (1, 8, 8), 0.05, 4),
-    ("vit", {"layers": 2, "width": 48, "mlp": 96}, (3, 8, 8), 0.02, 6),
+    ("alexnet", {}, (1, 32, 32)),
+    ("densenet40", {}, (1, 8, 8)),
+    ("mobilenetv2", {}, (1, 8, 8)),
+    ("resnet20", {}, (1, 8, 8)),
+    ("resnet20", {"shortcut": "conv"}, (1, 8, 8)),
+    ("vit", {"layers": 2, "width": 48, "mlp": 96}, (3, 8, 8)),
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments", "shape", "max_lr", "epochs"), CASES)
-def test_it_learns(name, arguments, shape, max_lr, epochs):
-    data = toy_data(shape=shape, train=96, validation=40, test=40, noise=0.5, kind=Dataset)
+@pytest.mark.parametrize("disturbance", [0.0, 1e-4])
+@pytest.mark.parametrize(("name", "arguments", "shape"), CASES)
+def test_it_learns(name, arguments, shape, disturbance):
+    data = toy_data(shape=shape, train=32, validation=4, test=4, noise=0.5, kind=Dataset)
     network = build_network(name, arguments, input_shape=shape, num_classes=4, seed=0)
     recipe = toy_recipe(
         network=Component(name=name, arguments=arguments),
-        schedule=Component(name="warmup_drops", arguments={"warmup": 1}),
-        length=epochs,
-        batch_size=16,
+        optimizer=Component(name="sgd", arguments={"momentum": 0.9}),
+        length=12,
+        batch_size=32,
     )
     [trained] = train_pack(
         module=network,
-        start=named_tensors(network),
+        start=disturbed(named_tensors(network), disturbance),
         masks={},
         data=data,
         recipe=recipe,
         cycle=0,
         replicate=0,
-        max_lrs=[max_lr],
+        max_lrs=[0.01],
     )
-    # Not the accuracy: so few steps are no time for the running statistics of a deep network.
     assert trained.train_loss < 0.4 * math.log(4)
+
+
+def disturbed(tensors, share):
+    """The tensors, each number changed by about this share of it."""
+    draw = torch.Generator().manual_seed(7)
+    return {
+        name: tensor * (1 + share * torch.randn(tensor.shape, generator=draw))
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in tensors.items()
+    }
