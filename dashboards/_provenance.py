@@ -171,15 +171,19 @@ def _took(run: Run) -> str:
 
 def _way(comparison: Comparison) -> list[str]:
     """How the trainings were computed, and how to have them computed the same way again."""
-    way = comparison.way
-    if way is None:
+    execution = comparison.execution
+    if execution is None:
         return []
-    fields = {"pack": way.pack_size, "compile": way.compiled, "channels_last": way.channels_last}
-    if way.captured:
-        fields["cuda_graph"] = "streams" if way.streams else "pack"
+    fields = {
+        "pack": execution.pack_size,
+        "compile": execution.compiled,
+        "channels_last": execution.channels_last,
+    }
+    if execution.captured:
+        fields["cuda_graph"] = "streams" if execution.streams else "pack"
     fixed = ", ".join(f"{name}: {json.dumps(value)}" for name, value in fields.items())
     text = (
-        f"Trainings were computed with {way}. Another way gives the same numbers but for rounding; "
+        f"Trainings were computed with {execution}. Another way gives the same numbers but for rounding; "
         f"to repeat this one elsewhere, set in the spec's training: {fixed}."
     )
     return [_page.paragraph(text, "soft")]

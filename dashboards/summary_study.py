@@ -15,12 +15,12 @@ from dashboards.figures import comparison_figure, landscape_figure
 from dashboards.style import rounded
 from dashboards.tables import markdown
 from oracle.analysis import Analysis
-from oracle.chance import chance_of
+from oracle.chance_level import chance_of
 from oracle.comparison import Comparison, CycleRow, compare
 from oracle.decision import Decision
-from oracle.events import Observer
 from oracle.ledger import Ledger
 from oracle.ledger.retrying import reason
+from oracle.observers.protocol import Observer
 from oracle.session import Session
 
 LARGEST_FIGURE_BYTES = 60_000

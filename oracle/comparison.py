@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from oracle.chance import Chance, chance_of
+from oracle.chance_level import Chance, chance_of
 from oracle.decision import Candidate, Decision
 from oracle.errors import Refused
 from oracle.ledger import Ledger, SearchRecord
@@ -19,7 +19,7 @@ from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from silo.fit import CurveFit, fit_curve
 from silo.intervals import CycleInterval
-from trials.recipe import Way
+from trials.recipe import Execution
 from trials.tasks import PrunedNetwork
 
 
@@ -97,7 +97,7 @@ class Comparison:
     predicted: SiloCurve | None
     fit: CurveFit | None
     chance: Chance | None = None
-    way: Way | None = None
+    execution: Execution | None = None
 
     @property
     def done(self) -> bool:
@@ -171,7 +171,7 @@ def recorded_comparison(record: SearchRecord, search: Search) -> Comparison:
         Refused: The recorded spec is not one that this version reads.
     """
     found = compare(recorded_spec(record), search, chance=chance_of(record.identity))
-    return replace(found, way=record.way)
+    return replace(found, execution=record.execution)
 
 
 def recorded_spec(record: SearchRecord) -> Spec:

@@ -11,7 +11,7 @@ from oracle.spec import Spec
 from silo.accuracies import ROUNDING
 from silo.cost import silo_cost, silo_tuning_cost
 from silo.curve import SiloCurve
-from trials.tasks import TrainedTrial
+from trials.tasks import Trial
 
 _POLICIES = {"silo": "SILO's curve", "fixed": "one fixed rate", "allr": "ALLR"}
 _SHARED_OUT = "hours by the Oracle's mean worker time per training of each cycle, in packs as it trained them"
@@ -42,7 +42,7 @@ class PolicyCost:
     explanation: str
 
 
-def worker_seconds(trials: Iterable[TrainedTrial]) -> float:
+def worker_seconds(trials: Iterable[Trial]) -> float:
     """How long workers were busy with some trials. A pack's time is that of its trials together: once."""
     packs = {(t.worker, t.cycle, t.replicate, t.started): t.ended - t.started for t in trials}
     return math.fsum(max(seconds, 0.0) for seconds in packs.values())

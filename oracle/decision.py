@@ -15,7 +15,7 @@ import numpy as np
 
 from silo.accuracies import ROUNDING, CycleAccuracies, grid_interval, optimized
 from silo.intervals import CycleInterval
-from trials.tasks import TrainedTrial
+from trials.tasks import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Candidate:
     """
 
     max_lr: float
-    trials: tuple[TrainedTrial, ...]
+    trials: tuple[Trial, ...]
 
     @property
     def accuracy(self) -> float:
@@ -90,7 +90,7 @@ class Decision:
         return next(c for c in self.candidates if c.max_lr == self.interval.optimum)
 
 
-def decide(cycle: int, outcomes: Mapping[float, Mapping[int, TrainedTrial]], *, tolerance: float) -> Decision:
+def decide(cycle: int, outcomes: Mapping[float, Mapping[int, Trial]], *, tolerance: float) -> Decision:
     """Decides a cycle from all its outcomes; the order in which they came plays no part.
 
     The optimum has the best mean validation accuracy, the smaller rate among equals. The interval is the

@@ -18,7 +18,7 @@ from oracle.ledger.rows import STATISTICS
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from trials.secrets import without_secrets
-from trials.tasks import PrunedNetwork, TrainedTrial
+from trials.tasks import PrunedNetwork, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ _PLAIN = ("cycle", "replicate", "max_lr", "test_accuracy", "best_step", "diverge
 
 
 def trials_frame(
-    outcomes: Iterable[TrainedTrial],
+    outcomes: Iterable[Trial],
     *,
     prunings: Iterable[PrunedNetwork] = (),
     optima: Mapping[int, float] | None = None,
@@ -172,7 +172,7 @@ def _frame(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _trial(
-    trial: TrainedTrial, densities: Mapping[tuple[int, int], float], optima: Mapping[int, float]
+    trial: Trial, densities: Mapping[tuple[int, int], float], optima: Mapping[int, float]
 ) -> dict[str, Any]:
     notes = trial.diagnostics
     return {

@@ -11,7 +11,7 @@ from typing import Any
 
 from oracle.decision import Decision
 from oracle.spec import Spec
-from trials.recipe import Way
+from trials.recipe import Execution
 from trials.secrets import without_secrets
 
 KEY_SCHEMA = 2
@@ -61,7 +61,9 @@ class Keys:
         decisions: The decisions so far; the list may grow while the keys are in use.
     """
 
-    def __init__(self, identity: Mapping[str, Any], way: Way, decisions: Sequence[Decision]) -> None:
+    def __init__(
+        self, identity: Mapping[str, Any], execution: Execution, decisions: Sequence[Decision]
+    ) -> None:
         free = (
             "grid",
             "policy",
@@ -70,7 +72,7 @@ class Keys:
             "tolerance",
         )  # they choose which trials there are, not how they end
         fixed = {name: value for name, value in identity.items() if name not in free}
-        self._base = _digest({**fixed, "way": asdict(way)})
+        self._base = _digest({**fixed, "execution": asdict(execution)})
         self._decisions = decisions
         self.key = cache(self._key)
 

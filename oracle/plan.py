@@ -62,7 +62,7 @@ class Plan:
                 f"{facts.train:,} training examples, {facts.steps:,} steps a training",
             ),
             ("trainings", f"{self.trainings:,}; up to {self.most_trainings:,} if every cycle's grid extends"),
-            ("packs", f"{facts.way}: {facts.way_reason}"),
+            ("packs", f"{facts.execution}: {facts.execution_reason}"),
             (
                 "time",
                 f"about {_duration(self.seconds)} on {self.workers} worker{'s' * (self.workers != 1)} "
@@ -86,11 +86,11 @@ def make_plan(spec: Spec) -> Plan:
     facts = examine(spec, runner, here=has_device)
     grid = spec.rate_grid()
     values = grid.values if spec.searched else grid.values[:1]
-    packs = chunks(values, facts.way.pack_size)
+    packs = chunks(values, facts.execution.pack_size)
     workers = max(1, room(spec))
     try:
         measuring = runner.on(spec.device) if has_device else runner
-        speed = measure(spec, measuring, facts.way, count=len(packs[0]), graphs=facts.graphs)
+        speed = measure(spec, measuring, facts.execution, count=len(packs[0]), graphs=facts.graphs)
     except Exception as error:
         raise InvalidInput(
             f"network {spec.network.name!r} can't be trained here: {type(error).__name__}: {error}"

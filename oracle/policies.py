@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oracle.grid import Grid
-from silo._checks import nearest
+from silo.checks import nearest
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from trials.tasks import PrunedNetwork

@@ -12,13 +12,13 @@ from oracle.errors import Refused
 from oracle.identity import differences, identity
 from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec
-from oracle.ways import choose_way, room
+from oracle.ways import choose_execution, room
 from silo.errors import InvalidInput, SiloOracleError
-from trials.recipe import Component, Way
+from trials.recipe import Component, Execution
 from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
-    from trials.datasets.once import LoadDataset
+    from trials.datasets.load_once import LoadDataset
     from trials.runner import Runner
 
 _TRIED_EXAMPLES = 2
@@ -53,8 +53,8 @@ class Facts:
     input_shape: tuple[int, ...]
     steps: int
     fingerprint: str
-    way: Way
-    way_reason: str
+    execution: Execution
+    execution_reason: str
     graphs: tuple[str, ...] = ()
 
 
@@ -69,7 +69,7 @@ def open_runner(spec: Spec, load: LoadDataset | None = None) -> Runner:
     from trials.runner import Runner
 
     return Runner(
-        spec.recipe(way=Way()),
+        spec.recipe(execution=Execution()),
         storage=spec.storage_root(),
         threads=spec.threads,
         load=load or load_dataset,
@@ -141,7 +141,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
     _check_enough_weights(spec, prunable)
     _try_forward(spec, runner)
     elsewhere = here and runner.device.type != spec.device
-    choice = choose_way(spec, runner.on(spec.device) if elsewhere else runner, workers or room(spec))
+    choice = choose_execution(spec, runner.on(spec.device) if elsewhere else runner, workers or room(spec))
     return Facts(
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         prunable=prunable,
@@ -152,8 +152,8 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         input_shape=tuple(data.input_shape),
         steps=steps,
         fingerprint=data.fingerprint(),
-        way=choice.way,
-        way_reason=choice.reason,
+        execution=choice.execution,
+        execution_reason=choice.reason,
         graphs=choice.graphs,
     )
 
@@ -170,8 +170,8 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
         identity=identity(
             spec, fingerprint=facts.fingerprint, classes=facts.num_classes, validation=facts.validation
         ),
-        way=facts.way,
-        way_reason=facts.way_reason,
+        execution=facts.execution,
+        execution_reason=facts.execution_reason,
         created=time.time(),
     )
     known = ledger.search(spec.name)
@@ -186,7 +186,9 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
     if spec.cycles < known.spec["cycles"]:
         changed.append(f"cycles: {known.spec['cycles']} -> {spec.cycles} (it may grow, not shrink)")
     if not changed:
-        return replace(record, way=known.way, way_reason=known.way_reason, created=known.created)
+        return replace(
+            record, execution=known.execution, execution_reason=known.execution_reason, created=known.created
+        )
     if ledger.outcomes(spec.name) or ledger.prunings(spec.name):
         raise Refused(
             f"search {spec.name!r} has results under another spec; changed: {'; '.join(changed)}. "
@@ -198,7 +200,9 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
 def clear_failures(record: SearchRecord, ledger: Ledger) -> None:
     """Removes what failed under another spec of a search without results, as :func:`prepare` made sure."""
     known = ledger.search(record.name)
-    if known is not None and (known.way != record.way or differences(known.identity, record.identity)):
+    if known is not None and (
+        known.execution != record.execution or differences(known.identity, record.identity)
+    ):
         ledger.begin_anew(record)
 
 

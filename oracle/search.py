@@ -22,8 +22,8 @@ from trials.tasks import (
     Result,
     StoredFile,
     Task,
-    TrainedTrial,
     TrainPack,
+    Trial,
 )
 
 
@@ -90,7 +90,7 @@ class Search:
         self.rules = rules
         self.decisions: list[Decision] = []
         self._rounds: list[list[tuple[float, ...]]] = [rules.first_round(0, ())]
-        self._outcomes: dict[tuple[int, int, float], TrainedTrial] = {}
+        self._outcomes: dict[tuple[int, int, float], Trial] = {}
         self._pruned: dict[tuple[int, int], PrunedNetwork] = {}
         self._lost: set[tuple[int, int, float]] = set()
         self._out: set[Task] = set()
@@ -126,7 +126,7 @@ class Search:
         """Trials that the cycle under way means so far, its extensions included."""
         return 0 if self.done else sum(map(len, self._rounds[self.cycle])) * self.rules.replicates
 
-    def outcomes(self) -> tuple[TrainedTrial, ...]:
+    def outcomes(self) -> tuple[Trial, ...]:
         """All outcomes, by cycle, rate and replicate."""
         return tuple(sorted(self._outcomes.values(), key=lambda t: (t.cycle, t.max_lr, t.replicate)))
 
@@ -162,7 +162,7 @@ class Search:
         else:
             self.restore(result, ())
 
-    def restore(self, outcomes: Iterable[TrainedTrial], prunings: Iterable[PrunedNetwork]) -> None:
+    def restore(self, outcomes: Iterable[Trial], prunings: Iterable[PrunedNetwork]) -> None:
         """Takes outcomes that are known already, of any cycle and in any order."""
         for outcome in outcomes:
             key = (outcome.cycle, outcome.replicate, outcome.max_lr)

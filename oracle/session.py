@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 from oracle.decision import Decision
 from oracle.errors import Refused
-from oracle.events import Observer
 from oracle.identity import Keys
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.lease import Lease
 from oracle.ledger.rows import Axis
+from oracle.observers.protocol import Observer
 from oracle.search import Rules, Search, Signal
 from oracle.spec import Spec
-from trials.recipe import Recipe, Way
+from trials.recipe import Execution, Recipe
 from trials.secrets import without_secrets
-from trials.tasks import Damaged, Failed, PrunedNetwork, Result, Task, TrainedTrial, TrainPack
+from trials.tasks import Damaged, Failed, PrunedNetwork, Result, Task, TrainPack, Trial
 
 if TYPE_CHECKING:
     from trials.checkpoints import Store
@@ -63,7 +63,7 @@ class Session:
         self.graphs = graphs
         self.observers = observers
         self.search = Search(search_rules(spec, record, attempts=attempts))
-        self.keys = Keys(record.identity, record.way, self.search.decisions)
+        self.keys = Keys(record.identity, record.execution, self.search.decisions)
         self.first_error: str | None = None
         grid = self.search.rules.grid
         self._axis = Axis(low=grid.values[0], high=grid.values[-1], log=grid.scale == "log")
@@ -71,15 +71,15 @@ class Session:
         self.search.restore(self._recorded.values(), ledger.prunings(spec.name))
         self._check_keys()
 
-    def in_another_way(self, way: Way, reason: str, graphs: tuple[str, ...]) -> Session:
+    def with_execution(self, execution: Execution, reason: str, graphs: tuple[str, ...]) -> Session:
         """The same session, of a search that hasn't begun, with its trainings computed in another way."""
-        record = replace(self.record, way=way, way_reason=reason)
+        record = replace(self.record, execution=execution, execution_reason=reason)
         return Session(self.spec, record, self.ledger, self._lease, observers=self.observers, graphs=graphs)
 
     @property
     def recipe(self) -> Recipe:
         """What the workers are given."""
-        return self.spec.recipe(way=self.record.way)
+        return self.spec.recipe(execution=self.record.execution)
 
     @property
     def resumed(self) -> int:
@@ -126,7 +126,7 @@ class Session:
             self._discard_losers(decision)
             self._notify("decided", decision)
 
-    def _record(self, outcomes: tuple[TrainedTrial, ...]) -> tuple[TrainedTrial, ...]:
+    def _record(self, outcomes: tuple[Trial, ...]) -> tuple[Trial, ...]:
         """Writes what the ledger lacks; gives the outcomes that are new."""
         keys = {self.keys.key(each.cycle, each.replicate, each.max_lr): each for each in outcomes}
         new = {key: outcome for key, outcome in keys.items() if key not in self._recorded}
@@ -221,6 +221,6 @@ def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3) -> Rule
         cycles=spec.cycles,
         replicates=spec.replicates,
         tolerance=spec.tolerance,
-        pack_size=record.way.pack_size,
+        pack_size=record.execution.pack_size,
         attempts=attempts,
     )

@@ -21,7 +21,7 @@ from oracle.spec_parts import (
 )
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
-from trials.recipe import Recipe, Way
+from trials.recipe import Execution, Recipe
 
 SearchName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
@@ -106,7 +106,7 @@ class Spec(Part):
             raise ValueError(f"policy: {error}") from error
         return self
 
-    def recipe(self, *, way: Way) -> Recipe:
+    def recipe(self, *, execution: Execution) -> Recipe:
         """What determines each trial's outcome."""
         training = self.training
         return Recipe(
@@ -123,7 +123,7 @@ class Spec(Part):
             optimizer=training.optimizer.component(),
             schedule=training.schedule.component(),
             seed=self.seed,
-            way=way,
+            execution=execution,
             rewind_to=self.rewind_to,
             precision=training.precision,
             diagnostics=training.diagnostics,

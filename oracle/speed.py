@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oracle.spec import Spec
-from trials.recipe import Component, Way
+from trials.recipe import Component, Execution
 
 if TYPE_CHECKING:
-    from trials.copies import Copies
+    from trials.engine.stacked import StackedNetwork
     from trials.runner import Runner
 
 _STEPS, _REPEATS = 12, 3
@@ -41,7 +41,9 @@ class Speed:
         return steps * self.step + validations * self.validation
 
 
-def measure(spec: Spec, runner: Runner, way: Way, *, count: int, graphs: tuple[str, ...] = ()) -> Speed:
+def measure(
+    spec: Spec, runner: Runner, execution: Execution, *, count: int, graphs: tuple[str, ...] = ()
+) -> Speed:
     """Times steps and validations of a pack on this process's device: medians of a few.
 
     Args:
@@ -49,9 +51,9 @@ def measure(spec: Spec, runner: Runner, way: Way, *, count: int, graphs: tuple[s
         runner: A worker for this process.
         way: The way.
         count: Candidates of the pack.
-        graphs: What has been compiled for the way: see :class:`trials.programs.Programs`.
+        graphs: What has been compiled for the way: see :class:`trials.engine.engine.Engine`.
     """
-    pack = _Rehearsal(spec, runner, way, count, graphs)
+    pack = _Rehearsal(spec, runner, execution, count, graphs)
     first = _timed(runner, lambda: pack.train(1))
     one = _timed(runner, lambda: pack.train(1))
     fits = max(1, min(_STEPS, int(_LONGEST_MEASUREMENT / max(one, 1e-6))))
@@ -65,9 +67,9 @@ def measure(spec: Spec, runner: Runner, way: Way, *, count: int, graphs: tuple[s
     return Speed(step=max(step, 1e-6), validation=seconds, first=max(first - one + step, step, 1e-6))
 
 
-def rehearse(spec: Spec, runner: Runner, way: Way) -> None:
+def rehearse(spec: Spec, runner: Runner, execution: Execution) -> None:
     """Takes one step of a whole pack on the runner's device, and one validation: does it fit into memory?"""
-    pack = _Rehearsal(spec, runner, dataclasses.replace(way, compiled=False), way.pack_size)
+    pack = _Rehearsal(spec, runner, dataclasses.replace(execution, compiled=False), execution.pack_size)
     pack.train(1)
     pack.validate()
 
@@ -80,15 +82,15 @@ class _Rehearsal:
     """
 
     def __init__(
-        self, spec: Spec, runner: Runner, way: Way, count: int, graphs: tuple[str, ...] = ()
+        self, spec: Spec, runner: Runner, execution: Execution, count: int, graphs: tuple[str, ...] = ()
     ) -> None:
-        from trials.copies import named_tensors
         from trials.datasets import beginning
-        from trials.programs import Programs
-        from trials.validation import evaluation_batch
+        from trials.engine.engine import Engine
+        from trials.engine.evaluate import evaluation_batch
+        from trials.engine.stacked import named_tensors
 
         self._recipe = dataclasses.replace(
-            spec.recipe(way=way),
+            spec.recipe(execution=execution),
             unit="iterations",
             evaluate_every=None,
             rewind_to=0,
@@ -101,11 +103,11 @@ class _Rehearsal:
         size = evaluation_batch(len(runner.data.validation))
         validation, test = (beginning(split, size) for split in (runner.data.validation, runner.data.test))
         self._data = dataclasses.replace(
-            runner.data, channels_last=way.channels_last, validation=validation, test=test
+            runner.data, channels_last=execution.channels_last, validation=validation, test=test
         )
         self.share = len(runner.data.validation) / len(validation)
         self._state = named_tensors(self._module)
-        self._programs = Programs(self._module, self._recipe, graphs=graphs)
+        self._programs = Engine(self._module, self._recipe, graphs=graphs)
 
     def train(self, length: int) -> None:
         """Trains the pack for so many steps."""
@@ -120,19 +122,19 @@ class _Rehearsal:
             cycle=0,
             replicate=0,
             max_lrs=tuple(1e-6 * (index + 1) for index in range(self._count)),
-            programs=self._programs,
+            engine=self._programs,
         )
 
     @cached_property
-    def _copies(self) -> Copies:
-        from trials.copies import Copies
+    def _copies(self) -> StackedNetwork:
+        from trials.engine.stacked import StackedNetwork
 
-        return Copies.of(self._module, self._state, self._count, self._device)
+        return StackedNetwork.of(self._module, self._state, self._count, self._device)
 
     def validate(self) -> None:
         """Validates the pack once."""
-        from trials.gradients import quiet_vmap
-        from trials.precision import computing
+        from trials.engine.gradients import quiet_vmap
+        from trials.engine.precision import computing
 
         with computing(self._recipe.precision, self._device), quiet_vmap():
             self._programs.count_correct(self._copies, self._data, self._data.validation)

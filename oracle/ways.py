@@ -15,10 +15,10 @@ from oracle.machine import cores
 from oracle.spec import Spec
 from oracle.speed import Speed, measure
 from silo.errors import InvalidInput
-from trials.recipe import Way
+from trials.recipe import Execution
 
 if TYPE_CHECKING:
-    from trials.programs import Programs
+    from trials.engine.engine import Engine
     from trials.runner import Runner
 
 PACKED_PARAMETERS = 100_000
@@ -65,7 +65,7 @@ def evaluations(spec: Spec, train: int) -> int:
     """Validations of one training; ``train`` is the number of training examples."""
     from trials.training import training_steps
 
-    steps, _, every = training_steps(spec.recipe(way=Way()), train)
+    steps, _, every = training_steps(spec.recipe(execution=Execution()), train)
     return -(-steps // every)
 
 
@@ -80,15 +80,15 @@ class Choice(NamedTuple):
     Attributes:
         way: The way.
         reason: Why, in words.
-        graphs: What was compiled for it: see :class:`trials.programs.Programs`.
+        graphs: What was compiled for it: see :class:`trials.engine.engine.Engine`.
     """
 
-    way: Way
+    execution: Execution
     reason: str
     graphs: tuple[str, ...]
 
 
-def choose_way(spec: Spec, runner: Runner, workers: int) -> Choice:
+def choose_execution(spec: Spec, runner: Runner, workers: int) -> Choice:
     """How to compute a search's trainings, and why.
 
     Args:
@@ -100,8 +100,8 @@ def choose_way(spec: Spec, runner: Runner, workers: int) -> Choice:
         InvalidInput: The spec asks for a compiled step, and it can't be compiled.
     """
     chooser = _Chooser(spec, runner, workers)
-    way, reason = chooser.choose()
-    return Choice(way, reason, chooser.graphs.get(way, ()))
+    execution, reason = chooser.choose()
+    return Choice(execution, reason, chooser.graphs.get(execution, ()))
 
 
 class _Chooser:
@@ -113,7 +113,7 @@ class _Chooser:
         self._spec, self._runner, self._workers = spec, runner, workers
         self._candidates = len(spec.rate_grid().values) if spec.searched else 1
         train = len(runner.data.train.labels)
-        self._steps = training_steps(spec.recipe(way=Way()), train)[0]
+        self._steps = training_steps(spec.recipe(execution=Execution()), train)[0]
         self._validations = evaluations(spec, train)
         self._module = runner.network(0)
         self._tensors = sum(1 for _ in self._module.parameters())
@@ -121,20 +121,20 @@ class _Chooser:
         convolutions = nn.Conv1d | nn.Conv2d | nn.Conv3d
         self._convolves = any(isinstance(part, convolutions) for part in self._module.modules())
         self._here = spec.device == runner.device.type
-        self._found: dict[Way, float] = {}
-        self.graphs: dict[Way, tuple[str, ...]] = {}
+        self._found: dict[Execution, float] = {}
+        self.graphs: dict[Execution, tuple[str, ...]] = {}
 
-    def choose(self) -> tuple[Way, str]:
+    def choose(self) -> tuple[Execution, str]:
         training = self._spec.training
         if training.compile or training.cuda_graph in ("pack", "streams"):
             # What the spec fixes needs no measuring but for the size of the packs.
-            way = self._fixed()
-            if self._here and (reason := self._why_not_traced(way)):
+            execution = self._fixed()
+            if self._here and (reason := self._why_not_traced(execution)):
                 field = "compile" if training.compile else "cuda_graph"
                 done = "compiled" if training.compile else "recorded"
                 raise InvalidInput(f"training.{field}: the step can't be {done} ({reason}); leave it out")
-            return way, self._reason("as the spec says")
-        alone = Way(channels_last=bool(training.channels_last))
+            return execution, self._reason("as the spec says")
+        alone = Execution(channels_last=bool(training.channels_last))
         if not self._here:
             thumb = replace(alone, pack_size=self._thumb())
             return thumb, self._reason("a rule of thumb, as this process has not the workers' device")
@@ -153,10 +153,10 @@ class _Chooser:
         self._measure(alone, speed.step)
         return self._best, self._reason(_ranking(self._found))
 
-    def _fixed(self) -> Way:
+    def _fixed(self) -> Execution:
         training = self._spec.training
         streams = training.cuda_graph == "streams"
-        return Way(
+        return Execution(
             pack_size=(training.pack or _STREAMS[0]) if streams else self._thumb(),
             compiled=bool(training.compile),
             channels_last=bool(training.channels_last),
@@ -164,7 +164,7 @@ class _Chooser:
             streams=streams,
         )
 
-    def _measure(self, alone: Way, lone_step: float) -> None:
+    def _measure(self, alone: Execution, lone_step: float) -> None:
         """Tries the ways that the spec leaves open, each on top of what was the fastest so far."""
         training, cuda = self._spec.training, self._runner.device.type == "cuda"
         if self._convolves and training.channels_last is None:
@@ -182,7 +182,7 @@ class _Chooser:
         if training.compile is None and self._worth_compiling(lone_step):
             self._traced(replace(self._best, compiled=True))
 
-    def _capture(self, layout: Way) -> None:
+    def _capture(self, layout: Execution) -> None:
         """CUDA graphs: of the fastest step so far, and of lone steps side by side."""
         wanted, count = self._spec.training.pack, self._candidates
         self._traced(replace(self._best, captured=True))
@@ -191,20 +191,26 @@ class _Chooser:
             if size > 1:
                 self._traced(replace(layout, pack_size=size, captured=True, streams=True))
 
-    def _traced(self, way: Way) -> None:
-        if reason := self._why_not_traced(way):
-            what = "compiled" if way.compiled else "CUDA graphs on streams" if way.streams else "a CUDA graph"
+    def _traced(self, execution: Execution) -> None:
+        if reason := self._why_not_traced(execution):
+            what = (
+                "compiled"
+                if execution.compiled
+                else "CUDA graphs on streams"
+                if execution.streams
+                else "a CUDA graph"
+            )
             self._notes.append(f"its step can't be {what}: {reason}")
         else:
-            self._try(way)
+            self._try(execution)
 
     @property
-    def _best(self) -> Way:
-        return min(self._found, key=lambda way: self._found[way])
+    def _best(self) -> Execution:
+        return min(self._found, key=lambda execution: self._found[execution])
 
     @cached_property
     def _packable(self) -> bool:
-        from trials.gradients import why_not_packed
+        from trials.engine.gradients import why_not_packed
 
         data = self._runner.data
         inputs, labels = data.train.first(8)
@@ -241,14 +247,14 @@ class _Chooser:
         compilation = max(0.0, speed.first - speed.step)
         return compilation + self._spec.cycles * rounds * speed.training(self._steps, self._validations)
 
-    def _try(self, way: Way) -> None:
+    def _try(self, execution: Execution) -> None:
         try:
-            graphs = self.graphs.get(way, ())
-            speed = measure(self._spec, self._runner, way, count=way.pack_size, graphs=graphs)
+            graphs = self.graphs.get(execution, ())
+            speed = measure(self._spec, self._runner, execution, count=execution.pack_size, graphs=graphs)
         except Exception as error:  # too little memory, most likely: another way is taken
-            self._notes.append(f"{way} failed ({_said(error)})")
+            self._notes.append(f"{execution} failed ({_said(error)})")
             return
-        self._found[way] = self._search_seconds(speed, way.pack_size)
+        self._found[execution] = self._search_seconds(speed, execution.pack_size)
 
     def _worth_compiling(self, lone_step: float) -> bool:
         if lone_step >= _BUSY_STEP and self._spec.training.precision == "fp32":
@@ -258,27 +264,27 @@ class _Chooser:
         return seconds > _REPAID * expected or (seconds > _WORTH_LOOKING and self._were_compiled())
 
     def _were_compiled(self) -> bool:
-        from trials.programs import are_compiled
+        from trials.engine.engine import are_compiled
 
-        way = replace(self._best, compiled=True)
-        programs = self._programs(way)
-        found = are_compiled(programs, self._runner.data)
-        self.graphs[way] = programs.graphs
+        execution = replace(self._best, compiled=True)
+        engine = self._programs(execution)
+        found = are_compiled(engine, self._runner.data)
+        self.graphs[execution] = engine.graphs
         return found
 
-    def _why_not_traced(self, way: Way) -> str | None:
-        from trials.programs import why_not_traced
+    def _why_not_traced(self, execution: Execution) -> str | None:
+        from trials.engine.engine import why_not_traced
 
-        programs = self._programs(way)
-        reason = why_not_traced(programs, self._runner.data)
-        self.graphs[way] = programs.graphs
+        engine = self._programs(execution)
+        reason = why_not_traced(engine, self._runner.data)
+        self.graphs[execution] = engine.graphs
         return reason
 
-    def _programs(self, way: Way) -> Programs:
-        from trials.programs import Programs
+    def _programs(self, execution: Execution) -> Engine:
+        from trials.engine.engine import Engine
 
         module = self._runner.network(0).to(self._runner.device)
-        return Programs(module, self._spec.recipe(way=way), graphs=self.graphs.get(way, ()))
+        return Engine(module, self._spec.recipe(execution=execution), graphs=self.graphs.get(execution, ()))
 
     def _reason(self, text: str) -> str:
         return "; ".join([text, *self._notes])
@@ -289,7 +295,9 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _ranking(found: dict[Way, float]) -> str:
+def _ranking(found: dict[Execution, float]) -> str:
     """What was measured, fastest first."""
-    ways = sorted(found, key=lambda way: found[way])
-    return "measured for this search: " + ", ".join(f"{way} {found[way]:.0f} s" for way in ways)
+    ways = sorted(found, key=lambda execution: found[execution])
+    return "measured for this search: " + ", ".join(
+        f"{execution} {found[execution]:.0f} s" for execution in ways
+    )

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from silo import _checks
+from silo import checks
 from silo._arrays import FloatArray, IntArray
 from silo.errors import InvalidInput
 from silo.intervals import CycleInterval, check_intervals
@@ -61,7 +61,7 @@ class CycleAccuracies:
     accuracies: FloatArray
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cycle", _checks.whole("cycle", self.cycle))
+        object.__setattr__(self, "cycle", checks.whole("cycle", self.cycle))
         rates = _numbers(f"the rates of cycle {self.cycle}", self.rates, "give one per candidate, each once")
         accuracies = _numbers(
             f"the accuracies of cycle {self.cycle}",
@@ -157,7 +157,7 @@ def grid_interval(cycle: int, rates: Sequence[float], best: int, first: int, las
 
 def check_tolerance(tolerance: object) -> float:
     """``tolerance`` as a share in [0, 1]. Raises InvalidInput otherwise."""
-    share = _checks.not_negative("tolerance", tolerance)
+    share = checks.not_negative("tolerance", tolerance)
     if share > 1:
         raise InvalidInput(f"tolerance must be a share of at most 1, not {tolerance!r}: 0.5 % is 0.005")
     return share

@@ -11,7 +11,7 @@ Networks, TMLR 08/2023, arXiv 2212.06144, Sections 4.3 and 5.4.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from silo import _checks
+from silo import checks
 from silo.errors import InvalidInput
 
 # Text extracted from the paper's PDF has "O(n2)" for O(n²): exponents lose their place in it.
@@ -207,7 +207,7 @@ def _sizes(values: object, cycles: object, replicates: object) -> tuple[int, int
 
 
 def _at_least_one(name: str, value: object) -> int:
-    number = _checks.whole(name, value)
+    number = checks.whole(name, value)
     if number < 1:
         raise InvalidInput(f"{name} must be at least 1, not {value!r}: give an int such as 3")
     return number
@@ -216,7 +216,7 @@ def _at_least_one(name: str, value: object) -> int:
 def _distinct(q_values: Iterable[int]) -> tuple[int, ...]:
     if not isinstance(q_values, Iterable) or isinstance(q_values, str):
         raise InvalidInput(f"q_values must be a list of ints, not {q_values!r}: give (0, 1, 2, 3)")
-    qs = tuple(_checks.whole("a value of q_values", q) for q in q_values)
+    qs = tuple(checks.whole("a value of q_values", q) for q in q_values)
     if not qs or len(set(qs)) < len(qs):
         raise InvalidInput(f"q_values must be distinct and at least one, not {qs!r}: give (0, 1, 2, 3)")
     return qs

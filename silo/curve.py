@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from silo import _checks
+from silo import checks
 from silo._arrays import FloatArray
 from silo.errors import InvalidInput
 
@@ -62,7 +62,7 @@ def shape(cycle: npt.ArrayLike, q: npt.ArrayLike, beta: npt.ArrayLike, pruning_r
     if not (np.isfinite(betas).all() and (betas > 0).all()):
         raise InvalidInput(f"beta must be finite and above 0, not {beta!r}: give a float such as 5.0")
     with np.errstate(over="ignore"):
-        exponent = betas * logit_gamma(cycles, delays, _checks.pruning_rate(pruning_rate))
+        exponent = betas * logit_gamma(cycles, delays, checks.pruning_rate(pruning_rate))
     return np.asarray(expit(exponent), dtype=np.float64)
 
 
@@ -89,13 +89,13 @@ class SiloCurve:
 
     def __post_init__(self) -> None:
         checked = {
-            "q": _checks.whole("q", self.q),
-            "beta": _checks.positive("beta", self.beta),
-            "epsilon": _checks.not_negative("epsilon", self.epsilon),
-            "delta": _checks.not_negative("delta", self.delta),
-            "pruning_rate": _checks.pruning_rate(self.pruning_rate),
+            "q": checks.whole("q", self.q),
+            "beta": checks.positive("beta", self.beta),
+            "epsilon": checks.not_negative("epsilon", self.epsilon),
+            "delta": checks.not_negative("delta", self.delta),
+            "pruning_rate": checks.pruning_rate(self.pruning_rate),
         }
-        _checks.positive("epsilon + delta", checked["epsilon"] + checked["delta"])
+        checks.positive("epsilon + delta", checked["epsilon"] + checked["delta"])
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -154,7 +154,7 @@ class SiloCurve:
         Raises:
             InvalidInput: ``share`` is outside its range.
         """
-        wanted = _checks.finite("share", share)
+        wanted = checks.finite("share", share)
         if not 0 < wanted < 1:
             raise InvalidInput(f"share must lie between 0 and 1, both excluded, not {share!r}: give 0.5")
         # γ / (1 − γ) = odds, so that 1 / (1 − γ) = (1 − p)^(q − m) = 1 + odds.
@@ -173,7 +173,7 @@ class SiloCurve:
         Raises:
             InvalidInput: ``cycle`` is negative or not finite.
         """
-        risen = float(shape(_checks.not_negative("cycle", cycle), self.q, self.beta, self.pruning_rate))
+        risen = float(shape(checks.not_negative("cycle", cycle), self.q, self.beta, self.pruning_rate))
         if cycle <= self.q:
             return PHASES[0]
         return PHASES[1 + sum(risen >= share for share in _FAST)]
@@ -192,7 +192,7 @@ class SiloCurve:
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
-                raise InvalidInput(f"a curve has no {name!r}: {_checks.nearest(str(name), known)}")
+                raise InvalidInput(f"a curve has no {name!r}: {checks.nearest(str(name), known)}")
         missing = [name for name in known if name not in values]
         if missing:
             raise InvalidInput(
@@ -223,8 +223,8 @@ def cycle_at_density(
     Raises:
         InvalidInput: an argument is outside its range, or not finite.
     """
-    rate = _checks.pruning_rate(pruning_rate)
-    kept = _checks.not_negative("never_pruned", never_pruned)
+    rate = checks.pruning_rate(pruning_rate)
+    kept = checks.not_negative("never_pruned", never_pruned)
     if kept >= 1:
         raise InvalidInput(f"never_pruned must be a share below 1, not {never_pruned!r}: give 0.0024")
     try:

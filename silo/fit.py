@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from silo import _checks
+from silo import checks
 from silo._fitting.best_fit import Members, Targets, minima
 from silo._fitting.families import Family
 from silo._fitting.intervals_fit import best_region, regions
@@ -173,8 +173,8 @@ def fit_curve(
     Raises:
         InvalidInput: a value is missing or outside its range.
     """
-    _checks.whole("resamples", resamples)
-    _checks.whole("seed", seed)
+    checks.whole("resamples", resamples)
+    checks.whole("seed", seed)
     intervals, accuracies = intervals_and_accuracies(measured, tolerance)
     problem = make_problem(intervals, pruning_rate, q_values, beta_bounds, weighting)
     searched, fixed = free_part(problem, len(problem.intervals))

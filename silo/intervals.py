@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from silo import _checks
+from silo import checks
 from silo.errors import InvalidInput
 
 #: Rates this close, relative to the end of an interval, count as on it: curves are compared in float64.
@@ -35,9 +35,9 @@ class CycleInterval:
     high_cut: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cycle", _checks.whole("cycle", self.cycle))
+        object.__setattr__(self, "cycle", checks.whole("cycle", self.cycle))
         for name in ("optimum", "low", "high"):
-            value = _checks.positive(f"{name} of cycle {self.cycle}", getattr(self, name))
+            value = checks.positive(f"{name} of cycle {self.cycle}", getattr(self, name))
             object.__setattr__(self, name, value)
         for name in ("low_cut", "high_cut"):
             if not isinstance(getattr(self, name), bool):

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from silo import _checks
+from silo import checks
 from silo._arrays import BoolArray, FloatArray, IntArray
 from silo._fitting.best_fit import Targets, minima
 from silo._fitting.branch_and_bound import Items, find_regions
@@ -84,7 +84,7 @@ class Bootstrap:
             InvalidInput: there is no such parameter, or ``level`` is not between 0 and 1.
         """
         if name not in ("q", "beta", "epsilon", "delta"):
-            known = _checks.nearest(str(name), ("q", "beta", "epsilon", "delta"))
+            known = checks.nearest(str(name), ("q", "beta", "epsilon", "delta"))
             raise InvalidInput(f"a curve has no parameter {name!r}: {known}")
         low, high = np.quantile(getattr(self, name), _tails(level))
         return float(low), float(high)
@@ -150,7 +150,7 @@ def _percent(share: float) -> str:
 
 
 def _tails(level: float) -> tuple[float, float]:
-    share = _checks.finite("level", level)
+    share = checks.finite("level", level)
     if not 0 < share < 1:
         raise InvalidInput(f"level must lie between 0 and 1, both excluded, not {level!r}: give 0.95")
     return (1 - share) / 2, (1 + share) / 2
@@ -195,7 +195,7 @@ def bootstrap(
     measured = check_accuracies(accuracies)
     intervals = [one.interval(tolerance) for one in measured]
     problem = make_problem(intervals, pruning_rate, q_values, beta_bounds, weighting)
-    count, start = _checks.whole("resamples", resamples), _checks.whole("seed", seed)
+    count, start = checks.whole("resamples", resamples), checks.whole("seed", seed)
     if count < 1:
         raise InvalidInput("resamples must be at least 1, not 0: give 1000")
     draws = _draws(measured, count, start, unit)
@@ -232,7 +232,7 @@ def bootstrap(
 def _draws(measured: Sequence[CycleAccuracies], count: int, seed: int, unit: Unit) -> list[FloatArray]:
     """Per cycle (B, r): the weight of each replicate in each resample; rows sum to 1."""
     if unit not in get_args(Unit):
-        raise InvalidInput(f"there is no unit {unit!r}: {_checks.nearest(str(unit), get_args(Unit))}")
+        raise InvalidInput(f"there is no unit {unit!r}: {checks.nearest(str(unit), get_args(Unit))}")
     for one in measured:
         if one.replicates < 2:
             raise InvalidInput(

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from silo import _checks
+from silo import checks
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from silo.warmup import epoch_iterations, in_iterations, milestones_in_iterations, multiplier
@@ -88,7 +88,7 @@ class SiloLR(LRScheduler):
             groups=len(optimizer.param_groups),
             epoch_length=epoch_iterations(unit, steps_per_epoch),
         )
-        self._cycle = _checks.whole("cycle", cycle)
+        self._cycle = checks.whole("cycle", cycle)
         self._max_lr = curve.max_lr(self._cycle)
         _part_tensors(optimizer)
         super().__init__(optimizer)
@@ -203,7 +203,7 @@ class _Plan:
             raise InvalidInput(
                 f"curve must be a SiloCurve, not a {kind}: give SiloCurve(...) or a fit's .curve"
             )
-        share = _checks.finite("factor", factor)
+        share = checks.finite("factor", factor)
         if not 0 < share <= 1:
             raise InvalidInput(
                 f"factor must be above 0 and at most 1, not {factor!r}: give a float such as 0.1"
@@ -225,7 +225,7 @@ def _ratios(values: object, groups: int) -> tuple[float, ...]:
         raise InvalidInput(
             f"ratios must be {groups}, one for each parameter group, not {given!r}: give {[1.0] * groups}"
         )
-    return tuple(_checks.not_negative(f"ratios[{index}]", value) for index, value in enumerate(given))
+    return tuple(checks.not_negative(f"ratios[{index}]", value) for index, value in enumerate(given))
 
 
 def _proportions(optimizer: Optimizer) -> list[float]:
@@ -234,7 +234,7 @@ def _proportions(optimizer: Optimizer) -> list[float]:
     if len(given) == 1:
         return [1.0]
     plain = [rate.item() if isinstance(rate, Tensor) else rate for rate in given]
-    rates = [_checks.not_negative(f"lr of parameter group {index}", rate) for index, rate in enumerate(plain)]
+    rates = [checks.not_negative(f"lr of parameter group {index}", rate) for index, rate in enumerate(plain)]
     if rates[0] == 0:
         raise InvalidInput(
             f"the first parameter group has an lr of 0, to which {rates[1:]} have no ratio: "
@@ -267,7 +267,7 @@ def _from_state(state: object, *, groups: int) -> tuple[_Plan, int, int]:
         raise InvalidInput(f"it is a {type(state).__name__}: give the dict that state_dict() returned")
     for name in state:
         if name not in known:
-            raise InvalidInput(f"it has {name!r}: {_checks.nearest(str(name), known)}")
+            raise InvalidInput(f"it has {name!r}: {checks.nearest(str(name), known)}")
     missing = [name for name in known if name not in state]
     if missing:
         raise InvalidInput(f"it lacks {', '.join(missing)}: give what state_dict() returned, whole")
@@ -278,4 +278,4 @@ def _from_state(state: object, *, groups: int) -> tuple[_Plan, int, int]:
         **{name: state[name] for name in ("warmup", "milestones", "factor", "ratios")},
         groups=groups,
     )
-    return plan, _checks.whole("cycle", state["cycle"]), _checks.whole("iteration", state["iteration"])
+    return plan, checks.whole("cycle", state["cycle"]), checks.whole("iteration", state["iteration"])

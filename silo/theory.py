@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import erfcinv, erfcx
 
-from silo import _checks
+from silo import checks
 from silo._arrays import BoolArray, FloatArray
 from silo.errors import InvalidInput
 
@@ -79,9 +79,9 @@ def activation_bound(
     Raises:
         InvalidInput: an argument is outside its range, or not finite.
     """
-    power = _checks.not_negative("input_power", input_power)
-    sigma = _checks.positive("sigma_w", sigma_w)
-    _checks.positive("sigma_w² · (1 + input_power)", sigma * sigma * (1 + power))
+    power = checks.not_negative("input_power", input_power)
+    sigma = checks.positive("sigma_w", sigma_w)
+    checks.positive("sigma_w² · (1 + input_power)", sigma * sigma * (1 + power))
     return _plain(sigma * sigma * (1 + power * _kept_power(cycle, pruning_rate)))
 
 
@@ -123,9 +123,9 @@ def max_lr_bound(
     Raises:
         InvalidInput: an argument is outside its range, or not finite.
     """
-    power = _checks.not_negative("input_power", input_power)
-    rate = _checks.positive("dense_rate", dense_rate)
-    _checks.finite("dense_rate · √(1 + input_power)", rate * float(np.sqrt(1 + power)))
+    power = checks.not_negative("input_power", input_power)
+    rate = checks.positive("dense_rate", dense_rate)
+    checks.finite("dense_rate · √(1 + input_power)", rate * float(np.sqrt(1 + power)))
     return _plain(rate * np.sqrt((1 + power) / (1 + power * _kept_power(cycle, pruning_rate))))
 
 
@@ -185,7 +185,7 @@ def _kept_power(cycle: npt.ArrayLike, pruning_rate: float) -> FloatArray:
     if (cycles < 0).any():
         raise InvalidInput(f"cycle must be at least 0, not {cycles.min():g}: give 3 or range(25)")
     with np.errstate(over="ignore", under="ignore"):
-        share = np.exp(np.log1p(-_checks.pruning_rate(pruning_rate)) * cycles)
+        share = np.exp(np.log1p(-checks.pruning_rate(pruning_rate)) * cycles)
         u = erfcinv(np.maximum(share, np.finfo(np.float64).tiny))
         return np.asarray(np.minimum(share * (1 + np.sqrt(4 / np.pi) * u / erfcx(u)), 1.0), dtype=np.float64)
 

@@ -6,7 +6,7 @@ Networks, TMLR 08/2023, arXiv 2212.06144, Algorithm 1 (lines 6 to 8) and "LR war
 
 from collections.abc import Iterable, Sequence
 
-from silo import _checks
+from silo import checks
 from silo.errors import InvalidInput
 
 UNITS = ("iterations", "epochs")
@@ -39,7 +39,7 @@ def epoch_iterations(unit: object, steps_per_epoch: object) -> int | None:
         InvalidInput: The unit is unknown, or ``steps_per_epoch`` is no integer of at least 1, or is missing.
     """
     if unit not in UNITS:
-        raise InvalidInput(f"there is no unit {unit!r}: {_checks.nearest(str(unit), UNITS)}")
+        raise InvalidInput(f"there is no unit {unit!r}: {checks.nearest(str(unit), UNITS)}")
     if steps_per_epoch is None:
         if unit == "epochs":
             raise InvalidInput(
@@ -47,7 +47,7 @@ def epoch_iterations(unit: object, steps_per_epoch: object) -> int | None:
             )
         return None
     try:
-        steps = _checks.whole("steps_per_epoch", steps_per_epoch)
+        steps = checks.whole("steps_per_epoch", steps_per_epoch)
     except InvalidInput:
         steps = 0
     if steps < 1:
@@ -70,7 +70,7 @@ def in_iterations(name: str, value: object, epoch_length: int | None) -> int:
     """
     unit, example = ("iterations", "10000") if epoch_length is None else ("epochs", "2.5")
     try:
-        length = _checks.finite(name, _checks.not_negative(name, value) * (epoch_length or 1))
+        length = checks.finite(name, checks.not_negative(name, value) * (epoch_length or 1))
     except InvalidInput:
         raise InvalidInput(
             f"{name} must be a number of {unit}, finite and at least 0, not {value!r}: give {example}"

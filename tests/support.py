@@ -52,7 +52,7 @@ def open_session(spec: Spec, **options: Any):
     try:
         record = preflight.prepare(spec, facts, ledger)
         with ledger.lease(spec.name) as lease:
-            graphs = facts.graphs if facts.way == record.way else ()
+            graphs = facts.graphs if facts.execution == record.execution else ()
             session = Session(spec, record, ledger, lease, graphs=graphs, **options)
             session.start()
             yield session

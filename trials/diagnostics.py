@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from trials.copies import Copies, flat_rows
 from trials.datasets import Dataset
+from trials.engine.stacked import StackedNetwork, flat_rows
 from trials.pruning.masks import prunable_names
 from trials.seeding import generator
 
@@ -93,7 +93,7 @@ class Watch:
         per_epoch: Steps of an epoch.
     """
 
-    def __init__(self, copies: Copies, active: Tensor, per_epoch: int) -> None:
+    def __init__(self, copies: StackedNetwork, active: Tensor, per_epoch: int) -> None:
         self.active, self._per_epoch = active, per_epoch
         self.start = copies.flat.clone()
         self._before, self._norms = self.start.clone(), []
@@ -103,7 +103,7 @@ class Watch:
         """Whether the weights after so many steps count: those at the ends of epochs do."""
         return steps % self._per_epoch == 0
 
-    def step(self, copies: Copies, steps: int) -> None:
+    def step(self, copies: StackedNetwork, steps: int) -> None:
         """Takes note of the weights after so many steps."""
         if self.wants(steps):
             moved = (copies.flat - self._before).square_().mul_(self.active)
@@ -114,20 +114,27 @@ class Watch:
         """Definition 2 of each epoch, for one copy."""
         return tuple(float(norm[index]) for norm in self._norms)
 
-    def flipped(self, copies: Copies, index: int) -> float:
+    def flipped(self, copies: StackedNetwork, index: int) -> float:
         """Share of one copy's weights with another sign than at the start."""
         other = (copies.flat[index].sign() != self.start[index].sign()) * self.active
         return float(other.sum()) / self._count
 
 
 def active_weights(module: nn.Module, masks: Mapping[str, Tensor], device: torch.device) -> Tensor:
-    """[P], 1 for a prunable weight that is left, else 0, in the order of :attr:`Copies.flat`."""
+    """[P], 1 for a prunable weight that is left, else 0, in the order of :attr:`StackedNetwork.flat`."""
     names = set(prunable_names(module))
     return flat_rows(module, {name: mask for name, mask in masks.items() if name in names}, 0.0, device)
 
 
 def measure(
-    module: nn.Module, copies: Copies, index: int, data: Dataset, watch: Watch, *, max_lr: float, seed: int
+    module: nn.Module,
+    copies: StackedNetwork,
+    index: int,
+    data: Dataset,
+    watch: Watch,
+    *,
+    max_lr: float,
+    seed: int,
 ) -> Statistics:
     """The statistics of one copy.
 

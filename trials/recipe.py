@@ -24,7 +24,7 @@ class Component:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class Execution:
     """A way to compute the trainings of a pack: all give the same numbers but for rounding.
 
     Attributes:
@@ -99,7 +99,7 @@ class Recipe:
     optimizer: Component
     schedule: Component
     seed: int = 0
-    way: Way = Way()
+    execution: Execution = Execution()
     precision: Precision = "fp32"
     diagnostics: bool = False
 
@@ -112,4 +112,4 @@ class Recipe:
         """The recipe that ``to_dict`` wrote."""
         components = {"network", "dataset", "pruner", "optimizer", "schedule"}
         fields = {name: Component(**value) if name in components else value for name, value in data.items()}
-        return cls(**{**fields, "keep": tuple(data.get("keep", ())), "way": Way(**data.get("way", {}))})
+        return cls(**{**fields, "keep": tuple(data.get("keep", ())), "way": Execution(**data.get("way", {}))})

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from trials.checkpoints import DamagedFile, StorageFailed, Store
-from trials.compiling import compile_if_possible
-from trials.copies import named_tensors
 from trials.datasets import Dataset, load_dataset
-from trials.datasets.once import LoadDataset, key_of, split_seed
+from trials.datasets.load_once import LoadDataset, key_of, split_seed
 from trials.diagnostics import Statistics
+from trials.engine.engine import Engine
+from trials.engine.evaluate import TrainedCopy
+from trials.engine.graphs import compile_if_possible
+from trials.engine.stacked import named_tensors
 from trials.networks import build_network
-from trials.programs import Programs
 from trials.pruning import prune
 from trials.pruning.masks import alive, apply_masks, full_masks, prunable_names
 from trials.pruning.sparsity import Sparsity, sparsity
@@ -36,12 +37,11 @@ from trials.tasks import (
     Result,
     StoredFile,
     Task,
-    TrainedTrial,
     TrainPack,
+    Trial,
     TrialDiagnostics,
 )
 from trials.training import train_pack
-from trials.validation import TrainedCopy
 
 _T = TypeVar("_T")
 
@@ -58,7 +58,7 @@ class Runner:
         threads: Threads that torch may use; None leaves the setting alone.
         loaded: Data sets in memory already, to be shared among runners on the same device.
         load: What gives the data sets that are not, on the CPU.
-        graphs: What another process has compiled for the recipe: see :class:`trials.programs.Programs`.
+        graphs: What another process has compiled for the recipe: see :class:`trials.engine.engine.Engine`.
     """
 
     def __init__(
@@ -107,8 +107,8 @@ class Runner:
         return self.network(0).to(self.device)
 
     @cached_property
-    def _programs(self) -> Programs:
-        return Programs(self._module, self.recipe, compiler=compile_if_possible, graphs=self._graphs)
+    def _programs(self) -> Engine:
+        return Engine(self._module, self.recipe, compiler=compile_if_possible, graphs=self._graphs)
 
     def run(self, task: Task) -> Result:
         """Runs one task; whatever goes wrong is part of the answer, nothing is raised but interrupts."""
@@ -125,7 +125,7 @@ class Runner:
         computed = _answering(lambda: half(task))
         return partial(_answering, computed) if callable(computed) else lambda: computed
 
-    def _train(self, task: TrainPack) -> Callable[[], tuple[TrainedTrial, ...]]:
+    def _train(self, task: TrainPack) -> Callable[[], tuple[Trial, ...]]:
         started = time.time()
         weights, masks = self._start(task)
         copies = train_pack(
@@ -137,13 +137,13 @@ class Runner:
             cycle=task.cycle,
             replicate=task.replicate,
             max_lrs=task.max_lrs,
-            programs=self._programs,
+            engine=self._programs,
         )
         return partial(self._store_trained, task, copies, started, time.time())
 
     def _store_trained(
         self, task: TrainPack, copies: list[TrainedCopy], started: float, ended: float
-    ) -> tuple[TrainedTrial, ...]:
+    ) -> tuple[Trial, ...]:
         folder = f"cycle-{task.cycle:02d}/replicate-{task.replicate}"
         stored = [
             self.store.write(f"{folder}/max_lr-{max_lr!r}.safetensors", _with_rewind(copy.state, copy.rewind))
@@ -155,7 +155,7 @@ class Runner:
         ]
         worker = f"{platform.node()}:{os.getpid()}"
         return tuple(
-            TrainedTrial(
+            Trial(
                 cycle=task.cycle,
                 replicate=task.replicate,
                 max_lr=max_lr,

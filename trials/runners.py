@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 from trials.datasets import Dataset, load_dataset
-from trials.datasets.once import LoadDataset
+from trials.datasets.load_once import LoadDataset
 from trials.runner import Runner
 from trials.tasks import Job, Result, Task
 

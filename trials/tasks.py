@@ -76,7 +76,7 @@ class TrialDiagnostics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedTrial:
+class Trial:
     """The outcome of one trial.
 
     Attributes:
@@ -156,7 +156,7 @@ class Failed:
     lasting: bool = False
 
 
-Result = tuple[TrainedTrial, ...] | PrunedNetwork | Damaged | Failed
+Result = tuple[Trial, ...] | PrunedNetwork | Damaged | Failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,7 @@ class Job:
     Attributes:
         recipe: How it trains and prunes.
         storage: Folder or URI below which its files lie.
-        graphs: What its driver has compiled: see :class:`trials.programs.Programs`.
+        graphs: What its driver has compiled: see :class:`trials.engine.engine.Engine`.
     """
 
     recipe: Recipe

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from silo.errors import InvalidInput
-from trials.copies import Copies, flat_mask
 from trials.datasets import Dataset
 from trials.diagnostics import Statistics, Watch, active_weights, measure
-from trials.gradients import quiet_vmap
-from trials.precision import computing
-from trials.programs import Programs
+from trials.engine.engine import Engine
+from trials.engine.evaluate import BestWeights, TrainedCopy
+from trials.engine.gradients import quiet_vmap
+from trials.engine.precision import computing
+from trials.engine.stacked import StackedNetwork, flat_mask
 from trials.pruning.masks import apply_masks
 from trials.recipe import Recipe
 from trials.schedules import multipliers
 from trials.seeding import derive_seed, generator
-from trials.validation import BestWeights, TrainedCopy
 
 
 def training_steps(recipe: Recipe, train_count: int) -> tuple[int, int, int]:
@@ -94,7 +94,7 @@ class _Job:
     recipe: Recipe
     cycle: int
     replicate: int
-    programs: Programs
+    engine: Engine
 
 
 def train_pack(
@@ -107,7 +107,7 @@ def train_pack(
     cycle: int,
     replicate: int,
     max_lrs: Sequence[float],
-    programs: Programs | None = None,
+    engine: Engine | None = None,
 ) -> list[TrainedCopy]:
     """Trains one copy per candidate, each from ``start`` under ``masks``.
 
@@ -129,13 +129,13 @@ def train_pack(
         module=module,
         start=start,
         masks=masks,
-        data=replace(data, channels_last=recipe.way.channels_last),
+        data=replace(data, channels_last=recipe.execution.channels_last),
         recipe=recipe,
         cycle=cycle,
         replicate=replicate,
-        programs=programs or Programs(module, recipe),
+        engine=engine or Engine(module, recipe),
     )
-    together = recipe.way.pack_size > 1
+    together = recipe.execution.pack_size > 1
     groups = [list(max_lrs)] if together else [[max_lr] for max_lr in max_lrs]
     device = data.train.labels.device
     # Only the generator of this device: fork_rng's default makes a context on every GPU that it sees.
@@ -153,12 +153,12 @@ def _train_group(job: _Job, max_lrs: list[float]) -> list[TrainedCopy]:
     steps, per_epoch, every = training_steps(recipe, len(data.train.labels))
     schedule = rate_multipliers(recipe, cycle=cycle, steps=steps, per_epoch=per_epoch)
     begin = first_step(recipe, cycle=cycle, per_epoch=per_epoch)
-    copies = Copies.of(module, apply_masks(job.start, job.masks), len(max_lrs), device)
+    copies = StackedNetwork.of(module, apply_masks(job.start, job.masks), len(max_lrs), device)
     mask = flat_mask(module, job.masks, device)
     best = BestWeights(module, copies)
     notes = _Notes(job, copies, device)
     rates = torch.tensor(max_lrs, device=device, dtype=copies.flat.dtype)
-    step = job.programs.begin(copies, mask, data)
+    step = job.engine.begin(copies, mask, data)
     loss_sum, since = torch.zeros_like(rates), 0
     _seed_forward(derive_seed(recipe.seed, job.replicate, cycle, "forward"), device)
     module.train()
@@ -171,7 +171,7 @@ def _train_group(job: _Job, max_lrs: list[float]) -> list[TrainedCopy]:
             step.settle()
         notes.step(copies, done)
         if validates:
-            correct, finite = job.programs.count_correct(copies, data, data.validation)
+            correct, finite = job.engine.count_correct(copies, data, data.validation)
             finite &= loss_sum.isfinite() & copies.flat.isfinite().all(dim=1)
             best.update(copies, done, correct, finite, loss_sum / since)
             diverged = best.diverged.nonzero().flatten().tolist()
@@ -180,18 +180,18 @@ def _train_group(job: _Job, max_lrs: list[float]) -> list[TrainedCopy]:
             step.leave(diverged)
             loss_sum, since = torch.zeros_like(rates), 0
             module.train()
-    return notes.added(best.outcomes(job.programs.count_correct, data), best.copies, max_lrs)
+    return notes.added(best.outcomes(job.engine.count_correct, data), best.copies, max_lrs)
 
 
 class _Notes:
     """What a training is asked for besides its best weights: the point to rewind to, and statistics."""
 
-    def __init__(self, job: _Job, copies: Copies, device: torch.device) -> None:
+    def __init__(self, job: _Job, copies: StackedNetwork, device: torch.device) -> None:
         self._job = job
         recipe, per_epoch = job.recipe, len(job.data.train.labels) // job.recipe.batch_size
         target = first_step(recipe, cycle=1, per_epoch=per_epoch)
         self._rewind_step = target if job.cycle == 0 else 0
-        self._rewind: Copies | None = None
+        self._rewind: StackedNetwork | None = None
         self._watch: Watch | None = None
         if recipe.diagnostics:
             self._watch = Watch(copies, active_weights(job.module, job.masks, device), per_epoch)
@@ -200,13 +200,15 @@ class _Notes:
         """Whether the copies after so many steps are looked at."""
         return done == self._rewind_step or (self._watch is not None and self._watch.wants(done))
 
-    def step(self, copies: Copies, done: int) -> None:
+    def step(self, copies: StackedNetwork, done: int) -> None:
         if done == self._rewind_step:
             self._rewind = copies.clone(self._job.module)
         if self._watch is not None:
             self._watch.step(copies, done)
 
-    def added(self, outcomes: list[TrainedCopy], best: Copies, max_lrs: list[float]) -> list[TrainedCopy]:
+    def added(
+        self, outcomes: list[TrainedCopy], best: StackedNetwork, max_lrs: list[float]
+    ) -> list[TrainedCopy]:
         """The outcomes with it. A pack that diverged before the point to rewind to goes back to its best."""
         found = []
         for index, (outcome, max_lr) in enumerate(zip(outcomes, max_lrs, strict=True)):
@@ -214,7 +216,7 @@ class _Notes:
             found.append(replace(outcome, rewind=rewind, diagnostics=self._statistics(best, index, max_lr)))
         return found
 
-    def _statistics(self, best: Copies, index: int, max_lr: float) -> Statistics | None:
+    def _statistics(self, best: StackedNetwork, index: int, max_lr: float) -> Statistics | None:
         if self._watch is None:
             return None
         job = self._job

@@ -24,7 +24,7 @@ from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
     from oracle.preflight import Facts
-    from trials.datasets.once import LoadOnce
+    from trials.datasets.load_once import LoadOnce
 
 PREFLIGHT_PASSED = "oracle: preflight passed:"
 """How the line begins after which a search on a cluster isn't refused any more."""
@@ -95,7 +95,7 @@ def _sessions(group: list[Prepared], stack: ExitStack) -> list[Session]:
             )
         )
         # A search that goes on keeps its way, which this preflight may not have found again.
-        graphs = search.facts.graphs if search.record.way == search.facts.way else ()
+        graphs = search.facts.graphs if search.record.execution == search.facts.execution else ()
         observers = [progress, SummaryStudy()]
         session = Session(
             search.spec, search.record, search.ledger, lease, observers=observers, graphs=graphs
@@ -126,18 +126,18 @@ def _check_cluster(groups: list[list[Session]], workers: list[int], shared: Mapp
 
 def _measured(session: Session, workers: int) -> Session:
     """The session of a new search with the way that a worker measures, where this process didn't."""
-    from oracle.drivers.nodes import choose_way_on_worker
+    from oracle.drivers.nodes import choose_execution_on_worker
     from oracle.ways import measured_on_workers
 
     name = session.spec.name
     if not measured_on_workers(session.spec) or session.ledger.search(name) is not None:
         return session
     click.echo(f"oracle: a worker measures how to train {name!r} fastest", err=True)
-    choice = choose_way_on_worker(session.spec, workers)
+    choice = choose_execution_on_worker(session.spec, workers)
     if choice is None:
         click.echo("oracle: that failed; a rule of thumb decides", err=True)
         return session
-    return session.in_another_way(choice.way, choice.reason, choice.graphs)
+    return session.with_execution(choice.execution, choice.reason, choice.graphs)
 
 
 def _begin(

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from oracle.decision import Decision
-from oracle.events import Observer
+from oracle.observers.protocol import Observer
 from oracle.session import Session
-from trials.tasks import Task, TrainedTrial, TrainPack
+from trials.tasks import Task, TrainPack, Trial
 
 
 def progress_observer(stream: TextIO = sys.stderr, *, several: bool = False) -> Observer:
@@ -57,7 +57,7 @@ class _Plain(Observer):
         self._counters[session.spec.name] = _Counter()
         print(_opening(session), file=self._stream, flush=True)
 
-    def trained(self, session: Session, outcomes: tuple[TrainedTrial, ...]) -> None:
+    def trained(self, session: Session, outcomes: tuple[Trial, ...]) -> None:
         self._counters[session.spec.name].count += len(outcomes)
 
     def retried(self, session: Session, task: Task, reason: str) -> None:
@@ -99,7 +99,7 @@ class _Live(Observer):
         self._update(session)
         self._progress.start()
 
-    def trained(self, session: Session, outcomes: tuple[TrainedTrial, ...]) -> None:
+    def trained(self, session: Session, outcomes: tuple[Trial, ...]) -> None:
         self._bars[session.spec.name][1].count += len(outcomes)
         self._update(session)
 
@@ -174,8 +174,8 @@ def _cycle(session: Session, cycle: int) -> str:
 
 def _way(session: Session) -> str:
     """How the trainings are computed, and what kept them from another way; the rest is the plan's to say."""
-    notes = session.record.way_reason.partition("; ")[2]
-    return f"{session.record.way} ({notes})" if notes else str(session.record.way)
+    notes = session.record.execution_reason.partition("; ")[2]
+    return f"{session.record.execution} ({notes})" if notes else str(session.record.execution)
 
 
 def _decision(session: Session, decision: Decision) -> str:

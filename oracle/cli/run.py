@@ -22,7 +22,7 @@ from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
     from oracle.preflight import Facts
-    from trials.datasets.once import LoadOnce
+    from trials.datasets.load_once import LoadOnce
 
 
 @click.command()
@@ -46,7 +46,7 @@ def run(context: click.Context, spec_file: Path, driver: str, address: str | Non
         raise click.UsageError("--address goes with --driver ray")
     specs = load_variants(spec_file)
     from trials.datasets import load_dataset  # imports torch, which takes longer than to refuse a spec
-    from trials.datasets.once import LoadOnce
+    from trials.datasets.load_once import LoadOnce
 
     with _saying_that_a_ledger_failed(specs.values()), ExitStack() as stack:
         prepared, load = [], LoadOnce(load_dataset)

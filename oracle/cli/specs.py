@@ -13,7 +13,7 @@ import click
 
 from oracle.spec import Spec
 from oracle.spec_file import load_specs, load_variants, naming_variant, parse_specs, spec_name
-from silo._checks import nearest
+from silo.checks import nearest
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
 
@@ -96,7 +96,7 @@ def validate(spec_file: Path, as_json: bool) -> None:
         with naming_variant(spec_file, variant):
             facts = examine(spec, open_runner(spec))
         shown = without_secrets(spec.model_dump(mode="json"))
-        found.append({"valid": True, "spec": shown, "way": asdict(facts.way)})
+        found.append({"valid": True, "spec": shown, "execution": asdict(facts.execution)})
         if not as_json:
             which = f" variant {spec.name}," if len(specs) > 1 else ""
             click.echo(

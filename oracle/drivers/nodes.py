@@ -15,9 +15,9 @@ from oracle.drivers.shared_data import SharedData
 from oracle.errors import Refused
 from oracle.session import Session
 from oracle.spec import Spec
-from oracle.ways import Choice, choose_way
+from oracle.ways import Choice, choose_execution
 from silo.errors import SiloOracleError
-from trials.recipe import Way
+from trials.recipe import Execution
 from trials.secrets import without_secrets
 from trials.tasks import StoredFile
 
@@ -97,15 +97,15 @@ def _size(resources: Mapping[str, float]) -> tuple[float, float]:
     return float(resources.get("CPU", 0.0)), float(resources.get("GPU", 0.0))
 
 
-def choose_way_on_worker(spec: Spec, workers: int) -> Choice | None:
-    """Measures ways as :func:`oracle.ways.choose_way` does, on a worker of the cluster; None if that fails.
+def choose_execution_on_worker(spec: Spec, workers: int) -> Choice | None:
+    """Measures as :func:`oracle.ways.choose_execution` does, on a worker of the cluster; None if that fails.
 
     Args:
         spec: The spec.
         workers: Workers at a time.
 
     Raises:
-        InvalidInput: See :func:`oracle.ways.choose_way`.
+        InvalidInput: See :func:`oracle.ways.choose_execution`.
     """
     try:
         found: Choice = ray.get(_on_worker(spec, _choose_way).remote(_told(spec), workers))
@@ -140,19 +140,19 @@ def check_nodes(sessions: Sequence[Session], shared: Mapping[str, Any]) -> int:
     }
     _check_data(sessions, shared, nodes)
     rehearsals = [
-        _on_worker(spec, _rehearse).remote(_told(session.spec), session.record.way, shared)
+        _on_worker(spec, _rehearse).remote(_told(session.spec), session.record.execution, shared)
         for session in sessions
     ]
     for root in sorted({session.spec.storage_root() for session in sessions}):
         _check_storage(root, nodes)
     for session, rehearsal in zip(sessions, rehearsals, strict=True):
-        _wait_for(rehearsal, session.spec, session.record.way)
+        _wait_for(rehearsal, session.spec, session.record.execution)
     return len(nodes)
 
 
 def _check_data(sessions: Sequence[Session], shared: Mapping[str, Any], nodes: Mapping[str, str]) -> None:
     """Has each node look at the data sets that its workers will load themselves, each once."""
-    from trials.datasets.once import key_of
+    from trials.datasets.load_once import key_of
 
     unshared = (session for session in sessions if key_of(session.recipe) not in shared)
     wanted = {repr(session.spec.dataset): session for session in unshared}  # whatever the seed of its split
@@ -231,7 +231,7 @@ def _answer(look: Any, *, late: str | None, seconds: float = _LOOK_SECONDS) -> s
     return found
 
 
-def _wait_for(rehearsal: Any, spec: Spec, way: Way) -> None:
+def _wait_for(rehearsal: Any, spec: Spec, execution: Execution) -> None:
     try:
         ray.get(rehearsal, timeout=_REHEARSAL_SECONDS)
     except ray.exceptions.GetTimeoutError:
@@ -243,26 +243,26 @@ def _wait_for(rehearsal: Any, spec: Spec, way: Way) -> None:
         killed = isinstance(error, ray.exceptions.OutOfMemoryError | ray.exceptions.WorkerCrashedError)
         if killed or "out of memory" in str(cause or error).lower():
             raise Refused(
-                f"memory: a training step of search {spec.name!r} ({way}) does not fit into a worker "
+                f"memory: a training step of search {spec.name!r} ({execution}) does not fit into a worker "
                 f"({_short(error)}); take a smaller batch_size or pack, or give a worker more"
             ) from error
         # Whatever else goes wrong in training is the trials' to say, with its traceback.
 
 
-def _rehearse(spec: Spec, way: Way, shared: Mapping[str, Any]) -> None:
+def _rehearse(spec: Spec, execution: Execution, shared: Mapping[str, Any]) -> None:
     """On a worker: one step of a pack, and one validation."""
     from oracle.preflight import open_runner
     from oracle.speed import rehearse
 
     runner = open_runner(spec, SharedData(shared))
     runner.network(0), runner.data
-    rehearse(spec, runner.on(spec.device), way)
+    rehearse(spec, runner.on(spec.device), execution)
 
 
 def _choose_way(spec: Spec, workers: int) -> Choice:
     from oracle.preflight import open_runner
 
-    return choose_way(spec, open_runner(spec).on(spec.device), workers)
+    return choose_execution(spec, open_runner(spec).on(spec.device), workers)
 
 
 def _on_worker(spec: Spec, function: Callable[..., Any]) -> Any:

@@ -21,7 +21,7 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from oracle.drivers.workers import Desk, OpenRunners, Worker, open_runners
+from oracle.drivers.workers import OpenRunners, TaskQueue, Worker, open_runners
 from oracle.errors import Refused
 from oracle.search import Signal
 from oracle.session import Session
@@ -55,7 +55,7 @@ def run(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
     scratch = tempfile.mkdtemp(prefix="oracle-tune-")
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+    desk = ray.remote(TaskQueue).options(num_cpus=0, scheduling_strategy=here).remote()
     searcher = _Workers(sessions, workers, desk)
     trainable = tune.with_parameters(
         Worker,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from oracle.search import Rules, Search, Signal
-from trials.tasks import PrunedNetwork, Result, StoredFile, Task, TrainedTrial, TrainPack
+from trials.tasks import PrunedNetwork, Result, StoredFile, Task, TrainPack, Trial
 
 Accuracy = Callable[[int, int, float], float]
 """(cycle, replicate, max_lr) to validation accuracy in [0, 1]."""
@@ -13,7 +13,7 @@ Accuracy = Callable[[int, int, float], float]
 _FILE = StoredFile(path="replayed", sha256="0" * 64)
 
 
-def recorded(outcomes: dict[tuple[int, int, float], TrainedTrial]) -> Accuracy:
+def recorded(outcomes: dict[tuple[int, int, float], Trial]) -> Accuracy:
     """The accuracies of a search that has been run, for other rules on the same grid.
 
     Raises:
@@ -53,9 +53,9 @@ def replayed(task: Task, accuracy: Accuracy) -> Result:
     )
 
 
-def replayed_trial(cycle: int, replicate: int, max_lr: float, accuracy: float) -> TrainedTrial:
+def replayed_trial(cycle: int, replicate: int, max_lr: float, accuracy: float) -> Trial:
     """An outcome with a given accuracy and nothing behind it."""
-    return TrainedTrial(
+    return Trial(
         cycle=cycle,
         replicate=replicate,
         max_lr=max_lr,

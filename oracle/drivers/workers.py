@@ -39,7 +39,7 @@ def open_runners(jobs: Mapping[str, Job], **machine: Any) -> Computes:
     return Runners(jobs, **machine)
 
 
-class Desk:
+class TaskQueue:
     """Where workers take tasks, first come first served: an actor of Ray's."""
 
     def __init__(self) -> None:

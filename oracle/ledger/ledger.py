@@ -24,7 +24,7 @@ from oracle.ledger.records import Run, SearchRecord, read_record
 from oracle.ledger.retrying import Retries, retried
 from oracle.ledger.rows import Axis, failed_row, from_row, to_row
 from oracle.ledger.writing import write_rows
-from trials.tasks import PrunedNetwork, StoredFile, TrainedTrial
+from trials.tasks import PrunedNetwork, StoredFile, Trial
 
 _METRIC = "validation accuracy"
 _PRUNING = ("cycle", "replicate", "alive", "prunable", "parameters", "norm_drop")
@@ -89,8 +89,8 @@ class Ledger:
         with self.engine.begin() as connection:
             query = update(tables.searches).where(tables.searches.c.name == record.name)
             if connection.execute(query.values(**values)).rowcount == 0:
-                fixed = {name: getattr(record, name) for name in ("name", "way_reason", "created")}
-                fixed["way"] = json.dumps(asdict(record.way))
+                fixed = {name: getattr(record, name) for name in ("name", "execution_reason", "created")}
+                fixed["execution"] = json.dumps(asdict(record.execution))
                 connection.execute(insert(tables.searches).values(**values, **fixed))
         self.summary_study(record.name)
 
@@ -100,7 +100,10 @@ class Ledger:
         for _, study in self._cycle_studies(record.name):
             self._studies.pop(study.study_name, None)
             optuna.delete_study(study_name=study.study_name, storage=self.storage)
-        fixed = {"way": json.dumps(asdict(record.way)), "way_reason": record.way_reason}
+        fixed = {
+            "execution": json.dumps(asdict(record.execution)),
+            "execution_reason": record.execution_reason,
+        }
         with self.engine.begin() as connection:
             query = update(tables.searches).where(tables.searches.c.name == record.name)
             connection.execute(query.values(**fixed))
@@ -164,7 +167,7 @@ class Ledger:
             for row in rows
         )
 
-    def add_outcomes(self, search: str, outcomes: Mapping[str, TrainedTrial], *, axis: Axis) -> None:
+    def add_outcomes(self, search: str, outcomes: Mapping[str, Trial], *, axis: Axis) -> None:
         """Writes the rows of finished trials of one cycle, by their keys, in one transaction."""
         (cycle,) = {outcome.cycle for outcome in outcomes.values()}
         rows = [to_row(outcome, key=key, axis=axis) for key, outcome in outcomes.items()]
@@ -203,12 +206,12 @@ class Ledger:
             connection.execute(insert(table).values(key=key, search=search, sha256=file.sha256))
 
     @retried
-    def outcomes(self, search: str) -> dict[str, TrainedTrial]:
+    def outcomes(self, search: str) -> dict[str, Trial]:
         """All finished trials of a search by their keys."""
         with self.engine.connect() as connection:
             query = select(tables.rewritten).where(tables.rewritten.c.search == search)
             rewritten = {row.key: row.sha256 for row in connection.execute(query)}
-        found: dict[str, TrainedTrial] = {}
+        found: dict[str, Trial] = {}
         for cycle, study in self._cycle_studies(search):
             for max_lr, accuracy, attributes in read_rows(self.storage, study):
                 key, outcome = from_row(attributes, cycle=cycle, max_lr=max_lr, accuracy=accuracy)

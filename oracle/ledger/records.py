@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.engine import Row
 
 from oracle.errors import Refused
-from trials.recipe import Way
+from trials.recipe import Execution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ class SearchRecord:
     name: str
     spec: dict[str, Any]
     identity: dict[str, Any]
-    way: Way
-    way_reason: str
+    execution: Execution
+    execution_reason: str
     created: float
 
 
@@ -65,14 +65,14 @@ def read_record(row: Row[Any]) -> SearchRecord:
     fields = row._mapping
     try:
         spec, identity = json.loads(fields["spec"]), json.loads(fields["identity"])
-        way = Way(**json.loads(fields["way"]))
+        execution = Execution(**json.loads(fields["execution"]))
     except (ValueError, TypeError) as error:
         raise Refused(f"ledger: the record of search {fields['name']!r} can't be read ({error})") from error
     return SearchRecord(
         name=fields["name"],
         spec=spec,
         identity=identity,
-        way=way,
-        way_reason=fields["way_reason"],
+        execution=execution,
+        execution_reason=fields["execution_reason"],
         created=fields["created"],
     )

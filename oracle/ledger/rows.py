@@ -11,7 +11,7 @@ from typing import Any
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from trials.tasks import StoredFile, TrainedTrial, TrialDiagnostics
+from trials.tasks import StoredFile, Trial, TrialDiagnostics
 
 STATISTICS = (
     "gradient_std",
@@ -39,7 +39,7 @@ class Axis:
         return FloatDistribution(min(self.low, max_lr), max(self.high, max_lr), log=self.log)
 
 
-def to_row(outcome: TrainedTrial, *, key: str, axis: Axis) -> FrozenTrial:
+def to_row(outcome: Trial, *, key: str, axis: Axis) -> FrozenTrial:
     """The finished row of an outcome: parameter ``max_lr``, value the validation accuracy."""
     row = create_trial(
         state=TrialState.COMPLETE,
@@ -65,10 +65,10 @@ def failed_row(*, replicate: int, max_lr: float, error: str, axis: Axis) -> Froz
 
 def from_row(
     attributes: Mapping[str, Any], *, cycle: int, max_lr: float, accuracy: float
-) -> tuple[str, TrainedTrial]:
+) -> tuple[str, Trial]:
     """Key and outcome of a finished row."""
     loss = attributes["train_loss"]
-    return attributes["key"], TrainedTrial(
+    return attributes["key"], Trial(
         cycle=cycle,
         max_lr=max_lr,
         accuracy=accuracy,
@@ -79,7 +79,7 @@ def from_row(
     )
 
 
-def _attributes(outcome: TrainedTrial, key: str) -> dict[str, Any]:
+def _attributes(outcome: Trial, key: str) -> dict[str, Any]:
     """In the order in which dashboards show them: what is read first, what programs need last."""
     return {
         **{name: getattr(outcome, name) for name in _PLAIN},

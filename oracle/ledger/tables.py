@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -20,8 +20,8 @@ searches = Table(
     Column("name", String(63), primary_key=True),
     Column("spec", Text, nullable=False),  # JSON: the spec as it was last run
     Column("identity", Text, nullable=False),  # JSON: what determines the outcomes
-    Column("way", Text, nullable=False),  # JSON: how the trainings are computed
-    Column("way_reason", Text, nullable=False),
+    Column("execution", Text, nullable=False),  # JSON: how the trainings are computed
+    Column("execution_reason", Text, nullable=False),
     Column("created", Float, nullable=False),  # seconds since 1970, as all times here
 )
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.special import expit
 
-from silo import _checks
+from silo import checks
 from silo._arrays import FloatArray, IntArray
 from silo.curve import SiloCurve, logit_gamma
 from silo.errors import InvalidInput
@@ -110,11 +110,11 @@ def make_problem(
         InvalidInput: a value is missing or outside its range.
     """
     ordered = check_intervals(intervals)
-    rate = _checks.pruning_rate(pruning_rate)
+    rate = checks.pruning_rate(pruning_rate)
     delays = _check_q_values(q_values)
     if weighting not in get_args(Weighting):
         raise InvalidInput(
-            f"there is no weighting {weighting!r}: {_checks.nearest(str(weighting), get_args(Weighting))}"
+            f"there is no weighting {weighting!r}: {checks.nearest(str(weighting), get_args(Weighting))}"
         )
     cycles = np.array([interval.cycle for interval in ordered], dtype=np.float64)
     scale = max(interval.high for interval in ordered)
@@ -150,7 +150,7 @@ def free_part(problem: Problem, cycles: int) -> tuple[Problem, tuple[str, ...]]:
 def _check_q_values(q_values: Iterable[int]) -> tuple[int, ...]:
     if not isinstance(q_values, Iterable):
         raise InvalidInput(f"q_values must be a list of integers, not {q_values!r}: give range(0, 6)")
-    delays = tuple(sorted({_checks.whole("each of q_values", q) for q in q_values}))
+    delays = tuple(sorted({checks.whole("each of q_values", q) for q in q_values}))
     if not delays:
         raise InvalidInput(f"q_values must not be empty, not {q_values!r}: give range(0, 6)")
     return delays
@@ -161,7 +161,7 @@ def _check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
         lower, upper = bounds
     except (TypeError, ValueError):
         raise InvalidInput(f"beta_bounds must be two numbers, not {bounds!r}: give (0.5, 20.0)") from None
-    lower, upper = _checks.positive("beta_bounds", lower), _checks.positive("beta_bounds", upper)
+    lower, upper = checks.positive("beta_bounds", lower), checks.positive("beta_bounds", upper)
     if lower > upper:
         raise InvalidInput(f"beta_bounds must ascend, not {bounds!r}: give (0.5, 20.0)")
     return lower, upper

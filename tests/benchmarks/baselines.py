@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from oracle.spec import Spec
-from trials.recipe import Recipe, Way
+from trials.recipe import Execution, Recipe
 from trials.tasks import TrainPack
 
 Run = dict[str, Any]
@@ -37,7 +37,7 @@ def candidates(spec: Spec) -> list[tuple[int, float]]:
 
 def plain_ray_tune(spec: Spec, workers: int) -> Run:
     """``tune.grid_search`` over a function, as Ray's documentation shows it: a fresh actor per trial."""
-    recipe, storage = spec.recipe(way=Way()).to_dict(), spec.storage_root() + "-plain"
+    recipe, storage = spec.recipe(execution=Execution()).to_dict(), spec.storage_root() + "-plain"
 
     def trainable(config: dict[str, Any]) -> None:
         import torch
@@ -58,7 +58,7 @@ def ray_tune_reusing_actors(spec: Spec, workers: int) -> Run:
     """The same over a class with ``reuse_actors``: torch and the data stay in memory."""
     from ray import tune
 
-    recipe, storage = spec.recipe(way=Way()).to_dict(), spec.storage_root() + "-reused"
+    recipe, storage = spec.recipe(execution=Execution()).to_dict(), spec.storage_root() + "-reused"
 
     class Trainable(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
@@ -112,7 +112,7 @@ def optuna_grid(spec: Spec, workers: int) -> Run:
     torch.set_num_threads(1)
     folder = tempfile.mkdtemp()
     begin = time.perf_counter()
-    runner = Runner(spec.recipe(way=Way()), storage=spec.storage_root() + "-optuna", threads=1)
+    runner = Runner(spec.recipe(execution=Execution()), storage=spec.storage_root() + "-optuna", threads=1)
     grid = {"max_lr": list(spec.rate_grid().values), "replicate": list(range(spec.replicates))}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -133,7 +133,7 @@ def shell_loop(spec: Spec, workers: int) -> Run:
     """``xargs -P``: one Python process per training."""
     storage = spec.storage_root() + "-shell"
     folder = Path(tempfile.mkdtemp())
-    (folder / "recipe.json").write_text(json.dumps(spec.recipe(way=Way()).to_dict()))
+    (folder / "recipe.json").write_text(json.dumps(spec.recipe(execution=Execution()).to_dict()))
     lines = "\n".join(f"{folder}/recipe.json {storage} {r} {value!r}" for r, value in candidates(spec))
     command = ["xargs", "-P", str(workers), "-L", "1", sys.executable, "-m", "tests.benchmarks.baselines"]
     begin = time.perf_counter()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 
-from trials.tasks import TrainedTrial
+from trials.tasks import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Breakdown:
 
 
 def breakdown(
-    trials: Iterable[TrainedTrial], workers: int, *, begin: float, prepared: float, end: float
+    trials: Iterable[Trial], workers: int, *, begin: float, prepared: float, end: float
 ) -> Breakdown:
     """The breakdown of a search that ran undisturbed.
 
@@ -79,7 +79,7 @@ def breakdown(
     )
 
 
-def share_once_warm(trials: Iterable[TrainedTrial], workers: int) -> float:
+def share_once_warm(trials: Iterable[Trial], workers: int) -> float:
     """Training's share of time × workers from the end of the last worker's first pack to the last pack's end.
 
     Args:
@@ -93,7 +93,7 @@ def share_once_warm(trials: Iterable[TrainedTrial], workers: int) -> float:
     return within / ((max(ended for _, ended in every) - warm) * workers)
 
 
-def packs(trials: Iterable[TrainedTrial]) -> dict[str, list[tuple[int, float, float]]]:
+def packs(trials: Iterable[Trial]) -> dict[str, list[tuple[int, float, float]]]:
     """Cycle, start and end of each worker's packs, in their order."""
     found: dict[str, set[tuple[int, float, float]]] = {}
     for trial in trials:

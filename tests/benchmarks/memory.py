@@ -28,15 +28,15 @@ from rich.table import Table
 
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
-from oracle.events import Observer
+from oracle.observers.protocol import Observer
 from oracle.session import Session
 from oracle.spec import Spec
 from tests.benchmarks.machine import forget_peak, header, keep, peak_memory, proportional_memory
 from tests.support import open_session
-from trials.recipe import Component, Recipe, Way
+from trials.engine.evaluate import EVALUATION_BATCH
+from trials.recipe import Component, Execution, Recipe
 from trials.runner import Runner
-from trials.tasks import TrainedTrial, TrainPack
-from trials.validation import EVALUATION_BATCH
+from trials.tasks import TrainPack, Trial
 
 # Network, its arguments, the shape of its inputs, the batch.
 NETWORKS: dict[str, tuple[str, dict[str, Any], list[int], int]] = {
@@ -52,12 +52,15 @@ DATASETS: dict[str, Any] = {
 
 def pack_growth(network: str, copies: int, compiled: bool) -> dict[str, int]:
     """Bytes by which this process grows at its peak to train a pack, and those of one copy's weights."""
-    way, rates = Way(pack_size=copies, compiled=compiled), tuple(0.01 * (1 + each) for each in range(copies))
+    execution, rates = (
+        Execution(pack_size=copies, compiled=compiled),
+        tuple(0.01 * (1 + each) for each in range(copies)),
+    )
     task = TrainPack(cycle=0, replicate=0, max_lrs=rates, start=None)
     with tempfile.TemporaryDirectory() as folder:
         # Another network's pack first: whatever torch imports for this way is not a copy's.
-        Runner(recipe_of("fc", {"hidden": [4]}, [4], 32, way), storage=folder, threads=1).run(task)
-        runner = Runner(recipe_of(*NETWORKS[network], way), storage=folder, threads=1)
+        Runner(recipe_of("fc", {"hidden": [4]}, [4], 32, execution), storage=folder, threads=1).run(task)
+        runner = Runner(recipe_of(*NETWORKS[network], execution), storage=folder, threads=1)
         weights = sum(each.numel() * each.element_size() for each in runner.network(0).parameters())
         before = forget_peak()
         trained = runner.run(task)
@@ -65,7 +68,9 @@ def pack_growth(network: str, copies: int, compiled: bool) -> dict[str, int]:
         return {"growth": peak_memory() - before, "before": before, "weights": weights}
 
 
-def recipe_of(name: str, arguments: dict[str, Any], shape: list[int], batch: int, way: Way) -> Recipe:
+def recipe_of(
+    name: str, arguments: dict[str, Any], shape: list[int], batch: int, execution: Execution
+) -> Recipe:
     """Two steps and a validation of a whole batch of it, which is the largest thing a validation holds."""
     sizes = {"train_size": 512, "validation_size": EVALUATION_BATCH, "test_size": 256}
     return Recipe(
@@ -78,7 +83,7 @@ def recipe_of(name: str, arguments: dict[str, Any], shape: list[int], batch: int
         batch_size=batch,
         optimizer=Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4}),
         schedule=Component(name="constant"),
-        way=way,
+        execution=execution,
     )
 
 
@@ -108,7 +113,7 @@ class Sizes(Observer):
         self.driver: list[int] = []
         self.ray: list[int] = []
 
-    def trained(self, session: Session, outcomes: tuple[TrainedTrial, ...]) -> None:
+    def trained(self, session: Session, outcomes: tuple[Trial, ...]) -> None:
         """A worker's first pack has loaded its data; from then on it is warm."""
         worker = outcomes[0].worker
         self.workers[worker].append(proportional_memory(int(worker.rpartition(":")[2])))

@@ -29,7 +29,7 @@ from oracle.search import Rules, Search, Signal
 from silo.errors import InvalidInput
 from tests.benchmarks.machine import header, keep
 from trials.checkpoints import Store
-from trials.recipe import Component, Recipe, Way
+from trials.recipe import Component, Execution, Recipe
 from trials.runner import Runner
 from trials.tasks import Damaged, Failed, TrainPack
 
@@ -50,7 +50,7 @@ def main() -> None:
         data = runner.data
         sizes = ", ".join(f"{len(getattr(data, split))} {split}" for split in ("train", "validation", "test"))
         print(f"{sizes}, read in {time.perf_counter() - begin:.1f} s")
-        print(f"on {name}, {recipe.precision}, {recipe.way}; {recipe.length} {recipe.unit} a training")
+        print(f"on {name}, {recipe.precision}, {recipe.execution}; {recipe.length} {recipe.unit} a training")
         rules = Rules(
             grid=Grid(
                 values=log_values(options.low, options.high, options.rates),
@@ -60,7 +60,7 @@ def main() -> None:
             cycles=options.cycles,
             replicates=options.replicates,
             tolerance=0.005,
-            pack_size=recipe.way.pack_size,
+            pack_size=recipe.execution.pack_size,
             attempts=1,
         )
         search, seconds = run(rules, runner)
@@ -137,7 +137,7 @@ def recipe_of(options: argparse.Namespace, dataset: Component) -> Recipe:
         evaluate_every=options.evaluate_every,
         optimizer=Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4}),
         schedule=Component(name="warmup_drops", arguments={"warmup": length // 10, "drops": drops}),
-        way=Way(
+        execution=Execution(
             pack_size=options.pack,
             compiled=options.compile,
             channels_last=options.channels_last,

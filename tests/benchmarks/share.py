@@ -38,10 +38,10 @@ from tests.benchmarks.breakdown import breakdown, share_once_warm
 from tests.benchmarks.machine import header, keep
 from tests.support import open_session
 from trials.checkpoints import Store
-from trials.programs import Programs
-from trials.recipe import Way
+from trials.engine.engine import Engine
+from trials.engine.steps import EagerStep, GraphStep
+from trials.recipe import Execution
 from trials.runner import Runner
-from trials.steps import EagerStep, GraphStep
 from trials.tasks import TrainPack
 
 EPOCHS = 600
@@ -86,27 +86,27 @@ def measure(spec: Spec) -> dict[str, Any]:
             prepared = time.time()
             ray_tune.run([session], workers)
             end = time.time()
-            outcomes, way = session.search.outcomes(), session.record.way
+            outcomes, execution = session.search.outcomes(), session.record.execution
     parts = breakdown(outcomes, workers, begin=begin, prepared=prepared, end=end)
     return {
         "trainings": len(outcomes),
         "workers": workers,
-        "way": str(way),
+        "execution": str(execution),
         "wall_seconds": end - begin,
         "seconds_per_pack": statistics.median(each.ended - each.started for each in outcomes),
         "training_share": parts.training_share,
         "share_once_warm": share_once_warm(outcomes, workers),
         "worker_seconds": asdict(parts),
         "shares": parts.shares(),
-        "within_a_pack": within_a_pack(spec, way),
+        "within_a_pack": within_a_pack(spec, execution),
     }
 
 
-def within_a_pack(spec: Spec, way: Way) -> dict[str, float]:
+def within_a_pack(spec: Spec, execution: Execution) -> dict[str, float]:
     """Shares of a warm pack of cycle 0 in this process; they add up to 1."""
     with tempfile.TemporaryDirectory() as storage:
-        runner = Runner(spec.recipe(way=way), storage=storage, threads=1)
-        rates = spec.rate_grid().values[: way.pack_size]
+        runner = Runner(spec.recipe(execution=execution), storage=storage, threads=1)
+        rates = spec.rate_grid().values[: execution.pack_size]
         task = TrainPack(cycle=0, replicate=0, max_lrs=rates, start=None)
         runner.run(task)
         with timed() as seconds:
@@ -143,8 +143,8 @@ def timed() -> Iterator[dict[str, float]]:
         for kind in (EagerStep, GraphStep):
             stack.enter_context(patch.object(kind, "__call__", clocked("steps", kind.__call__)))
         stack.enter_context(patch.object(trials.training, "batches", batches_clocked))
-        counted = clocked("validations and test", Programs.count_correct)
-        stack.enter_context(patch.object(Programs, "count_correct", counted))
+        counted = clocked("validations and test", Engine.count_correct)
+        stack.enter_context(patch.object(Engine, "count_correct", counted))
         stack.enter_context(patch.object(Store, "write", clocked("files", Store.write)))
         yield seconds
 
@@ -170,7 +170,7 @@ def main() -> None:
     for table in tables(runs):
         console.print(table)
     for name, found in runs.items():
-        console.print(f"{name}: {found[0]['workers']} workers, {found[0]['way']}")
+        console.print(f"{name}: {found[0]['workers']} workers, {found[0]['execution']}")
     if options.keep:
         console.print(f"kept as {keep('share', {'runs': runs})}")
 

@@ -25,13 +25,13 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.benchmarks.machine import header, keep
-from trials.copies import Copies, named_tensors
 from trials.datasets import Dataset, Split
+from trials.engine.engine import Engine
+from trials.engine.precision import computing
+from trials.engine.stacked import StackedNetwork, named_tensors
+from trials.engine.steps import Step
 from trials.networks import build_network
-from trials.precision import computing
-from trials.programs import Programs
-from trials.recipe import Component, Recipe, Way
-from trials.steps import Step
+from trials.recipe import Component, Execution, Recipe
 
 SGD = Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
 STOCK = "stock loop"
@@ -90,8 +90,8 @@ def benchmark(
         last = {"memory_format": torch.channels_last}
         beside = copy.deepcopy(module).to(**last), inputs.to(**last)
         runs[f"{STOCK}, channels last"] = (1, stock(*beside, labels, precision))
-    for way in ways(device, copies, images=images, compiles=compile_all or not images):
-        runs[str(way)] = (way.pack_size, stepping(module, inputs, labels, precision, way))
+    for execution in ways(device, copies, images=images, compiles=compile_all or not images):
+        runs[str(execution)] = (execution.pack_size, stepping(module, inputs, labels, precision, execution))
     # What can't run (memory, an operator) is named and left out.
     for key in list(runs):
         try:
@@ -113,23 +113,25 @@ def benchmark(
     for key, (count, _) in runs.items():
         step = statistics.median(seconds[key])
         speed, ratio, share = batch * count / step, count * base / step, flops * count / step / peak
-        rows.append({"way": key, "images_copies_per_second": speed, "ratio": ratio, "share_of_peak": share})
+        rows.append(
+            {"execution": key, "images_copies_per_second": speed, "ratio": ratio, "share_of_peak": share}
+        )
         print(f"{key:62} {speed:16,.0f} {ratio:6.2f}× {share:8.0%}")
     return rows
 
 
-def ways(device: torch.device, copies: list[int], *, images: bool, compiles: bool) -> Iterator[Way]:
+def ways(device: torch.device, copies: list[int], *, images: bool, compiles: bool) -> Iterator[Execution]:
     """The ways to measure. A CPU steps through many copies of a large network for minutes."""
     cuda = device.type == "cuda"
     for count in copies:
         lasts = (False, True) if images and (count == 1 or cuda) else (False,)
         for last, compiled in itertools.product(lasts, (False, True) if compiles else (False,)):
-            way = Way(pack_size=count, compiled=compiled, channels_last=last)
-            yield way
+            execution = Execution(pack_size=count, compiled=compiled, channels_last=last)
+            yield execution
             if cuda:
-                yield replace(way, captured=True)
+                yield replace(execution, captured=True)
             if cuda and count > 1:
-                yield replace(way, captured=True, streams=True)
+                yield replace(execution, captured=True, streams=True)
 
 
 def stock(
@@ -148,7 +150,7 @@ def stock(
 
 
 def stepping(
-    module: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, precision: str, way: Way
+    module: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, precision: str, execution: Execution
 ) -> Callable[[], None]:
     """A step of this package, under a mask."""
     recipe = Recipe(
@@ -160,7 +162,7 @@ def stepping(
         batch_size=len(labels),
         optimizer=SGD,
         schedule=Component(name="constant"),
-        way=way,
+        execution=execution,
     )
     device = inputs.device
     split = Split(inputs=inputs, labels=labels)
@@ -171,19 +173,19 @@ def stepping(
         num_classes=10,
         mean=(0.0,),
         std=(1.0,),
-        channels_last=way.channels_last,
+        channels_last=execution.channels_last,
     )
-    copies = Copies.of(module, named_tensors(module), way.pack_size, device)
+    copies = StackedNetwork.of(module, named_tensors(module), execution.pack_size, device)
     mask = (torch.rand(copies.flat.shape[1], device=device) < 0.5).to(copies.flat.dtype)
-    programs = Programs(module, recipe)
-    rates = torch.full((way.pack_size,), 1e-3, device=device)
+    engine = Engine(module, recipe)
+    rates = torch.full((execution.pack_size,), 1e-3, device=device)
     given = data.normalise(inputs)
     step: Step | None = None
 
     def one() -> None:
         nonlocal step
         with computing(precision, device):
-            step = step or programs.begin(copies, mask, data)
+            step = step or engine.begin(copies, mask, data)
             step(given, labels, rates)
 
     return one

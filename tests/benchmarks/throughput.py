@@ -42,7 +42,7 @@ def service(spec: Spec, workers: int) -> dict[str, Any]:
         ray_tune.run([session], workers)
         wall = time.perf_counter() - begin
         trials = session.search.outcomes()
-        way = str(session.record.way)
+        execution = str(session.record.execution)
     training = sum((trial.ended - trial.started) / trial.pack for trial in trials)
     first = [(trial.max_lr, trial.accuracy) for trial in trials if trial.cycle == trial.replicate == 0]
     return {
@@ -53,7 +53,7 @@ def service(spec: Spec, workers: int) -> dict[str, Any]:
         "best_accuracy": baselines.best_accuracy(first),
         "preflight_seconds": prepared - begin,
         "share_once_warm": share_once_warm(trials, workers),
-        "way": way,
+        "execution": execution,
     }
 
 
@@ -115,8 +115,8 @@ def main() -> None:
     console.print(table)
     if ours := medians.get(OURS):
         console.print(
-            f"{OURS}: {ours['way']}; {ours['preflight_seconds']:.1f} s are preflight; once every worker "
-            f"has ended its first pack, {ours['share_once_warm']:.2f} of wall × cores is training"
+            f"{OURS}: {ours['execution']}; {ours['preflight_seconds']:.1f} s are preflight; once every "
+            f"worker has ended its first pack, {ours['share_once_warm']:.2f} of wall × cores is training"
         )
     if options.keep:
         console.print(f"kept as {keep('throughput', {'runs': runs, 'medians': medians})}")

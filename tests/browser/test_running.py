@@ -9,8 +9,8 @@ from dashboards.report import write_report
 from dashboards.summary_study import SummaryStudy
 from oracle.analysis import analyse
 from oracle.drivers import in_process
-from oracle.events import Observer
 from oracle.ledger import Ledger
+from oracle.observers.protocol import Observer
 from tests.browser.conftest import dashboard
 from tests.postgresql import PASSWORD
 from tests.support import open_session, small_spec

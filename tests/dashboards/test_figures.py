@@ -10,7 +10,7 @@ from dashboards._rates import DISPENSABLE
 from dashboards.figures import comparison_figure, landscape_figure
 from dashboards.fits import FitView, fit_figure
 from oracle.analysis import Analysis
-from oracle.chance import Chance
+from oracle.chance_level import Chance
 from silo import compare_rivals
 
 LARGEST_BYTES = 60_000

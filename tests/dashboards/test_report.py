@@ -18,7 +18,7 @@ from oracle.ledger import Run
 from oracle.spec_file import parse_spec
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
-from trials.recipe import Way
+from trials.recipe import Execution
 
 FILES = {"report.html", *(f"comparison.{ending}" for ending in ("md", "tex", "csv", "json"))}
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -176,8 +176,8 @@ def test_the_spec_on_the_page_is_the_spec(comparison):
 
 
 def test_the_page_says_how_to_compute_the_same_again(comparison):
-    way = Way(pack_size=7, compiled=True)
-    page = report_html(Analysis(comparison=replace(comparison, way=way)))
+    execution = Execution(pack_size=7, compiled=True)
+    page = report_html(Analysis(comparison=replace(comparison, execution=execution)))
     assert "up to 7 candidates together, compiled" in page
     (fields,) = re.findall("set in the spec&#x27;s training: (.*?)[.]", page)
     text = _provenance._yaml(comparison)

@@ -14,10 +14,10 @@ from oracle.ledger.rows import Axis
 from oracle.search import Search
 from oracle.session import search_rules
 from oracle.spec import Spec
-from trials.recipe import Way
-from trials.tasks import StoredFile, TrainedTrial, TrialDiagnostics
+from trials.recipe import Execution
+from trials.tasks import StoredFile, Trial, TrialDiagnostics
 
-Change = Callable[[TrainedTrial], TrainedTrial]
+Change = Callable[[Trial], Trial]
 
 GRID = {"low": 0.01, "high": 0.32, "points": 6}
 """0.01, 0.02, 0.04, 0.08, 0.16, 0.32."""
@@ -43,8 +43,8 @@ def make_record(spec: Spec) -> SearchRecord:
         name=spec.name,
         spec=spec.model_dump(mode="json"),
         identity={},
-        way=Way(pack_size=3),
-        way_reason="invented",
+        execution=Execution(pack_size=3),
+        execution_reason="invented",
         created=0.0,
     )
 
@@ -78,7 +78,7 @@ def invent(
 def took(seconds: Callable[[int], float], pack: int = 1) -> Change:
     """Gives each trial a pack of its own (or so many to one) that takes ``seconds(cycle)``."""
 
-    def change(trial: TrainedTrial) -> TrainedTrial:
+    def change(trial: Trial) -> Trial:
         place = int(trial.max_lr * 1e6) // pack
         started = 1e9 + 1e4 * place
         return replace(trial, started=started, ended=started + seconds(trial.cycle), pack=pack)
@@ -86,7 +86,7 @@ def took(seconds: Callable[[int], float], pack: int = 1) -> Change:
     return change
 
 
-def noted(trial: TrainedTrial) -> TrainedTrial:
+def noted(trial: Trial) -> Trial:
     """An outcome with statistics: gradients get narrower by a fifth from cycle to cycle."""
     std = 0.01 * 0.8**trial.cycle * (1 + 0.1 * trial.replicate)
     notes = TrialDiagnostics(

@@ -29,7 +29,7 @@ class Table:
         best: Validation accuracies at the optimum, by cycle and replicate.
     """
 
-    way: str
+    execution: str
     optima: list[float]
     means: list[dict[float, float]]
     best: dict[tuple[int, int], float]
@@ -85,7 +85,7 @@ def search(spec) -> Table:
     session = run_in_process(spec)
     decisions = session.search.decisions
     return Table(
-        way=str(session.record.way),
+        execution=str(session.record.execution),
         optima=[decision.interval.optimum for decision in decisions],
         means=[{each.max_lr: each.accuracy for each in decision.candidates} for decision in decisions],
         best={

@@ -27,7 +27,7 @@ def test_an_analysis_is_made_from_the_ledger(tmp_path):
     assert found.rivals == expected.rivals and found.costs == expected.costs
     assert found.diagnosed == expected.diagnosed and len(found.diagnosed) == 4
     assert [run.state for run in found.runs] == ["failed"]
-    assert found.comparison.way.pack_size == 3
+    assert found.comparison.execution.pack_size == 3
 
 
 def test_the_fit_is_that_of_the_accuracies_and_the_rivals_that_of_the_intervals():

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from oracle.chance import Chance, chance_of
+from oracle.chance_level import Chance, chance_of
 from oracle.comparison import compare
 from oracle.drivers.replay import replay
 from oracle.session import search_rules
 from tests.support import small_spec
-from trials.recipe import Way
+from trials.recipe import Execution
 
 DEAD = """
 from torch import nn
@@ -23,7 +23,7 @@ class Net(nn.Module):
 
 
 class Record:
-    way = Way()
+    execution = Execution()
 
 
 def compared(tmp_path, dead, **changes):

@@ -12,9 +12,9 @@ import ray
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
 from oracle.drivers.nodes import worker_count
-from oracle.drivers.workers import Desk
+from oracle.drivers.workers import TaskQueue
 from oracle.errors import Refused
-from oracle.events import Observer
+from oracle.observers.protocol import Observer
 from oracle.search import Signal
 from tests.support import open_session, results, run_in_process, small_spec
 
@@ -144,7 +144,7 @@ def test_searches_side_by_side_share_the_workers_and_find_what_each_finds_alone(
 def test_workers_that_die_before_they_take_anything_end_the_search_in_words(tmp_path):
     spec = small_spec(tmp_path)
     with cluster([spec], None), open_session(spec) as session:
-        desk = ray.remote(Desk).remote()
+        desk = ray.remote(TaskQueue).remote()
         workers = ray_tune._Workers([session], 1, desk)
         asked = len(session.search.out)
         with pytest.raises(Refused, match="workers die before they take a task: out of memory"):
@@ -156,7 +156,7 @@ def test_workers_that_die_before_they_take_anything_end_the_search_in_words(tmp_
 
 def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one(tmp_path):
     with cluster([small_spec(tmp_path)], None):
-        desk = ray.remote(Desk).remote()
+        desk = ray.remote(TaskQueue).remote()
         waiting = desk.take.remote("dead")
         assert ray.get(desk.lost.remote("dead"))[0] == []
         ray.get(desk.put.remote([(1, "small", "task")]))

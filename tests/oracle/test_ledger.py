@@ -12,7 +12,7 @@ from oracle.errors import LeaseLost, LedgerFailed, Refused
 from oracle.ledger import Ledger, SearchRecord, lease, reading, writing
 from oracle.ledger.rows import Axis, to_row
 from silo.errors import InvalidInput
-from trials.recipe import Way
+from trials.recipe import Execution
 from trials.tasks import PrunedNetwork, StoredFile
 
 AXIS = Axis(low=0.01, high=0.1, log=True)
@@ -32,7 +32,9 @@ def url(request, tmp_path):
 def ledger(url):
     opened = Ledger(url, create=True)
     opened.register(
-        SearchRecord(name="s", spec={}, identity={}, way=Way(), way_reason="", created=time.time())
+        SearchRecord(
+            name="s", spec={}, identity={}, execution=Execution(), execution_reason="", created=time.time()
+        )
     )
     yield opened
     opened.close()

@@ -6,14 +6,14 @@ from oracle.drivers import cluster, nodes
 from oracle.ledger import Ledger
 from silo.errors import InvalidInput
 from tests.support import small_spec
-from trials.recipe import Way
+from trials.recipe import Execution
 
 
 @pytest.fixture
 def asked(monkeypatch):
     """What workers chose, for a driver that has not their device."""
     found = []
-    genuine = nodes.choose_way_on_worker
+    genuine = nodes.choose_execution_on_worker
 
     def choose(spec, workers):
         found.append(genuine(spec, workers))
@@ -29,11 +29,11 @@ def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, wr
         code, _, err = call("run", write(cycles=cycles, resources={"workers": 1}))
         assert code == 0, err
     (choice,) = asked
-    assert choice.way == Way(pack_size=16) and "rule of thumb" in choice.reason
+    assert choice.execution == Execution(pack_size=16) and "rule of thumb" in choice.reason
     ledger = Ledger(small_spec(write().parent).ledger)
     record = ledger.search("small")
     ledger.close()
-    assert (record.way, record.way_reason) == (choice.way, choice.reason)
+    assert (record.execution, record.execution_reason) == (choice.execution, choice.reason)
 
 
 def test_what_a_worker_refuses_is_said_in_its_words(tmp_path):
@@ -41,4 +41,4 @@ def test_what_a_worker_refuses_is_said_in_its_words(tmp_path):
     training = {"epochs": 1, "compile": True, "optimizer": {"name": optimizer, "arguments": {}}}
     spec = small_spec(tmp_path, training=training)
     with cluster.cluster([spec], None), pytest.raises(InvalidInput, match="has no begin"):
-        nodes.choose_way_on_worker(spec, 1)
+        nodes.choose_execution_on_worker(spec, 1)

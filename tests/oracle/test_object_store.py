@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from oracle.drivers import in_process
-from oracle.events import Observer
+from oracle.observers.protocol import Observer
 from oracle.search import Signal
 from tests.object_store import BUCKET
 from tests.support import open_session, results, run_in_process, small_spec

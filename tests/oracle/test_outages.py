@@ -16,11 +16,11 @@ from oracle.ledger import Ledger, Retries, SearchRecord, database, lease, retryi
 from oracle.ledger.rows import Axis
 from tests.outages import Clock, answers_lost, locked
 from tests.support import open_session, small_spec
-from trials.recipe import Way
+from trials.recipe import Execution
 from trials.tasks import PrunedNetwork, StoredFile
 
 AXIS = Axis(low=0.01, high=0.1, log=True)
-RECORD = SearchRecord(name="s", spec={}, identity={}, way=Way(), way_reason="", created=1.0)
+RECORD = SearchRecord(name="s", spec={}, identity={}, execution=Execution(), execution_reason="", created=1.0)
 PACK = {str(rate): replayed_trial(0, 0, rate, 0.75) for rate in (0.02, 0.03, 0.05)}
 PRUNED = PrunedNetwork(
     cycle=1, replicate=0, start=StoredFile(path="p", sha256="0"), alive=8, prunable=10, parameters=12
@@ -82,7 +82,7 @@ def prune(ledger):
 
 def begin_anew(ledger):
     write_failure(ledger)
-    ledger.begin_anew(dataclasses.replace(RECORD, way_reason="another"))
+    ledger.begin_anew(dataclasses.replace(RECORD, execution_reason="another"))
     write_failure(ledger)
 
 

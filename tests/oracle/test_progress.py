@@ -9,7 +9,7 @@ from oracle.cli import progress
 from oracle.cli.progress import progress_observer
 from oracle.drivers import in_process
 from tests.support import open_session, small_spec
-from trials.recipe import Way
+from trials.recipe import Execution
 from trials.runner import Runner
 from trials.tasks import Failed, TrainPack
 
@@ -70,8 +70,12 @@ def test_a_failure_names_the_cycle_and_whether_it_is_the_last(tmp_path, monkeypa
 
 
 def test_the_opening_says_how_it_trains_and_what_kept_it_from_another_way():
-    record = SimpleNamespace(way=Way(pack_size=7, compiled=True), way_reason="measured: 7 together 3 s")
+    record = SimpleNamespace(
+        execution=Execution(pack_size=7, compiled=True), execution_reason="measured: 7 together 3 s"
+    )
     assert progress._way(SimpleNamespace(record=record)) == "up to 7 candidates together, compiled"
-    record = SimpleNamespace(way=Way(), way_reason="measured: alone 9 s; this network can't be packed: why")
+    record = SimpleNamespace(
+        execution=Execution(), execution_reason="measured: alone 9 s; this network can't be packed: why"
+    )
     shown = progress._way(SimpleNamespace(record=record))
     assert shown == "each candidate alone (this network can't be packed: why)"

@@ -11,11 +11,11 @@ from oracle import preflight
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
 from oracle.drivers.shared_data import SharedData, share
-from oracle.events import Observer
+from oracle.observers.protocol import Observer
 from oracle.search import Signal
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.datasets import load_dataset
-from trials.datasets.once import LoadOnce, dataset_key
+from trials.datasets.load_once import LoadOnce, dataset_key
 
 # Notes who loads it.
 NOTED = """

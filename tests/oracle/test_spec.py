@@ -9,7 +9,7 @@ from oracle.spec import Spec
 from oracle.spec_file import load_spec, parse_spec
 from silo.errors import InvalidInput
 from tests.support import small_data
-from trials.recipe import Way
+from trials.recipe import Execution
 
 
 def parse(tmp_path, **changes):
@@ -62,8 +62,15 @@ def test_a_bare_name_stands_for_a_component_without_arguments(tmp_path):
 
 
 def test_the_recipe_holds_what_the_spec_says(tmp_path):
-    recipe = parse(tmp_path, training={"iterations": 70, "batch_size": 8}).recipe(way=Way(pack_size=4))
-    assert (recipe.length, recipe.unit, recipe.batch_size, recipe.way.pack_size) == (70, "iterations", 8, 4)
+    recipe = parse(tmp_path, training={"iterations": 70, "batch_size": 8}).recipe(
+        execution=Execution(pack_size=4)
+    )
+    assert (recipe.length, recipe.unit, recipe.batch_size, recipe.execution.pack_size) == (
+        70,
+        "iterations",
+        8,
+        4,
+    )
     assert recipe.network.arguments == {"hidden": [16]}
 
 

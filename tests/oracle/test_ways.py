@@ -11,12 +11,12 @@ from oracle.ledger import Ledger
 from oracle.preflight import examine, open_runner, prepare
 from silo.errors import InvalidInput
 from tests.support import needs_compiler, open_session, results, run_in_process, small_spec
-from trials import programs, validation
-from trials.recipe import Way
+from trials.engine import engine, evaluate
+from trials.recipe import Execution
 
 
 def chosen(spec, workers=1):
-    return ways.choose_way(spec, open_runner(spec), workers)[:2]
+    return ways.choose_execution(spec, open_runner(spec), workers)[:2]
 
 
 @pytest.fixture
@@ -29,18 +29,20 @@ def speeds(monkeypatch, seconds):
     """Measurements that give the seconds of a step by way."""
     asked = []
 
-    def measure(spec, runner, way, *, count, graphs=()):
-        assert count <= way.pack_size
-        asked.append(way)
-        return speed.Speed(step=seconds(way), validation=0.0, first=seconds(way) + 10.0 * way.compiled)
+    def measure(spec, runner, execution, *, count, graphs=()):
+        assert count <= execution.pack_size
+        asked.append(execution)
+        return speed.Speed(
+            step=seconds(execution), validation=0.0, first=seconds(execution) + 10.0 * execution.compiled
+        )
 
     monkeypatch.setattr(ways, "measure", measure)
     return asked
 
 
 def test_a_small_search_follows_a_rule_of_thumb(tmp_path):
-    way, reason = chosen(small_spec(tmp_path))
-    assert way == Way(pack_size=16) and "rule of thumb" in reason
+    execution, reason = chosen(small_spec(tmp_path))
+    assert execution == Execution(pack_size=16) and "rule of thumb" in reason
     for network, arguments in (("resnet20", {}), ("fc", {"hidden": [300, 300]})):
         spec = small_spec(
             tmp_path,
@@ -50,97 +52,102 @@ def test_a_small_search_follows_a_rule_of_thumb(tmp_path):
             training={"iterations": 1, "batch_size": 4},
             grid={"values": [0.1, 0.2]},
         )
-        assert chosen(spec)[0] == Way()
+        assert chosen(spec)[0] == Execution()
 
 
 def test_what_is_fastest_for_the_whole_search_is_taken(tmp_path, monkeypatch, long):
-    asked = speeds(monkeypatch, lambda way: 0.001 * way.pack_size**0.5)
+    asked = speeds(monkeypatch, lambda execution: 0.001 * execution.pack_size**0.5)
     spec = small_spec(tmp_path)
-    way, reason = chosen(spec)
-    assert way == Way(pack_size=5)  # all five candidates
-    assert asked[0] == Way() and Way(pack_size=3) in asked
+    execution, reason = chosen(spec)
+    assert execution == Execution(pack_size=5)  # all five candidates
+    assert asked[0] == Execution() and Execution(pack_size=3) in asked
     assert reason.startswith("measured for this search: up to 5 candidates together ")
     # Two replicates of five candidates are two packs: with four workers two would idle.
-    assert chosen(spec, workers=4)[0] == Way(pack_size=3)
-    assert chosen(spec, workers=10)[0] == Way()
+    assert chosen(spec, workers=4)[0] == Execution(pack_size=3)
+    assert chosen(spec, workers=10)[0] == Execution()
 
 
 def test_packs_that_do_not_pay_are_not_taken(tmp_path, monkeypatch, long):
-    speeds(monkeypatch, lambda way: 0.001 * way.pack_size)
-    assert chosen(small_spec(tmp_path))[0] == Way()
+    speeds(monkeypatch, lambda execution: 0.001 * execution.pack_size)
+    assert chosen(small_spec(tmp_path))[0] == Execution()
 
 
 def test_compiling_must_repay_itself(tmp_path, monkeypatch, long):
     tried = []
-    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, way: tried.append(way))
-    speeds(monkeypatch, lambda way: 0.02 / (1 + 9 * way.compiled))
+    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, execution: tried.append(execution))
+    speeds(monkeypatch, lambda execution: 0.02 / (1 + 9 * execution.compiled))
     short = small_spec(tmp_path, cycles=1, training={"iterations": 10, "batch_size": 64})
     assert not chosen(short)[0].compiled and not tried
-    way, reason = chosen(small_spec(tmp_path, cycles=16, training={"iterations": 1000, "batch_size": 64}))
-    assert way.compiled and tried == [way] and "compiled" in reason
+    execution, reason = chosen(
+        small_spec(tmp_path, cycles=16, training={"iterations": 1000, "batch_size": 64})
+    )
+    assert execution.compiled and tried == [execution] and "compiled" in reason
     never = small_spec(tmp_path, cycles=16, training={"iterations": 1000, "batch_size": 64, "compile": False})
     assert not chosen(never)[0].compiled
     # Arithmetic that takes its time gains nothing, but in bfloat16.
-    speeds(monkeypatch, lambda way: 0.2 / (1 + 9 * way.compiled))
+    speeds(monkeypatch, lambda execution: 0.2 / (1 + 9 * execution.compiled))
     busy = {"iterations": 1000, "batch_size": 64}
     assert not chosen(small_spec(tmp_path, training=busy))[0].compiled
     assert chosen(small_spec(tmp_path, training=busy | {"precision": "bf16"}))[0].compiled
 
 
 def test_what_can_not_be_compiled_is_said(tmp_path, monkeypatch, long):
-    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, way: "no compiler")
-    speeds(monkeypatch, lambda way: 0.02)
+    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, execution: "no compiler")
+    speeds(monkeypatch, lambda execution: 0.02)
     spec = small_spec(tmp_path, cycles=16, training={"iterations": 1000, "batch_size": 64})
-    way, reason = chosen(spec)
-    assert not way.compiled and "its step can't be compiled: no compiler" in reason
+    execution, reason = chosen(spec)
+    assert not execution.compiled and "its step can't be compiled: no compiler" in reason
     spec = small_spec(tmp_path, training={"epochs": 1, "compile": True})
     with pytest.raises(InvalidInput, match=r"training.compile: the step can't be compiled \(no compiler\)"):
         chosen(spec)
 
 
 def test_a_way_that_fails_is_left_out_and_named(tmp_path, monkeypatch, long):
-    def seconds(way):
-        if way.pack_size == 5:
+    def seconds(execution):
+        if execution.pack_size == 5:
             raise MemoryError("no room for 5")
-        return 0.001 * way.pack_size**0.5
+        return 0.001 * execution.pack_size**0.5
 
     speeds(monkeypatch, seconds)
-    way, reason = chosen(small_spec(tmp_path))
-    assert way == Way(pack_size=3)
+    execution, reason = chosen(small_spec(tmp_path))
+    assert execution == Execution(pack_size=3)
     assert "up to 5 candidates together failed (MemoryError: no room for 5)" in reason
 
-    def fails(way):
+    def fails(execution):
         raise RuntimeError("exploded")
 
     speeds(monkeypatch, fails)
-    way, reason = chosen(small_spec(tmp_path))
-    assert way == Way(pack_size=16) and "RuntimeError: exploded" in reason
+    execution, reason = chosen(small_spec(tmp_path))
+    assert execution == Execution(pack_size=16) and "RuntimeError: exploded" in reason
     with pytest.raises(InvalidInput, match="can't be trained here: RuntimeError: exploded"):
         monkeypatch.setattr(plan, "measure", ways.measure)
         plan.make_plan(small_spec(tmp_path))
 
 
 def test_the_spec_has_the_last_word(tmp_path, monkeypatch, long):
-    speeds(monkeypatch, lambda way: 0.001 * way.pack_size**0.5)
+    speeds(monkeypatch, lambda execution: 0.001 * execution.pack_size**0.5)
     training = {"epochs": 2, "batch_size": 64}
-    assert chosen(small_spec(tmp_path, training=training | {"pack": 1}))[0] == Way()
+    assert chosen(small_spec(tmp_path, training=training | {"pack": 1}))[0] == Execution()
     assert chosen(small_spec(tmp_path, training=training | {"pack": 3}))[0].pack_size == 3
-    speeds(monkeypatch, lambda way: 1.0 * way.pack_size**2)
+    speeds(monkeypatch, lambda execution: 1.0 * execution.pack_size**2)
     assert chosen(small_spec(tmp_path, training=training | {"pack": 3}))[0].pack_size == 3
 
 
 def test_layouts_are_measured_for_convolutions_alone(tmp_path, monkeypatch, long):
-    asked = speeds(monkeypatch, lambda way: 0.1 - 0.05 * way.channels_last)
+    asked = speeds(monkeypatch, lambda execution: 0.1 - 0.05 * execution.channels_last)
     fields = {"cycles": 1, "replicates": 1, "grid": {"values": [0.1, 0.2]}}
     training = {"iterations": 1, "batch_size": 4}
     spec = small_spec(tmp_path, network="resnet20", training=training, **fields)
-    assert chosen(spec)[0] == Way(channels_last=True) and asked == [Way(), Way(channels_last=True)]
+    assert chosen(spec)[0] == Execution(channels_last=True) and asked == [
+        Execution(),
+        Execution(channels_last=True),
+    ]
     asked.clear()
     spec = small_spec(tmp_path, network="resnet20", training=training | {"channels_last": False}, **fields)
-    assert chosen(spec)[0] == Way() and asked == [Way()]
+    assert chosen(spec)[0] == Execution() and asked == [Execution()]
     asked.clear()
     chosen(small_spec(tmp_path))
-    assert not any(way.channels_last for way in asked)
+    assert not any(execution.channels_last for execution in asked)
 
 
 def on_gpu(tmp_path, **training):
@@ -156,26 +163,31 @@ def on_gpu(tmp_path, **training):
 
 def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
     tried = []
-    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, way: tried.append(way))
-    streams = Way(pack_size=10, captured=True, streams=True)
-    speeds(monkeypatch, lambda way: 0.002 * way.pack_size / (8.0 if way.streams else 1 + way.captured))
-    way, reason, _ = ways.choose_way(*on_gpu(tmp_path), 1)
-    assert way == streams and "up to 10 candidates together, a CUDA graph each, on streams" in reason
+    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, execution: tried.append(execution))
+    streams = Execution(pack_size=10, captured=True, streams=True)
+    speeds(
+        monkeypatch,
+        lambda execution: (
+            0.002 * execution.pack_size / (8.0 if execution.streams else 1 + execution.captured)
+        ),
+    )
+    execution, reason, _ = ways.choose_execution(*on_gpu(tmp_path), 1)
+    assert execution == streams and "up to 10 candidates together, a CUDA graph each, on streams" in reason
     assert tried[0].captured and not tried[0].streams
     assert tried[1:] == [replace(streams, pack_size=7), streams, replace(streams, compiled=True)]
-    for fixed, expected in (("off", Way()), ("streams", replace(streams, pack_size=8))):
-        assert ways.choose_way(*on_gpu(tmp_path, cuda_graph=fixed, compile=False), 1)[0] == expected
-    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, way: "it branches")
-    way, reason, _ = ways.choose_way(*on_gpu(tmp_path), 1)
-    assert way == Way() and "its step can't be a CUDA graph: it branches" in reason
+    for fixed, expected in (("off", Execution()), ("streams", replace(streams, pack_size=8))):
+        assert ways.choose_execution(*on_gpu(tmp_path, cuda_graph=fixed, compile=False), 1)[0] == expected
+    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, execution: "it branches")
+    execution, reason, _ = ways.choose_execution(*on_gpu(tmp_path), 1)
+    assert execution == Execution() and "its step can't be a CUDA graph: it branches" in reason
     assert "its step can't be CUDA graphs on streams: it branches" in reason
     with pytest.raises(InvalidInput, match=r"cuda_graph: the step can't be recorded \(it branches\)"):
-        ways.choose_way(*on_gpu(tmp_path, cuda_graph="pack"), 1)
+        ways.choose_execution(*on_gpu(tmp_path, cuda_graph="pack"), 1)
 
 
 def test_what_was_compiled_before_is_tried_in_a_short_search_too(tmp_path, monkeypatch, long):
-    speeds(monkeypatch, lambda way: 0.02 / (1 + 9 * way.compiled))
-    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, way: None)
+    speeds(monkeypatch, lambda execution: 0.02 / (1 + 9 * execution.compiled))
+    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, execution: None)
     short = small_spec(tmp_path, cycles=1, training={"iterations": 300, "batch_size": 64})
     for before in (False, True):
         monkeypatch.setattr(ways._Chooser, "_were_compiled", lambda self, before=before: before)
@@ -183,24 +195,24 @@ def test_what_was_compiled_before_is_tried_in_a_short_search_too(tmp_path, monke
 
 
 def test_what_this_process_can_not_measure_follows_the_rule_of_thumb(tmp_path, monkeypatch, long):
-    asked = speeds(monkeypatch, lambda way: 1.0)
-    way, reason = chosen(small_spec(tmp_path, resources={"gpus": 1}))
-    assert way == Way(pack_size=16) and not asked
+    asked = speeds(monkeypatch, lambda execution: 1.0)
+    execution, reason = chosen(small_spec(tmp_path, resources={"gpus": 1}))
+    assert execution == Execution(pack_size=16) and not asked
     assert "has not the workers' device" in reason
 
 
 def test_only_the_beginning_of_a_split_is_validated(tmp_path, monkeypatch):
     seen = []
-    count = programs.Programs.count_correct
+    count = engine.Engine.count_correct
 
     def counted(self, copies, data, split):
         seen.append(len(split))
         return count(self, copies, data, split)
 
-    monkeypatch.setattr(validation, "EVALUATION_BATCH", 16)
-    monkeypatch.setattr(programs.Programs, "count_correct", counted)
+    monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 16)
+    monkeypatch.setattr(engine.Engine, "count_correct", counted)
     spec = small_spec(tmp_path)
-    assert speed.measure(spec, open_runner(spec), Way(), count=1).validation > 0
+    assert speed.measure(spec, open_runner(spec), Execution(), count=1).validation > 0
     assert seen and max(seen) <= 16
 
 
@@ -208,7 +220,7 @@ def test_measurements_are_real(tmp_path):
     spec = small_spec(tmp_path)
     runner = open_runner(spec)
     before = torch.get_rng_state()
-    alone, packed = (speed.measure(spec, runner, Way(pack_size=size), count=size) for size in (1, 5))
+    alone, packed = (speed.measure(spec, runner, Execution(pack_size=size), count=size) for size in (1, 5))
     assert 0 < alone.step < 1 and 0 < packed.step < 1 and packed.validation > 0 and packed.first > 0
     assert packed.training(10, 2) == pytest.approx(10 * packed.step + 2 * packed.validation)
     assert torch.equal(before, torch.get_rng_state())
@@ -217,11 +229,13 @@ def test_measurements_are_real(tmp_path):
 def test_a_search_keeps_the_way_that_it_began_with(tmp_path):
     spec = small_spec(tmp_path, cycles=1)
     first = run_in_process(spec)
-    facts = dataclasses.replace(examine(spec, open_runner(spec)), way=Way(pack_size=2), way_reason="another")
+    facts = dataclasses.replace(
+        examine(spec, open_runner(spec)), execution=Execution(pack_size=2), execution_reason="another"
+    )
     ledger = Ledger(spec.ledger)
     again = prepare(spec, facts, ledger)
-    assert again.way == first.record.way == Way(pack_size=16)
-    assert again.way_reason == first.record.way_reason
+    assert again.execution == first.record.execution == Execution(pack_size=16)
+    assert again.execution_reason == first.record.execution_reason
     ledger.close()
 
 
@@ -231,7 +245,7 @@ def test_a_compiled_search_finds_the_eager_ones_accuracies(tmp_path):
     eager = run_in_process(small_spec(tmp_path / "a", training=training, cycles=2))
     spec = small_spec(tmp_path / "b", training=training | {"compile": True}, cycles=2)
     with open_session(spec) as session:
-        assert session.record.way == Way(pack_size=5, compiled=True)
+        assert session.record.execution == Execution(pack_size=5, compiled=True)
     compiled = run_in_process(spec)
     ours, theirs = results(compiled), results(eager)
     shared = ours.keys() & theirs.keys()

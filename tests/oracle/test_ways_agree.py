@@ -47,7 +47,7 @@ def table(tmp_path_factory):
 
 def test_the_search_has_something_to_find(table):
     lone = table("alone")
-    assert lone.way == "each candidate alone" and len(lone.best) == 9
+    assert lone.execution == "each candidate alone" and len(lone.best) == 9
     for optimum, means in zip(lone.optima, lone.means, strict=True):
         assert min(means) < optimum < max(means)
         best, *others = sorted(means.values(), reverse=True)
@@ -58,7 +58,9 @@ def test_the_search_has_something_to_find(table):
 @pytest.mark.parametrize("name", [case for case in CASES if case.values != ("bf16",)])
 def test_each_way_finds_the_same_optima_and_the_same_accuracies(table, name):
     lone, other = table("alone"), table(name)
-    assert ("together" in other.way) == ("pack" in name) and ("compiled" in other.way) == ("compiled" in name)
+    assert ("together" in other.execution) == ("pack" in name) and ("compiled" in other.execution) == (
+        "compiled" in name
+    )
     assert disagreements(other, lone) == []
     for optimum, means, theirs in zip(lone.optima, lone.means, other.means, strict=True):
         for rate, accuracy in means.items():  # beyond the optimum a rounding grows fast
@@ -79,7 +81,7 @@ def test_a_loss_of_accuracy_would_be_seen(table, tmp_path):
 def toy_table(*means):
     rates = (0.1, 0.2, 0.3)
     found = [dict(zip(rates, each, strict=True)) for each in means]
-    return Table(way="", optima=[max(each, key=each.get) for each in found], means=found, best={})
+    return Table(execution="", optima=[max(each, key=each.get) for each in found], means=found, best={})
 
 
 def test_optima_agree_if_they_are_the_same_or_tie():

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.support import needs_compiler
-from trials import libraries
-from trials.compiling import Captured, compile_all, trace
-from trials.libraries import CompilerFailed, find, folder_of, is_compiled
+from trials.engine import compile_cache
+from trials.engine.compile_cache import CompilerFailed, find, folder_of, is_compiled
+from trials.engine.graphs import Captured, compile_all, trace
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_key_covers_all_that_a_library_depends_on(monkeypatch):
     keys = {each.key() for each in (same, *others, *constants)}
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     keys.add(same.key())
-    monkeypatch.setattr(libraries, "_processor", lambda: "another")
+    monkeypatch.setattr(compile_cache, "_processor", lambda: "another")
     keys.add(same.key())
     assert len(keys) == 9
 
@@ -57,10 +57,10 @@ def test_a_key_covers_all_that_a_library_depends_on(monkeypatch):
 def test_a_library_does_what_its_graph_does_and_is_compiled_once(empty, monkeypatch):
     ours, sizes = traced(), traced(shape=(5, 6))
     assert not is_compiled(ours.key())
-    programs = compile_all([ours, sizes])
+    engine = compile_all([ours, sizes])
     assert is_compiled(ours.key()) and is_compiled(sizes.key())
     assert sorted(each.name for each in empty.iterdir()) == sorted([ours.key(), sizes.key()])
-    for program, each in zip(programs, (ours, sizes), strict=True):
+    for program, each in zip(engine, (ours, sizes), strict=True):
         total, inputs = (torch.randn(tensor.shape) for tensor in each.arguments)
         expected = total + 2.0 * inputs
         (found,) = program(total, inputs)
@@ -99,11 +99,11 @@ def test_a_failing_compiler_is_a_reason_and_leaves_nothing_behind(empty, monkeyp
 
 
 def test_only_the_last_used_libraries_are_kept(empty, monkeypatch):
-    monkeypatch.setattr(libraries, "_KEPT", 2)
+    monkeypatch.setattr(compile_cache, "_KEPT", 2)
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     for age, name in enumerate("abcd"):
         (empty / name).mkdir(parents=True)
-        libraries.os.utime(empty / name, (1000 + age, 1000 + age))
+        compile_cache.os.utime(empty / name, (1000 + age, 1000 + age))
     with pytest.raises(CompilerFailed, match="exit code 1"):
         compile_all([traced()])
     assert sorted(each.name for each in empty.iterdir()) == ["c", "d"]
@@ -112,14 +112,14 @@ def test_only_the_last_used_libraries_are_kept(empty, monkeypatch):
 def test_where_no_cache_can_be_written_the_temporary_folder_serves(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a" / "b"))
     assert folder_of("key") == tmp_path / "a" / "b" / "silo-oracle" / "graphs" / "key"
-    monkeypatch.setattr(libraries.os, "access", lambda path, mode: path != tmp_path)
-    monkeypatch.setattr(libraries.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    monkeypatch.setattr(compile_cache.os, "access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr(compile_cache.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     found = folder_of("key")
-    own = tmp_path / "temporary" / f"cache-{libraries.os.getuid()}"
+    own = tmp_path / "temporary" / f"cache-{compile_cache.os.getuid()}"
     assert own in found.parents and own.stat().st_mode & 0o777 == 0o700
     # A folder that somebody else has made there could hold anything.
-    monkeypatch.setattr(libraries.os, "getuid", lambda: 12345)
+    monkeypatch.setattr(compile_cache.os, "getuid", lambda: 12345)
     own.rename(own.with_name("cache-12345"))
     with pytest.raises(CompilerFailed, match="belongs to somebody else"):
         folder_of("key")

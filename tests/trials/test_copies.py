@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from tests.trials.toys import double, random_masks, toy_network
-from trials.copies import Copies, flat_mask, named_tensors
+from trials.engine.stacked import StackedNetwork, flat_mask, named_tensors
 
 CPU = torch.device("cpu")
 
@@ -43,7 +43,7 @@ def networks():
 @pytest.mark.parametrize("name", networks())
 def test_every_copy_is_what_state_dict_holds(name):
     module = networks()[name]
-    copies = Copies.of(module, module.state_dict(), 3, CPU)
+    copies = StackedNetwork.of(module, module.state_dict(), 3, CPU)
     expected = module.state_dict()
     for index in range(3):
         state = copies.state(index)
@@ -56,7 +56,7 @@ def test_every_copy_is_what_state_dict_holds(name):
 @pytest.mark.parametrize("name", networks())
 def test_parameters_are_views_of_the_flat_row_in_the_networks_order(name):
     module = networks()[name]
-    copies = Copies.of(module, double(module.state_dict()), 2, CPU)
+    copies = StackedNetwork.of(module, double(module.state_dict()), 2, CPU)
     trained = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
     assert list(copies.parameters) == trained
     copies.flat.copy_(torch.arange(copies.flat.numel()).view_as(copies.flat))
@@ -70,7 +70,7 @@ def test_copies_share_nothing_with_what_they_start_from():
     module = networks()["resnet20"]
     state = module.state_dict()
     before = {name: tensor.clone() for name, tensor in state.items()}
-    copies = Copies.of(module, state, 2, CPU)
+    copies = StackedNetwork.of(module, state, 2, CPU)
     taken = copies.state(0)
     copies.flat.add_(1)
     for buffer in copies.buffers.values():
@@ -82,7 +82,7 @@ def test_copies_share_nothing_with_what_they_start_from():
 
 def test_a_clone_shares_nothing():
     module = networks()["resnet20"]
-    copies = Copies.of(module, module.state_dict(), 2, CPU)
+    copies = StackedNetwork.of(module, module.state_dict(), 2, CPU)
     clone = copies.clone(module)
     before = [clone.state(index) for index in range(2)]
     copies.flat.zero_()
@@ -96,7 +96,7 @@ def test_a_clone_shares_nothing():
 @pytest.mark.parametrize("chosen", [[False, False, False], [True, False, True], [True, True, True]])
 def test_take_overwrites_the_chosen_copies_alone(chosen):
     module = networks()["resnet20"]
-    copies = Copies.of(module, module.state_dict(), 3, CPU)
+    copies = StackedNetwork.of(module, module.state_dict(), 3, CPU)
     other = copies.clone(module)
     other.flat.add_(1)
     for buffer in other.buffers.values():
@@ -113,7 +113,7 @@ def test_take_overwrites_the_chosen_copies_alone(chosen):
 
 def test_a_shared_weight_is_one_and_goes_by_both_names():
     module = networks()["tied"]
-    copies = Copies.of(module, module.state_dict(), 2, CPU)
+    copies = StackedNetwork.of(module, module.state_dict(), 2, CPU)
     assert copies.flat.shape == (2, 4 * 4 + 4 + 4)
     copies.parameters["first.weight"].add_(1)
     state = copies.state(1)
@@ -123,7 +123,7 @@ def test_a_shared_weight_is_one_and_goes_by_both_names():
 
 def test_a_frozen_parameter_is_no_part_of_the_row():
     module = networks()["odd"]
-    copies = Copies.of(module, module.state_dict(), 2, CPU)
+    copies = StackedNetwork.of(module, module.state_dict(), 2, CPU)
     assert "positions" in copies.buffers and "positions" not in copies.parameters
     assert copies.flat.shape == (2, 1 + 3 + 3)
 
@@ -132,10 +132,10 @@ def test_buffers_that_no_state_holds_are_the_modules_own():
     module = networks()["odd"]
     state = module.state_dict()
     assert "table" not in state
-    copies = Copies.of(module, state, 2, CPU)
+    copies = StackedNetwork.of(module, state, 2, CPU)
     assert torch.equal(copies.buffers["table"], module.table.expand(2, 3))
     assert "table" not in copies.state(0)
-    given = Copies.of(module, {**state, "table": torch.ones(3)}, 2, CPU)
+    given = StackedNetwork.of(module, {**state, "table": torch.ones(3)}, 2, CPU)
     assert torch.equal(given.buffers["table"], torch.ones(2, 3))
 
 
@@ -152,7 +152,7 @@ def test_the_flat_mask_lies_over_the_flat_row(name):
     masks = random_masks(module)
     mask = flat_mask(module, dict(reversed(masks.items())), CPU)
     ones = {key: torch.ones_like(parameter) for key, parameter in module.named_parameters()}
-    copies = Copies.of(module, {**module.state_dict(), **ones}, 1, CPU)
+    copies = StackedNetwork.of(module, {**module.state_dict(), **ones}, 1, CPU)
     copies.flat.mul_(mask)
     for key, tensor in copies.parameters.items():
         expected = masks[key].float() if key in masks else torch.ones_like(tensor[0])

@@ -6,7 +6,7 @@ import torch
 
 from trials.datasets import Dataset, Split, StreamedSplit, load_dataset
 from trials.datasets.images import Listing
-from trials.datasets.once import LoadOnce
+from trials.datasets.load_once import LoadOnce
 from trials.datasets.packed import pack
 
 

@@ -20,7 +20,7 @@ from trials.datasets import Split, StreamedSplit, imagenet, load_dataset, stream
 from trials.datasets.base import SPLITS
 from trials.pruning import prune
 from trials.pruning.masks import full_masks, prunable_names
-from trials.recipe import Component, Way
+from trials.recipe import Component, Execution
 from trials.training import train_pack
 
 WORKERS = (0, 2)
@@ -66,7 +66,11 @@ def trained(data, *, dropout=0.3, **changes):
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"dropout": 0.0, "way": Way(pack_size=2, channels_last=True)}, {"unit": "iterations", "length": 7}],
+    [
+        {},
+        {"dropout": 0.0, "execution": Execution(pack_size=2, channels_last=True)},
+        {"unit": "iterations", "length": 7},
+    ],
 )
 def test_a_training_ends_as_from_memory_to_the_last_bit(root, workers, changes):
     memory, streamed = load(root), load(root, stream=True, workers=workers)

@@ -7,8 +7,14 @@ from torch import nn
 from torch.nn import functional
 
 from tests.trials.toys import double, toy_network
-from trials.copies import Copies
-from trials.gradients import lone_gradients, lone_outputs, packed_gradients, packed_outputs, why_not_packed
+from trials.engine.gradients import (
+    lone_gradients,
+    lone_outputs,
+    packed_gradients,
+    packed_outputs,
+    why_not_packed,
+)
+from trials.engine.stacked import StackedNetwork
 from trials.networks import build_network
 
 CPU = torch.device("cpu")
@@ -97,7 +103,7 @@ def batch(shape=(6,), size=8):
 
 
 def three_copies(module):
-    copies = Copies.of(module, double(module.state_dict()), 3, CPU)
+    copies = StackedNetwork.of(module, double(module.state_dict()), 3, CPU)
     copies.flat.mul_(torch.tensor([[1.0], [0.9], [1.2]]))
     return copies
 
@@ -216,7 +222,7 @@ def test_a_pack_that_went_wrong_would_be_noticed(monkeypatch, broken):
 
     inputs, labels = batch()
     assert why_not_packed(CountsBatches(), inputs, labels) is None
-    monkeypatch.setattr("trials.gradients.packed_gradients", broken_gradients)
+    monkeypatch.setattr("trials.engine.gradients.packed_gradients", broken_gradients)
     assert why_not_packed(CountsBatches(), inputs, labels) == "packed and lone training differ"
 
 

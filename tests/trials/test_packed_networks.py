@@ -15,9 +15,9 @@ from tests.trials.toys import (
     toy_recipe,
     train,
 )
-from trials.gradients import why_not_packed
+from trials.engine.gradients import why_not_packed
 from trials.networks import NETWORKS
-from trials.recipe import Component, Way
+from trials.recipe import Component, Execution
 
 STEPS = 30
 TAME, SLOW = (0.02, 0.05, 0.1), (1e-4, 2e-4, 5e-4)
@@ -68,7 +68,7 @@ def trainings(case, module, masks, size):
             name="warmup_drops",
             arguments={"warmup": case.steps // 3, "drops": [case.steps * 3 // 5, case.steps * 5 // 6]},
         ),
-        way=Way(pack_size=size),
+        execution=Execution(pack_size=size),
     )
     # Six batches an epoch, and three examples that are left out of each.
     data = toy_data(shape=case.shape, train=6 * case.batch + 3, validation=8, test=8)

@@ -17,14 +17,14 @@ from tests.trials.toys import (
     toy_recipe,
     train,
 )
-from trials import validation
-from trials.compiling import Captured, as_traced, compile_all
-from trials.copies import Copies, named_tensors
 from trials.datasets import Dataset
-from trials.programs import Programs, why_not_traced, worth_filling
-from trials.recipe import Component, Way
-from trials.steps import GraphStep
-from trials.validation import GraphEvaluation, evaluation_batch
+from trials.engine import evaluate
+from trials.engine.engine import Engine, why_not_traced, worth_filling
+from trials.engine.evaluate import GraphEvaluation, evaluation_batch
+from trials.engine.graphs import Captured, as_traced, compile_all
+from trials.engine.stacked import StackedNetwork, named_tensors
+from trials.engine.steps import GraphStep
+from trials.recipe import Component, Execution
 
 RATES = [0.01, 0.02, 0.05]
 NETWORKS = {
@@ -78,7 +78,7 @@ def recipe(size, *, compiled=True, **changes):
     fields = {
         "length": 2,
         "schedule": Component(name="warmup_drops", arguments={"warmup": 1}),
-        "way": Way(pack_size=size, compiled=compiled),
+        "execution": Execution(pack_size=size, compiled=compiled),
     }
     return toy_recipe(**fields | changes)
 
@@ -87,14 +87,14 @@ def both(module, data, rates, compiler, size, **changes):
     """Outcomes compiled and eager, alone, under the same masks."""
     masks = random_masks(module)
     compiled = recipe(size, **changes)
-    programs = Programs(module, compiled, compiler=compiler)
-    ours = train(module, data, compiled, rates, masks=masks, programs=programs)
+    engine = Engine(module, compiled, compiler=compiler)
+    ours = train(module, data, compiled, rates, masks=masks, engine=engine)
     theirs = train(module, data, recipe(1, compiled=False, **changes), rates, masks=masks)
     for one, other in zip(ours, theirs, strict=True):
         assert_same_outcome(one, other)
         for name, mask in masks.items():
             assert not one.state[name][~mask].any()
-    return programs
+    return engine
 
 
 @pytest.mark.parametrize("size", [1, 3], ids=["alone", "packed"])
@@ -141,13 +141,13 @@ def test_schedules_are_outside_of_the_graph():
 def test_one_graph_serves_pack_after_pack_whatever_their_masks_and_sizes():
     module, data = toy_network("fc"), toy_data()
     shared = recipe(4, optimizer=Component(name="adam"))
-    programs, alone = (
-        Programs(module, shared, compiler=as_traced),
+    engine, alone = (
+        Engine(module, shared, compiler=as_traced),
         recipe(1, compiled=False, optimizer=shared.optimizer),
     )
     for share, rates in ((0.9, RATES), (0.3, [0.1, 0.2, 0.3, 0.4]), (0.5, RATES[:1]), (0.5, RATES)):
         masks = random_masks(module, share)
-        ours = train(module, data, shared, rates, masks=masks, programs=programs)
+        ours = train(module, data, shared, rates, masks=masks, engine=engine)
         theirs = train(module, data, alone, rates, masks=masks)
         for one, other in zip(ours, theirs, strict=True):
             assert_same_outcome(one, other)
@@ -156,11 +156,11 @@ def test_one_graph_serves_pack_after_pack_whatever_their_masks_and_sizes():
 def test_a_pack_far_too_small_is_not_filled_up():
     module, data = toy_network("fc"), toy_data()
     few, most = recipe(4), recipe(4)
-    programs = Programs(module, few, compiler=as_traced)
-    train(module, data, few, RATES[:2], programs=programs)
-    assert not programs.traced and not worth_filling(2, few.way)
-    train(module, data, most, RATES, programs=programs)
-    assert programs.traced and worth_filling(3, few.way)
+    engine = Engine(module, few, compiler=as_traced)
+    train(module, data, few, RATES[:2], engine=engine)
+    assert not engine.traced and not worth_filling(2, few.execution)
+    train(module, data, most, RATES, engine=engine)
+    assert engine.traced and worth_filling(3, few.execution)
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["captured", "compiled and captured"])
@@ -168,35 +168,35 @@ def test_a_pack_far_too_small_is_not_filled_up():
 def test_recorded_steps_are_the_eager_ones(streams, compiled):
     # On a CPU nothing is recorded: this is all around it.
     module, data = Statistics(), toy_data(shape=(3, 8, 8))
-    way = Way(pack_size=4, captured=True, compiled=compiled, streams=streams)
-    ours_recipe = recipe(4, way=way, optimizer=Component(name="adam"))
-    programs = Programs(module, ours_recipe, compiler=as_traced)
+    execution = Execution(pack_size=4, captured=True, compiled=compiled, streams=streams)
+    ours_recipe = recipe(4, execution=execution, optimizer=Component(name="adam"))
+    engine = Engine(module, ours_recipe, compiler=as_traced)
     alone = recipe(1, compiled=False, optimizer=ours_recipe.optimizer)
     for share, rates in ((0.5, RATES[:1]), (0.9, RATES), (0.3, [0.01, 0.02, 0.03, 0.04])):
         masks = random_masks(module, share)
-        ours = train(module, data, ours_recipe, rates, masks=masks, programs=programs)
+        ours = train(module, data, ours_recipe, rates, masks=masks, engine=engine)
         theirs = train(module, data, alone, rates, masks=masks)
         for one, other in zip(ours, theirs, strict=True):
             assert_same_outcome(one, other)
-    assert programs.traced
+    assert engine.traced
 
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_graph_counts_right_answers_as_the_eager_evaluation_does(size, monkeypatch):
     monkeypatch.setattr(
-        validation, "EVALUATION_BATCH", 10
+        evaluate, "EVALUATION_BATCH", 10
     )  # 23 and 29 examples: batches of 8, 8, 7 and 8, …, 5
     module, data = Statistics(), toy_data(shape=(3, 8, 8))
-    copies = Copies.of(module, double(named_tensors(module)), size, torch.device("cpu"))
+    copies = StackedNetwork.of(module, double(named_tensors(module)), size, torch.device("cpu"))
     copies.flat.add_(torch.randn(copies.flat.shape, generator=torch.Generator().manual_seed(0)), alpha=0.1)
     assert evaluation_batch(23) == 8  # the last batch has 7, of the 29 examples to test on 5
     graph = GraphEvaluation(module, size, 8, vectorised=size > 1)
     (graph.program,) = as_traced([graph.traced(copies, data)])
     for count in {size, max(1, size - 1)}:
-        some = Copies.of(module, double(named_tensors(module)), count, torch.device("cpu"))
+        some = StackedNetwork.of(module, double(named_tensors(module)), count, torch.device("cpu"))
         some.flat.copy_(copies.flat[:count])
         for split in (data.validation, data.test):
-            expected, _ = validation.count_correct(module, some, data, split, size > 1)
+            expected, _ = evaluate.count_correct(module, some, data, split, size > 1)
             correct, finite = graph.count_correct(some, data, split)
             assert correct.tolist() == expected.tolist() and finite.all() and correct.shape == (count,)
     copies.flat[0, 0] = float("nan")
@@ -207,8 +207,8 @@ def test_a_graph_counts_right_answers_as_the_eager_evaluation_does(size, monkeyp
 def test_a_copy_that_diverges_leaves_the_others_alone():
     module, data = toy_network("fc"), toy_data()
     compiled = recipe(3)
-    programs = Programs(module, compiled, compiler=as_traced)
-    first, huge, last = train(module, data, compiled, [0.01, 1e200, 0.05], programs=programs)
+    engine = Engine(module, compiled, compiler=as_traced)
+    first, huge, last = train(module, data, compiled, [0.01, 1e200, 0.05], engine=engine)
     assert huge.diverged and not first.diverged and not last.diverged
     alone = train(module, data, recipe(1, compiled=False), [0.01, 0.05])
     assert_same_outcome(first, alone[0])
@@ -217,12 +217,12 @@ def test_a_copy_that_diverges_leaves_the_others_alone():
 
 def test_a_copy_that_diverges_is_not_replayed_again(monkeypatch):
     module, data = toy_network("fc"), toy_data()
-    way = Way(pack_size=3, captured=True, streams=True)
-    programs = Programs(module, recipe(3, way=way), compiler=as_traced)
+    execution = Execution(pack_size=3, captured=True, streams=True)
+    engine = Engine(module, recipe(3, execution=execution), compiler=as_traced)
     replayed = []
     genuine = Captured.__call__
     monkeypatch.setattr(Captured, "__call__", lambda self: (replayed.append(self), genuine(self))[1])
-    trained = train(module, data, recipe(3, way=way), [0.01, 1e200, 0.05], programs=programs)
+    trained = train(module, data, recipe(3, execution=execution), [0.01, 1e200, 0.05], engine=engine)
     counts = Counter(replayed)
     fewest, *others = sorted(counts.values())
     assert len(counts) == 3 and fewest < others[0] == others[1]
@@ -235,7 +235,7 @@ def test_notes_see_the_weights_of_every_epoch():
     module, data = toy_network("fc"), toy_data()
     changes = {"rewind_to": 1, "diagnostics": True, "length": 3, "evaluate_every": 3}
     compiled = recipe(3, **changes)
-    ours = train(module, data, compiled, RATES, programs=Programs(module, compiled, compiler=as_traced))
+    ours = train(module, data, compiled, RATES, engine=Engine(module, compiled, compiler=as_traced))
     theirs = train(module, data, recipe(1, compiled=False, **changes), RATES)
     for one, other in zip(ours, theirs, strict=True):
         for name, tensor in one.rewind.items():
@@ -246,7 +246,7 @@ def test_notes_see_the_weights_of_every_epoch():
 
 def reason_of(module, *, size=1, shape=(6,), compiler=as_traced, **changes):
     data = toy_data(shape=shape, kind=Dataset)
-    return why_not_traced(Programs(module, recipe(size, **changes), compiler=compiler), data)
+    return why_not_traced(Engine(module, recipe(size, **changes), compiler=compiler), data)
 
 
 @pytest.mark.parametrize("size", [1, 3])

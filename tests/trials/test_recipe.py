@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from tests.trials.toys import toy_recipe
-from trials.recipe import Component, Recipe, Way
+from trials.recipe import Component, Execution, Recipe
 
 FULL = {
     "network": Component(name="resnet20", arguments={"shortcut": "conv"}),
@@ -21,7 +21,7 @@ FULL = {
     "optimizer": Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4}),
     "schedule": Component(name="warmup_drops", arguments={"warmup": 10_000, "drops": [20_000, 25_000]}),
     "seed": 2**62,
-    "way": Way(pack_size=16, compiled=True, channels_last=True),
+    "execution": Execution(pack_size=16, compiled=True, channels_last=True),
     "rewind_to": 2_000,
     "precision": "bf16",
     "diagnostics": True,

@@ -17,9 +17,9 @@ from tests.trials.toys import (
     toy_recipe,
     train,
 )
+from trials.engine.evaluate import TrainedCopy
 from trials.recipe import Component
 from trials.seeding import derive_seed
-from trials.validation import TrainedCopy
 
 STEPS, PER_EPOCH, BATCH = 30, 6, 8
 WARMUP, DROPS = 10, (18, 25)

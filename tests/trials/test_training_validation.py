@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.trials.toys import assert_bitwise_equal, double, toy_data, toy_network, toy_recipe, train
-from trials import programs, validation
-from trials.copies import Copies
+from trials.engine import engine, evaluate
+from trials.engine.stacked import StackedNetwork
 
 EPOCHS = 8
 RATES = [0.02, 0.1, 0.3]
@@ -54,7 +54,7 @@ def test_the_accuracies_are_shares_of_right_answers(outcomes):
 def test_the_first_among_equals_by_script(pack_size, monkeypatch):
     script = iter([[3, 4, 0], [5, 4, 0], [5, 1, 0], [2, 6, 0]])
     by_copy = [iter(column) for column in zip(*script, strict=True)]
-    genuine = programs.Programs.count_correct
+    genuine = engine.Engine.count_correct
     data, module = toy_data(), toy_network()
     started = 0
 
@@ -66,7 +66,7 @@ def test_the_first_among_equals_by_script(pack_size, monkeypatch):
         columns = by_copy if pack_size > 1 else by_copy[started : started + 1]
         return torch.tensor([next(column) for column in columns]), torch.ones(len(columns), dtype=torch.bool)
 
-    monkeypatch.setattr(programs.Programs, "count_correct", scripted)
+    monkeypatch.setattr(engine.Engine, "count_correct", scripted)
     found = train(module, data, toy_recipe(length=4, pack_size=pack_size), RATES)
     assert [outcome.best_step for outcome in found] == [12, 24, 6]
     assert [outcome.accuracy for outcome in found] == [5 / 23, 6 / 23, 0.0]
@@ -88,11 +88,11 @@ def test_the_loss_is_the_mean_since_the_last_validation(pack_size):
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("size", [1, 7, 23, 1024])
 def test_splits_are_counted_whole_in_any_portions(together, size, monkeypatch):
-    monkeypatch.setattr(validation, "EVALUATION_BATCH", size)
+    monkeypatch.setattr(evaluate, "EVALUATION_BATCH", size)
     data, module = toy_data(), toy_network()
-    copies = Copies.of(module, double(module.state_dict()), 2, torch.device("cpu"))
+    copies = StackedNetwork.of(module, double(module.state_dict()), 2, torch.device("cpu"))
     copies.flat[1] *= -1
-    correct, finite = validation.count_correct(module, copies, data, data.validation, together)
+    correct, finite = evaluate.count_correct(module, copies, data, data.validation, together)
     expected = []
     for index in range(2):
         plain = toy_network().double().eval()
@@ -101,7 +101,7 @@ def test_splits_are_counted_whole_in_any_portions(together, size, monkeypatch):
     assert correct.tolist() == expected and expected[0] != expected[1]
     assert finite.tolist() == [True, True]
     copies.flat[1, 0] = float("inf")
-    assert validation.count_correct(module, copies, data, data.validation, together)[1].tolist() == [
+    assert evaluate.count_correct(module, copies, data, data.validation, together)[1].tolist() == [
         True,
         False,
     ]

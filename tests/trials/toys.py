@@ -7,7 +7,7 @@ from torch.nn import functional
 from trials.datasets import Dataset, Split
 from trials.networks import build_network
 from trials.pruning.masks import prunable_names
-from trials.recipe import Component, Recipe, Way
+from trials.recipe import Component, Execution, Recipe
 from trials.training import train_pack
 
 
@@ -54,7 +54,7 @@ def toy_recipe(**changes) -> Recipe:
         "seed": 5,
     }
     if "pack_size" in changes:
-        changes["way"] = Way(pack_size=changes.pop("pack_size"))
+        changes["execution"] = Execution(pack_size=changes.pop("pack_size"))
     return Recipe(**fields | changes)
 
 
@@ -76,7 +76,7 @@ def random_masks(module, share=0.5):
     }
 
 
-def train(module, data, recipe, max_lrs, *, start=None, masks=None, cycle=0, replicate=0, programs=None):
+def train(module, data, recipe, max_lrs, *, start=None, masks=None, cycle=0, replicate=0, engine=None):
     """``train_pack`` in double precision."""
     return train_pack(
         module=module,
@@ -87,7 +87,7 @@ def train(module, data, recipe, max_lrs, *, start=None, masks=None, cycle=0, rep
         cycle=cycle,
         replicate=replicate,
         max_lrs=max_lrs,
-        programs=programs,
+        engine=engine,
     )
 
 

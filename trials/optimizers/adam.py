@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trials.optimizers import _checks
-from trials.optimizers.base import Pruned
+from trials.optimizers.base import MaskBits
 
 
 class Adam:
@@ -47,7 +47,7 @@ class Adam:
         self.mean: Tensor | None = None
         self.square: Tensor | None = None
         self.largest_square: Tensor | None = None
-        self._pruned = Pruned()
+        self._pruned = MaskBits()
 
     def begin(self, weights: Tensor) -> None:
         """See :class:`trials.optimizers.base.Stateful`."""

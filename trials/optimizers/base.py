@@ -41,7 +41,7 @@ class Stateful(Optimizer, Protocol):
         """
 
 
-class Pruned:
+class MaskBits:
     """What is done at the zeros of a mask, on the bits of the floats, and so whatever the floats are.
 
     A product with the mask would turn 0 · inf into NaN, and ``masked_fill_`` takes ten to fifty times as long

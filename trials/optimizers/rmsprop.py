@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trials.optimizers import _checks
-from trials.optimizers.base import Pruned
+from trials.optimizers.base import MaskBits
 
 
 class RMSprop:
@@ -44,7 +44,7 @@ class RMSprop:
         self.mean: Tensor | None = None
         self.velocity: Tensor | None = None
         self._denominator = torch.empty(0)
-        self._pruned = Pruned()
+        self._pruned = MaskBits()
 
     def begin(self, weights: Tensor) -> None:
         """See :class:`trials.optimizers.base.Stateful`."""

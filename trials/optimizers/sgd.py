@@ -7,7 +7,7 @@ from torch import Tensor
 
 from silo.errors import InvalidInput
 from trials.optimizers import _checks
-from trials.optimizers.base import Pruned
+from trials.optimizers.base import MaskBits
 
 
 class SGD:
@@ -32,7 +32,7 @@ class SGD:
         if nesterov and momentum == 0.0:
             raise InvalidInput("optimizer.nesterov needs a momentum above 0, got momentum 0")
         self.velocity: Tensor | None = None
-        self._pruned = Pruned()
+        self._pruned = MaskBits()
 
     def begin(self, weights: Tensor) -> None:
         """See :class:`trials.optimizers.base.Stateful`."""

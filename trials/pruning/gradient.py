@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from trials.copies import named_tensors
+from trials.engine.stacked import named_tensors
 from trials.pruning.base import Scores, TrainedNetwork
 
 

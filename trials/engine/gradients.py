@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-from trials.copies import Copies, named_tensors
+from trials.engine.stacked import StackedNetwork, named_tensors
 
-Gradients = Callable[[Copies, Tensor, Tensor], tuple[Tensor, Tensor]]
+Gradients = Callable[[StackedNetwork, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(copies, inputs, labels) to gradients [K, P] and losses [K]; the copies' buffers are updated in place.
 
 The caller may change the gradients; the next call may overwrite them.
@@ -34,7 +34,7 @@ def lone_gradients(module: nn.Module) -> Gradients:
     """Autograd on one copy after another: works for every module."""
     rows: Tensor | None = None
 
-    def gradients(copies: Copies, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def gradients(copies: StackedNetwork, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         nonlocal rows
         if rows is None:  # made once: fresh memory of a large network costs a tenth of its step
             rows = torch.empty_like(copies.flat)
@@ -72,7 +72,7 @@ def packed_gradients(module: nn.Module) -> Gradients:
     vectorised = vmap(grad(loss, has_aux=True), in_dims=(0, 0, None, None), randomness="error")
     rows: Tensor | None = None
 
-    def gradients(copies: Copies, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def gradients(copies: StackedNetwork, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         nonlocal rows
         if rows is None:  # made once: fresh memory in every step costs more than what is written to it
             rows = torch.empty_like(copies.flat)
@@ -85,10 +85,10 @@ def packed_gradients(module: nn.Module) -> Gradients:
     return gradients
 
 
-def lone_outputs(module: nn.Module) -> Callable[[Copies, Tensor], Tensor]:
+def lone_outputs(module: nn.Module) -> Callable[[StackedNetwork, Tensor], Tensor]:
     """Forward of one copy after another: (copies, inputs) to outputs [K, B, classes]."""
 
-    def outputs(copies: Copies, inputs: Tensor) -> Tensor:
+    def outputs(copies: StackedNetwork, inputs: Tensor) -> Tensor:
         rows = []
         for index in range(copies.flat.shape[0]):
             state = {
@@ -100,7 +100,7 @@ def lone_outputs(module: nn.Module) -> Callable[[Copies, Tensor], Tensor]:
     return outputs
 
 
-def packed_outputs(module: nn.Module) -> Callable[[Copies, Tensor], Tensor]:
+def packed_outputs(module: nn.Module) -> Callable[[StackedNetwork, Tensor], Tensor]:
     """Forward of all copies at once: (copies, inputs) to outputs [K, B, classes]."""
 
     def forward(state: dict[str, Tensor], inputs: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def why_not_packed(module: nn.Module, inputs: Tensor, labels: Tensor) -> str | N
     }
     was_training = module.training
     module.train()
-    pair = Copies.of(module, state, 2, torch.device("cpu"))
+    pair = StackedNetwork.of(module, state, 2, torch.device("cpu"))
     # Added, not multiplied: a head that starts at 0, as some do, would hide all that is before it.
     noise = torch.randn(pair.flat.shape, generator=torch.Generator().manual_seed(0), dtype=pair.flat.dtype)
     pair.flat.add_(noise, alpha=0.01)

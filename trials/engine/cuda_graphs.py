@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trials.compiling import Captured
-from trials.copies import Copies
-from trials.steps import Batch, GraphStep
+from trials.engine.graphs import Captured
+from trials.engine.stacked import StackedNetwork
+from trials.engine.steps import Batch, GraphStep
 
 
-class ReplayedSteps:
+class CudaGraphSteps:
     """Steps that are recorded as CUDA graphs: one for all copies, or one for each, on streams of their own.
 
     Every recording reads its batch from the same memory, into which each step's batch is copied first.
@@ -31,7 +31,7 @@ class ReplayedSteps:
         several = device.type == "cuda" and len(steps) > 1
         self._streams = [torch.cuda.Stream(device) for _ in steps] if several else []
 
-    def begin(self, copies: Copies, mask: Tensor) -> None:
+    def begin(self, copies: StackedNetwork, mask: Tensor) -> None:
         """Starts a training."""
         self._live = copies.flat.shape[0]
         self._used = range(1 if len(self._steps) == 1 else self._live)

@@ -1,7 +1,7 @@
 """Traces a function of tensors to a graph, and makes programs of graphs.
 
-On a CPU a graph is compiled ahead of time, see :mod:`trials.libraries`; on CUDA in this process, by
-``torch.compile``. Compiled or not, a program's kernels can be recorded on CUDA and replayed.
+On a CPU a graph is compiled ahead of time, see :mod:`trials.engine.compile_cache`; on CUDA in this process,
+by ``torch.compile``. Compiled or not, a program's kernels can be recorded on CUDA and replayed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trials import libraries
+from trials.engine import compile_cache
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,8 +39,8 @@ class Traced:
     arguments: tuple[Tensor, ...]
 
     def key(self) -> str:
-        """What the graph is kept by on a CPU: see :func:`trials.libraries.key_of`."""
-        return libraries.key_of(self.graph, self.arguments)
+        """What the graph is kept by on a CPU: see :func:`trials.engine.compile_cache.key_of`."""
+        return compile_cache.key_of(self.graph, self.arguments)
 
 
 def trace(function: Callable[..., tuple[Tensor, ...]], arguments: Sequence[Tensor]) -> Traced:
@@ -67,22 +67,24 @@ def compile_all(traced: Sequence[Traced]) -> list[Program]:
     """
     if any(tensor.device.type != "cpu" for each in traced for tensor in each.arguments):
         return [_just_in_time(each) for each in traced]
-    wanted = [(libraries.folder_of(each.key()), each) for each in traced]
+    wanted = [(compile_cache.folder_of(each.key()), each) for each in traced]
     sources = {folder: (each.graph, each.arguments) for folder, each in wanted}
-    libraries.build({folder: each for folder, each in sources.items() if not libraries.is_built(folder)})
+    compile_cache.build(
+        {folder: each for folder, each in sources.items() if not compile_cache.is_built(folder)}
+    )
     try:
-        return [libraries.load(folder, each.arguments) for folder, each in wanted]
+        return [compile_cache.load(folder, each.arguments) for folder, each in wanted]
     except (OSError, RuntimeError):  # gone, damaged, or made where other system libraries are: anew, once
-        libraries.discard(sources)
-        libraries.build(sources)
-        return [libraries.load(folder, each.arguments) for folder, each in wanted]
+        compile_cache.discard(sources)
+        compile_cache.build(sources)
+        return [compile_cache.load(folder, each.arguments) for folder, each in wanted]
 
 
 def compile_if_possible(traced: Sequence[Traced]) -> list[Program]:
     """Compiles graphs where that can be done, and else leaves them as they are: slower, and as right."""
     try:
         return compile_all(traced)
-    except libraries.CompilerFailed as error:
+    except compile_cache.CompilerFailed as error:
         logging.getLogger(__name__).warning("graphs are used uncompiled: %s", error)
         return as_traced(traced)
 

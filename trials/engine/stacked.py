@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Copies:
+class StackedNetwork:
     """K copies of a network, each parameter a view into one flat tensor.
 
     Attributes:
@@ -30,7 +30,9 @@ class Copies:
     keys: dict[str, str]
 
     @classmethod
-    def of(cls, module: nn.Module, state: Mapping[str, Tensor], count: int, device: torch.device) -> Copies:
+    def of(
+        cls, module: nn.Module, state: Mapping[str, Tensor], count: int, device: torch.device
+    ) -> StackedNetwork:
         """``count`` equal copies that start from ``state``: parameters and buffers by name.
 
         Buffers that ``state`` lacks, as those that aren't persistent may be, are the module's own.
@@ -43,27 +45,27 @@ class Copies:
         buffers = {name: tensor.expand(count, *tensor.shape).clone() for name, tensor in starts.items()}
         return cls(flat=flat, parameters=_views(module, flat), buffers=buffers, keys=_keys(module))
 
-    def clone(self, module: nn.Module) -> Copies:
+    def clone(self, module: nn.Module) -> StackedNetwork:
         """A copy of the copies that shares no memory."""
         flat = self.flat.clone()
-        return Copies(
+        return StackedNetwork(
             flat=flat,
             parameters=_views(module, flat),
             buffers={name: buffer.clone() for name, buffer in self.buffers.items()},
             keys=self.keys,
         )
 
-    def row(self, index: int) -> Copies:
+    def row(self, index: int) -> StackedNetwork:
         """One of the copies: a view."""
         chosen = slice(index, index + 1)
-        return Copies(
+        return StackedNetwork(
             flat=self.flat[chosen],
             parameters={name: tensor[chosen] for name, tensor in self.parameters.items()},
             buffers={name: tensor[chosen] for name, tensor in self.buffers.items()},
             keys=self.keys,
         )
 
-    def take(self, other: Copies, chosen: Tensor) -> None:
+    def take(self, other: StackedNetwork, chosen: Tensor) -> None:
         """Overwrites the copies that ``chosen`` ([K], bool) marks with those of ``other``."""
         self.flat[chosen] = other.flat[chosen]
         for name, buffer in self.buffers.items():
@@ -82,12 +84,12 @@ def named_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def flat_mask(module: nn.Module, masks: Mapping[str, Tensor], device: torch.device) -> Tensor:
-    """The masks as one row [P] of ones and zeros, in the order of :attr:`Copies.flat`."""
+    """The masks as one row [P] of ones and zeros, in the order of :attr:`StackedNetwork.flat`."""
     return flat_rows(module, masks, 1.0, device)
 
 
 def flat_rows(module: nn.Module, values: Mapping[str, Tensor], other: float, device: torch.device) -> Tensor:
-    """Values by parameter as one row [P], in the order of :attr:`Copies.flat`, ``other`` for the rest."""
+    """Values by parameter as one row [P], in the order of :attr:`StackedNetwork.flat`, else ``other``."""
     parts = [
         values[name].reshape(-1).to(parameter.dtype)
         if name in values

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
-from trials.compiling import Program, Traced, trace
-from trials.copies import Copies
 from trials.datasets import Dataset, Examples
 from trials.diagnostics import Statistics
-from trials.gradients import lone_outputs, packed_outputs
+from trials.engine.gradients import lone_outputs, packed_outputs
+from trials.engine.graphs import Program, Traced, trace
+from trials.engine.stacked import StackedNetwork
 
 EVALUATION_BATCH = 1024
 
-CountCorrect = Callable[[Copies, Dataset, Examples], tuple[Tensor, Tensor]]
+CountCorrect = Callable[[StackedNetwork, Dataset, Examples], tuple[Tensor, Tensor]]
 """Copies, data set and split to right answers of each copy on it, and whether all its outputs were finite:
 both [K]."""
 
@@ -56,7 +56,7 @@ class TrainedCopy:
 
 @torch.no_grad()
 def count_correct(
-    module: nn.Module, copies: Copies, data: Dataset, split: Examples, together: bool
+    module: nn.Module, copies: StackedNetwork, data: Dataset, split: Examples, together: bool
 ) -> tuple[Tensor, Tensor]:
     """Right answers of each copy on a split, and whether all its outputs were finite: both [K]."""
     module.eval()
@@ -89,13 +89,13 @@ class GraphEvaluation:
     def __init__(self, module: nn.Module, count: int, size: int, *, vectorised: bool) -> None:
         self._module, self._count, self._size, self._vectorised = module, count, size, vectorised
 
-    def arguments(self, copies: Copies, data: Dataset) -> list[Tensor]:
+    def arguments(self, copies: StackedNetwork, data: Dataset) -> list[Tensor]:
         """What the graph is called with, on the first batch of the validation split."""
         inputs, labels = data.validation.first(self._size)
         return self._arguments(copies, data.normalise(inputs), labels)
 
     @torch.no_grad()
-    def traced(self, copies: Copies, data: Dataset) -> Traced:
+    def traced(self, copies: StackedNetwork, data: Dataset) -> Traced:
         """The graph, for copies and data like these."""
         was_training = self._module.training
         self._module.eval()
@@ -105,7 +105,7 @@ class GraphEvaluation:
             self._module.train(was_training)
 
     @torch.no_grad()
-    def count_correct(self, copies: Copies, data: Dataset, split: Examples) -> tuple[Tensor, Tensor]:
+    def count_correct(self, copies: StackedNetwork, data: Dataset, split: Examples) -> tuple[Tensor, Tensor]:
         """See :data:`CountCorrect`."""
         count = copies.flat.shape[0]
         correct = torch.zeros(count, dtype=torch.long, device=copies.flat.device)
@@ -117,7 +117,7 @@ class GraphEvaluation:
             finite &= sound[:count]
         return correct, finite
 
-    def _arguments(self, copies: Copies, inputs: Tensor, labels: Tensor) -> list[Tensor]:
+    def _arguments(self, copies: StackedNetwork, inputs: Tensor, labels: Tensor) -> list[Tensor]:
         missing = self._size - len(labels)
         if missing:
             inputs = torch.cat([inputs, inputs[:1].expand(missing, *inputs.shape[1:])])
@@ -151,7 +151,7 @@ class GraphEvaluation:
 class BestWeights:
     """Keeps, of each copy, the weights of its best validation (early stopping), the first among equals."""
 
-    def __init__(self, module: nn.Module, copies: Copies) -> None:
+    def __init__(self, module: nn.Module, copies: StackedNetwork) -> None:
         count, device = copies.flat.shape[0], copies.flat.device
         self.copies = copies.clone(module)
         self.correct = torch.full((count,), -1, dtype=torch.long, device=device)
@@ -159,7 +159,9 @@ class BestWeights:
         self.diverged = torch.zeros(count, dtype=torch.bool, device=device)
         self.loss = torch.full((count,), float("nan"), device=device)
 
-    def update(self, copies: Copies, step: int, correct: Tensor, finite: Tensor, loss: Tensor) -> None:
+    def update(
+        self, copies: StackedNetwork, step: int, correct: Tensor, finite: Tensor, loss: Tensor
+    ) -> None:
         self.diverged |= ~finite
         self.loss = torch.where(self.diverged, float("nan"), loss)
         improved = (correct > self.correct) & ~self.diverged

@@ -2,7 +2,8 @@
 
 An :class:`EagerStep` takes any module. A :class:`GraphStep` is traced once to a single graph that is
 compiled, recorded as a CUDA graph, or both; it is kept from pack to pack. Tracing runs the module's Python
-code once and never again, so :func:`trials.programs.why_not_traced` tries whether that makes a difference.
+code once and never again, so :func:`trials.engine.engine.why_not_traced` tries whether that makes a
+difference.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils import _pytree as pytree
 
 from silo.errors import InvalidInput
-from trials.compiling import Captured, Program, Traced, trace
-from trials.copies import Copies
+from trials.engine.graphs import Captured, Program, Traced, trace
+from trials.engine.stacked import StackedNetwork
 from trials.optimizers import build_optimizer
 from trials.optimizers.base import Optimizer, Stateful
 from trials.recipe import Component
@@ -54,7 +55,7 @@ class EagerStep:
     """One operation after another.
 
     Args:
-        gradients: See :data:`trials.gradients.Gradients`.
+        gradients: See :data:`trials.engine.gradients.Gradients`.
         optimizer: An optimizer without state.
         copies: The copies to train, in place.
         mask: [P], 1 where a weight is alive, else 0.
@@ -62,9 +63,9 @@ class EagerStep:
 
     def __init__(
         self,
-        gradients: Callable[[Copies, Tensor, Tensor], tuple[Tensor, Tensor]],
+        gradients: Callable[[StackedNetwork, Tensor, Tensor], tuple[Tensor, Tensor]],
         optimizer: Optimizer,
-        copies: Copies,
+        copies: StackedNetwork,
         mask: Tensor,
     ) -> None:
         self._gradients, self._optimizer, self._copies, self._mask = gradients, optimizer, copies, mask
@@ -109,7 +110,7 @@ class GraphStep:
             )
         self._tensors: list[Any] | None = None
 
-    def begin(self, copies: Copies, mask: Tensor) -> None:
+    def begin(self, copies: StackedNetwork, mask: Tensor) -> None:
         """Starts a training of at most ``count`` copies."""
         self._copies, self._live = copies, copies.flat.shape[0]
         if self._tensors is None:
@@ -170,7 +171,7 @@ class GraphStep:
         pairs = [(own, copies.parameters[name]) for name, own in self._parameters.items()]
         return pairs + [(own, copies.buffers[name]) for name, own in self._buffers.items()]
 
-    def _make(self, copies: Copies) -> None:
+    def _make(self, copies: StackedNetwork) -> None:
         def like(tensor: Tensor) -> Tensor:
             return tensor.new_zeros((self._count, *tensor.shape[1:]))
 

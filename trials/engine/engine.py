@@ -9,22 +9,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from trials.compiling import Program, Traced, as_traced, compile_all
-from trials.copies import Copies, named_tensors
 from trials.datasets import Dataset, Examples, beginning
-from trials.gradients import lone_gradients, packed_gradients
-from trials.libraries import find, is_compiled
+from trials.engine.compile_cache import find, is_compiled
+from trials.engine.cuda_graphs import CudaGraphSteps
+from trials.engine.evaluate import GraphEvaluation, count_correct, evaluation_batch
+from trials.engine.gradients import lone_gradients, packed_gradients
+from trials.engine.graphs import Program, Traced, as_traced, compile_all
+from trials.engine.precision import computing
+from trials.engine.stacked import StackedNetwork, named_tensors
+from trials.engine.steps import Batch, EagerStep, GraphStep, Step
 from trials.optimizers import build_optimizer
-from trials.precision import computing
-from trials.recipe import Recipe, Way
-from trials.replays import ReplayedSteps
-from trials.steps import Batch, EagerStep, GraphStep, Step
-from trials.validation import GraphEvaluation, count_correct, evaluation_batch
+from trials.recipe import Execution, Recipe
 
 Compiler = Callable[[Sequence[Traced]], list[Program]]
 
 
-class Programs:
+class Engine:
     """The programs of one recipe's trainings; graphs are made when they are first needed, and kept.
 
     Args:
@@ -35,7 +35,7 @@ class Programs:
             machine isn't traced again.
 
     Attributes:
-        graphs: Names of the graphs: see :func:`trials.libraries.key_of`.
+        graphs: Names of the graphs: see :func:`trials.engine.compile_cache.key_of`.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class Programs:
         graphs: Sequence[str] = (),
     ) -> None:
         self.module, self.recipe, self.graphs = module, recipe, tuple(graphs)
-        self._compiler = compiler if recipe.way.compiled else as_traced
-        self._step: GraphStep | ReplayedSteps | None = None
+        self._compiler = compiler if recipe.execution.compiled else as_traced
+        self._step: GraphStep | CudaGraphSteps | None = None
         self._evaluation: GraphEvaluation | None = None
 
     @property
@@ -56,7 +56,7 @@ class Programs:
         """Whether a step has been traced."""
         return self._step is not None
 
-    def begin(self, copies: Copies, mask: Tensor, data: Dataset) -> Step:
+    def begin(self, copies: StackedNetwork, mask: Tensor, data: Dataset) -> Step:
         """The step of a training that begins.
 
         Args:
@@ -68,9 +68,9 @@ class Programs:
             CompilerFailed: The way is to compile, and it can't be done.
             InvalidInput: The optimizer can't be traced.
         """
-        way, module, optimizer = self.recipe.way, self.module, self.recipe.optimizer
-        if not way.traced or not worth_filling(copies.flat.shape[0], way):
-            gradients = packed_gradients if way.vectorised else lone_gradients
+        execution, module, optimizer = self.recipe.execution, self.module, self.recipe.optimizer
+        if not execution.traced or not worth_filling(copies.flat.shape[0], execution):
+            gradients = packed_gradients if execution.vectorised else lone_gradients
             return EagerStep(gradients(module), build_optimizer(optimizer), copies, mask)
         if self._step is None:
             self._make(copies, mask, data)
@@ -78,16 +78,16 @@ class Programs:
         self._step.begin(copies, mask)
         return self._step
 
-    def count_correct(self, copies: Copies, data: Dataset, split: Examples) -> tuple[Tensor, Tensor]:
-        """See :data:`trials.validation.CountCorrect`."""
-        if self._evaluation is not None and worth_filling(copies.flat.shape[0], self.recipe.way):
+    def count_correct(self, copies: StackedNetwork, data: Dataset, split: Examples) -> tuple[Tensor, Tensor]:
+        """See :data:`trials.engine.evaluate.CountCorrect`."""
+        if self._evaluation is not None and worth_filling(copies.flat.shape[0], self.recipe.execution):
             return self._evaluation.count_correct(copies, data, split)
-        return count_correct(self.module, copies, data, split, self.recipe.way.vectorised)
+        return count_correct(self.module, copies, data, split, self.recipe.execution.vectorised)
 
-    def _make(self, copies: Copies, mask: Tensor, data: Dataset) -> None:
-        way, (steps, batch) = self.recipe.way, self._steps(data)
-        steps[0].begin(copies.row(0) if way.streams else copies, mask)
-        evaluation = self._graph_evaluation(data) if way.compiled and not way.streams else None
+    def _make(self, copies: StackedNetwork, mask: Tensor, data: Dataset) -> None:
+        execution, (steps, batch) = self.recipe.execution, self._steps(data)
+        steps[0].begin(copies.row(0) if execution.streams else copies, mask)
+        evaluation = self._graph_evaluation(data) if execution.compiled and not execution.streams else None
         arguments = [steps[0].arguments(batch)]
         if evaluation is not None:
             arguments.append(evaluation.arguments(copies, data))
@@ -103,48 +103,48 @@ class Programs:
         if evaluation is not None:
             evaluation.program = found[1]
         self._evaluation = evaluation
-        self._step = ReplayedSteps(steps, batch) if way.captured else steps[0]
+        self._step = CudaGraphSteps(steps, batch) if execution.captured else steps[0]
 
     def _known(self, arguments: Sequence[Sequence[Tensor]]) -> list[Program] | None:
         """The programs of the graphs that were named, if this machine has all of them."""
         if len(self.graphs) != len(arguments):
             return None
         found = [find(key, each) for key, each in zip(self.graphs, arguments, strict=True)]
-        programs = [program for program in found if program is not None]
-        return programs if len(programs) == len(found) else None
+        engine = [program for program in found if program is not None]
+        return engine if len(engine) == len(found) else None
 
     def _steps(self, data: Dataset) -> tuple[list[GraphStep], Batch]:
-        way, optimizer = self.recipe.way, self.recipe.optimizer
+        execution, optimizer = self.recipe.execution, self.recipe.optimizer
         inputs, labels = data.train.first(self.recipe.batch_size)
-        count, each = (way.pack_size, 1) if way.streams else (1, way.pack_size)
+        count, each = (execution.pack_size, 1) if execution.streams else (1, execution.pack_size)
         steps = [GraphStep(self.module, optimizer, each) for _ in range(count)]
         return steps, (data.normalise(inputs), labels)
 
     def _graph_evaluation(self, data: Dataset) -> GraphEvaluation:
-        way, size = self.recipe.way, evaluation_batch(len(data.validation))
-        return GraphEvaluation(self.module, way.pack_size, size, vectorised=way.vectorised)
+        execution, size = self.recipe.execution, evaluation_batch(len(data.validation))
+        return GraphEvaluation(self.module, execution.pack_size, size, vectorised=execution.vectorised)
 
 
-def worth_filling(count: int, way: Way) -> bool:
+def worth_filling(count: int, execution: Execution) -> bool:
     """Whether a pack of ``count`` is trained by the way's graph, filled up with idle copies."""
-    return way.streams or 2 * count > way.pack_size
+    return execution.streams or 2 * count > execution.pack_size
 
 
-def are_compiled(programs: Programs, data: Dataset) -> bool:
+def are_compiled(engine: Engine, data: Dataset) -> bool:
     """Whether this machine has compiled a recipe's graphs before, so that they cost nothing any more."""
     if data.train.labels.device.type != "cpu":
         return False
-    look = Programs(programs.module, programs.recipe, compiler=as_traced)
-    with _as_in_training(programs, data) as laid_out:
+    look = Engine(engine.module, engine.recipe, compiler=as_traced)
+    with _as_in_training(engine, data) as laid_out:
         try:
             look.begin(*_fresh(look, laid_out), laid_out)
-            programs.graphs = look.graphs
+            engine.graphs = look.graphs
             return all(map(is_compiled, look.graphs))
         except Exception:  # what can't be traced, or lies where it can't be read, wasn't compiled
             return False
 
 
-def why_not_traced(programs: Programs, data: Dataset) -> str | None:
+def why_not_traced(engine: Engine, data: Dataset) -> str | None:
     """Tries whether a way's graphs do what the eager operations do; None if so, else the reason.
 
     Three steps from the module's weights must agree in weights, buffers and losses as far as float32 goes,
@@ -154,46 +154,46 @@ def why_not_traced(programs: Programs, data: Dataset) -> str | None:
         programs: What is in question. Its graphs are made, its module isn't changed.
         data: The data set, on the device to train on.
     """
-    with _as_in_training(programs, data) as laid_out:
-        return _tried(programs, laid_out)
+    with _as_in_training(engine, data) as laid_out:
+        return _tried(engine, laid_out)
 
 
 @contextmanager
-def _as_in_training(programs: Programs, data: Dataset) -> Iterator[Dataset]:
-    device, module, recipe = data.train.labels.device, programs.module, programs.recipe
+def _as_in_training(engine: Engine, data: Dataset) -> Iterator[Dataset]:
+    device, module, recipe = data.train.labels.device, engine.module, engine.recipe
     devices, was_training = [] if device.type == "cpu" else [device], module.training
     try:
         with torch.random.fork_rng(devices=devices), computing(recipe.precision, device):
-            yield replace(data, channels_last=recipe.way.channels_last)
+            yield replace(data, channels_last=recipe.execution.channels_last)
     finally:
         module.train(was_training)
 
 
-def _fresh(programs: Programs, data: Dataset) -> tuple[Copies, Tensor]:
+def _fresh(engine: Engine, data: Dataset) -> tuple[StackedNetwork, Tensor]:
     """Copies that differ a little, the same every time, and a mask that prunes nothing."""
-    module, count, draw = programs.module, programs.recipe.way.pack_size, torch.Generator().manual_seed(0)
-    copies = Copies.of(module, named_tensors(module), count, data.train.labels.device)
+    module, count, draw = engine.module, engine.recipe.execution.pack_size, torch.Generator().manual_seed(0)
+    copies = StackedNetwork.of(module, named_tensors(module), count, data.train.labels.device)
     noise = torch.randn(copies.flat.shape, generator=draw, dtype=copies.flat.dtype)
     copies.flat.add_(noise.to(copies.flat.device), alpha=0.01)
     return copies, torch.ones_like(copies.flat[0])
 
 
-def _tried(programs: Programs, data: Dataset) -> str | None:
-    module, recipe = programs.module, programs.recipe
-    (ours, mask), (theirs, _) = (_fresh(programs, data) for _ in range(2))
-    eagerly = replace(recipe, way=replace(recipe.way, compiled=False, captured=False))
+def _tried(engine: Engine, data: Dataset) -> str | None:
+    module, recipe = engine.module, engine.recipe
+    (ours, mask), (theirs, _) = (_fresh(engine, data) for _ in range(2))
+    eagerly = replace(recipe, execution=replace(recipe.execution, compiled=False, captured=False))
     inputs, labels = data.train.first(recipe.batch_size)
     inputs = data.normalise(inputs)
     split = beginning(data.validation, evaluation_batch(len(data.validation)))
     rates = torch.linspace(0.5e-3, 1e-3, len(ours.flat), device=inputs.device, dtype=ours.flat.dtype)
-    eager = Programs(module, eagerly)
+    eager = Engine(module, eagerly)
     other = eager.begin(theirs, mask, data)
     try:
-        step = programs.begin(ours, mask, data)
+        step = engine.begin(ours, mask, data)
         module.train()
         losses = [(step(inputs, labels, rates).clone(), other(inputs, labels, rates)) for _ in range(3)]
         step.settle()
-        correct, finite = programs.count_correct(ours, data, split)
+        correct, finite = engine.count_correct(ours, data, split)
     except Exception as error:  # whatever can't be traced or compiled is a reason: the eager step works
         lines = [line for line in str(error).splitlines() if line][:2]  # the first may only announce another
         return ": ".join([type(error).__name__, " ".join(lines)]) if lines else type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oracle.decision import Decision
-from trials.tasks import PrunedNetwork, Task, TrainedTrial
+from trials.tasks import PrunedNetwork, Task, Trial
 
 if TYPE_CHECKING:
     from oracle.session import Session
@@ -17,7 +17,7 @@ class Observer:
     def started(self, session: Session) -> None:
         """The search starts, or goes on."""
 
-    def trained(self, session: Session, outcomes: tuple[TrainedTrial, ...]) -> None:
+    def trained(self, session: Session, outcomes: tuple[Trial, ...]) -> None:
         """Trials have finished and are in the ledger."""
 
     def pruned(self, session: Session, pruned: PrunedNetwork) -> None:

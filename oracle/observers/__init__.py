@@ -1,0 +1,1 @@
+"""Who watches a search: the protocol, and observers that come with the package."""

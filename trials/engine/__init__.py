@@ -1,0 +1,1 @@
+"""How trainings are computed: packs of stacked networks, compiled steps, CUDA graphs."""
