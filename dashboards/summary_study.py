@@ -78,7 +78,10 @@ class SummaryStudy(Observer):
         comparison = compare(session.spec, session.search, chance=chance)
         ledger, name = session.ledger, comparison.name
         rows, decisions = comparison.rows[self._described :], session.search.decisions[self._described :]
-        log, searched = session.search.rules.grid.scale == "log", comparison.spec.searched
+        log, searched = (
+            session.search.rules.policy.span(comparison.cycles).scale == "log",
+            comparison.spec.searched,
+        )
         told = [cycle_attributes(row, searched=searched) for row in rows]
         trials = [cycle_trial(*each, log=log) for each in zip(decisions, told, strict=True)]
 

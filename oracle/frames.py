@@ -14,11 +14,10 @@ from oracle.analysis import Analysis
 from oracle.columns import FRAMES, TIME
 from oracle.comparison import Comparison, CycleRow
 from oracle.ledger import Run
-from oracle.ledger.rows import STATISTICS
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from trials.secrets import without_secrets
-from trials.tasks import PrunedNetwork, Trial
+from trials.tasks import STATISTICS, PrunedNetwork, Trial
 
 if TYPE_CHECKING:
     import pandas as pd

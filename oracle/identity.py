@@ -1,4 +1,4 @@
-"""What determines a search's outcomes, and the key of each of its trials."""
+"""Everything that determines a search's outcomes, and the key of each of its trials."""
 
 from __future__ import annotations
 
@@ -11,68 +11,112 @@ from typing import Any
 
 from oracle.decision import Decision
 from oracle.spec import Spec
-from trials.recipe import Execution
+from trials.recipe import Execution, Recipe
 from trials.secrets import without_secrets
+from trials.tasks import WeightsFingerprint
 
-KEY_SCHEMA = 2
+_FIELDS = {"threads": "resources.cpus (threads)", "device": "resources.gpus (device)"}
+"""What a spec calls the fields of a recipe that are made of those that may change."""
+
+KEY_SCHEMA = 3
 """Changes when the meaning of a field changes: rows of another schema are never taken for ours."""
 
-_FREE = ("name", "cycles", "silo", "resources", "storage", "ledger")
-"""Fields that may change under a search, as none changes a trial's outcome. ``cycles`` may grow only, and
-``silo`` stays where it sets the rates."""
 
-
-def identity(spec: Spec, *, fingerprint: str, classes: int, validation: int) -> dict[str, Any]:
-    """What determines the outcomes of a search, as JSON-able data with every default.
+def identity(
+    spec: Spec,
+    *,
+    fingerprint: str,
+    classes: int,
+    validation: int,
+    code: Mapping[str, str],
+    initial: Sequence[WeightsFingerprint],
+) -> dict[str, Any]:
+    """Everything that determines the outcomes of a search but for its execution, as JSON-able data.
 
     Args:
         spec: The spec.
         fingerprint: Checksum of the data set's contents.
         classes: Its classes, which the checksum covers: with ``validation`` they tell what chance level is.
         validation: Examples of its validation split, covered too.
+        code: Digests of the user's own modules, see :func:`trials.own_code.code_digests`.
+        initial: Fingerprints of the networks' initial weights by replicate.
     """
     shown = without_secrets(spec.model_dump(mode="json"))  # a new token changes no outcome
-    fields = {name: value for name, value in shown.items() if name not in _FREE}
-    if spec.policy.name == "silo":
-        fields["silo"] = spec.model_dump(mode="json")["silo"]
-    data = {"data": fingerprint, "classes": classes, "validation": validation}
-    return {"schema": KEY_SCHEMA, **fields, "device": spec.device, **data}
+    return {
+        "schema": KEY_SCHEMA,
+        "spec": {name: shown[name] for name in spec.fixed_fields()},
+        "rates": _plain(asdict(spec.policy_of_rates())),
+        "recipe": _plain(without_secrets(spec.recipe(execution=Execution()).to_dict())),
+        "data": fingerprint,
+        "classes": classes,
+        "validation": validation,
+        "code": dict(code),
+        "initial": [_plain(asdict(each)) for each in initial],
+    }
+
+
+def initial_weights(recorded: Mapping[str, Any]) -> tuple[WeightsFingerprint, ...]:
+    """The fingerprints of an identity's initial weights, by replicate."""
+    return tuple(
+        WeightsFingerprint(**{**each, "projections": tuple(each["projections"])})
+        for each in recorded["initial"]
+    )
+
+
+def settled(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+    """The current identity with the recorded initial weights, where those differ by roundings only.
+
+    Another kind of processor draws them with other last digits, and a search may go on there.
+    """
+    from trials.weights import alike  # imports torch
+
+    old, new = (initial_weights(each) if "initial" in each else () for each in (recorded, current))
+    same = len(old) == len(new) and all(alike(*pair) for pair in zip(old, new, strict=True))
+    return {**current, "initial": recorded["initial"]} if same else dict(current)
 
 
 def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """The fields in which two identities differ, as ``field: old -> new``, without secrets."""
-    old, new = _flat(recorded), _flat(current)
-    return [
-        f"{name}: {_shown(name, old.get(name))} -> {_shown(name, new.get(name))}"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    ]
+    """What differs between two identities, as ``field: old -> new``, without secrets.
+
+    What follows from a field of the spec is not named beside it.
+    """
+    found = _changes(recorded.get("spec"), current.get("spec"))
+    if not found:
+        found = _changes(recorded.get("rates"), current.get("rates"), "rates")
+        found += _changes(_by_field(recorded.get("recipe")), _by_field(current.get("recipe")))
+    if recorded.get("data") != current.get("data"):
+        found.append("the data set's contents")
+    for module in sorted({*recorded.get("code", {}), *current.get("code", {})}):
+        if recorded.get("code", {}).get(module) != current.get("code", {}).get(module):
+            found.append(f"the code of module {module}")
+    weights = [recorded.get("initial", []), current.get("initial", [])]
+    if changed := [index for index, pair in enumerate(zip(*weights, strict=False)) if pair[0] != pair[1]]:
+        replicates = ", ".join(map(str, changed))
+        found.append(f"the network's initial weights (replicate {replicates}): its code, or a file it loads")
+    if not found and dict(recorded) != dict(current):
+        found = _changes(recorded, current)
+    return found
 
 
 class Keys:
-    """The keys of a search's trials: a hash over everything that determines an outcome.
+    """The keys of a search's trials: a digest of everything that determines an outcome.
 
-    A trial of cycle m starts from a network that the decisions of the cycles before it chose, so its key
-    holds the key of the trial that its network comes from, and so on down to the initial weights.
+    That is all of the recipe as workers are given it, the data, the user's code, the initial weights of the
+    replicate, and where in the search the trial stands. A trial of cycle m starts from a network that the
+    decisions of the cycles before it chose, so its key holds the key of the trial that its network comes
+    from, and so on down to the initial weights.
 
     Args:
-        identity: What determines the search's outcomes.
-        way: How the trainings are computed: those of another way agree to rounding only.
+        identity: Everything that determines the search's outcomes.
+        recipe: What the workers are given, the execution included: trainings that are computed otherwise
+            agree to rounding only.
         decisions: The decisions so far; the list may grow while the keys are in use.
     """
 
-    def __init__(
-        self, identity: Mapping[str, Any], execution: Execution, decisions: Sequence[Decision]
-    ) -> None:
-        free = (
-            "grid",
-            "policy",
-            "silo",
-            "replicates",
-            "tolerance",
-        )  # they choose which trials there are, not how they end
-        fixed = {name: value for name, value in identity.items() if name not in free}
-        self._base = _digest({**fixed, "execution": asdict(execution)})
+    def __init__(self, identity: Mapping[str, Any], recipe: Recipe, decisions: Sequence[Decision]) -> None:
+        told = without_secrets(recipe.to_dict())
+        self._base = _digest([identity["schema"], told, identity["data"], identity["code"]])
+        self._initial = [each["sha256"] for each in identity["initial"]]
         self._decisions = decisions
         self.key = cache(self._key)
 
@@ -80,12 +124,30 @@ class Keys:
         parent = None
         if cycle > 0:
             parent = self.key(cycle - 1, replicate, self._decisions[cycle - 1].interval.optimum)
-        return _digest([self._base, cycle, replicate, max_lr, parent])
+        return _digest([self._base, self._initial[replicate], cycle, replicate, max_lr, parent])
 
 
 def _digest(data: Any) -> str:
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(data: Any) -> Any:
+    """The data as JSON gives it back: tuples are lists, and keys are texts."""
+    return json.loads(json.dumps(data))
+
+
+def _changes(old: Any, new: Any, prefix: str = "") -> list[str]:
+    before, after = _flat(old, prefix), _flat(new, prefix)
+    return [
+        f"{name}: {_shown(name, before.get(name))} -> {_shown(name, after.get(name))}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _by_field(recipe: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {_FIELDS.get(name, name): value for name, value in (recipe or {}).items()}
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,54 +1,178 @@
-"""What sets ``max_lr`` at each cycle: the Oracle's grid, or one rate that is known without a search."""
+"""Policies: what sets ``max_lr`` at each cycle, the Oracle's grid or one rate that is known without a search.
+
+A policy is asked for trainings whenever a cycle has nothing out: first for those that the cycle begins with,
+then, knowing their outcomes, for more, until it asks for none and the cycle is decided.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-from oracle.grid import Grid
+from oracle.decision import Decision, decide
+from oracle.grid import Grid, Scale
 from silo.checks import nearest
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
-from trials.tasks import PrunedNetwork
+from trials.tasks import PrunedNetwork, Trial
+
+Round = Mapping[int, tuple[float, ...]]
+"""Replicate to the rates that it is to be trained with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleState:
+    """What a policy knows of a cycle when it is asked for more trainings.
+
+    Attributes:
+        cycle: Times that the network has been pruned.
+        replicates: Independent seeds.
+        tolerance: How far below the best mean validation accuracy the interval reaches, as a share.
+        prunings: The pruned networks that the cycle starts from, as far as there are any, by replicate.
+        trials: Rate to replicate to outcome of all that the policy has asked for in this cycle.
+        decisions: The cycles before, with their outcomes.
+    """
+
+    cycle: int
+    replicates: int
+    tolerance: float
+    prunings: Sequence[PrunedNetwork]
+    trials: Mapping[float, Mapping[int, Trial]]
+    decisions: Sequence[Decision]
+
+    def everywhere(self, rates: tuple[float, ...]) -> Round:
+        """The same rates in every replicate; nothing for none."""
+        return dict.fromkeys(range(self.replicates), rates) if rates else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """The range of rates that a search is expected to train with.
+
+    Attributes:
+        low: Smallest.
+        high: Largest.
+        scale: Whether equal distances in it are differences or ratios.
+    """
+
+    low: float
+    high: float
+    scale: Scale
+
+
+class Policy(Protocol):
+    """Sets the rates of a search: a dataclass, of which all fields are part of what determines the search.
+
+    The same question gets the same answer, whatever the order in which outcomes came.
+
+    Attributes:
+        searches: Whether a cycle has several candidates, so that optimum and interval mean something.
+        candidates: Rates that a cycle begins with.
+        extension: Most rates that a cycle may add to them.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def searches(self) -> bool: ...
+
+    @property
+    def candidates(self) -> int: ...
+
+    @property
+    def extension(self) -> int: ...
+
+    def next_round(self, state: CycleState) -> Round | None:
+        """The trainings that the cycle needs now.
+
+        Returns:
+            None as long as they depend on prunings to come; an empty round once the cycle can be decided.
+        """
+
+    def span(self, cycles: int) -> Span:
+        """The range of the rates of so many cycles, extensions aside."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OraclePolicy:
-    """Every value of a grid, at every cycle (Section 5.4 of the SILO paper)."""
+    """Every value of a grid, at every cycle (Section 5.4 of the SILO paper).
+
+    The grid grows past an edge that the optimized interval touches, by one of its steps at a time.
+    """
 
     grid: Grid
 
-    def values(self, cycle: int, prunings: Sequence[PrunedNetwork], replicates: int) -> tuple[float, ...]:
-        """The first candidates of a cycle."""
-        return self.grid.values
+    searches = True
+
+    @property
+    def candidates(self) -> int:
+        """See :class:`Policy`."""
+        return len(self.grid.values)
+
+    @property
+    def extension(self) -> int:
+        """See :class:`Policy`."""
+        return 2 * self.grid.limit
+
+    def next_round(self, state: CycleState) -> Round:
+        """See :class:`Policy`."""
+        return state.everywhere(self._extension(state) if state.trials else self.grid.values)
+
+    def span(self, cycles: int) -> Span:
+        """See :class:`Policy`."""
+        return Span(low=self.grid.values[0], high=self.grid.values[-1], scale=self.grid.scale)
+
+    def _extension(self, state: CycleState) -> tuple[float, ...]:
+        interval = decide(state.cycle, state.trials, tolerance=state.tolerance).interval
+        base, values = self.grid.values, state.trials
+        below = self.grid.below(sum(v < base[0] for v in values) + 1) if interval.low_cut else None
+        above = self.grid.above(sum(v > base[-1] for v in values) + 1) if interval.high_cut else None
+        return tuple(value for value in (below, above) if value is not None)
+
+
+class _OneRate:
+    """A policy that trains each cycle with one rate."""
+
+    searches = False
+    candidates = 1
+    extension = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class CurvePolicy:
+class CurvePolicy(_OneRate):
     """SILO's rate of each cycle (Equation 3)."""
 
     curve: SiloCurve
 
-    def values(self, cycle: int, prunings: Sequence[PrunedNetwork], replicates: int) -> tuple[float, ...]:
-        """The rate of a cycle."""
-        return (self.curve.max_lr(cycle),)
+    def next_round(self, state: CycleState) -> Round:
+        """See :class:`Policy`."""
+        return state.everywhere(() if state.trials else (float(self.curve.max_lr(state.cycle)),))
+
+    def span(self, cycles: int) -> Span:
+        """See :class:`Policy`; the curve never falls."""
+        low, high = (float(self.curve.max_lr(cycle)) for cycle in (0, cycles - 1))
+        return Span(low=low, high=high, scale="linear")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedPolicy:
+class FixedPolicy(_OneRate):
     """The same rate at every cycle."""
 
     max_lr: float
 
-    def values(self, cycle: int, prunings: Sequence[PrunedNetwork], replicates: int) -> tuple[float, ...]:
-        """The rate."""
-        return (self.max_lr,)
+    def next_round(self, state: CycleState) -> Round:
+        """See :class:`Policy`."""
+        return state.everywhere(() if state.trials else (self.max_lr,))
+
+    def span(self, cycles: int) -> Span:
+        """See :class:`Policy`."""
+        return Span(low=self.max_lr, high=self.max_lr, scale="linear")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllrPolicy:
+class AllrPolicy(_OneRate):
     """ALLR of BIMP (Zimmer, Spiegel and Pokutta 2021, arXiv 2111.00843): as much as pruning took away.
 
     The dense network trains with ``max_lr``, a pruned one with ``max_lr`` · clip(d / √s, ``minimum``, 1).
@@ -62,20 +186,22 @@ class AllrPolicy:
     minimum: float = 0.01
     pruning_rate: float
 
-    def values(
-        self, cycle: int, prunings: Sequence[PrunedNetwork], replicates: int
-    ) -> tuple[float, ...] | None:
-        """The rate of a cycle; None as long as a replicate's network is not pruned."""
-        if cycle == 0:
-            return (self.max_lr,)
-        if len(prunings) < replicates:
+    def next_round(self, state: CycleState) -> Round | None:
+        """See :class:`Policy`."""
+        if state.trials:
+            return {}
+        if state.cycle == 0:
+            return state.everywhere((self.max_lr,))
+        if len(state.prunings) < state.replicates:
             return None
-        drop = math.fsum(pruned.norm_drop for pruned in prunings) / len(prunings)
+        drop = math.fsum(pruned.norm_drop for pruned in state.prunings) / len(state.prunings)
         share = min(max(drop / math.sqrt(self.pruning_rate), self.minimum), 1.0)
-        return (self.max_lr * share,)
+        return state.everywhere((self.max_lr * share,))
 
-
-Policy = OraclePolicy | CurvePolicy | FixedPolicy | AllrPolicy
+    def span(self, cycles: int) -> Span:
+        """See :class:`Policy`."""
+        low = self.max_lr * (self.minimum if cycles > 1 else 1.0)
+        return Span(low=low, high=self.max_lr, scale="linear")
 
 
 def make_policy(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from oracle.errors import Refused
-from oracle.identity import differences, identity
+from oracle.identity import differences, identity, settled
 from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec
 from oracle.ways import choose_execution, room
 from silo.errors import InvalidInput, SiloOracleError
+from trials.own_code import code_digests
 from trials.recipe import Component, Execution
 from trials.secrets import without_secrets
+from trials.tasks import WeightsFingerprint
 
 if TYPE_CHECKING:
     from trials.datasets.load_once import LoadDataset
@@ -41,6 +43,8 @@ class Facts:
         fingerprint: Checksum of the data set.
         way: How the trainings are computed.
         way_reason: Why, in words.
+        code: Digests of the user's own modules.
+        initial: Fingerprints of the initial weights by replicate.
         graphs: What this process has compiled for it.
     """
 
@@ -55,6 +59,8 @@ class Facts:
     fingerprint: str
     execution: Execution
     execution_reason: str
+    code: Mapping[str, str]
+    initial: tuple[WeightsFingerprint, ...]
     graphs: tuple[str, ...] = ()
 
 
@@ -71,7 +77,7 @@ def open_runner(spec: Spec, load: LoadDataset | None = None) -> Runner:
     return Runner(
         spec.recipe(execution=Execution()),
         storage=spec.storage_root(),
-        threads=spec.threads,
+        device="cpu",
         load=load or load_dataset,
     )
 
@@ -124,6 +130,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         rate_multipliers(recipe, cycle=0, steps=steps, per_epoch=per_epoch)
     with _naming("network", recipe.network):
         module = runner.network(0)
+        initial = _initial_weights(runner, spec.replicates)
     weights = dict(module.named_parameters())
     names = prunable_names(module, keep=recipe.keep)
     with _naming("pruning.pruner", recipe.pruner):
@@ -154,6 +161,8 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         fingerprint=data.fingerprint(),
         execution=choice.execution,
         execution_reason=choice.reason,
+        code=code_digests(component.name for component in recipe.components.values()),
+        initial=initial,
         graphs=choice.graphs,
     )
 
@@ -168,7 +177,12 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
         name=spec.name,
         spec=without_secrets(spec.model_dump(mode="json")),
         identity=identity(
-            spec, fingerprint=facts.fingerprint, classes=facts.num_classes, validation=facts.validation
+            spec,
+            fingerprint=facts.fingerprint,
+            classes=facts.num_classes,
+            validation=facts.validation,
+            code=facts.code,
+            initial=facts.initial,
         ),
         execution=facts.execution,
         execution_reason=facts.execution_reason,
@@ -182,6 +196,7 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
                 "give the search another name, or use another ledger"
             )
         return record
+    record = replace(record, identity=settled(known.identity, record.identity))
     changed = differences(known.identity, record.identity)
     if spec.cycles < known.spec["cycles"]:
         changed.append(f"cycles: {known.spec['cycles']} -> {spec.cycles} (it may grow, not shrink)")
@@ -195,6 +210,24 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
             "Give the new spec a new name, or put the old values back"
         )
     return record
+
+
+def _initial_weights(runner: Runner, replicates: int) -> tuple[WeightsFingerprint, ...]:
+    """Fingerprints of the networks that the replicates begin with.
+
+    Raises:
+        InvalidInput: A network is another one each time that it is built.
+    """
+    from trials.engine.stacked import named_tensors
+    from trials.weights import alike, weights_fingerprint
+
+    found = tuple(weights_fingerprint(named_tensors(runner.network(index))) for index in range(replicates))
+    if not alike(found[0], weights_fingerprint(named_tensors(runner.network(0)))):
+        raise InvalidInput(
+            "its initial weights are others each time that it is built; draw them with torch's generator, "
+            "which is seeded for each replicate, or seed yours in the constructor"
+        )
+    return found
 
 
 def clear_failures(record: SearchRecord, ledger: Ledger) -> None:

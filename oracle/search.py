@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from oracle.decision import Decision, decide
-from oracle.grid import Grid, chunks
-from oracle.policies import OraclePolicy, Policy
+from oracle.grid import chunks
+from oracle.policies import CycleState, Policy, Round
 from trials.tasks import (
     Damaged,
     Failed,
@@ -45,38 +46,20 @@ class Rules:
     """The rules of a search.
 
     Attributes:
-        grid: The candidates and how they extend, where the policy is the Oracle; else the range of the rates.
+        policy: What sets the rates.
         cycles: How many cycles there are; the first trains the dense network.
         replicates: Independent seeds per candidate.
         tolerance: How far below the best mean validation accuracy the interval reaches, as a share.
         pack_size: Most candidates in one pack.
         attempts: How often a task is tried before the search is stuck.
-        policy: What sets the rates; None for the Oracle with ``grid``.
     """
 
-    grid: Grid
+    policy: Policy
     cycles: int
     replicates: int
     tolerance: float
     pack_size: int = 1
     attempts: int = 3
-    policy: Policy | None = None
-
-    @property
-    def searched(self) -> bool:
-        """Whether cycles have several candidates."""
-        return self.policy is None or isinstance(self.policy, OraclePolicy)
-
-    @property
-    def candidates(self) -> int:
-        """How many candidates a cycle has, extensions aside."""
-        return len(self.grid.values) if self.searched else 1
-
-    def first_round(self, cycle: int, prunings: Sequence[PrunedNetwork]) -> list[tuple[float, ...]]:
-        """A cycle's first candidates as its only round; none as long as they depend on prunings to come."""
-        policy = self.policy or OraclePolicy(grid=self.grid)
-        values = policy.values(cycle, prunings, self.replicates)
-        return [] if values is None else [values]
 
 
 class Search:
@@ -89,7 +72,7 @@ class Search:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.decisions: list[Decision] = []
-        self._rounds: list[list[tuple[float, ...]]] = [rules.first_round(0, ())]
+        self._rounds: list[list[Round]] = [[]]
         self._outcomes: dict[tuple[int, int, float], Trial] = {}
         self._pruned: dict[tuple[int, int], PrunedNetwork] = {}
         self._lost: set[tuple[int, int, float]] = set()
@@ -97,6 +80,7 @@ class Search:
         self._failures: Counter[Task] = Counter()
         self._finished: Counter[int] = Counter()
         self._scan: Iterator[Task] | None = None
+        self._begin()
 
     @property
     def cycle(self) -> int:
@@ -124,7 +108,9 @@ class Search:
 
     def planned(self) -> int:
         """Trials that the cycle under way means so far, its extensions included."""
-        return 0 if self.done else sum(map(len, self._rounds[self.cycle])) * self.rules.replicates
+        if self.done:
+            return 0
+        return sum(len(rates) for asked in self._rounds[self.cycle] for rates in asked.values())
 
     def outcomes(self) -> tuple[Trial, ...]:
         """All outcomes, by cycle, rate and replicate."""
@@ -188,15 +174,22 @@ class Search:
         if not self._rounds[self.cycle]:
             missing = (r for r in range(self.rules.replicates) if (self.cycle, r) not in self._pruned)
             yield from (self._pruning(self.cycle, replicate) for replicate in missing)
-        for values in self._rounds[self.cycle]:
-            for chunk in chunks(values, self.rules.pack_size):
-                for replicate in range(self.rules.replicates):
-                    if all((self.cycle, replicate, v) in self._outcomes for v in chunk):
-                        continue
-                    task = self._pack(self.cycle, replicate, chunk)
-                    if task not in seen:
-                        seen.add(task)
-                        yield task
+        for replicate, chunk in (pack for asked in self._rounds[self.cycle] for pack in self._packs(asked)):
+            if all((self.cycle, replicate, rate) in self._outcomes for rate in chunk):
+                continue
+            task = self._pack(self.cycle, replicate, chunk)
+            if task not in seen:
+                seen.add(task)
+                yield task
+
+    def _packs(self, asked: Round) -> Iterator[tuple[int, tuple[float, ...]]]:
+        """Replicate and rates of each pack of a round, the replicates by turns."""
+        packs = [
+            [(replicate, chunk) for chunk in chunks(asked[replicate], self.rules.pack_size)]
+            for replicate in sorted(asked)
+        ]
+        for turn in zip_longest(*packs):
+            yield from (pack for pack in turn if pack is not None)
 
     def _pack(self, cycle: int, replicate: int, max_lrs: tuple[float, ...]) -> Task:
         """The pack, or what must be done before it: a file that it needs may have been lost."""
@@ -211,7 +204,7 @@ class Search:
         parent = cycle - 1
         optimum = self.decisions[parent].interval.optimum
         if (parent, replicate, optimum) in self._lost:
-            return self._pack(parent, replicate, self._chunk_of(parent, optimum))
+            return self._pack(parent, replicate, self._chunk_of(parent, replicate, optimum))
         if parent > 0 and (parent, replicate) not in self._pruned:
             return self._pruning(parent, replicate)
         return PruneNetwork(
@@ -221,44 +214,50 @@ class Search:
             parent_start=self._pruned[parent, replicate].start if parent > 0 else None,
         )
 
-    def _chunk_of(self, cycle: int, max_lr: float) -> tuple[float, ...]:
-        """The pack that a candidate of a cycle was trained in."""
-        packs = (c for values in self._rounds[cycle] for c in chunks(values, self.rules.pack_size))
-        return next(chunk for chunk in packs if max_lr in chunk)
+    def _chunk_of(self, cycle: int, replicate: int, max_lr: float) -> tuple[float, ...]:
+        """The rates of the pack that a candidate of a cycle was trained in."""
+        packs = (pack for asked in self._rounds[cycle] for pack in self._packs(asked))
+        return next(chunk for owner, chunk in packs if owner == replicate and max_lr in chunk)
 
     def _advance(self) -> bool:
-        """Extends the cycle under way or decides it, if all its outcomes are there."""
+        """Asks for more trainings of the cycle under way or decides it, if all its outcomes are there."""
         cycle = self.cycle
-        rounds = self._rounds[cycle] = self._rounds[cycle] or self._first_round()
-        replicates = range(self.rules.replicates)
-        if not rounds or self.finished(cycle) < self.planned():
+        if not self._rounds[cycle] and not self._begin():
             return False
-        if any((cycle, r, v) not in self._outcomes for values in rounds for v in values for r in replicates):
+        if self.finished(cycle) < self.planned() or not self._complete(cycle):
             return False
-        if added := self._extension(cycle, rounds):
-            rounds.append(added)
+        state = self._state(cycle)
+        if added := self.rules.policy.next_round(state):
+            self._rounds[cycle].append(added)
         else:
-            self.decisions.append(self._decide(cycle, rounds))
-            self._rounds.append(self._first_round())
+            self.decisions.append(decide(cycle, state.trials, tolerance=self.rules.tolerance))
+            self._rounds.append([])
         return True
 
-    def _first_round(self) -> list[tuple[float, ...]]:
-        return [] if self.done else self.rules.first_round(self.cycle, self.prunings(self.cycle))
+    def _complete(self, cycle: int) -> bool:
+        asked = (pair for each in self._rounds[cycle] for pair in each.items())
+        return all((cycle, replicate, rate) in self._outcomes for replicate, rates in asked for rate in rates)
 
-    def _decide(self, cycle: int, rounds: list[tuple[float, ...]]) -> Decision:
-        values = [value for added in rounds for value in added]
-        table = {v: {r: self._outcomes[cycle, r, v] for r in range(self.rules.replicates)} for v in values}
-        return decide(cycle, table, tolerance=self.rules.tolerance)
+    def _begin(self) -> bool:
+        """Asks for the first trainings of the cycle under way; gives whether they are known already."""
+        added = self.rules.policy.next_round(self._state(self.cycle))
+        if added:
+            self._rounds[self.cycle].append(added)
+        return bool(added)
 
-    def _extension(self, cycle: int, rounds: list[tuple[float, ...]]) -> tuple[float, ...]:
-        """The values to add past the edges that the optimized interval touches."""
-        if not self.rules.searched:
-            return ()
-        interval = self._decide(cycle, rounds).interval
-        base, values = self.rules.grid.values, [value for added in rounds for value in added]
-        below = self.rules.grid.below(sum(v < base[0] for v in values) + 1) if interval.low_cut else None
-        above = self.rules.grid.above(sum(v > base[-1] for v in values) + 1) if interval.high_cut else None
-        return tuple(value for value in (below, above) if value is not None)
+    def _state(self, cycle: int) -> CycleState:
+        trials: dict[float, dict[int, Trial]] = {}
+        for replicate, rates in (pair for asked in self._rounds[cycle] for pair in asked.items()):
+            for rate in rates:
+                trials.setdefault(rate, {})[replicate] = self._outcomes[cycle, replicate, rate]
+        return CycleState(
+            cycle=cycle,
+            replicates=self.rules.replicates,
+            tolerance=self.rules.tolerance,
+            prunings=self.prunings(cycle),
+            trials=trials,
+            decisions=self.decisions,
+        )
 
     def _forget(self, file: StoredFile) -> None:
         """Marks a file as lost, so that what writes it is asked for again."""

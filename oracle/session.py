@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from oracle.decision import Decision
 from oracle.errors import Refused
-from oracle.identity import Keys
+from oracle.identity import Keys, initial_weights
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.lease import Lease
 from oracle.ledger.rows import Axis
@@ -22,7 +22,16 @@ from oracle.search import Rules, Search, Signal
 from oracle.spec import Spec
 from trials.recipe import Execution, Recipe
 from trials.secrets import without_secrets
-from trials.tasks import Damaged, Failed, PrunedNetwork, Result, Task, TrainPack, Trial
+from trials.tasks import (
+    Damaged,
+    Failed,
+    PrunedNetwork,
+    Result,
+    Task,
+    TrainPack,
+    Trial,
+    WeightsFingerprint,
+)
 
 if TYPE_CHECKING:
     from trials.checkpoints import Store
@@ -63,10 +72,10 @@ class Session:
         self.graphs = graphs
         self.observers = observers
         self.search = Search(search_rules(spec, record, attempts=attempts))
-        self.keys = Keys(record.identity, record.execution, self.search.decisions)
+        self.keys = Keys(record.identity, self.recipe, self.search.decisions)
         self.first_error: str | None = None
-        grid = self.search.rules.grid
-        self._axis = Axis(low=grid.values[0], high=grid.values[-1], log=grid.scale == "log")
+        span = self.search.rules.policy.span(spec.cycles)
+        self._axis = Axis(low=span.low, high=span.high, log=span.scale == "log")
         self._recorded = ledger.outcomes(spec.name)
         self.search.restore(self._recorded.values(), ledger.prunings(spec.name))
         self._check_keys()
@@ -78,8 +87,13 @@ class Session:
 
     @property
     def recipe(self) -> Recipe:
-        """What the workers are given."""
+        """The recipe that the workers are given."""
         return self.spec.recipe(execution=self.record.execution)
+
+    @property
+    def initial(self) -> tuple[WeightsFingerprint, ...]:
+        """Fingerprints of the weights that the search began with, by replicate."""
+        return initial_weights(self.record.identity)
 
     @property
     def resumed(self) -> int:
@@ -216,7 +230,6 @@ def _losers(decision: Decision) -> Iterator[str]:
 def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3) -> Rules:
     """The rules of a search."""
     return Rules(
-        grid=spec.rate_grid(),
         policy=spec.policy_of_rates(),
         cycles=spec.cycles,
         replicates=spec.replicates,

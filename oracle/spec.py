@@ -12,6 +12,7 @@ from oracle.policies import OraclePolicy, Policy, make_policy
 from oracle.spec_parts import (
     ComponentSpec,
     GridSpec,
+    MayChange,
     Named,
     Part,
     PruningSpec,
@@ -29,7 +30,7 @@ SearchName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 class Spec(Part):
     """A search for the best peak learning rate ``max_lr`` at every pruning cycle."""
 
-    name: SearchName
+    name: Annotated[SearchName, MayChange]
     """The search's name: letters, digits, dots, dashes and underscores, at most 63."""
     network: Named
     """Network: ``fc``, ``alexnet``, ``resnet20``, ``vgg19``, ``densenet40``, ``mobilenetv2``, ``resnet50``,
@@ -39,8 +40,8 @@ class Spec(Part):
     ``image_folder``, ``synthetic``, or your own."""
     pruning: PruningSpec = PruningSpec()
     """How the network is pruned between two cycles."""
-    cycles: int = Field(ge=1)
-    """Cycles, the first of which trains the dense network."""
+    cycles: Annotated[int, MayChange] = Field(ge=1)
+    """Cycles, the first of which trains the dense network. A search may go on with more."""
     replicates: int = Field(default=3, ge=1)
     """Independent seeds per candidate; decisions are made on their mean."""
     retraining: Literal["weight_rewinding", "lr_rewinding", "fine_tuning"] = "weight_rewinding"
@@ -58,17 +59,24 @@ class Spec(Part):
     """How one training goes."""
     tolerance: float = Field(default=0.005, ge=0, lt=1)
     """How far below the best validation accuracy the optimized interval reaches, as an absolute share."""
-    silo: SiloSpec | None = None
+    silo: Annotated[SiloSpec | None, MayChange] = None
     """The curve to compare the Oracle with; without it only the fitted curve is shown."""
-    resources: ResourcesSpec = ResourcesSpec()
+    resources: Annotated[ResourcesSpec, MayChange] = ResourcesSpec()
     """What one worker gets."""
-    storage: str = Field(default="oracle-results", min_length=1)
+    storage: Annotated[str, MayChange] = Field(default="oracle-results", min_length=1)
     """Folder (or URI, such as ``s3://bucket/folder`` or ``s3://bucket/folder?endpoint_override=https://host``)
     for the networks; all nodes must see it. Credentials come from each node's environment."""
-    ledger: str = Field(default="sqlite:///oracle-results/ledger.db", min_length=1)
+    ledger: Annotated[str, MayChange] = Field(default="sqlite:///oracle-results/ledger.db", min_length=1)
     """Database of the results: an SQLAlchemy URL, SQLite or ``postgresql+psycopg://``."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything random."""
+    observers: Annotated[tuple[Named, ...], MayChange] = ()
+    """Who else watches the search: ``tensorboard``, ``mlflow``, or your own, with arguments."""
+
+    @classmethod
+    def fixed_fields(cls) -> tuple[str, ...]:
+        """The fields that can't change under a search that has results: all that don't say that they may."""
+        return tuple(name for name, field in cls.model_fields.items() if MayChange not in field.metadata)
 
     @field_validator("storage")
     @classmethod
@@ -127,6 +135,8 @@ class Spec(Part):
             rewind_to=self.rewind_to,
             precision=training.precision,
             diagnostics=training.diagnostics,
+            device="cuda" if self.resources.gpus > 0 else "cpu",
+            threads=max(1, int(self.resources.cpus)),
         )
 
     def silo_curve(self) -> SiloCurve | None:
@@ -134,11 +144,6 @@ class Spec(Part):
         if self.silo is None:
             return None
         return SiloCurve(**self.silo.model_dump(), pruning_rate=self.pruning.rate)
-
-    @property
-    def searched(self) -> bool:
-        """Whether the policy is the Oracle: cycles have several candidates."""
-        return self.policy.name == "oracle"
 
     def policy_of_rates(self) -> Policy:
         """What sets the rates.
@@ -154,13 +159,20 @@ class Spec(Part):
             pruning_rate=self.pruning.rate,
         )
 
+    @property
+    def searched(self) -> bool:
+        return self.policy_of_rates().searches
+
     def rate_grid(self) -> Grid:
-        """The Oracle's grid; of another policy the range of its rates, which doesn't extend."""
         policy = self.policy_of_rates()
         if isinstance(policy, OraclePolicy):
             return policy.grid
-        rates = [value for cycle in range(self.cycles) for value in policy.values(cycle, (), 1) or ()]
-        return Grid(values=tuple(sorted(set(rates))), scale="linear", limit=0)
+        span = policy.span(self.cycles)
+        return Grid(values=tuple(sorted({span.low, span.high})), scale=span.scale, limit=0)
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.resources.gpus > 0 else "cpu"
 
     def storage_root(self) -> str:
         """Where this search's networks lie: an absolute folder or a URI."""
@@ -168,13 +180,3 @@ class Spec(Part):
             return f"{str(Path(self.storage).expanduser().absolute()).rstrip('/')}/{self.name}"
         base, mark, options = self.storage.partition("?")
         return f"{base.rstrip('/')}/{self.name}{mark}{options}"
-
-    @property
-    def device(self) -> str:
-        """The device of a worker."""
-        return "cuda" if self.resources.gpus > 0 else "cpu"
-
-    @property
-    def threads(self) -> int:
-        """Threads of a worker."""
-        return max(1, int(self.resources.cpus))

@@ -12,8 +12,12 @@ from trials.recipe import Component, Precision
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class MayChange:
+    """Marks a field that may change under a search that has results, as no outcome depends on it."""
+
+
 class Part(BaseModel):
-    """What every part of a spec is: fixed, complete, without fields that nobody knows."""
+    """A part of a spec: fixed, complete, without fields that nobody knows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 

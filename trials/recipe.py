@@ -1,13 +1,14 @@
-"""What determines the outcome of a trial, as plain frozen data that travels to a worker and into a hash."""
+"""Everything that determines a trial's outcome, as plain data that travels to a worker and into a hash."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 Retraining = Literal["weight_rewinding", "lr_rewinding", "fine_tuning"]
 Unit = Literal["epochs", "iterations"]
+Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "tf32", "bf16"]
 """``fp32``: float32 throughout, and on CUDA those of cuDNN's kernels that give the same numbers every time.
 ``tf32``: CUDA's products and convolutions round their inputs to 10 bits of mantissa; as ``fp32`` on a CPU.
@@ -62,7 +63,10 @@ class Execution:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How every trial of a search trains and how its networks are pruned.
+    """Everything that a worker is told of how a search trains and prunes.
+
+    Whatever changes a trial's outcome is a field here, as a trial's key is a digest of all of them: see
+    :class:`oracle.identity.Keys`.
 
     Attributes:
         network: The network and its arguments.
@@ -80,9 +84,11 @@ class Recipe:
         optimizer: The optimizer and its arguments, without the learning rate.
         schedule: The schedule and its arguments.
         seed: Seed of the whole search; all else that is random derives from it.
-        way: How the trainings of a pack are computed.
+        execution: How the trainings of a pack are computed.
         precision: How exactly it computes.
         diagnostics: Whether statistics of gradients and activations are measured after each training.
+        device: The kind of device that trains: others round differently.
+        threads: Threads that torch has on a CPU: another number adds in another order.
     """
 
     network: Component
@@ -102,14 +108,15 @@ class Recipe:
     execution: Execution = Execution()
     precision: Precision = "fp32"
     diagnostics: bool = False
+    device: Device = "cpu"
+    threads: int = 1
+
+    @property
+    def components(self) -> dict[str, Component]:
+        """Field to component of everything that is chosen by name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in found.items() if isinstance(value, Component)}
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON-able data, every default included."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
-        """The recipe that ``to_dict`` wrote."""
-        components = {"network", "dataset", "pruner", "optimizer", "schedule"}
-        fields = {name: Component(**value) if name in components else value for name, value in data.items()}
-        return cls(**{**fields, "keep": tuple(data.get("keep", ())), "way": Execution(**data.get("way", {}))})

@@ -8,7 +8,7 @@ import os
 import platform
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TypeVar
 
@@ -42,6 +42,7 @@ from trials.tasks import (
     TrialDiagnostics,
 )
 from trials.training import train_pack
+from trials.weights import InitialWeightsChanged, WeightsFingerprint, check_initial
 
 _T = TypeVar("_T")
 
@@ -54,8 +55,9 @@ class Runner:
     Args:
         recipe: How the search trains and prunes.
         storage: Folder or URI below which the search's files lie.
-        device: Where to train, for example ``cpu`` or ``cuda``.
-        threads: Threads that torch may use; None leaves the setting alone.
+        device: Where to compute, if not on the recipe's device: what is looked at before a search needs none.
+        initial: Fingerprints of the initial weights by replicate, as the search began with them; a network
+            that begins with others is refused.
         loaded: Data sets in memory already, to be shared among runners on the same device.
         load: What gives the data sets that are not, on the CPU.
         graphs: What another process has compiled for the recipe: see :class:`trials.engine.engine.Engine`.
@@ -66,15 +68,15 @@ class Runner:
         recipe: Recipe,
         *,
         storage: str,
-        device: str = "cpu",
-        threads: int | None = None,
+        device: str | None = None,
+        initial: Sequence[WeightsFingerprint] = (),
         loaded: dict[str, Dataset] | None = None,
         load: LoadDataset = load_dataset,
         graphs: tuple[str, ...] = (),
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self.recipe, self.store, self.device = recipe, Store(storage), torch.device(device)
+        torch.set_num_threads(recipe.threads)
+        self.recipe, self.store = recipe, Store(storage)
+        self.device, self._initial = torch.device(device or recipe.device), initial
         self._storage = storage
         self._starts: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
         self._loaded, self._load, self._graphs = {} if loaded is None else loaded, load, graphs
@@ -93,14 +95,20 @@ class Runner:
         return self._loaded[key]
 
     def network(self, replicate: int) -> nn.Module:
-        """A network with the initial weights of a replicate, on the CPU."""
-        return build_network(
+        """A network with the initial weights of a replicate, on the CPU.
+
+        Raises:
+            InitialWeightsChanged: They are not those that the search began with.
+        """
+        module = build_network(
             self.recipe.network.name,
             self.recipe.network.arguments,
             input_shape=self.data.input_shape,
             num_classes=self.data.num_classes,
             seed=derive_seed(self.recipe.seed, replicate, "initial weights"),
         )
+        check_initial(named_tensors(module), self._initial, replicate)
+        return module
 
     @cached_property
     def _module(self) -> nn.Module:
@@ -260,7 +268,7 @@ def _answering(work: Callable[[], _T]) -> _T | Damaged | Failed:
         return work()
     except DamagedFile as error:
         return Damaged(file=error.file)
-    except StorageFailed as error:
+    except (StorageFailed, InitialWeightsChanged) as error:
         return Failed(error=str(error), lasting=True)
     except Exception:
         return Failed(error=traceback.format_exc())

@@ -16,8 +16,6 @@ class Runners:
 
     Args:
         jobs: The searches by name.
-        device: Where to train, for example ``cpu`` or ``cuda``.
-        threads: Threads that torch may use; None leaves the setting alone.
         load: What gives the data sets, on the CPU.
     """
 
@@ -25,11 +23,9 @@ class Runners:
         self,
         jobs: Mapping[str, Job],
         *,
-        device: str = "cpu",
-        threads: int | None = None,
         load: LoadDataset = load_dataset,
     ) -> None:
-        self._jobs, self._device, self._threads, self._load = jobs, device, threads, load
+        self._jobs, self._load = jobs, load
         self._runners: dict[str, Runner] = {}
         self._loaded: dict[str, Dataset] = {}
 
@@ -53,8 +49,7 @@ class Runners:
                 job.recipe,
                 storage=job.storage,
                 graphs=job.graphs,
-                device=self._device,
-                threads=self._threads,
+                initial=job.initial,
                 loaded=self._loaded,
                 load=self._load,
             )

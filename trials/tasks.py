@@ -1,8 +1,9 @@
-"""What a worker is asked to do and what it answers: plain data that crosses process borders."""
+"""The tasks of a worker and its answers: plain data that crosses process borders."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, get_origin, get_type_hints
 
 from trials.recipe import Recipe
 
@@ -52,63 +53,72 @@ class PruneNetwork:
 Task = TrainPack | PruneNetwork
 
 
+@dataclass(frozen=True)
+class Meaning:
+    """What a number of a result is, with its range or unit: ledger, frames and exports take it from here.
+
+    Attributes:
+        text: In a few words.
+        time: Whether it is a point in time, in seconds since 1970.
+    """
+
+    text: str
+    time: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialDiagnostics:
     """The numbers of a trial's statistics, and where the rest is; see ``trials.diagnostics.Statistics``.
 
-    Attributes:
-        gradient_std: Standard deviation of the weights' gradients.
-        update_std: The same times the peak learning rate.
-        representation_std: Standard deviation of the hidden representations; NaN without any.
-        activation_norm: Average activation norm; NaN without a hidden layer.
-        gradient_norm: Average gradient norm of the last whole epoch; NaN if there was none.
-        flipped_signs: Share of the weights whose sign changed in the training.
-        file: JSON with all of it: the norms of every epoch, the histograms.
+    The file is JSON with all of it: the norms of every epoch, the histograms.
     """
 
-    gradient_std: float
-    update_std: float
-    representation_std: float
-    activation_norm: float
-    gradient_norm: float
-    flipped_signs: float
+    gradient_std: Annotated[
+        float, Meaning("standard deviation of the weights' gradients; empty without diagnostics")
+    ]
+    update_std: Annotated[float, Meaning("the same times max_lr")]
+    representation_std: Annotated[float, Meaning("standard deviation of the hidden representations")]
+    activation_norm: Annotated[float, Meaning("average activation norm (Definition 1 of the SILO paper)")]
+    gradient_norm: Annotated[float, Meaning("average gradient norm of the last epoch (Definition 2)")]
+    flipped_signs: Annotated[float, Meaning("share of the weights whose sign changed in the training")]
     file: StoredFile
+
+
+def numbers_of(result: type) -> dict[str, tuple[type, Meaning]]:
+    """Name to type and meaning of each field of a result's class that states one, in their order."""
+    hints = get_type_hints(result, include_extras=True).items()
+    return {
+        name: (hint.__origin__, hint.__metadata__[0]) for name, hint in hints if get_origin(hint) is Annotated
+    }
+
+
+STATISTICS: tuple[str, ...] = tuple(numbers_of(TrialDiagnostics))
+"""The numbers of :class:`TrialDiagnostics`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """The outcome of one trial.
+    """The outcome of one trial. Each field says what it is; a new one is in ledger and exports, too."""
 
-    Attributes:
-        cycle: Times that the network has been pruned.
-        replicate: Index of the independent seed.
-        max_lr: The candidate: peak learning rate.
-        accuracy: Validation accuracy in [0, 1] at the best validation; chance level if it diverged.
-        test_accuracy: Test accuracy in [0, 1] of the same weights; chance level if it diverged.
-        best_step: Optimizer steps until the best validation; 0 if there was none.
-        diverged: Whether a loss, an output or a weight became infinite or NaN.
-        train_loss: Mean training loss between the last two validations; NaN if it diverged.
-        checkpoint: The weights at the best validation.
-        started: When its pack started, in seconds since 1970.
-        ended: When its pack's training ended, before its files were written, in seconds since 1970.
-        pack: How many trials were trained together.
-        worker: Host name and process id of the worker.
-        diagnostics: Statistics of gradients and activations; None where they were not asked for.
-    """
-
-    cycle: int
-    replicate: int
-    max_lr: float
-    accuracy: float
-    test_accuracy: float
-    best_step: int
-    diverged: bool
-    train_loss: float
+    cycle: Annotated[int, Meaning("m, how often the network has been pruned")]
+    replicate: Annotated[int, Meaning("index of the independent seed")]
+    max_lr: Annotated[float, Meaning("peak learning rate")]
+    accuracy: Annotated[
+        float, Meaning("validation accuracy in [0, 1] at the best validation; chance if it diverged")
+    ]
+    test_accuracy: Annotated[float, Meaning("in [0, 1], of the same weights")]
+    best_step: Annotated[int, Meaning("optimizer steps until the best validation; 0 if there was none")]
+    diverged: Annotated[bool, Meaning("whether a loss, an output or a weight became infinite or NaN")]
+    train_loss: Annotated[
+        float, Meaning("mean training loss between the last two validations; empty if it diverged")
+    ]
+    pack: Annotated[int, Meaning("how many trainings ran together, in the same time on the same worker")]
+    worker: Annotated[str, Meaning("host name and process id of the worker")]
+    started: Annotated[float, Meaning("when its pack started, UTC", time=True)]
+    ended: Annotated[
+        float, Meaning("when its pack's training ended, UTC, before its files were written", time=True)
+    ]
     checkpoint: StoredFile
-    started: float
-    ended: float
-    pack: int
-    worker: str
     diagnostics: TrialDiagnostics | None = None
 
 
@@ -160,15 +170,34 @@ Result = tuple[Trial, ...] | PrunedNetwork | Damaged | Failed
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsFingerprint:
+    """What tells a network's parameters and buffers from others; see :mod:`trials.weights`.
+
+    Attributes:
+        sha256: Of their names, types, shapes and bytes.
+        shapes: Of their names, types and shapes.
+        norm: Euclidean norm of all of them.
+        projections: Their scalar products with fixed waves.
+    """
+
+    sha256: str
+    shapes: str
+    norm: float
+    projections: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a worker must know of a search.
+    """Everything that a worker must know of a search.
 
     Attributes:
         recipe: How it trains and prunes.
         storage: Folder or URI below which its files lie.
-        graphs: What its driver has compiled: see :class:`trials.engine.engine.Engine`.
+        graphs: Names of the graphs that its driver has compiled: see :class:`trials.engine.engine.Engine`.
+        initial: Fingerprints of the initial weights by replicate; workers refuse a network with others.
     """
 
     recipe: Recipe
     storage: str
     graphs: tuple[str, ...] = ()
+    initial: tuple[WeightsFingerprint, ...] = ()

@@ -40,7 +40,7 @@ class _Counter:
         if not self.count:
             return "…"
         search, rules = session.search, session.search.rules
-        later = max(rules.cycles - search.cycle - 1, 0) * rules.candidates * rules.replicates
+        later = max(rules.cycles - search.cycle - 1, 0) * rules.policy.candidates * rules.replicates
         rest = later + search.planned() - search.finished(search.cycle)
         seconds = round(rest / self.rate())
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
@@ -151,7 +151,7 @@ def _opening(session: Session) -> str:
     size = " × ".join(
         [
             _counted(rules.cycles, "cycle"),
-            _counted(rules.candidates, "rate"),
+            _counted(rules.policy.candidates, "rate"),
             _counted(rules.replicates, "replicate"),
         ]
     )
@@ -191,7 +191,7 @@ def _decision(session: Session, decision: Decision) -> str:
 def _rates(session: Session, decision: Decision) -> str:
     """Optimum and interval, or the one rate of a policy that doesn't search."""
     interval = decision.interval
-    if not session.search.rules.searched:
+    if not session.search.rules.policy.searches:
         return f"max_lr {interval.optimum:g}"
     low, high = "≤" * interval.low_cut, "≥" * interval.high_cut
     return f"optimum {interval.optimum:g}, interval [{low}{interval.low:g}, {high}{interval.high:g}]"

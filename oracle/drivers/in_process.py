@@ -28,8 +28,7 @@ def run(session: Session, load: LoadDataset | None = None) -> Signal:
     runner = Runner(
         session.recipe,
         storage=spec.storage_root(),
-        device=spec.device,
-        threads=spec.threads,
+        initial=session.initial,
         load=load or load_dataset,
         graphs=session.graphs,
     )

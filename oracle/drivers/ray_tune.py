@@ -61,13 +61,13 @@ def run(
         Worker,
         desk=desk,
         jobs={
-            s.spec.name: Job(recipe=s.recipe, storage=s.spec.storage_root(), graphs=s.graphs)
+            s.spec.name: Job(
+                recipe=s.recipe, storage=s.spec.storage_root(), graphs=s.graphs, initial=s.initial
+            )
             for s in sessions
         },
         shared={} if shared is None else shared,
         open_runners=open_runners,
-        device=spec.device,
-        threads=spec.threads,
         time_limit=spec.resources.time_limit,
     )
     tuner = tune.Tuner(

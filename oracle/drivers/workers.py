@@ -29,14 +29,14 @@ class Computes(Protocol):
 
 
 OpenRunners = Callable[..., Computes]
-"""Makes it in the worker, from its jobs and its machine's options: see :class:`trials.runners.Runners`."""
+"""Makes it in the worker, from its jobs and its way to their data: see :class:`trials.runners.Runners`."""
 
 
-def open_runners(jobs: Mapping[str, Job], **machine: Any) -> Computes:
-    """What trains and prunes."""
+def open_runners(jobs: Mapping[str, Job], *, load: SharedData) -> Computes:
+    """The worker's side that trains and prunes."""
     from trials.runners import Runners  # imports torch, which a worker's thread does while Ray goes on
 
-    return Runners(jobs, **machine)
+    return Runners(jobs, load=load)
 
 
 class TaskQueue:
@@ -89,14 +89,12 @@ class Worker(tune.Trainable):
         shared: Mapping[str, Any],
         open_runners: OpenRunners,
         time_limit: float | None,
-        **machine: Any,
     ) -> None:
         self._time_limit = time_limit
-        machine["load"] = SharedData(shared)
         # One result may wait here while the next task is worked on.
         self._results: queue.Queue[dict[str, Any] | BaseException] = queue.Queue(maxsize=1)
         self._computed: queue.Queue[tuple[int, Callable[[], Result]]] = queue.Queue()
-        arguments = config["worker"], desk, lambda: open_runners(jobs, **machine)
+        arguments = config["worker"], desk, lambda: open_runners(jobs, load=SharedData(shared))
         threading.Thread(target=self._work, args=arguments, daemon=True).start()
         threading.Thread(target=self._store, daemon=True).start()
 

@@ -11,19 +11,12 @@ from typing import Any
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from trials.tasks import StoredFile, Trial, TrialDiagnostics
+from trials.tasks import STATISTICS, StoredFile, Trial, TrialDiagnostics, numbers_of
 
-STATISTICS = (
-    "gradient_std",
-    "update_std",
-    "representation_std",
-    "activation_norm",
-    "gradient_norm",
-    "flipped_signs",
-)
-"""The numbers of :class:`trials.tasks.TrialDiagnostics`."""
+_ELSEWHERE = ("cycle", "max_lr", "accuracy")
+"""What a row tells by its study, its parameter and its value."""
 
-_PLAIN = ("replicate", "test_accuracy", "best_step", "diverged", "pack", "worker", "started", "ended")
+_PLAIN = tuple(name for name in numbers_of(Trial) if name not in _ELSEWHERE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,23 +60,20 @@ def from_row(
     attributes: Mapping[str, Any], *, cycle: int, max_lr: float, accuracy: float
 ) -> tuple[str, Trial]:
     """Key and outcome of a finished row."""
-    loss = attributes["train_loss"]
     return attributes["key"], Trial(
         cycle=cycle,
         max_lr=max_lr,
         accuracy=accuracy,
-        train_loss=math.nan if loss is None else loss,
         checkpoint=StoredFile(path=attributes["checkpoint"], sha256=attributes["sha256"]),
         diagnostics=_diagnostics(attributes),
-        **{name: attributes[name] for name in _PLAIN},
+        **{name: _read(attributes.get(name)) for name in _PLAIN},
     )
 
 
 def _attributes(outcome: Trial, key: str) -> dict[str, Any]:
     """In the order in which dashboards show them: what is read first, what programs need last."""
     return {
-        **{name: getattr(outcome, name) for name in _PLAIN},
-        "train_loss": outcome.train_loss if math.isfinite(outcome.train_loss) else None,
+        **{name: _written(getattr(outcome, name)) for name in _PLAIN},
         **_diagnostics_attributes(outcome.diagnostics),
         "checkpoint": outcome.checkpoint.path,
         "sha256": outcome.checkpoint.sha256,
@@ -94,9 +84,8 @@ def _attributes(outcome: Trial, key: str) -> dict[str, Any]:
 def _diagnostics_attributes(diagnostics: TrialDiagnostics | None) -> dict[str, Any]:
     if diagnostics is None:
         return {}
-    numbers = {name: getattr(diagnostics, name) for name in STATISTICS}
     return {
-        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+        **{name: _written(getattr(diagnostics, name)) for name in STATISTICS},
         "diagnostics": diagnostics.file.path,
         "diagnostics_sha256": diagnostics.file.sha256,
     }
@@ -105,8 +94,16 @@ def _diagnostics_attributes(diagnostics: TrialDiagnostics | None) -> dict[str, A
 def _diagnostics(attributes: Mapping[str, Any]) -> TrialDiagnostics | None:
     if "diagnostics" not in attributes:
         return None
-    numbers = {name: attributes[name] for name in STATISTICS}
     return TrialDiagnostics(
         file=StoredFile(path=attributes["diagnostics"], sha256=attributes["diagnostics_sha256"]),
-        **{name: math.nan if value is None else value for name, value in numbers.items()},
+        **{name: _read(attributes[name]) for name in STATISTICS},
     )
+
+
+def _written(value: Any) -> Any:
+    """A number as JSON has it, which knows neither NaN nor infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read(value: Any) -> Any:
+    return math.nan if value is None else value

@@ -25,6 +25,7 @@ import torch
 
 from oracle.decision import Decision
 from oracle.grid import Grid, log_values
+from oracle.policies import OraclePolicy
 from oracle.search import Rules, Search, Signal
 from silo.errors import InvalidInput
 from tests.benchmarks.machine import header, keep
@@ -52,10 +53,12 @@ def main() -> None:
         print(f"{sizes}, read in {time.perf_counter() - begin:.1f} s")
         print(f"on {name}, {recipe.precision}, {recipe.execution}; {recipe.length} {recipe.unit} a training")
         rules = Rules(
-            grid=Grid(
-                values=log_values(options.low, options.high, options.rates),
-                scale="log",
-                limit=options.limit,
+            policy=OraclePolicy(
+                grid=Grid(
+                    values=log_values(options.low, options.high, options.rates),
+                    scale="log",
+                    limit=options.limit,
+                )
             ),
             cycles=options.cycles,
             replicates=options.replicates,

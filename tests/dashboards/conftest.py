@@ -39,7 +39,10 @@ def make_spec(**fields: Any) -> Spec:
 def rules_of(spec: Spec) -> Rules:
     """The rules of a spec."""
     return Rules(
-        grid=spec.grid.grid(), cycles=spec.cycles, replicates=spec.replicates, tolerance=spec.tolerance
+        policy=spec.policy_of_rates(),
+        cycles=spec.cycles,
+        replicates=spec.replicates,
+        tolerance=spec.tolerance,
     )
 
 

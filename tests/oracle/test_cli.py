@@ -89,7 +89,9 @@ def test_fewer_cycles_are_refused(finished, call, write):
 
 
 def test_what_changes_no_outcome_may_change(finished, call, write):
-    code, _, err = call("run", write(silo=None, resources={"cpus": 2}), "--driver", "in-process")
+    code, _, err = call(
+        "run", write(silo=None, resources={"workers": 2, "cpus": 1.5}), "--driver", "in-process"
+    )
     assert code == 0, err
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from oracle.comparison import compare
 from oracle.drivers.replay import replayed_trial
-from oracle.grid import Grid
 from oracle.policies import AllrPolicy, CurvePolicy, FixedPolicy, make_policy
 from oracle.search import Rules, Search, Signal
 from silo.curve import SiloCurve
@@ -20,7 +19,6 @@ DROPS = {(1, 0): 0.1, (1, 1): 0.2, (2, 0): 0.9, (2, 1): 0.8, (3, 0): 0.001, (3, 
 
 def rules(policy):
     return Rules(
-        grid=Grid(values=(0.1,), scale="linear", limit=0),
         cycles=4,
         replicates=2,
         tolerance=0.005,
@@ -65,7 +63,7 @@ def run(policy, *, fail_first=False):
 )
 def test_each_cycle_has_the_policys_one_rate(policy, expected, fail_first):
     search = run(policy, fail_first=fail_first)
-    assert search.done and not search.rules.searched and search.rules.candidates == 1
+    assert search.done and not search.rules.policy.searches and search.rules.policy.candidates == 1
     assert len({(t.cycle, t.max_lr) for t in search.outcomes()}) == 4 and len(search.outcomes()) == 8
     assert [decision.interval.optimum for decision in search.decisions] == pytest.approx(expected)
 

@@ -41,7 +41,7 @@ def test_a_search_without_results_takes_any_spec(failed, call, write, tmp_path):
     record = ledger.search("small")
     ledger.close()
     assert {row.state.name for row in rows} == {"COMPLETE"} and len(rows) == 2 * 3 * 2
-    assert record.spec["seed"] == record.identity["seed"] == 7
+    assert record.spec["seed"] == record.identity["spec"]["seed"] == 7
     code, out, err = call("run", spec_file, "--driver", "in-process", "--json")
     assert code == 0, err
     assert json.loads(out)["trials"] == 12
@@ -85,6 +85,8 @@ def test_an_identity_holds_no_secret_and_outlives_a_new_one(tmp_path):
             fingerprint="f",
             classes=2,
             validation=3,
+            code={},
+            initial=(),
         )
         for token in ("token-of-old", "token-of-new")
     ]

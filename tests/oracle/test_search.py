@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from oracle.drivers.replay import replay, replayed_trial
 from oracle.grid import Grid
+from oracle.policies import OraclePolicy
 from oracle.search import Rules, Search, Signal
 from trials.tasks import Damaged, Failed, PrunedNetwork, PruneNetwork, StoredFile, TrainPack
 
 RULES = Rules(
-    grid=Grid(values=(0.01, 0.02, 0.04, 0.08, 0.16), scale="log", limit=3),
+    policy=OraclePolicy(grid=Grid(values=(0.01, 0.02, 0.04, 0.08, 0.16), scale="log", limit=3)),
     cycles=4,
     replicates=2,
     tolerance=0.005,
@@ -202,7 +203,7 @@ def test_the_pack_size_decides_nothing(pack_size):
 
 def test_what_is_missing_is_looked_at_a_few_times_a_cycle_and_not_for_every_result(monkeypatch):
     grid = Grid(values=tuple(0.01 * 1.01**k for k in range(100)), scale="log", limit=0)
-    search = Search(dataclasses.replace(RULES, grid=grid, cycles=2, pack_size=1))
+    search = Search(dataclasses.replace(RULES, policy=OraclePolicy(grid=grid), cycles=2, pack_size=1))
     looked, pack, out = [], Search._pack, []
     monkeypatch.setattr(Search, "_pack", lambda *given: looked.append(given) or pack(*given))
     while not search.done:

@@ -187,9 +187,8 @@ def test_a_file_that_was_never_written(tmp_path):
     assert runner(tmp_path).run(pruning(never)) == Damaged(file=never)
 
 
-def test_threads_are_set_if_asked_for(tmp_path, monkeypatch):
+def test_threads_are_those_of_the_recipe(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    runner(tmp_path)
-    Runner(recipe(), storage=str(tmp_path), threads=3)
+    Runner(recipe(threads=3), storage=str(tmp_path))
     assert asked == [3]
