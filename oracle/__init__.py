@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oracle.results import load
+    from oracle.observers import Observer
+    from oracle.results import Results, load
+    from oracle.service import run, run_variants
+    from oracle.spec import Spec
+    from oracle.spec_file import load_spec
 
-__all__ = ["load"]
+__all__ = ["Observer", "Results", "Spec", "load", "load_spec", "run", "run_variants"]
+
+_HOMES = {
+    "Observer": "oracle.observers",
+    "Results": "oracle.results",
+    "Spec": "oracle.spec",
+    "load": "oracle.results",
+    "load_spec": "oracle.spec_file",
+    "run": "oracle.service",
+    "run_variants": "oracle.service",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """``oracle.load``, imported when it is asked for: a worker that imports the package needs no database."""
-    if name == "load":
-        from oracle.results import load
-
-        return load
+    """A public name, imported when it is asked for: a worker that imports the package needs no database."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,5 +17,9 @@ class LeaseLost(SiloOracleError):
     """Another driver has taken this search over."""
 
 
+class TrialsFailed(SiloOracleError):
+    """A task of a search failed as often as it may; what has finished is in the ledger."""
+
+
 class ReportFailed(SiloOracleError):
     """A search's report can't be written; the ledger has everything that goes into it."""

@@ -104,11 +104,13 @@ class Session:
         """Registers the search, clears up after a driver that was killed, and tells those who watch."""
         self.ledger.register(self.record)
         self._sweep()
-        self._notify("started")
+        for observer in self.observers:
+            observer.started(self)
 
     def end(self, state: str) -> None:
         """Tells those who watch that the search ends, and how: see :meth:`Observer.ended`."""
-        self._notify("ended", state)
+        for observer in self.observers:
+            observer.ended(self, state)
 
     def ask(self) -> Task | Signal:
         """The next task, or why there is none."""
@@ -128,17 +130,19 @@ class Session:
         elif isinstance(result, PrunedNetwork):
             self.ledger.add_pruning(self.spec.name, result)
             self.search.tell(task, result)
-            self._notify("pruned", result)
+            for observer in self.observers:
+                observer.pruned(self, result)
         else:
             new = self._record(result)
             self.search.tell(task, result)
-            if new:
-                self._notify("trained", new)
+            for observer in self.observers if new else ():
+                observer.trained(self, new)
             if task.cycle < before:
                 self._discard_losers(self.search.decisions[task.cycle])
         for decision in self.search.decisions[before:]:
             self._discard_losers(decision)
-            self._notify("decided", decision)
+            for observer in self.observers:
+                observer.decided(self, decision)
 
     def _record(self, outcomes: tuple[Trial, ...]) -> tuple[Trial, ...]:
         """Writes what the ledger lacks; gives the outcomes that are new."""
@@ -160,7 +164,8 @@ class Session:
         self.search.tell(task, result)
         reason = result.error if isinstance(result, Failed) else f"{result.file.path} is missing or damaged"
         reason = without_secrets(reason)
-        self._notify("retried", task, reason)
+        for observer in self.observers:
+            observer.retried(self, task, reason)
         if task not in self.search.failed:
             return
         self.first_error = self.first_error or reason
@@ -174,10 +179,6 @@ class Session:
                     error=reason,
                     axis=self._axis,
                 )
-
-    def _notify(self, event: str, *arguments: object) -> None:
-        for observer in self.observers:
-            getattr(observer, event)(self, *arguments)
 
     def _check_keys(self) -> None:
         """Refuses rows that say they belong to this search and don't."""

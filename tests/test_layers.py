@@ -1,4 +1,4 @@
-"""Imports point down: silo < trials < oracle < dashboards < the command line."""
+"""Imports point down: silo < trials < oracle < dashboards < the service < the command line."""
 
 import ast
 import subprocess
@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LEVELS = {"silo": 0, "trials": 1, "oracle": 2, "dashboards": 3, "oracle.cli": 4}
+LEVELS = {"silo": 0, "trials": 1, "oracle": 2, "dashboards": 3, "oracle.service": 4, "oracle.cli": 5}
 HEAVY = ("ray", "optuna", "optuna_dashboard", "sqlalchemy", "pydantic", "plotly", "pandas", "rich", "click")
 
 
 def level(module: str) -> int | None:
     if module.startswith(("oracle.cli", "oracle.__main__")):
         return LEVELS["oracle.cli"]
+    if module.startswith(("oracle.service", "oracle.__init__")):
+        return LEVELS["oracle.service"]
     return LEVELS.get(module.split(".")[0])
 
 

@@ -6,6 +6,7 @@ started; 130 interrupted.
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -46,6 +47,7 @@ for command in (
 def main() -> None:
     """Runs the command that the process was called with, and exits."""
     interrupt_on_signals()
+    log_to_stderr()
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -64,6 +66,21 @@ def main() -> None:
         sys.stderr.close()
         code = DONE
     sys.exit(code or DONE)
+
+
+class _Echo(logging.Handler):
+    """Prints what the package has to say while a command runs, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"oracle: {without_secrets(record.getMessage())}", err=True)
+
+
+def log_to_stderr() -> None:
+    """Prints the package's log, its secrets taken out."""
+    logger = logging.getLogger("oracle")
+    if not any(isinstance(handler, _Echo) for handler in logger.handlers):
+        logger.addHandler(_Echo())
+    logger.setLevel(logging.INFO)
 
 
 def _code(error: SiloOracleError) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 from rich.console import Console
@@ -57,7 +58,7 @@ class _Plain(Observer):
         self._counters[session.spec.name] = _Counter()
         print(_opening(session), file=self._stream, flush=True)
 
-    def trained(self, session: Session, outcomes: tuple[Trial, ...]) -> None:
+    def trained(self, session: Session, outcomes: Sequence[Trial]) -> None:
         self._counters[session.spec.name].count += len(outcomes)
 
     def retried(self, session: Session, task: Task, reason: str) -> None:
@@ -99,7 +100,7 @@ class _Live(Observer):
         self._update(session)
         self._progress.start()
 
-    def trained(self, session: Session, outcomes: tuple[Trial, ...]) -> None:
+    def trained(self, session: Session, outcomes: Sequence[Trial]) -> None:
         self._bars[session.spec.name][1].count += len(outcomes)
         self._update(session)
 

@@ -1,1 +1,95 @@
-"""Who watches a search: the protocol, and observers that come with the package."""
+"""Those who watch a search: the protocol, the observers that a spec names, and those that come along."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from oracle.observers.protocol import Observer
+from silo.errors import InvalidInput, SiloOracleError
+
+if TYPE_CHECKING:
+    from oracle.decision import Decision
+    from oracle.session import Session
+    from oracle.spec import Spec
+    from trials.tasks import PrunedNetwork, Task, Trial
+
+__all__ = ["Observer", "make_observers"]
+
+KNOWN = {
+    "tensorboard": "oracle.observers.tensorboard:TensorBoard",
+    "mlflow": "oracle.observers.mlflow:MLflow",
+}
+"""Observers that come along, by the names that specs call them."""
+
+
+def make_observers(spec: Spec) -> list[Observer]:
+    """The observers that a spec names.
+
+    Raises:
+        InvalidInput: There is no such observer, it can't be made with these arguments, or what it needs is
+            not installed.
+    """
+    return [_Careful(named.name, _make(named.name, named.arguments)) for named in spec.observers]
+
+
+def _make(name: str, arguments: Mapping[str, Any]) -> Observer:
+    from trials.registry import call, resolve  # imports what loads torchvision
+
+    known: dict[str, Any] = dict.fromkeys(KNOWN)
+    if name in KNOWN:
+        known[name] = resolve("observer", KNOWN[name], {})
+    kind = resolve("observer", name, known)
+    try:
+        made = call("observer", name, kind, arguments)
+    except SiloOracleError:
+        raise
+    except Exception as error:
+        raise InvalidInput(f"observer {name!r} can't be made: {type(error).__name__}: {error}") from error
+    if not isinstance(made, Observer):
+        raise InvalidInput(
+            f"observer {name!r} gives {type(made).__name__}, which is no oracle.observers.Observer: derive "
+            "it from that class, and define the methods that it wants to hear of"
+        )
+    return made
+
+
+class _Careful(Observer):
+    """Keeps an observer's errors from the search: after the first one, which is logged, it hears no more."""
+
+    def __init__(self, name: str, observer: Observer) -> None:
+        self._name, self._observer, self._failed = name, observer, False
+
+    def started(self, session: Session) -> None:
+        self._tell(self._observer.started, session)
+
+    def trained(self, session: Session, outcomes: Sequence[Trial]) -> None:
+        self._tell(self._observer.trained, session, outcomes)
+
+    def pruned(self, session: Session, pruned: PrunedNetwork) -> None:
+        self._tell(self._observer.pruned, session, pruned)
+
+    def retried(self, session: Session, task: Task, reason: str) -> None:
+        self._tell(self._observer.retried, session, task, reason)
+
+    def decided(self, session: Session, decision: Decision) -> None:
+        self._tell(self._observer.decided, session, decision)
+
+    def ended(self, session: Session, state: str) -> None:
+        self._tell(self._observer.ended, session, state)
+
+    def _tell(self, event: Callable[..., None], *told: Any) -> None:
+        if self._failed:
+            return
+        try:
+            event(*told)
+        except Exception as error:
+            self._failed = True
+            lines = str(error).splitlines() or [""]
+            logging.getLogger("oracle").warning(
+                "observer %r fails and hears no more, the search goes on: %s: %s",
+                self._name,
+                type(error).__name__,
+                lines[0],
+            )

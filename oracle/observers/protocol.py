@@ -1,7 +1,8 @@
-"""What a running search tells those who watch it."""
+"""The events of a running search."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from oracle.decision import Decision
@@ -17,7 +18,7 @@ class Observer:
     def started(self, session: Session) -> None:
         """The search starts, or goes on."""
 
-    def trained(self, session: Session, outcomes: tuple[Trial, ...]) -> None:
+    def trained(self, session: Session, outcomes: Sequence[Trial]) -> None:
         """Trials have finished and are in the ledger."""
 
     def pruned(self, session: Session, pruned: PrunedNetwork) -> None:

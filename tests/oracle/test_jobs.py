@@ -6,10 +6,10 @@ import threading
 import click
 import pytest
 
-from oracle.cli.drive import PREFLIGHT_PASSED
 from oracle.cli.jobs import _end, submit
 from oracle.drivers.tokens import answers_without_token
 from oracle.jobs import Job
+from oracle.service import PREFLIGHT_PASSED
 from tests.clusters import free_ports
 
 

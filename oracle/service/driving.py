@@ -1,22 +1,23 @@
-"""How searches are driven: leases and nodes first, then the drivers, one group after the other."""
+"""Drives searches that nothing refuses: leases and nodes first, then the drivers, group by group."""
 
 from __future__ import annotations
 
+import _thread
+import logging
 import platform
+import signal
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack, nullcontext, suppress
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from oracle.cli.progress import progress_observer
-from oracle.cli.signals import interrupt, interrupt_on_signals
 from oracle.errors import LeaseLost
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
+from oracle.observers import Observer
 from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
@@ -26,13 +27,22 @@ if TYPE_CHECKING:
     from oracle.preflight import Facts
     from trials.datasets.load_once import LoadOnce
 
-PREFLIGHT_PASSED = "oracle: preflight passed:"
+PREFLIGHT_PASSED = "preflight passed:"
 """How the line begins after which a search on a cluster isn't refused any more."""
+
+Interrupt = Callable[[], None]
 
 _PACKAGES = ("silo-oracle", "torch", "torchvision", "numpy", "ray", "optuna")
 
+_log = logging.getLogger("oracle")
 
-@dataclass(frozen=True)
+
+def interrupt_main() -> None:
+    """Raises KeyboardInterrupt in the main thread, as Ctrl-C does."""
+    _thread.interrupt_main()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A search that nothing refuses."""
 
@@ -40,10 +50,15 @@ class Prepared:
     ledger: Ledger
     record: SearchRecord
     facts: Facts
+    observers: Sequence[Observer]
 
 
 def drive(
-    prepared: list[list[Prepared]], driver: str, address: str | None, load: LoadOnce
+    prepared: list[list[Prepared]],
+    driver: str,
+    address: str | None,
+    load: LoadOnce,
+    interrupt: Interrupt = interrupt_main,
 ) -> dict[str, str | None]:
     """Runs groups of searches one after the other, those of a group side by side, each under its lease.
 
@@ -57,7 +72,7 @@ def drive(
         leases: list[ExitStack] = []
         for group in prepared:
             held = stack.enter_context(ExitStack())
-            if found := _sessions(group, held):
+            if found := _sessions(group, held, interrupt):
                 groups.append(found)
                 leases.append(held)
             else:
@@ -67,8 +82,8 @@ def drive(
             from oracle.drivers.cluster import cluster
             from oracle.drivers.shared_data import share
 
-            workers = stack.enter_context(cluster([group[0].spec for group in groups], address))
-            interrupt_on_signals()  # Ray has set a handler of its own
+            with _keeping_signals():  # Ray sets a handler of its own
+                workers = stack.enter_context(cluster([group[0].spec for group in groups], address))
             groups = [
                 [_measured(session, count) for session in group]
                 for group, count in zip(groups, workers, strict=True)
@@ -83,22 +98,24 @@ def drive(
         return errors
 
 
-def _sessions(group: list[Prepared], stack: ExitStack) -> list[Session]:
+def _sessions(group: list[Prepared], stack: ExitStack, interrupt: Interrupt) -> list[Session]:
     """Sessions under their leases, of the searches that are not done yet."""
     from dashboards.summary_study import SummaryStudy
 
-    progress, sessions = progress_observer(several=len(group) > 1), []
+    sessions = []
     for search in group:
         lease = stack.enter_context(
-            search.ledger.lease(
-                search.spec.name, waiting=lambda line: click.echo(line, err=True), stopped=interrupt
-            )
+            search.ledger.lease(search.spec.name, waiting=_log.warning, stopped=interrupt)
         )
-        # A search that goes on keeps its way, which this preflight may not have found again.
-        graphs = search.facts.graphs if search.record.execution == search.facts.execution else ()
-        observers = [progress, SummaryStudy()]
+        # A search that goes on keeps its execution, which this preflight may not have found again.
+        known = search.record.execution == search.facts.execution
         session = Session(
-            search.spec, search.record, search.ledger, lease, observers=observers, graphs=graphs
+            search.spec,
+            search.record,
+            search.ledger,
+            lease,
+            observers=[*search.observers, SummaryStudy()],
+            graphs=search.facts.graphs if known else (),
         )
         if session.search.done:
             search.ledger.register(search.record)
@@ -108,34 +125,34 @@ def _sessions(group: list[Prepared], stack: ExitStack) -> list[Session]:
 
 
 def _check_cluster(groups: list[list[Session]], workers: list[int], shared: Mapping[str, Any]) -> None:
-    """What can only be found out on the nodes of a cluster that others started."""
+    """Looks at what can only be found out on the nodes of a cluster that others started."""
     from oracle.drivers.cluster import is_open
     from oracle.drivers.nodes import check_nodes
     from oracle.drivers.tokens import OPEN
 
     if is_open():
-        click.echo(f"oracle: {OPEN}", err=True)
+        _log.warning(OPEN)
     found = []
     for group, count in zip(groups, workers, strict=True):
         nodes = check_nodes(group, shared)
         if not nodes:
-            click.echo("oracle: no node is there yet: storage, data and memory weren't looked at", err=True)
+            _log.warning("no node is there yet: storage, data and memory weren't looked at")
         found.append(f"{count} worker{'s' * (count != 1)} on {nodes} node{'s' * (nodes != 1)}")
-    click.echo(f"{PREFLIGHT_PASSED} {', then '.join(found)}", err=True)
+    _log.info("%s %s", PREFLIGHT_PASSED, ", then ".join(found))
 
 
 def _measured(session: Session, workers: int) -> Session:
-    """The session of a new search with the way that a worker measures, where this process didn't."""
+    """The session of a new search with the execution that a worker measures, where this process didn't."""
     from oracle.drivers.nodes import choose_execution_on_worker
     from oracle.ways import measured_on_workers
 
     name = session.spec.name
     if not measured_on_workers(session.spec) or session.ledger.search(name) is not None:
         return session
-    click.echo(f"oracle: a worker measures how to train {name!r} fastest", err=True)
+    _log.info("a worker measures how to train %r fastest", name)
     choice = choose_execution_on_worker(session.spec, workers)
     if choice is None:
-        click.echo("oracle: that failed; a rule of thumb decides", err=True)
+        _log.warning("that failed; a rule of thumb decides")
         return session
     return session.with_execution(choice.execution, choice.reason, choice.graphs)
 
@@ -157,7 +174,7 @@ def _begin(
 
 def _run(
     sessions: list[Session],
-    runs: dict[str, str],
+    runs: Mapping[str, str],
     driver: str,
     workers: int,
     load: LoadOnce,
@@ -182,10 +199,10 @@ def _run(
     except KeyboardInterrupt:
         state = "interrupted"
         names = ", ".join(repr(session.spec.name) for session in sessions if not session.search.done)
-        click.echo(
-            f"oracle: search {names} is interrupted; every finished trial is in the ledger. "
-            "Run the same command again to go on",
-            err=True,
+        _log.warning(
+            "search %s is interrupted; every finished trial is in the ledger. Run the same command again to "
+            "go on",
+            names,
         )
         raise
     except Exception as failure:
@@ -202,6 +219,21 @@ def _run(
             error = session.first_error if stuck else None if session.search.done else broken
             with suppress(*DATABASE_ERRORS) if failing else nullcontext():
                 session.ledger.end_run(runs[session.spec.name], state=ended, error=without_secrets(error))
+
+
+@contextmanager
+def _keeping_signals() -> Iterator[None]:
+    """Gives this process its own signal handlers back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,76 @@
+"""Shows a search in TensorBoard: ``observers: [{name: tensorboard, arguments: {folder: runs}}]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oracle.decision import Decision
+from oracle.observers.numbers import cycle_numbers
+from oracle.observers.protocol import Observer
+from silo.errors import InvalidInput
+from trials.tasks import Trial
+
+if TYPE_CHECKING:
+    from oracle.session import Session
+
+_MILLIONTHS = 1e6
+
+
+class TensorBoard(Observer):
+    """Writes event files below ``folder/NAME``.
+
+    Optimum, interval, accuracies and density are scalars over the cycles; each finished trial is a point of
+    ``trial/validation_accuracy`` over their count; a decided cycle's mean accuracies over the rates are a run
+    of their own, ``NAME/cycle-03``, whose steps are peak learning rates in millionths.
+
+    Args:
+        folder: Where TensorBoard looks: ``tensorboard --logdir FOLDER``.
+
+    Raises:
+        InvalidInput: tensorboardX is not installed.
+    """
+
+    def __init__(self, *, folder: str = "runs") -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise InvalidInput(
+                "observer 'tensorboard' needs tensorboardX: pip install 'silo-oracle[tensorboard]'"
+            ) from error
+        self._folder, self._open = Path(folder).expanduser(), SummaryWriter
+
+    def started(self, session: Session) -> None:
+        """Opens the files; into a new folder it writes what is decided already."""
+        root = self._root(session)
+        is_new = not root.exists()
+        self._writer = self._open(str(root))
+        self._count = session.resumed
+        for decision in session.search.decisions if is_new else ():
+            self.decided(session, decision)
+
+    def trained(self, session: Session, outcomes: Sequence[Trial]) -> None:
+        """Adds a point for each trial."""
+        for outcome in outcomes:
+            self._count += 1
+            self._writer.add_scalar("trial/validation_accuracy", outcome.accuracy, self._count)
+            self._writer.add_scalar("trial/max_lr", outcome.max_lr, self._count)
+
+    def decided(self, session: Session, decision: Decision) -> None:
+        """Adds the cycle to the scalars, and its landscape."""
+        for name, number in cycle_numbers(session, decision).items():
+            self._writer.add_scalar(f"cycle/{name}", number, decision.cycle)
+        with self._open(str(self._root(session) / f"cycle-{decision.cycle:02d}")) as landscape:
+            for candidate in decision.candidates:
+                step = round(candidate.max_lr * _MILLIONTHS)
+                landscape.add_scalar("landscape/validation_accuracy", candidate.accuracy, step)
+        self._writer.flush()
+
+    def ended(self, session: Session, state: str) -> None:
+        """Closes the files."""
+        self._writer.add_text("state", state)
+        self._writer.close()
+
+    def _root(self, session: Session) -> Path:
+        return self._folder / session.spec.name

@@ -1,0 +1,142 @@
+"""Runs searches: everything that can refuse them first, then leases, nodes, and the driver."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from oracle.errors import LedgerFailed, Refused
+from oracle.ledger import Ledger, Retries, SearchRecord
+from oracle.ledger.retrying import DATABASE_ERRORS, reason
+from oracle.observers import Observer, make_observers
+from oracle.service.driving import PREFLIGHT_PASSED, Interrupt, Prepared, drive, interrupt_main
+from oracle.spec import Spec
+from oracle.spec_file import naming_variant
+from silo.errors import InvalidInput
+from trials.secrets import without_secrets
+
+if TYPE_CHECKING:
+    from trials.datasets.load_once import LoadOnce
+
+__all__ = ["PREFLIGHT_PASSED", "DriverName", "Finished", "searching"]
+
+DriverName = Literal["ray", "in-process"]
+
+_log = logging.getLogger("oracle")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A search that a driver has left, done or not.
+
+    Attributes:
+        ledger: Its ledger, open.
+        record: The search as the ledger knows it.
+        error: The first error of one that is stuck, as its tasks fail; else None.
+    """
+
+    ledger: Ledger
+    record: SearchRecord
+    error: str | None
+
+
+@contextmanager
+def searching(
+    specs: Mapping[str, Spec],
+    *,
+    driver: DriverName = "ray",
+    address: str | None = None,
+    observers: Sequence[Observer] = (),
+    path: str | Path | None = None,
+    interrupt: Interrupt = interrupt_main,
+) -> Iterator[list[Finished]]:
+    """Runs searches to their ends, or goes on with them; their ledgers are open as long as this lasts.
+
+    Args:
+        specs: Variant to spec; one without variants is named ``""``.
+        driver: ``ray``, on which variants share workers, or ``in-process``, one after the other.
+        address: Address of a running Ray cluster; None starts one here.
+        observers: Who hears of their progress.
+        path: The file that the specs were read from, for messages.
+        interrupt: Ends what this process does as Ctrl-C would, from any thread: somebody asked for it.
+
+    Raises:
+        InvalidInput: A spec is wrong.
+        Refused: A search can't run here and now.
+        LedgerFailed: The database stopped answering.
+        LeaseLost: Another driver has taken a search over.
+    """
+    if driver not in ("ray", "in-process"):
+        raise InvalidInput(f"there is no driver {driver!r}: give 'ray' or 'in-process'")
+    if address and driver != "ray":
+        raise InvalidInput(f"an address goes with driver 'ray', got {address!r} with {driver!r}")
+    from trials.datasets import load_dataset  # imports torch, which takes longer than to refuse a spec
+    from trials.datasets.load_once import LoadOnce
+
+    with _saying_that_a_ledger_failed(specs.values()), ExitStack() as stack:
+        prepared, load = [], LoadOnce(load_dataset)
+        retries = Retries(_log.warning)
+        for variant, spec in specs.items():
+            with naming_variant(path or "spec", variant):
+                prepared.append(_prepare(spec, driver, stack, load, retries, observers))
+        errors = drive(_groups(prepared, driver), driver, address, load, interrupt)
+        yield [
+            Finished(ledger=each.ledger, record=each.record, error=errors.get(each.spec.name))
+            for each in prepared
+        ]
+
+
+@contextmanager
+def _saying_that_a_ledger_failed(specs: Iterable[Spec]) -> Iterator[None]:
+    try:
+        yield
+    except DATABASE_ERRORS as failure:
+        why, would_do = reason(failure), "run"
+        if "is full" in why:
+            ledgers = sorted({without_secrets(spec.ledger) for spec in specs})
+            why, would_do = f"{why}: {', '.join(ledgers)}", "free some space there, and run"
+        raise LedgerFailed(
+            f"the ledger failed ({why}); no finished trial is lost: {would_do} the same command again"
+        ) from failure
+
+
+def _groups(prepared: list[Prepared], driver: DriverName) -> list[list[Prepared]]:
+    """The searches that share workers: those that want the same of them."""
+    if driver != "ray":
+        return [[search] for search in prepared]
+    groups: dict[str, list[Prepared]] = {}
+    for search in prepared:
+        groups.setdefault(repr(search.spec.resources), []).append(search)
+    return list(groups.values())
+
+
+def _prepare(
+    spec: Spec,
+    driver: DriverName,
+    stack: ExitStack,
+    load: LoadOnce,
+    retries: Retries,
+    observers: Sequence[Observer],
+) -> Prepared:
+    """Everything that can refuse a search, before anything is written about it."""
+    from oracle.preflight import check_device, examine, open_runner, prepare
+
+    watching = [*observers, *make_observers(spec)]
+    if driver == "in-process":
+        check_device(spec)
+        if spec.resources.time_limit:
+            _log.warning("resources.time_limit holds on Ray's workers only, not in-process")
+    runner = open_runner(spec, load)
+    facts = examine(spec, runner, here=driver == "in-process")
+    try:
+        runner.store.check_writable()
+    except InvalidInput as error:
+        raise Refused(str(error)) from error
+    ledger = Ledger(spec.ledger, create=True, retries=retries)
+    stack.callback(ledger.close)
+    record = prepare(spec, facts, ledger)
+    return Prepared(spec=spec, ledger=ledger, record=record, facts=facts, observers=watching)

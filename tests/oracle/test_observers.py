@@ -1,0 +1,138 @@
+"""Who watches a search: observers that a spec names, TensorBoard's and MLflow's among them."""
+
+import logging
+
+import pytest
+
+import oracle
+from oracle.observers import Observer, make_observers
+from silo.errors import InvalidInput
+from tests.support import open_session, small_spec
+
+
+class Notes(Observer):
+    """Notes what it hears."""
+
+    heard: list[str] = []  # noqa: RUF012 - a spec names the class, and makes it itself
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+
+    def started(self, session):
+        self.heard.append(f"{self._prefix}started {session.spec.name}")
+
+    def trained(self, session, outcomes):
+        self.heard.append(f"{self._prefix}trained {len(outcomes)}")
+
+    def ended(self, session, state):
+        self.heard.append(f"{self._prefix}ended {state}")
+
+
+class Fails(Notes):
+    def decided(self, session, decision):
+        raise RuntimeError("no disk\nsecond line")
+
+
+def watched(folder, *observers, **changes):
+    return oracle.run(small_spec(folder, observers=list(observers), **changes), driver="in-process")
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    Notes.heard.clear()
+
+
+def named(kind, **arguments):
+    return {"name": f"{__name__}:{kind.__name__}", "arguments": arguments}
+
+
+def test_a_spec_names_observers_and_their_arguments(tmp_path):
+    watched(tmp_path, named(Notes, prefix="> "), cycles=1)
+    assert Notes.heard[0] == "> started small" and Notes.heard[-1] == "> ended done"
+    assert sum(int(each.split()[-1]) for each in Notes.heard if "trained" in each) >= 10
+
+
+def test_one_that_fails_is_named_once_and_hears_no_more(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, logger="oracle"):
+        found = watched(tmp_path, named(Fails), cycles=3)
+    assert len(found.intervals) == 3 and "ended done" not in Notes.heard
+    (record,) = caplog.records
+    assert record.getMessage().endswith("hears no more, the search goes on: RuntimeError: no disk")
+
+
+@pytest.mark.parametrize(
+    ("observer", "said"),
+    [
+        ("tensorbord", "did you mean 'tensorboard'"),
+        (f"{__name__}:Missing", "has no attribute 'Missing'"),
+        (named(Notes, suffix="x"), "takes no argument 'suffix'"),
+        (f"{__name__}:watched", "needs the argument 'folder'"),
+        ("builtins:dict", "gives dict, which is no oracle.observers.Observer"),
+    ],
+)
+def test_what_can_t_watch_is_said_before_the_search(tmp_path, observer, said):
+    with pytest.raises(InvalidInput, match=said):
+        make_observers(small_spec(tmp_path, observers=[observer]))
+
+
+def test_observers_may_change_under_a_search(tmp_path):
+    first = watched(tmp_path, cycles=1)
+    both = watched(tmp_path, named(Notes), cycles=2)
+    assert sum(int(each.split()[-1]) for each in Notes.heard if "trained" in each) == len(both.trials) - len(
+        first.trials
+    )
+
+
+def test_tensorboard_shows_cycles_trials_and_landscapes(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    board = {"name": "tensorboard", "arguments": {"folder": str(tmp_path / "runs")}}
+    watched(tmp_path, board, cycles=1)
+    found = watched(tmp_path, board, cycles=2)
+
+    def scalars(folder, tag):
+        events = accumulator.EventAccumulator(str(tmp_path / "runs" / folder))
+        events.Reload()
+        return [(event.step, event.value) for event in events.Scalars(tag)]
+
+    optima = [(cycle, pytest.approx(optimum)) for cycle, optimum in enumerate(found.intervals.optimum)]
+    assert scalars("small", "cycle/optimum") == optima
+    assert scalars("small", "cycle/density") == [(0, 1.0), (1, pytest.approx(0.8, abs=1e-3))]
+    steps = [step for step, _ in scalars("small", "trial/max_lr")]
+    assert steps == list(range(1, len(found.trials) + 1))
+    landscape = scalars("small/cycle-01", "landscape/validation_accuracy")
+    candidates = found.candidates.query("cycle == 1")
+    assert landscape == [
+        (round(1e6 * each.max_lr), pytest.approx(each.validation_accuracy_mean))
+        for each in candidates.itertuples()
+    ]
+
+
+def test_mlflow_keeps_a_search_as_one_run_however_often_it_goes_on(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # no server in these tests
+    place = f"file:{tmp_path}/mlruns"
+    tracker = {"name": "mlflow", "arguments": {"tracking_uri": place, "experiment": "pruning"}}
+    watched(tmp_path, tracker, cycles=1)
+    found = watched(tmp_path, tracker, cycles=3)
+    client = mlflow.MlflowClient(tracking_uri=place)
+    experiment = client.get_experiment_by_name("pruning")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED" and run.info.run_name == "small"
+    assert run.data.params["training.batch_size"] == "64"
+    optima = {(each.step, each.value) for each in client.get_metric_history(run.info.run_id, "optimum")}
+    assert optima == {(each.cycle, each.optimum) for each in found.intervals.itertuples()}
+
+
+def test_an_interrupted_search_ends_mlflow_s_run_as_killed(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    place = f"file:{tmp_path}/mlruns"
+    spec = small_spec(
+        tmp_path, observers=[{"name": "mlflow", "arguments": {"tracking_uri": place}}], cycles=1
+    )
+    with open_session(spec, observers=make_observers(spec)) as session:
+        session.end("interrupted")
+    client = mlflow.MlflowClient(tracking_uri=place)
+    experiment = client.get_experiment_by_name("silo-oracle")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "KILLED"

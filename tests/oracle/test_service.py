@@ -1,0 +1,114 @@
+"""A search from Python: the same search, checks and results as the command's."""
+
+import logging
+
+import pytest
+
+import oracle
+from oracle.errors import Refused, TrialsFailed
+from silo.errors import InvalidInput
+from tests.support import small_data, small_spec
+
+BROKEN = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, *, input_shape, num_classes):
+        super().__init__()
+        self.layer = nn.Linear(64, num_classes)
+
+    def forward(self, inputs):
+        if self.training:
+            raise RuntimeError("no such device")
+        return self.layer(inputs.flatten(1))
+"""
+
+
+def test_a_script_runs_a_search_and_goes_on_with_it(write, call, tmp_path):
+    path = write(cycles=1)
+    first = oracle.run(path, driver="in-process")
+    assert first.name == "small" and len(first.intervals) == 1 and first.runs.state.tolist() == ["done"]
+    again = oracle.run(str(write(cycles=2)), driver="in-process")
+    assert len(again.intervals) == 2 and again.intervals.loc[0].equals(first.intervals.loc[0])
+    assert oracle.run(oracle.load_spec(path), driver="in-process").trials.equals(again.trials)
+    code, out, err = call("status", path)
+    assert code == 0 and "2/2" in out, err
+
+
+def test_it_finds_what_the_command_finds(write, call, tmp_path):
+    ours = oracle.run(small_spec(tmp_path / "python", cycles=2), driver="in-process")
+    code, _, err = call("run", write(cycles=2), "--driver", "in-process")
+    assert code == 0, err
+    theirs = oracle.load("small", f"sqlite:///{tmp_path}/ledger.db")
+    assert ours.intervals.equals(theirs.intervals)
+    assert ours.trials.sha256.tolist() == theirs.trials.sha256.tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "error", "said"),
+    [
+        ({}, {"driver": "slurm"}, InvalidInput, "there is no driver 'slurm'"),
+        ({}, {"driver": "in-process", "address": "auto"}, InvalidInput, "an address goes with driver 'ray'"),
+        ({"network": "nope"}, {}, InvalidInput, "unknown network 'nope'"),
+        ({"resources": {"gpus": 1}}, {"driver": "in-process"}, Refused, "torch finds no CUDA device"),
+        ({"storage": "/proc/none"}, {}, Refused, "storage"),
+        ({"ledger": "sqlite:////proc/none/ledger.db"}, {}, Refused, "ledger"),
+        ({"variants": {"one": {}, "two": {"seed": 1}}}, {}, InvalidInput, "oracle.run_variants runs them"),
+    ],
+)
+def test_what_refuses_the_command_refuses_the_call(write, changes, options, error, said, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(error, match=said):
+        oracle.run(write(**changes), **options)
+
+
+def test_changed_specs_are_refused_and_nothing_is_lost(write):
+    found = oracle.run(write(cycles=1), driver="in-process")
+    with pytest.raises(Refused, match="seed: 0 -> 1"):
+        oracle.run(write(cycles=1, seed=1), driver="in-process")
+    assert oracle.run(write(cycles=1), driver="in-process").trials.equals(found.trials)
+
+
+def test_variants_run_side_by_side(write):
+    path = write(cycles=1, variants={"low": {"seed": 1}, "high": {"seed": 2}})
+    found = oracle.run_variants(path, driver="in-process")
+    assert {name: results.name for name, results in found.items()} == {
+        "low": "small.low",
+        "high": "small.high",
+    }
+
+
+def test_trials_that_fail_raise_with_the_first_error(write, tmp_path, monkeypatch, caplog):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = write(network={"name": "broken:Net"}, training={"epochs": 1, "batch_size": 64, "pack": 1})
+    with caplog.at_level(logging.INFO, logger="oracle"), pytest.raises(TrialsFailed, match="no such device"):
+        oracle.run(path, driver="in-process")
+    ended = oracle.load("small", f"sqlite:///{tmp_path}/ledger.db")
+    assert ended.runs.state.tolist() == ["failed"] and len(ended.trials) == 0
+
+
+def test_an_interrupt_keeps_what_has_finished(tmp_path):
+    class Interrupts(oracle.Observer):
+        def decided(self, session, decision):
+            raise KeyboardInterrupt
+
+    spec = small_spec(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        oracle.run(spec, driver="in-process", observers=[Interrupts()])
+    kept = oracle.load("small", spec.ledger)
+    assert kept.runs.state.tolist() == ["interrupted"] and len(kept.intervals) == 1
+    whole = oracle.run(spec, driver="in-process")
+    undisturbed = oracle.run(small_spec(tmp_path / "other"), driver="in-process")
+    assert whole.intervals.equals(undisturbed.intervals)
+    assert whole.trials.sha256.tolist() == undisturbed.trials.sha256.tolist()
+
+
+def test_it_says_what_it_knows(tmp_path):
+    assert {"run", "run_variants", "load", "Observer", "Results", "Spec", "load_spec"} == set(oracle.__all__)
+    assert all(getattr(oracle, name).__doc__ for name in oracle.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'runn'"):
+        _ = oracle.runn
+    assert small_data(tmp_path)["name"] == "small"
