@@ -5,7 +5,7 @@ finished has no row, so that nothing can be left behind half done. A row is writ
 """
 
 from oracle.ledger.ledger import Ledger
-from oracle.ledger.records import Run, SearchRecord
 from oracle.ledger.retrying import Retries
+from oracle.ledger.tables import Run, SearchRecord
 
 __all__ = ["Ledger", "Retries", "Run", "SearchRecord"]

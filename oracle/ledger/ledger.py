@@ -17,13 +17,11 @@ from sqlalchemy import delete, insert, select, update
 
 from oracle.errors import LedgerFailed
 from oracle.ledger import lease, tables
-from oracle.ledger.attributes import Attributes, write_attributes
 from oracle.ledger.database import open_storage
-from oracle.ledger.reading import read_rows
-from oracle.ledger.records import Run, SearchRecord, read_record
+from oracle.ledger.optuna_tables import Attributes, read_rows, write_attributes, write_rows
 from oracle.ledger.retrying import Retries, retried
 from oracle.ledger.rows import Axis, failed_row, from_row, to_row
-from oracle.ledger.writing import write_rows
+from oracle.ledger.tables import Run, SearchRecord, read_record
 from trials.tasks import PrunedNetwork, StoredFile, Trial
 
 _METRIC = "validation accuracy"

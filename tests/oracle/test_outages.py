@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from dashboards.summary_study import SummaryStudy
 from oracle.drivers import in_process
 from oracle.drivers.replay import replayed_trial
-from oracle.ledger import Ledger, Retries, SearchRecord, database, lease, retrying, writing
+from oracle.ledger import Ledger, Retries, SearchRecord, database, lease, optuna_tables, retrying
 from oracle.ledger.rows import Axis
 from tests.outages import Clock, answers_lost, locked
 from tests.support import open_session, small_spec
@@ -150,7 +150,7 @@ def test_a_part_of_a_pack_that_was_written_is_left_out_by_optunas_own_writing_to
         add(study, rows[:2])
         raise OperationalError("", {}, Exception("the connection is lost"))
 
-    monkeypatch.setattr(writing, "TRIED_LAYOUT", "v9")
+    monkeypatch.setattr(optuna_tables, "TRIED_LAYOUT", "v9")
     monkeypatch.setattr(optuna.Study, "add_trials", cut)
     ledger = new()
     ledger.add_outcomes("s", PACK, axis=AXIS)
