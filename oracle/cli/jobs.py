@@ -10,10 +10,10 @@ import click
 
 from oracle.cli.show import ADDRESS, LEDGER, TARGET, open_searches
 from oracle.cli.specs import SPEC, job_name
+from oracle.driving import PREFLIGHT_PASSED
 from oracle.errors import Refused
 from oracle.jobs import Job, Jobs, make_package
 from oracle.ledger import Ledger
-from oracle.service.driving import PREFLIGHT_PASSED
 
 _STOP_SECONDS, _LOOK_EVERY = 120, 0.5
 

@@ -8,8 +8,8 @@ import pytest
 
 from oracle.cli.jobs import _end, submit
 from oracle.drivers.tokens import answers_without_token
+from oracle.driving import PREFLIGHT_PASSED
 from oracle.jobs import Job
-from oracle.service import PREFLIGHT_PASSED
 from tests.clusters import free_ports
 
 

@@ -1,4 +1,10 @@
-"""Runs searches: everything that can refuse them first, then leases, nodes, and the driver."""
+"""Searches from Python: what the commands do, without a command line.
+
+import oracle
+
+results = oracle.run("mine.yaml", driver="in-process")
+results.intervals
+"""
 
 from __future__ import annotations
 
@@ -9,24 +15,95 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from oracle.errors import LedgerFailed, Refused
+from oracle.driving import Interrupt, Prepared, drive, interrupt_main
+from oracle.errors import LedgerFailed, Refused, TrialsFailed
 from oracle.ledger import Ledger, Retries, SearchRecord
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from oracle.observers import Observer, make_observers
-from oracle.service.driving import PREFLIGHT_PASSED, Interrupt, Prepared, drive, interrupt_main
+from oracle.results import Results
 from oracle.spec import Spec
-from oracle.spec_file import naming_variant
+from oracle.spec_file import load_variants, naming_variant
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
     from trials.datasets.load_once import LoadOnce
 
-__all__ = ["PREFLIGHT_PASSED", "DriverName", "Finished", "searching"]
+    Source = Spec | str | Path
 
 DriverName = Literal["ray", "in-process"]
 
 _log = logging.getLogger("oracle")
+
+
+def run(
+    spec: Source,
+    *,
+    driver: DriverName = "ray",
+    address: str | None = None,
+    observers: Sequence[Observer] = (),
+) -> Results:
+    """Runs a search, or goes on with it: what the ledger holds is never trained again.
+
+    Everything is checked as ``oracle run`` does it, before anything is written; warnings go to the logger
+    ``oracle``. An interrupt keeps every finished trial, and the same call goes on.
+
+    Args:
+        spec: A spec, or the YAML file of one.
+        driver: ``ray``, or ``in-process`` for this process alone.
+        address: Address of a running Ray cluster, ``HOST:PORT``; by default one is started here.
+        observers: Who hears of its progress, beside those that the spec names.
+
+    Returns:
+        What it has found.
+
+    Raises:
+        InvalidInput: The spec is wrong, or has variants.
+        Refused: It can't run here and now.
+        TrialsFailed: A task failed too often; the rest is in the ledger.
+        LedgerFailed: The database stopped answering.
+        LeaseLost: Another driver has taken the search over.
+    """
+    specs = {"": spec} if isinstance(spec, Spec) else load_variants(spec)
+    if len(specs) > 1:
+        names = ", ".join(each.name for each in specs.values())
+        raise InvalidInput(f"{spec}: has several variants ({names}): oracle.run_variants runs them")
+    (results,) = _run(specs, driver, address, observers, spec)
+    return results
+
+
+def run_variants(
+    path: str | Path,
+    *,
+    driver: DriverName = "ray",
+    address: str | None = None,
+    observers: Sequence[Observer] = (),
+) -> dict[str, Results]:
+    """Runs the variants of a spec file, on Ray side by side; everything else is as for :func:`run`.
+
+    Returns:
+        Variant to what it has found; a file without variants has one, named ``""``.
+    """
+    specs = load_variants(path)
+    return dict(zip(specs, _run(specs, driver, address, observers, path), strict=True))
+
+
+def _run(
+    specs: Mapping[str, Spec],
+    driver: DriverName,
+    address: str | None,
+    observers: Sequence[Observer],
+    source: Source,
+) -> list[Results]:
+    place = None if isinstance(source, Spec) else source
+    with searching(specs, driver=driver, address=address, observers=observers, path=place) as found:
+        for search in found:
+            if search.error is not None:
+                raise TrialsFailed(
+                    f"search {search.record.name!r} stops at a cycle whose trials fail; the same call tries "
+                    f"them again. First error:\n{search.error}"
+                )
+        return [Results.read(search.ledger, search.record) for search in found]
 
 
 @dataclass(frozen=True, kw_only=True)
