@@ -16,7 +16,7 @@ from trials.secrets import without_secrets
 from trials.tasks import WeightsFingerprint
 
 _FIELDS = {"threads": "resources.cpus (threads)", "device": "resources.gpus (device)"}
-"""What a spec calls the fields of a recipe that are made of those that may change."""
+"""Names that a spec has for the fields of a recipe that are made of those that may change."""
 
 KEY_SCHEMA = 3
 """Changes when the meaning of a field changes: rows of another schema are never taken for ours."""
@@ -76,7 +76,7 @@ def settled(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str
 
 
 def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """What differs between two identities, as ``field: old -> new``, without secrets.
+    """The differences of two identities, as ``field: old -> new``, without secrets.
 
     What follows from a field of the spec is not named beside it.
     """

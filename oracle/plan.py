@@ -1,4 +1,4 @@
-"""What a search means before it is run: trainings, time, disk, and what is missing."""
+"""The plan of a search that was not run yet: trainings, time, disk, and what is missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FLOAT_BYTES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a search means.
+    """A search in numbers, before it is run.
 
     Attributes:
         trainings: Without extensions of the grid.

@@ -24,7 +24,7 @@ Round = Mapping[int, tuple[float, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class CycleState:
-    """What a policy knows of a cycle when it is asked for more trainings.
+    """The knowledge that a policy has of a cycle when it is asked for more trainings.
 
     Attributes:
         cycle: Times that the network has been pruned.

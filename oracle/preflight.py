@@ -1,4 +1,4 @@
-"""What is looked at before a search starts: does its spec mean something, and can it run here."""
+"""The checks before a search starts: does its spec mean something, and can it run here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TRIED_EXAMPLES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What was found by building the search's parts.
+    """The facts that building a search's parts brings to light.
 
     Attributes:
         parameters: All parameters of the network.

@@ -29,7 +29,7 @@ from trials.tasks import (
 
 
 class Signal(enum.Enum):
-    """What ``ask`` says when it has no task."""
+    """The answers of ``ask`` when it has no task."""
 
     WAIT = "wait"
     """The cycle's remaining tasks are out: ask again after a result."""

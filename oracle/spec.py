@@ -45,10 +45,10 @@ class Spec(Part):
     replicates: int = Field(default=3, ge=1)
     """Independent seeds per candidate; decisions are made on their mean."""
     retraining: Literal["weight_rewinding", "lr_rewinding", "fine_tuning"] = "weight_rewinding"
-    """What a pruned network starts from: the initial weights, the trained weights with the schedule begun
+    """Where a pruned network starts from: the initial weights, the trained weights with the schedule begun
     again, or the trained weights at the schedule's last rate."""
     policy: Named = ComponentSpec(name="oracle")
-    """What sets ``max_lr`` at each cycle: ``oracle`` (search the grid), ``silo`` (the curve below), ``fixed``
+    """The policy that sets ``max_lr`` at each cycle: ``oracle`` (search the grid), ``silo`` (the curve below), ``fixed``
     (argument ``max_lr``), or ``allr`` (arguments ``max_lr`` and ``minimum``)."""
     rewind_to: int = Field(default=0, ge=0)
     """With weight rewinding, the epoch (or iteration, as the training's length counts) of cycle 0's training
@@ -62,7 +62,7 @@ class Spec(Part):
     silo: Annotated[SiloSpec | None, MayChange] = None
     """The curve to compare the Oracle with; without it only the fitted curve is shown."""
     resources: Annotated[ResourcesSpec, MayChange] = ResourcesSpec()
-    """What one worker gets."""
+    """The share of a machine that one worker gets."""
     storage: Annotated[str, MayChange] = Field(default="oracle-results", min_length=1)
     """Folder (or URI, such as ``s3://bucket/folder`` or ``s3://bucket/folder?endpoint_override=https://host``)
     for the networks; all nodes must see it. Credentials come from each node's environment."""
@@ -115,7 +115,7 @@ class Spec(Part):
         return self
 
     def recipe(self, *, execution: Execution) -> Recipe:
-        """What determines each trial's outcome."""
+        """The recipe that workers are given."""
         training = self.training
         return Recipe(
             network=self.network.component(),
@@ -146,7 +146,7 @@ class Spec(Part):
         return SiloCurve(**self.silo.model_dump(), pruning_rate=self.pruning.rate)
 
     def policy_of_rates(self) -> Policy:
-        """What sets the rates.
+        """The policy that sets the rates.
 
         Raises:
             InvalidInput: There is no such policy, or it lacks what it needs.

@@ -174,7 +174,7 @@ class SiloSpec(Part):
 
 
 class ResourcesSpec(Part):
-    """What one worker gets."""
+    """The share of a machine that one worker gets."""
 
     workers: int | None = Field(default=None, ge=1)
     """Workers at a time; by default as many as the cluster has room for."""

@@ -1,4 +1,4 @@
-"""What a running search shows: a live line on a terminal, plain lines elsewhere."""
+"""The progress of a running search: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a signal does to a command."""
+"""Signals that interrupt a command."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What runs a session's tasks: here, on Ray Tune's workers, or not at all (replayed)."""
+"""Drivers: they run a session's tasks, in this process or on Ray Tune's workers."""

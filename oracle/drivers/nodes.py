@@ -1,4 +1,4 @@
-"""What is asked of a cluster's nodes before a search starts: room, the same storage, a first step."""
+"""Checks of a cluster's nodes before a search starts: room, the same storage, a first step."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def worker_count(spec: Spec, *, cpus: float = math.inf) -> int:
 
 
 def _lack(wants: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> str:
-    """What no node has enough of; all that is wanted if none has it together."""
+    """The line that names what no node has enough of; all that is wanted if none has it together."""
     largest = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in wants}
     lacking = [name for name, amount in wants.items() if amount > largest[name]] or list(wants)
     needs = " and ".join(f"{wants[name]:g} {name}" for name in lacking)
@@ -220,7 +220,7 @@ def _look(root: str, theirs: StoredFile, ours: str) -> str | None:
 
 
 def _answer(look: Any, *, late: str | None, seconds: float = _LOOK_SECONDS) -> str | None:
-    """What a node says; ``late`` if it says nothing in time."""
+    """A node's answer; ``late`` if there is none in time."""
     try:
         found: str | None = ray.get(look, timeout=seconds)
     except ray.exceptions.GetTimeoutError:
@@ -276,7 +276,7 @@ def _on_node(node: str, function: Callable[..., Any]) -> Any:
 
 
 def _told(spec: Spec) -> Spec:
-    """What a worker is told of a spec: what it doesn't know, the ledger's password, it can't give away."""
+    """The spec without its ledger, whose password a worker that doesn't know it can't give away."""
     return spec.model_copy(update={"ledger": "sqlite:///none.db"})
 
 

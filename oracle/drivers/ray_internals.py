@@ -1,4 +1,4 @@
-"""What Ray has no public call for: the one place that touches its internals."""
+"""Ray's internals, where it has no public call: the one place that touches them."""
 
 from __future__ import annotations
 

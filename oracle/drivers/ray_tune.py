@@ -236,7 +236,7 @@ class _Deaths(tune.Callback):
 
 
 def _cause_of_death(error: str) -> str:
-    """What Tune wrote about a worker's end, with a last line that says it in short."""
+    """The report that Tune wrote of a worker's end, with a last line that says it in short."""
     lines = error.strip().splitlines()[1:] or ["no reason is known"]  # the first one is Tune's count and date
     short = lines[-1] if any("Traceback" in line for line in lines) else lines[0]
     return "\n".join([*lines, f"the worker died: {short}"])

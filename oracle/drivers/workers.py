@@ -19,7 +19,7 @@ from trials.tasks import Job, Result, Task
 
 
 class Computes(Protocol):
-    """What a worker computes its tasks with."""
+    """The side of a worker that computes its tasks."""
 
     def prepare(self, name: str) -> None:
         """Does for a search what no task's time should have to hold."""

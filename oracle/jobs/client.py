@@ -137,13 +137,13 @@ class Jobs:
         return sorted(jobs, key=lambda job: -(job.started or 0.0))
 
     def log(self, name: str, *, skip: int = 0) -> str:
-        """What a job's drivers have printed, without the first characters."""
+        """The log of a job's drivers, without its first characters."""
         log = self._log(name)
         # A head that was replaced has lost what came before.
         return _without_rays_words(log[skip:] if len(log) >= skip else log)
 
     def follow(self, name: str, *, skip: int = 0) -> Iterator[tuple[str, Job]]:
-        """What a job prints, as it comes, whole lines only, with how it stands; ends with the job."""
+        """The log of a job as it grows, in whole lines, with the job's state; ends with the job."""
         shown = 0
         while True:
             job = self._job(name)

@@ -1,4 +1,4 @@
-"""What travels to the cluster: the spec without its secrets, and the user's working directory."""
+"""The package that travels to the cluster: the spec without its secrets, and the user's working directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search writes and what everybody reads."""
+"""The ledger: searches write it, everybody reads it."""
 
 from __future__ import annotations
 

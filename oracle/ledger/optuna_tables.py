@@ -83,7 +83,7 @@ def _missing(study: optuna.Study, rows: Sequence[FrozenTrial]) -> list[FrozenTri
 
 
 def _mark(row: FrozenTrial) -> tuple[object, ...]:
-    """What tells a row from all others: an outcome's key; of a failure, what failed and when."""
+    """The mark that tells a row from all others: an outcome's key; of a failure, what failed and when."""
     if "key" in row.user_attrs:
         return (row.user_attrs["key"],)
     return row.user_attrs.get("replicate"), row.params.get("max_lr"), row.datetime_start
@@ -101,7 +101,7 @@ def _head(row: FrozenTrial, study: int, number: int) -> dict[str, Any]:
 
 
 def _parts(row: FrozenTrial) -> Iterator[tuple[type[models.BaseModel], dict[str, Any]]]:
-    """What belongs to a row: its value, parameters and attributes."""
+    """The parts of a row: its value, parameters and attributes."""
     if row.values:
         value, kind = models.TrialValueModel.value_to_stored_repr(row.values[0])
         yield models.TrialValueModel, {"objective": 0, "value": value, "value_type": kind}

@@ -23,7 +23,7 @@ SECONDS = 120.0
 """How long an outage may last; the environment's ``ORACLE_LEDGER_PATIENCE`` sets another bound."""
 
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
-"""What an operation of the ledger raises if its database fails."""
+"""Errors that an operation of the ledger raises if its database fails."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _PASSING = {
@@ -141,7 +141,7 @@ def is_away(error: BaseException) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """What the database said, in one line and without a password."""
+    """The database's own words, in one line and without a password."""
     if isinstance(error, StorageInternalError) and error.__cause__ is not None:
         return reason(error.__cause__)
     origin = getattr(error, "orig", None) or error

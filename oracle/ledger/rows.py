@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from trials.tasks import STATISTICS, StoredFile, Trial, TrialDiagnostics, numbers_of
 
 _ELSEWHERE = ("cycle", "max_lr", "accuracy")
-"""What a row tells by its study, its parameter and its value."""
+"""Fields of a trial that its row tells by its study, its parameter and its value."""
 
 _PLAIN = tuple(name for name in numbers_of(Trial) if name not in _ELSEWHERE)
 
