@@ -48,8 +48,8 @@ class Spec(Part):
     """Where a pruned network starts from: the initial weights, the trained weights with the schedule begun
     again, or the trained weights at the schedule's last rate."""
     policy: Named = ComponentSpec(name="oracle")
-    """The policy that sets ``max_lr`` at each cycle: ``oracle`` (search the grid), ``silo`` (the curve below), ``fixed``
-    (argument ``max_lr``), or ``allr`` (arguments ``max_lr`` and ``minimum``)."""
+    """The policy that sets ``max_lr`` at each cycle: ``oracle`` (search the grid), ``silo`` (the curve
+    below), ``fixed`` (argument ``max_lr``), or ``allr`` (arguments ``max_lr`` and ``minimum``)."""
     rewind_to: int = Field(default=0, ge=0)
     """With weight rewinding, the epoch (or iteration, as the training's length counts) of cycle 0's training
     whose weights and place in the schedule a pruned network goes back to; 0 for the initial weights."""

@@ -13,7 +13,7 @@ _STATE, _START_TIME = 3 - 3, 22 - 3  # fields of /proc/PID/stat, counted from it
 
 
 def host() -> str:
-    """The place in which a process's number and start mean the same: this host, its boot, and what ``/proc`` shows.
+    """The place in which a process's number and start mean the same: host, boot, and what ``/proc`` shows.
 
     The node's name stands before the first slash.
     """
