@@ -18,7 +18,7 @@ class Runners:
         jobs: The searches by name.
         device: Where to train, for example ``cpu`` or ``cuda``.
         threads: Threads that torch may use; None leaves the setting alone.
-        load: What gives the data sets, on the CPU.
+        load: Loads the data sets, on the CPU.
     """
 
     def __init__(

@@ -123,8 +123,8 @@ def _squared_scale(norm: nn.Module, channels: Tensor) -> Tensor:
     scale = torch.ones(len(channels), dtype=torch.float64)
     if isinstance(norm.weight, Tensor):
         scale = norm.weight.detach().double().flatten()[channels].square()
-    variance = getattr(norm, "running_var", None)
-    return scale if variance is None else scale / (variance.double()[channels] + getattr(norm, "eps", 0.0))
+    variance, eps = (getattr(norm, name, None) for name in ("running_var", "eps"))
+    return scale if variance is None else scale / (variance.double()[channels] + eps)
 
 
 def _normalised(scores: Tensor) -> Tensor:
