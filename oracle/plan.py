@@ -12,8 +12,7 @@ from oracle.grid import chunks
 from oracle.machine import cores
 from oracle.preflight import Facts, examine, open_runner
 from oracle.spec import Spec
-from oracle.speed import measure
-from oracle.ways import evaluations, room
+from oracle.ways import evaluations, measure_speed, room
 from silo.errors import InvalidInput
 
 _FLOAT_BYTES = 4
@@ -90,7 +89,7 @@ def make_plan(spec: Spec) -> Plan:
     workers = max(1, room(spec))
     try:
         measuring = runner.on(spec.device) if has_device else runner
-        speed = measure(spec, measuring, facts.execution, count=len(packs[0]), graphs=facts.graphs)
+        speed = measure_speed(spec, measuring, facts.execution, count=len(packs[0]), graphs=facts.graphs)
     except Exception as error:
         raise InvalidInput(
             f"network {spec.network.name!r} can't be trained here: {type(error).__name__}: {error}"

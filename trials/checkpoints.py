@@ -148,6 +148,7 @@ class Store:
             raise InvalidInput(f"storage can't be written: {shown}; name a folder of yours") from error
 
     def _lasting(self, error: OSError) -> str:
+        assert error.errno is not None  # it is one of these
         what, would_do = _LASTING[error.errno]
         return (
             f"storage {without_secrets(self.root)} on {platform.node()} {what} ({error.strerror or error}); "
@@ -159,7 +160,8 @@ class Store:
             return (Path(self.root) / path).read_bytes()
         filesystem, base = self._remote
         with filesystem.open_input_stream(f"{base}/{path}") as stream:
-            return stream.read()
+            data: bytes = stream.read()
+            return data
 
 
 def _upload(filesystem: Any, path: str, data: bytes) -> None:

@@ -14,11 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy
 
 from trials.datasets import Dataset
-from trials.engine.stacked import StackedNetwork, flat_rows
+from trials.engine import StackedNetwork, batch_loss, flat_rows
 from trials.pruning.masks import prunable_names
 from trials.seeding import generator
 
@@ -46,7 +44,7 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """What was measured of one training, at the weights of its best validation.
+    """Measurements of one training, at the weights of its best validation.
 
     "Weights" are the prunable ones that are left. Gradients are of the mean loss over the training examples
     that are used, in evaluation mode.
@@ -96,7 +94,8 @@ class Watch:
     def __init__(self, copies: StackedNetwork, active: Tensor, per_epoch: int) -> None:
         self.active, self._per_epoch = active, per_epoch
         self.start = copies.flat.clone()
-        self._before, self._norms = self.start.clone(), []
+        self._before = self.start.clone()
+        self._norms: list[Tensor] = []
         self._count = max(float(active.sum()), 1.0)
 
     def wants(self, steps: int) -> bool:
@@ -126,7 +125,7 @@ def active_weights(module: nn.Module, masks: Mapping[str, Tensor], device: torch
     return flat_rows(module, {name: mask for name, mask in masks.items() if name in names}, 0.0, device)
 
 
-def measure(
+def statistics_of_copy(
     module: nn.Module,
     copies: StackedNetwork,
     index: int,
@@ -143,19 +142,19 @@ def measure(
         copies: The copies at their best validation.
         index: Which of them.
         data: The data set, on the copies' device.
-        watch: What followed their training.
+        watch: The watch that followed their training.
         max_lr: The copy's peak learning rate.
         seed: Of the order of the training examples.
     """
     module.eval()
     leaves = {name: stacked[index].detach().requires_grad_() for name, stacked in copies.parameters.items()}
-    state = {**leaves, **{name: stacked[index] for name, stacked in copies.buffers.items()}}
+    buffers = {name: stacked[index] for name, stacked in copies.buffers.items()}
     total = [torch.zeros_like(leaf) for leaf in leaves.values()]
     with _inputs(module) as inputs:
         batches = list(_batches(data, seed))
         for examples, labels in batches:
             inputs.examples = examples
-            loss = cross_entropy(functional_call(module, state, (examples,)), labels)
+            loss, _ = batch_loss(module, leaves, buffers, examples, labels)
             parts = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
             for whole, part in zip(total, parts, strict=True):
                 whole.add_(part, alpha=len(labels) / sum(len(each) for _, each in batches))
@@ -175,7 +174,7 @@ def measure(
 
 
 class _Inputs:
-    """What the hooks collect: moments of every hidden layer's input, and a sample of its values."""
+    """Collected by hooks: moments of every hidden layer's input, and a sample of its values."""
 
     def __init__(self) -> None:
         self.examples: Tensor | None = None

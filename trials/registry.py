@@ -48,7 +48,8 @@ def resolve(kind: str, name: str, known: Mapping[str, T]) -> T:
                 f"{did_you_mean(part, public)} (read from {getattr(found, '__file__', None) or found!r})"
             )
         found = getattr(found, part)
-    return found
+    resolved: T = found
+    return resolved
 
 
 def call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -19,10 +20,8 @@ from trials.checkpoints import DamagedFile, StorageFailed, Store
 from trials.datasets import Dataset, load_dataset
 from trials.datasets.load_once import LoadDataset, key_of, split_seed
 from trials.diagnostics import Statistics
-from trials.engine.engine import Engine
-from trials.engine.evaluate import TrainedCopy
-from trials.engine.graphs import compile_if_possible
-from trials.engine.stacked import named_tensors
+from trials.early_stopping import TrainedCopy
+from trials.engine import Engine, compile_if_possible, named_tensors
 from trials.networks import build_network
 from trials.pruning import prune
 from trials.pruning.masks import alive, apply_masks, full_masks, prunable_names
@@ -59,8 +58,8 @@ class Runner:
         initial: Fingerprints of the initial weights by replicate, as the search began with them; a network
             that begins with others is refused.
         loaded: Data sets in memory already, to be shared among runners on the same device.
-        load: What gives the data sets that are not, on the CPU.
-        graphs: What another process has compiled for the recipe: see :class:`trials.engine.engine.Engine`.
+        load: Loads the data sets that are not, on the CPU.
+        graphs: Names of graphs that another process has compiled: see :class:`trials.engine.Engine`.
     """
 
     def __init__(
@@ -115,7 +114,7 @@ class Runner:
         return self.network(0).to(self.device)
 
     @cached_property
-    def _programs(self) -> Engine:
+    def _engine(self) -> Engine:
         return Engine(self._module, self.recipe, compiler=compile_if_possible, graphs=self._graphs)
 
     def run(self, task: Task) -> Result:
@@ -129,9 +128,12 @@ class Runner:
             The second half. It may run in another thread while this one computes its next task; its result is
             there once all files are.
         """
-        half = self._train if isinstance(task, TrainPack) else self._prune
-        computed = _answering(lambda: half(task))
-        return partial(_answering, computed) if callable(computed) else lambda: computed
+
+        def first() -> Callable[[], Result]:
+            return self._train(task) if isinstance(task, TrainPack) else self._prune(task)
+
+        second = _answering(first)
+        return partial(_answering, second) if callable(second) else lambda: second
 
     def _train(self, task: TrainPack) -> Callable[[], tuple[Trial, ...]]:
         started = time.time()
@@ -145,7 +147,7 @@ class Runner:
             cycle=task.cycle,
             replicate=task.replicate,
             max_lrs=task.max_lrs,
-            engine=self._programs,
+            engine=self._engine,
         )
         return partial(self._store_trained, task, copies, started, time.time())
 
@@ -167,11 +169,7 @@ class Runner:
                 cycle=task.cycle,
                 replicate=task.replicate,
                 max_lr=max_lr,
-                accuracy=copy.accuracy,
-                test_accuracy=copy.test_accuracy,
-                best_step=copy.best_step,
-                diverged=copy.diverged,
-                train_loss=copy.train_loss,
+                **copy.numbers(),
                 checkpoint=file,
                 started=started,
                 ended=ended,
@@ -186,14 +184,10 @@ class Runner:
         """Stores a trial's statistics as JSON; None where there are none."""
         if statistics is None:
             return None
-        norms = statistics.gradient_norms
+        norms, kept = statistics.gradient_norms, {each.name for each in dataclasses.fields(TrialDiagnostics)}
         return TrialDiagnostics(
-            gradient_std=statistics.gradient_std,
-            update_std=statistics.update_std,
-            representation_std=statistics.representation_std,
-            activation_norm=statistics.activation_norm,
+            **{name: value for name, value in vars(statistics).items() if name in kept},
             gradient_norm=norms[-1] if norms else math.nan,
-            flipped_signs=statistics.flipped_signs,
             file=self.store.write_bytes(path, json.dumps(statistics.to_dict(), allow_nan=False).encode()),
         )
 
@@ -229,15 +223,16 @@ class Runner:
         }
         # Filter pruning masks biases and BatchNorm too: those are no prunable weights.
         prunable = {name: pruned[name] for name in names}
-        facts = {
-            "alive": alive(prunable),
-            "prunable": sum(mask.numel() for mask in prunable.values()),
-            "parameters": sum(parameter.numel() for parameter in module.parameters()),
-            "norm_drop": _norm_drop(trained, masks, prunable),
-        }
-        return lambda: PrunedNetwork(
-            cycle=task.cycle, replicate=task.replicate, start=self.store.write(file, tensors), **facts
+        pruned_network = partial(
+            PrunedNetwork,
+            cycle=task.cycle,
+            replicate=task.replicate,
+            alive=alive(prunable),
+            prunable=sum(mask.numel() for mask in prunable.values()),
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            norm_drop=_norm_drop(trained, masks, prunable),
         )
+        return lambda: pruned_network(start=self.store.write(file, tensors))
 
     def sparsity(self, start: StoredFile) -> Sparsity:
         """How sparse the network is that a cycle starts from.
@@ -263,7 +258,7 @@ class Runner:
 
 
 def _answering(work: Callable[[], _T]) -> _T | Damaged | Failed:
-    """What some work gives, or what went wrong with it."""
+    """The result of some work, or the answer that tells what went wrong with it."""
     try:
         return work()
     except DamagedFile as error:

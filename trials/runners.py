@@ -16,7 +16,7 @@ class Runners:
 
     Args:
         jobs: The searches by name.
-        load: What gives the data sets, on the CPU.
+        load: Loads the data sets, on the CPU.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeGuard
 
 from silo.errors import InvalidInput
 from silo.warmup import multiplier
@@ -234,7 +235,7 @@ def _anneal_linear(start: float, end: float, share: float) -> float:
     return start + (end - start) * share
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     """A number, not so large that its product with another overflows."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e15
 

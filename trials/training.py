@@ -11,12 +11,9 @@ from torch import Tensor, nn
 
 from silo.errors import InvalidInput
 from trials.datasets import Dataset
-from trials.diagnostics import Statistics, Watch, active_weights, measure
-from trials.engine.engine import Engine
-from trials.engine.evaluate import BestWeights, TrainedCopy
-from trials.engine.gradients import quiet_vmap
-from trials.engine.precision import computing
-from trials.engine.stacked import StackedNetwork, flat_mask
+from trials.diagnostics import Statistics, Watch, active_weights, statistics_of_copy
+from trials.early_stopping import BestWeights, TrainedCopy
+from trials.engine import Engine, StackedNetwork, flat_mask
 from trials.pruning.masks import apply_masks
 from trials.recipe import Recipe
 from trials.schedules import multipliers
@@ -38,6 +35,12 @@ def training_steps(recipe: Recipe, train_count: int) -> tuple[int, int, int]:
     per_unit = per_epoch if recipe.unit == "epochs" else 1
     every = recipe.evaluate_every * per_unit if recipe.evaluate_every else per_epoch
     return recipe.length * per_unit, per_epoch, every
+
+
+def count_validations(recipe: Recipe, train_count: int) -> int:
+    """Validations of a training; see :func:`training_steps`."""
+    steps, _, every = training_steps(recipe, train_count)
+    return -(-steps // every)
 
 
 def first_step(recipe: Recipe, *, cycle: int, per_epoch: int) -> int:
@@ -84,8 +87,8 @@ def batches(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Job:
-    """What the candidates of a pack share; see :func:`train_pack`."""
+class _Pack:
+    """All that the candidates of a pack share; see :func:`train_pack`."""
 
     module: nn.Module
     start: Mapping[str, Tensor]
@@ -120,12 +123,12 @@ def train_pack(
         cycle: Times that the network has been pruned.
         replicate: Index of the independent seed.
         max_lrs: The candidates, each the peak of the schedule.
-        programs: The programs of this module and recipe, if there are some already.
+        engine: The engine of this module and recipe, if there is one already.
 
     Returns:
         One outcome per candidate, in their order.
     """
-    job = _Job(
+    pack = _Pack(
         module=module,
         start=start,
         masks=masks,
@@ -137,32 +140,26 @@ def train_pack(
     )
     together = recipe.execution.pack_size > 1
     groups = [list(max_lrs)] if together else [[max_lr] for max_lr in max_lrs]
-    device = data.train.labels.device
-    # Only the generator of this device: fork_rng's default makes a context on every GPU that it sees.
-    with (
-        torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]),
-        computing(recipe.precision, device),
-        quiet_vmap(),
-    ):
-        return [copy for group in groups for copy in _train_group(job, group)]
+    with pack.engine.computing(data.train.labels.device):
+        return [copy for group in groups for copy in _train_group(pack, group)]
 
 
-def _train_group(job: _Job, max_lrs: list[float]) -> list[TrainedCopy]:
-    module, data, recipe, cycle = job.module, job.data, job.recipe, job.cycle
+def _train_group(pack: _Pack, max_lrs: list[float]) -> list[TrainedCopy]:
+    module, data, recipe, cycle = pack.module, pack.data, pack.recipe, pack.cycle
     device = data.train.labels.device
     steps, per_epoch, every = training_steps(recipe, len(data.train.labels))
     schedule = rate_multipliers(recipe, cycle=cycle, steps=steps, per_epoch=per_epoch)
     begin = first_step(recipe, cycle=cycle, per_epoch=per_epoch)
-    copies = StackedNetwork.of(module, apply_masks(job.start, job.masks), len(max_lrs), device)
-    mask = flat_mask(module, job.masks, device)
+    copies = StackedNetwork.of(module, apply_masks(pack.start, pack.masks), len(max_lrs), device)
+    mask = flat_mask(module, pack.masks, device)
     best = BestWeights(module, copies)
-    notes = _Notes(job, copies, device)
+    notes = _Notes(pack, copies, device)
     rates = torch.tensor(max_lrs, device=device, dtype=copies.flat.dtype)
-    step = job.engine.begin(copies, mask, data)
+    step = pack.engine.begin(copies, mask, data)
     loss_sum, since = torch.zeros_like(rates), 0
-    _seed_forward(derive_seed(recipe.seed, job.replicate, cycle, "forward"), device)
+    _seed_forward(derive_seed(recipe.seed, pack.replicate, cycle, "forward"), device)
     module.train()
-    found = batches(data, recipe, cycle=cycle, replicate=job.replicate, steps=steps - begin)
+    found = batches(data, recipe, cycle=cycle, replicate=pack.replicate, steps=steps - begin)
     for done, (inputs, labels) in enumerate(found, start=begin + 1):
         losses = step(inputs, labels, rates * schedule[done - 1])
         loss_sum, since = loss_sum + losses, since + 1
@@ -171,7 +168,7 @@ def _train_group(job: _Job, max_lrs: list[float]) -> list[TrainedCopy]:
             step.settle()
         notes.step(copies, done)
         if validates:
-            correct, finite = job.engine.count_correct(copies, data, data.validation)
+            correct, finite = pack.engine.count_correct(copies, data, data.validation)
             finite &= loss_sum.isfinite() & copies.flat.isfinite().all(dim=1)
             best.update(copies, done, correct, finite, loss_sum / since)
             diverged = best.diverged.nonzero().flatten().tolist()
@@ -180,21 +177,21 @@ def _train_group(job: _Job, max_lrs: list[float]) -> list[TrainedCopy]:
             step.leave(diverged)
             loss_sum, since = torch.zeros_like(rates), 0
             module.train()
-    return notes.added(best.outcomes(job.engine.count_correct, data), best.copies, max_lrs)
+    return notes.added(best.outcomes(pack.engine.count_correct, data), best.copies, max_lrs)
 
 
 class _Notes:
-    """What a training is asked for besides its best weights: the point to rewind to, and statistics."""
+    """Notes of a training besides its best weights: the point to rewind to, and statistics."""
 
-    def __init__(self, job: _Job, copies: StackedNetwork, device: torch.device) -> None:
-        self._job = job
-        recipe, per_epoch = job.recipe, len(job.data.train.labels) // job.recipe.batch_size
+    def __init__(self, pack: _Pack, copies: StackedNetwork, device: torch.device) -> None:
+        self._pack = pack
+        recipe, per_epoch = pack.recipe, len(pack.data.train.labels) // pack.recipe.batch_size
         target = first_step(recipe, cycle=1, per_epoch=per_epoch)
-        self._rewind_step = target if job.cycle == 0 else 0
+        self._rewind_step = target if pack.cycle == 0 else 0
         self._rewind: StackedNetwork | None = None
         self._watch: Watch | None = None
         if recipe.diagnostics:
-            self._watch = Watch(copies, active_weights(job.module, job.masks, device), per_epoch)
+            self._watch = Watch(copies, active_weights(pack.module, pack.masks, device), per_epoch)
 
     def wants(self, done: int) -> bool:
         """Whether the copies after so many steps are looked at."""
@@ -202,14 +199,14 @@ class _Notes:
 
     def step(self, copies: StackedNetwork, done: int) -> None:
         if done == self._rewind_step:
-            self._rewind = copies.clone(self._job.module)
+            self._rewind = copies.clone(self._pack.module)
         if self._watch is not None:
             self._watch.step(copies, done)
 
     def added(
         self, outcomes: list[TrainedCopy], best: StackedNetwork, max_lrs: list[float]
     ) -> list[TrainedCopy]:
-        """The outcomes with it. A pack that diverged before the point to rewind to goes back to its best."""
+        """The outcomes with the notes. A pack that diverged before its point to rewind to takes its best."""
         found = []
         for index, (outcome, max_lr) in enumerate(zip(outcomes, max_lrs, strict=True)):
             rewind = (self._rewind or best).state(index) if self._rewind_step else None
@@ -219,13 +216,13 @@ class _Notes:
     def _statistics(self, best: StackedNetwork, index: int, max_lr: float) -> Statistics | None:
         if self._watch is None:
             return None
-        job = self._job
-        seed = derive_seed(job.recipe.seed, job.replicate, job.cycle)
-        return measure(job.module, best, index, job.data, self._watch, max_lr=max_lr, seed=seed)
+        pack = self._pack
+        seed = derive_seed(pack.recipe.seed, pack.replicate, pack.cycle)
+        return statistics_of_copy(pack.module, best, index, pack.data, self._watch, max_lr=max_lr, seed=seed)
 
 
 def _seed_forward(seed: int, device: torch.device) -> None:
-    """Seeds what dropout draws from; torch.manual_seed would seed the GPUs under a training on the CPU."""
+    """Seeds dropout's generator; torch.manual_seed would seed the GPUs under a training on the CPU."""
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)
     else:

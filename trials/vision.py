@@ -56,10 +56,11 @@ def is_missing_operator(error: BaseException) -> bool:
 
 
 def _define_schemas() -> None:
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    # torch annotates neither the class nor its method.
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
         if not hasattr(torch.ops.torchvision, schema.partition("(")[0]):
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
     _kept.append(library)
 
 

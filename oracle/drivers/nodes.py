@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -15,11 +15,14 @@ from oracle.drivers.shared_data import SharedData
 from oracle.errors import Refused
 from oracle.session import Session
 from oracle.spec import Spec
-from oracle.ways import Choice, choose_execution
+from oracle.ways import choose_execution
 from silo.errors import SiloOracleError
 from trials.recipe import Execution
 from trials.secrets import without_secrets
 from trials.tasks import StoredFile
+
+if TYPE_CHECKING:
+    from trials.engine.choose import ChosenExecution
 
 _LOOK_SECONDS = 120.0
 """Seconds that a node has to look at the storage; a process of Ray's may have to start for it."""
@@ -97,7 +100,7 @@ def _size(resources: Mapping[str, float]) -> tuple[float, float]:
     return float(resources.get("CPU", 0.0)), float(resources.get("GPU", 0.0))
 
 
-def choose_execution_on_worker(spec: Spec, workers: int) -> Choice | None:
+def choose_execution_on_worker(spec: Spec, workers: int) -> ChosenExecution | None:
     """Measures as :func:`oracle.ways.choose_execution` does, on a worker of the cluster; None if that fails.
 
     Args:
@@ -108,7 +111,7 @@ def choose_execution_on_worker(spec: Spec, workers: int) -> Choice | None:
         InvalidInput: See :func:`oracle.ways.choose_execution`.
     """
     try:
-        found: Choice = ray.get(_on_worker(spec, _choose_way).remote(_told(spec), workers))
+        found: ChosenExecution = ray.get(_on_worker(spec, _choose_way).remote(_told(spec), workers))
     except ray.exceptions.RayError as error:
         if isinstance(cause := getattr(error, "cause", None), SiloOracleError):
             raise cause from None
@@ -252,14 +255,14 @@ def _wait_for(rehearsal: Any, spec: Spec, execution: Execution) -> None:
 def _rehearse(spec: Spec, execution: Execution, shared: Mapping[str, Any]) -> None:
     """On a worker: one step of a pack, and one validation."""
     from oracle.preflight import open_runner
-    from oracle.speed import rehearse
+    from oracle.ways import try_one_step
 
     runner = open_runner(spec, SharedData(shared))
     runner.network(0), runner.data
-    rehearse(spec, runner.on(spec.device), execution)
+    try_one_step(spec, runner.on(spec.device), execution)
 
 
-def _choose_way(spec: Spec, workers: int) -> Choice:
+def _choose_way(spec: Spec, workers: int) -> ChosenExecution:
     from oracle.preflight import open_runner
 
     return choose_execution(spec, open_runner(spec).on(spec.device), workers)

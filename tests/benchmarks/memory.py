@@ -33,7 +33,7 @@ from oracle.session import Session
 from oracle.spec import Spec
 from tests.benchmarks.machine import forget_peak, header, keep, peak_memory, proportional_memory
 from tests.support import open_session
-from trials.engine.evaluate import EVALUATION_BATCH
+from trials.engine import EVALUATION_BATCH
 from trials.recipe import Component, Execution, Recipe
 from trials.runner import Runner
 from trials.tasks import TrainPack, Trial

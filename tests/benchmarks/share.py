@@ -38,7 +38,7 @@ from tests.benchmarks.breakdown import breakdown, share_once_warm
 from tests.benchmarks.machine import header, keep
 from tests.support import open_session
 from trials.checkpoints import Store
-from trials.engine.engine import Engine
+from trials.engine import Engine
 from trials.engine.steps import EagerStep, GraphStep
 from trials.recipe import Execution
 from trials.runner import Runner

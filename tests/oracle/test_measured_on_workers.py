@@ -20,7 +20,7 @@ def asked(monkeypatch):
         return found[-1]
 
     monkeypatch.setattr("oracle.ways.measured_on_workers", lambda spec: True)
-    monkeypatch.setattr(nodes, "choose_way_on_worker", choose)
+    monkeypatch.setattr(nodes, "choose_execution_on_worker", choose)
     return found
 
 
@@ -37,7 +37,7 @@ def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, wr
 
 
 def test_what_a_worker_refuses_is_said_in_its_words(tmp_path):
-    optimizer = "tests.trials.test_programs:Odd"
+    optimizer = "tests.trials.test_engine:Odd"
     training = {"epochs": 1, "compile": True, "optimizer": {"name": optimizer, "arguments": {}}}
     spec = small_spec(tmp_path, training=training)
     with cluster.cluster([spec], None), pytest.raises(InvalidInput, match="has no begin"):

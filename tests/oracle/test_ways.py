@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from oracle import plan, speed, ways
+from oracle import plan, ways
 from oracle.ledger import Ledger
 from oracle.preflight import examine, open_runner, prepare
 from silo.errors import InvalidInput
 from tests.support import needs_compiler, open_session, results, run_in_process, small_spec
-from trials.engine import engine, evaluate
+from trials.engine import choose, evaluate
+from trials.engine.engine import Engine
+from trials.engine.measure import Speed
 from trials.recipe import Execution
 
 
@@ -22,21 +24,23 @@ def chosen(spec, workers=1):
 @pytest.fixture
 def long(monkeypatch):
     """Every search is worth measuring, and compiling."""
-    monkeypatch.setattr(ways, "_WORTH_MEASURING", 0.0)
+    monkeypatch.setattr(choose, "_WORTH_MEASURING", 0.0)
 
 
 def speeds(monkeypatch, seconds):
     """Measurements that give the seconds of a step by way."""
     asked = []
 
-    def measure(spec, runner, execution, *, count, graphs=()):
+    def measure(recipe, runner, *, count, graphs=()):
+        execution = recipe.execution
         assert count <= execution.pack_size
         asked.append(execution)
-        return speed.Speed(
+        return Speed(
             step=seconds(execution), validation=0.0, first=seconds(execution) + 10.0 * execution.compiled
         )
 
-    monkeypatch.setattr(ways, "measure", measure)
+    monkeypatch.setattr(choose, "measure_speed", measure)
+    monkeypatch.setattr("trials.engine.measure.measure_speed", measure)
     return asked
 
 
@@ -74,7 +78,7 @@ def test_packs_that_do_not_pay_are_not_taken(tmp_path, monkeypatch, long):
 
 def test_compiling_must_repay_itself(tmp_path, monkeypatch, long):
     tried = []
-    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, execution: tried.append(execution))
+    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, execution: tried.append(execution))
     speeds(monkeypatch, lambda execution: 0.02 / (1 + 9 * execution.compiled))
     short = small_spec(tmp_path, cycles=1, training={"iterations": 10, "batch_size": 64})
     assert not chosen(short)[0].compiled and not tried
@@ -92,7 +96,7 @@ def test_compiling_must_repay_itself(tmp_path, monkeypatch, long):
 
 
 def test_what_can_not_be_compiled_is_said(tmp_path, monkeypatch, long):
-    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, execution: "no compiler")
+    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, execution: "no compiler")
     speeds(monkeypatch, lambda execution: 0.02)
     spec = small_spec(tmp_path, cycles=16, training={"iterations": 1000, "batch_size": 64})
     execution, reason = chosen(spec)
@@ -120,7 +124,6 @@ def test_a_way_that_fails_is_left_out_and_named(tmp_path, monkeypatch, long):
     execution, reason = chosen(small_spec(tmp_path))
     assert execution == Execution(pack_size=16) and "RuntimeError: exploded" in reason
     with pytest.raises(InvalidInput, match="can't be trained here: RuntimeError: exploded"):
-        monkeypatch.setattr(plan, "measure", ways.measure)
         plan.make_plan(small_spec(tmp_path))
 
 
@@ -163,7 +166,7 @@ def on_gpu(tmp_path, **training):
 
 def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
     tried = []
-    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, execution: tried.append(execution))
+    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, execution: tried.append(execution))
     streams = Execution(pack_size=10, captured=True, streams=True)
     speeds(
         monkeypatch,
@@ -177,7 +180,7 @@ def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
     assert tried[1:] == [replace(streams, pack_size=7), streams, replace(streams, compiled=True)]
     for fixed, expected in (("off", Execution()), ("streams", replace(streams, pack_size=8))):
         assert ways.choose_execution(*on_gpu(tmp_path, cuda_graph=fixed, compile=False), 1)[0] == expected
-    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, execution: "it branches")
+    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, execution: "it branches")
     execution, reason, _ = ways.choose_execution(*on_gpu(tmp_path), 1)
     assert execution == Execution() and "its step can't be a CUDA graph: it branches" in reason
     assert "its step can't be CUDA graphs on streams: it branches" in reason
@@ -187,10 +190,10 @@ def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
 
 def test_what_was_compiled_before_is_tried_in_a_short_search_too(tmp_path, monkeypatch, long):
     speeds(monkeypatch, lambda execution: 0.02 / (1 + 9 * execution.compiled))
-    monkeypatch.setattr(ways._Chooser, "_why_not_traced", lambda self, execution: None)
+    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, execution: None)
     short = small_spec(tmp_path, cycles=1, training={"iterations": 300, "batch_size": 64})
     for before in (False, True):
-        monkeypatch.setattr(ways._Chooser, "_were_compiled", lambda self, before=before: before)
+        monkeypatch.setattr(choose._Chooser, "_were_compiled", lambda self, before=before: before)
         assert chosen(short)[0].compiled is before
 
 
@@ -203,16 +206,16 @@ def test_what_this_process_can_not_measure_follows_the_rule_of_thumb(tmp_path, m
 
 def test_only_the_beginning_of_a_split_is_validated(tmp_path, monkeypatch):
     seen = []
-    count = engine.Engine.count_correct
+    count = Engine.count_correct
 
     def counted(self, copies, data, split):
         seen.append(len(split))
         return count(self, copies, data, split)
 
     monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 16)
-    monkeypatch.setattr(engine.Engine, "count_correct", counted)
+    monkeypatch.setattr(Engine, "count_correct", counted)
     spec = small_spec(tmp_path)
-    assert speed.measure(spec, open_runner(spec), Execution(), count=1).validation > 0
+    assert ways.measure_speed(spec, open_runner(spec), Execution(), count=1).validation > 0
     assert seen and max(seen) <= 16
 
 
@@ -220,7 +223,9 @@ def test_measurements_are_real(tmp_path):
     spec = small_spec(tmp_path)
     runner = open_runner(spec)
     before = torch.get_rng_state()
-    alone, packed = (speed.measure(spec, runner, Execution(pack_size=size), count=size) for size in (1, 5))
+    alone, packed = (
+        ways.measure_speed(spec, runner, Execution(pack_size=size), count=size) for size in (1, 5)
+    )
     assert 0 < alone.step < 1 and 0 < packed.step < 1 and packed.validation > 0 and packed.first > 0
     assert packed.training(10, 2) == pytest.approx(10 * packed.step + 2 * packed.validation)
     assert torch.equal(before, torch.get_rng_state())

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests.trials.toys import double, toy_network
+from trials.engine import StackedNetwork
 from trials.engine.gradients import (
     lone_gradients,
     lone_outputs,
@@ -14,7 +15,6 @@ from trials.engine.gradients import (
     packed_outputs,
     why_not_packed,
 )
-from trials.engine.stacked import StackedNetwork
 from trials.networks import build_network
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from silo.errors import InvalidInput
-from trials.engine.stacked import flat_mask
+from trials.engine import flat_mask
 from trials.networks import build_network
 from trials.optimizers import SGD
 from trials.pruning.masks import alive, apply_masks, density, prunable_names

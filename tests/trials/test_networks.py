@@ -9,7 +9,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from silo.errors import InvalidInput
 from trials.checkpoints import Store
-from trials.engine.gradients import why_not_packed
+from trials.engine import why_not_packed
 from trials.networks import NETWORKS, build_network
 from trials.pruning.masks import prunable_names
 

@@ -11,7 +11,7 @@ import torch
 
 from tests.trials.toys import toy_data, toy_recipe
 from trials.datasets import Dataset
-from trials.engine.stacked import named_tensors
+from trials.engine import named_tensors
 from trials.networks import build_network
 from trials.recipe import Component
 from trials.training import train_pack

@@ -15,7 +15,7 @@ from tests.trials.toys import (
     toy_recipe,
     train,
 )
-from trials.engine.gradients import why_not_packed
+from trials.engine import why_not_packed
 from trials.networks import NETWORKS
 from trials.recipe import Component, Execution
 

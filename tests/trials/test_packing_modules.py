@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from tests.trials.toys import assert_same_outcome, random_masks, toy_data, toy_recipe, train
-from trials.engine.gradients import why_not_packed
+from trials.engine import why_not_packed
 
 SHAPE = (12,)
 RATES = [0.01, 0.02, 0.05]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.trials.workers import RATES, WARM, chain, opened, pack, pruning, recipe, runner
-from trials.engine.stacked import named_tensors
+from trials.engine import named_tensors
 from trials.pruning import PRUNERS, prune
 from trials.pruning.masks import alive, full_masks, prunable_names
 from trials.recipe import Component

@@ -17,7 +17,7 @@ from tests.trials.toys import (
     toy_recipe,
     train,
 )
-from trials.engine.evaluate import TrainedCopy
+from trials.early_stopping import TrainedCopy
 from trials.recipe import Component
 from trials.seeding import derive_seed
 

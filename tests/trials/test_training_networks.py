@@ -7,7 +7,7 @@ import torch
 
 from tests.trials.pruning_toys import image_data, pruned
 from tests.trials.toys import toy_network, toy_recipe
-from trials.engine.stacked import named_tensors
+from trials.engine import named_tensors
 from trials.networks import NETWORKS
 from trials.optimizers import OPTIMIZERS
 from trials.recipe import Component

@@ -74,7 +74,8 @@ def resized_crop_flip(
         ((2 * place + 1) / side - 1).to(inputs.device, dtype)
         for place, side in zip((rows, columns), size, strict=True)
     )
-    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)
+    every = (len(inputs), y.shape[1], x.shape[1])
+    grid = torch.stack([x[:, None, :].expand(every), y[:, :, None].expand(every)], dim=-1)
     parts = functional.grid_sample(inputs.to(dtype), grid, padding_mode="border", align_corners=False)
     return parts if inputs.is_floating_point() else parts.round().to(inputs.dtype)
 
@@ -129,4 +130,4 @@ def _boxes(
     widths = torch.where(found, widths.gather(1, first), whole_width)
     room = torch.cat([height - heights, width - widths], dim=1)
     corner = torch.where(found, (place * (room + 1)).floor(), (room / 2).floor())
-    return torch.stack([*corner.split(1, dim=1), heights, widths])
+    return torch.stack([*torch.split(corner, 1, dim=1), heights, widths])

@@ -153,7 +153,7 @@ def channel_statistics(inputs: Tensor) -> tuple[tuple[float, ...], tuple[float, 
         Two tuples of length C, summed in float64. A constant channel gets the standard deviation 1, so that
         it can be divided by.
     """
-    return statistics_of(inputs.split(64))
+    return statistics_of(torch.split(inputs, 64))
 
 
 def statistics_of(chunks: Iterable[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:

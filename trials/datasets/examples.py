@@ -142,7 +142,7 @@ class Split(Examples):
     def batches(self, orders: Iterable[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
         # An order goes to the device at once: a copy in every step would hold up an accelerator.
         for order in orders:
-            yield from map(self.batch, order.to(self.labels.device).split(size))
+            yield from map(self.batch, torch.split(order.to(self.labels.device), size))
 
     def feed(self, digest: "hashlib._Hash", name: str) -> None:
         for tensor in (self.inputs, self.labels):

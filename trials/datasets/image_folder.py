@@ -93,7 +93,9 @@ def image_folder(
     }
     means, stds = given or _statistics(splits["train"])
     return Dataset(
-        **splits,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
         num_classes=len(listings["train"].classes),
         mean=means,
         std=stds,

@@ -98,7 +98,8 @@ class _Middle:
 
     def __call__(self, image: "Image", file: str) -> "Image":
         change = load_torchvision().transforms.functional
-        return change.center_crop(change.resize(image, [self.shorter]), [self.side])
+        cropped: Image = change.center_crop(change.resize(image, [self.shorter]), [self.side])
+        return cropped
 
 
 def _remedy(count: int) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ class PackedDataset:
         splits: Name of each split to its inputs and its labels.
     """
 
-    about: dict[str, object]
+    about: dict[str, Any]
     splits: dict[str, tuple[_Array, _Array]]
 
     @property
@@ -46,7 +47,9 @@ class PackedDataset:
             name: Split(inputs=_tensor(inputs), labels=_tensor(labels))
             for name, (inputs, labels) in self.splits.items()
         }
-        return Dataset(**splits, **self.about)
+        return Dataset(
+            train=splits["train"], validation=splits["validation"], test=splits["test"], **self.about
+        )
 
 
 def pack(dataset: Dataset) -> PackedDataset | None:

@@ -1,7 +1,6 @@
 """A split whose images stay in their files, and are decoded batch by batch."""
 
 import dataclasses
-import functools
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,9 @@ from silo.errors import InvalidInput
 from trials.datasets.arguments import whole_number
 from trials.datasets.examples import Examples, Split
 from trials.datasets.images import Listing, Prepare, decode, decode_files
+
+_Loaded = tuple[Tensor | InvalidInput, Tensor]
+"""Inputs, or the reason why they can't be read, and labels."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,9 +44,10 @@ class StreamedSplit(Examples):
     workers: int = 0
     device: torch.device | str = "cpu"
 
-    @functools.cached_property
-    def labels(self) -> Tensor:
-        return self.listing.labels.to(self.device)
+    labels: Tensor = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", self.listing.labels.to(self.device))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,8 +65,8 @@ class StreamedSplit(Examples):
         return next(alone.batches([chosen], max(1, len(chosen))))
 
     def batches(self, orders: Iterable[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        parts = (self.listing.part(chosen) for order in orders for chosen in order.cpu().split(size))
-        loader = DataLoader(
+        parts = (self.listing.part(chosen) for order in orders for chosen in torch.split(order.cpu(), size))
+        loader: DataLoader[_Loaded] = DataLoader(
             _Decoded(self.size, self.prepare),
             # The files' names go to the workers with each batch, so that none holds those of the whole.
             sampler=((part.files, part.labels) for part in parts),
@@ -113,18 +116,19 @@ def read_workers(workers: Any, stream: Any) -> int:
     """
     if not isinstance(stream, bool):
         raise InvalidInput(f"stream must be true or false: given was {stream!r}")
-    if whole_number("workers", workers, least=0) and not stream:
-        raise InvalidInput(f"workers: {workers} needs stream: true: data in memory has nothing to decode")
-    return workers
+    count = whole_number("workers", workers, least=0)
+    if count and not stream:
+        raise InvalidInput(f"workers: {count} needs stream: true: data in memory has nothing to decode")
+    return count
 
 
-class _Decoded:
-    """What the loader indexes, with files and their labels, in whichever process."""
+class _Decoded(torch.utils.data.Dataset[_Loaded]):
+    """Images by their files and labels, as the loader asks for them in whichever process."""
 
     def __init__(self, size: tuple[int, int], prepare: Prepare) -> None:
         self._size, self._prepare = size, prepare
 
-    def __getitem__(self, chosen: tuple[list[str], Tensor]) -> tuple[Tensor | InvalidInput, Tensor]:
+    def __getitem__(self, chosen: tuple[list[str], Tensor]) -> _Loaded:
         files, labels = chosen
         try:
             return decode_files(files, self._size, self._prepare), labels

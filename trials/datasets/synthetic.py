@@ -75,7 +75,15 @@ def synthetic(
         name: _draw(templates, dimensions, size, width, generator(seed, name)) for name, size in sizes.items()
     }
     mean, std = channel_statistics(splits["train"].inputs)
-    return Dataset(**splits, num_classes=classes, mean=mean, std=std, augment=augment)
+    return Dataset(
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        num_classes=classes,
+        mean=mean,
+        std=std,
+        augment=augment,
+    )
 
 
 def _read_shape(shape: Any) -> tuple[int, ...]:

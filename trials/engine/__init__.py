@@ -1,1 +1,28 @@
-"""How trainings are computed: packs of stacked networks, compiled steps, CUDA graphs."""
+"""How trainings are computed: packs of stacked networks, step by step or as compiled and recorded graphs.
+
+This is the engine's door: nobody outside needs to know which of its modules computes what. The one module
+that stands beside the door is :mod:`trials.engine.choose`, which trains to find out what is fastest, and so
+lies above :mod:`trials.training`.
+"""
+
+from trials.engine.engine import Engine
+from trials.engine.evaluate import EVALUATION_BATCH, CountCorrect, evaluation_batch
+from trials.engine.gradients import batch_loss, why_not_packed
+from trials.engine.graphs import compile_if_possible
+from trials.engine.stacked import StackedNetwork, flat_mask, flat_rows, named_tensors
+from trials.engine.steps import Step
+
+__all__ = [
+    "EVALUATION_BATCH",
+    "CountCorrect",
+    "Engine",
+    "StackedNetwork",
+    "Step",
+    "batch_loss",
+    "compile_if_possible",
+    "evaluation_batch",
+    "flat_mask",
+    "flat_rows",
+    "named_tensors",
+    "why_not_packed",
+]

@@ -266,7 +266,9 @@ def _main(work: Path) -> None:
     options: dict[str, Any] = {}
     if hasattr(config.aot_inductor, "precompile_headers"):
         options["aot_inductor.precompile_headers"] = False  # takes longer than it saves a single graph
-    built = Path(torch._inductor.aot_compile(graph, arguments, options=options))
+    library = torch._inductor.aot_compile(graph, arguments, options=options)
+    assert isinstance(library, str)  # its path; other forms come for other options
+    built = Path(library)
     (work / _GRAPH).unlink()
     shutil.copy(built, work / _LIBRARY)
     # Beside the library lies what its operators without C++ code need.

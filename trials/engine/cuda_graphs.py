@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -29,7 +30,9 @@ class CudaGraphSteps:
         self._used: Sequence[int] = ()
         device = batch[0].device
         several = device.type == "cuda" and len(steps) > 1
-        self._streams = [torch.cuda.Stream(device) for _ in steps] if several else []
+        # torch annotates no Stream.
+        streams = [torch.cuda.Stream(device) for _ in steps] if several else []  # type: ignore[no-untyped-call]
+        self._streams: list[torch.cuda.Stream] = streams
 
     def begin(self, copies: StackedNetwork, mask: Tensor) -> None:
         """Starts a training."""
@@ -49,8 +52,7 @@ class CudaGraphSteps:
     def __call__(self, inputs: Tensor, labels: Tensor, rates: Tensor) -> Tensor:
         """See :class:`Step`."""
         if not self._recorded:
-            streams = self._streams or [None] * len(self._steps)
-            pairs = zip(self._steps, streams, strict=True)
+            pairs = zip_longest(self._steps, self._streams)
             self._recorded = [step.captured(self._batch, stream) for step, stream in pairs]
         for own, given in zip(self._batch, (inputs, labels), strict=True):
             own.copy_(given)

@@ -1,4 +1,4 @@
-"""How the trainings of one recipe are computed: the step and the evaluation, in the recipe's way."""
+"""The step and the evaluation of one recipe's trainings, as its execution says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trials.datasets import Dataset, Examples, beginning
 from trials.engine.compile_cache import find, is_compiled
 from trials.engine.cuda_graphs import CudaGraphSteps
 from trials.engine.evaluate import GraphEvaluation, count_correct, evaluation_batch
-from trials.engine.gradients import lone_gradients, packed_gradients
+from trials.engine.gradients import lone_gradients, packed_gradients, quiet_vmap
 from trials.engine.graphs import Program, Traced, as_traced, compile_all
 from trials.engine.precision import computing
 from trials.engine.stacked import StackedNetwork, named_tensors
@@ -25,14 +25,14 @@ Compiler = Callable[[Sequence[Traced]], list[Program]]
 
 
 class Engine:
-    """The programs of one recipe's trainings; graphs are made when they are first needed, and kept.
+    """Computes one recipe's trainings; graphs are made when they are first needed, and kept.
 
     Args:
         module: The network; it gives the forward pass only.
         recipe: How to train.
-        compiler: What makes programs of graphs, where the recipe's way is to compile.
-        graphs: The attribute of this name of another process, for the same recipe: what was compiled on this
-            machine isn't traced again.
+        compiler: Makes programs of graphs, where the recipe's execution is compiled.
+        graphs: The attribute of this name of another process, for the same recipe: graphs that were compiled
+            on this machine aren't traced again.
 
     Attributes:
         graphs: Names of the graphs: see :func:`trials.engine.compile_cache.key_of`.
@@ -62,10 +62,10 @@ class Engine:
         Args:
             copies: The copies to train, in place.
             mask: [P], 1 where a weight is alive, else 0.
-            data: The data set, laid out as the way wants it.
+            data: The data set, laid out as the execution wants it.
 
         Raises:
-            CompilerFailed: The way is to compile, and it can't be done.
+            CompilerFailed: The execution is compiled, and it can't be done.
             InvalidInput: The optimizer can't be traced.
         """
         execution, module, optimizer = self.recipe.execution, self.module, self.recipe.optimizer
@@ -83,6 +83,87 @@ class Engine:
         if self._evaluation is not None and worth_filling(copies.flat.shape[0], self.recipe.execution):
             return self._evaluation.count_correct(copies, data, split)
         return count_correct(self.module, copies, data, split, self.recipe.execution.vectorised)
+
+    @contextmanager
+    def computing(self, device: torch.device) -> Iterator[None]:
+        """Computes in the recipe's precision on a device; random numbers and settings are set back after."""
+        # Only the generator of this device: fork_rng's default makes a context on every GPU that it sees.
+        devices = [] if device.type == "cpu" else [device]
+        with torch.random.fork_rng(devices=devices), computing(self.recipe.precision, device), quiet_vmap():
+            yield
+
+    def was_compiled(self, data: Dataset) -> bool:
+        """Whether this machine has compiled the graphs before, so that they cost nothing any more."""
+        if data.train.labels.device.type != "cpu":
+            return False
+        look = Engine(self.module, self.recipe, compiler=as_traced)
+        with self._as_in_training(data) as laid_out:
+            try:
+                look.begin(*look._different_copies(laid_out), laid_out)
+                self.graphs = look.graphs
+                return all(map(is_compiled, look.graphs))
+            except Exception:  # what can't be traced, or lies where it can't be read, wasn't compiled
+                return False
+
+    def why_not(self, data: Dataset) -> str | None:
+        """Tries whether the graphs do what the eager operations do; None if so, else the reason.
+
+        Three steps from the module's weights must agree in weights, buffers and losses as far as float32
+        goes, and then the right answers on the beginning of the validation split, but for a hundredth of
+        them. The graphs are made; the module isn't changed.
+
+        Args:
+            data: The data set, on the device to train on.
+        """
+        with self._as_in_training(data) as laid_out:
+            return self._compared_with_eager(laid_out)
+
+    @contextmanager
+    def _as_in_training(self, data: Dataset) -> Iterator[Dataset]:
+        was_training = self.module.training
+        try:
+            with self.computing(data.train.labels.device):
+                yield replace(data, channels_last=self.recipe.execution.channels_last)
+        finally:
+            self.module.train(was_training)
+
+    def _different_copies(self, data: Dataset) -> tuple[StackedNetwork, Tensor]:
+        """Copies that differ a little, the same every time, and a mask that prunes nothing."""
+        module, draw = self.module, torch.Generator().manual_seed(0)
+        count = self.recipe.execution.pack_size
+        copies = StackedNetwork.of(module, named_tensors(module), count, data.train.labels.device)
+        noise = torch.randn(copies.flat.shape, generator=draw, dtype=copies.flat.dtype)
+        copies.flat.add_(noise.to(copies.flat.device), alpha=0.01)
+        return copies, torch.ones_like(copies.flat[0])
+
+    def _compared_with_eager(self, data: Dataset) -> str | None:
+        module, recipe = self.module, self.recipe
+        (ours, mask), (theirs, _) = (self._different_copies(data) for _ in range(2))
+        eagerly = replace(recipe, execution=replace(recipe.execution, compiled=False, captured=False))
+        inputs, labels = data.train.first(recipe.batch_size)
+        inputs = data.normalise(inputs)
+        split = beginning(data.validation, evaluation_batch(len(data.validation)))
+        rates = torch.linspace(0.5e-3, 1e-3, len(ours.flat), device=inputs.device, dtype=ours.flat.dtype)
+        eager = Engine(module, eagerly)
+        other = eager.begin(theirs, mask, data)
+        try:
+            step = self.begin(ours, mask, data)
+            module.train()
+            losses = [(step(inputs, labels, rates).clone(), other(inputs, labels, rates)) for _ in range(3)]
+            step.settle()
+            correct, finite = self.count_correct(ours, data, split)
+        except Exception as error:  # whatever can't be traced or compiled is a reason: the eager step works
+            lines = [line for line in str(error).splitlines() if line][:2]  # one may only announce another
+            return ": ".join([type(error).__name__, " ".join(lines)]) if lines else type(error).__name__
+        pairs = [*losses, (ours.flat, theirs.flat)]
+        pairs += [(ours.buffers[name], theirs.buffers[name]) for name in ours.buffers]
+        if not all(torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-4) for a, b in pairs):
+            return "the graph and the eager training differ"
+        expected, sound = eager.count_correct(theirs, data, split)
+        off = (correct - expected).abs() > max(1, len(split) / 100)
+        if not torch.equal(finite, sound) or bool(off.any()):
+            return "the graph and the eager evaluation differ"
+        return None
 
     def _make(self, copies: StackedNetwork, mask: Tensor, data: Dataset) -> None:
         execution, (steps, batch) = self.recipe.execution, self._steps(data)
@@ -110,8 +191,8 @@ class Engine:
         if len(self.graphs) != len(arguments):
             return None
         found = [find(key, each) for key, each in zip(self.graphs, arguments, strict=True)]
-        engine = [program for program in found if program is not None]
-        return engine if len(engine) == len(found) else None
+        programs: list[Program] = [program for program in found if program is not None]
+        return programs if len(programs) == len(found) else None
 
     def _steps(self, data: Dataset) -> tuple[list[GraphStep], Batch]:
         execution, optimizer = self.recipe.execution, self.recipe.optimizer
@@ -126,82 +207,5 @@ class Engine:
 
 
 def worth_filling(count: int, execution: Execution) -> bool:
-    """Whether a pack of ``count`` is trained by the way's graph, filled up with idle copies."""
+    """Whether a pack of ``count`` is trained by the execution's graph, filled up with idle copies."""
     return execution.streams or 2 * count > execution.pack_size
-
-
-def are_compiled(engine: Engine, data: Dataset) -> bool:
-    """Whether this machine has compiled a recipe's graphs before, so that they cost nothing any more."""
-    if data.train.labels.device.type != "cpu":
-        return False
-    look = Engine(engine.module, engine.recipe, compiler=as_traced)
-    with _as_in_training(engine, data) as laid_out:
-        try:
-            look.begin(*_fresh(look, laid_out), laid_out)
-            engine.graphs = look.graphs
-            return all(map(is_compiled, look.graphs))
-        except Exception:  # what can't be traced, or lies where it can't be read, wasn't compiled
-            return False
-
-
-def why_not_traced(engine: Engine, data: Dataset) -> str | None:
-    """Tries whether a way's graphs do what the eager operations do; None if so, else the reason.
-
-    Three steps from the module's weights must agree in weights, buffers and losses as far as float32 goes,
-    and then the right answers on the beginning of the validation split, but for a hundredth of them.
-
-    Args:
-        programs: What is in question. Its graphs are made, its module isn't changed.
-        data: The data set, on the device to train on.
-    """
-    with _as_in_training(engine, data) as laid_out:
-        return _tried(engine, laid_out)
-
-
-@contextmanager
-def _as_in_training(engine: Engine, data: Dataset) -> Iterator[Dataset]:
-    device, module, recipe = data.train.labels.device, engine.module, engine.recipe
-    devices, was_training = [] if device.type == "cpu" else [device], module.training
-    try:
-        with torch.random.fork_rng(devices=devices), computing(recipe.precision, device):
-            yield replace(data, channels_last=recipe.execution.channels_last)
-    finally:
-        module.train(was_training)
-
-
-def _fresh(engine: Engine, data: Dataset) -> tuple[StackedNetwork, Tensor]:
-    """Copies that differ a little, the same every time, and a mask that prunes nothing."""
-    module, count, draw = engine.module, engine.recipe.execution.pack_size, torch.Generator().manual_seed(0)
-    copies = StackedNetwork.of(module, named_tensors(module), count, data.train.labels.device)
-    noise = torch.randn(copies.flat.shape, generator=draw, dtype=copies.flat.dtype)
-    copies.flat.add_(noise.to(copies.flat.device), alpha=0.01)
-    return copies, torch.ones_like(copies.flat[0])
-
-
-def _tried(engine: Engine, data: Dataset) -> str | None:
-    module, recipe = engine.module, engine.recipe
-    (ours, mask), (theirs, _) = (_fresh(engine, data) for _ in range(2))
-    eagerly = replace(recipe, execution=replace(recipe.execution, compiled=False, captured=False))
-    inputs, labels = data.train.first(recipe.batch_size)
-    inputs = data.normalise(inputs)
-    split = beginning(data.validation, evaluation_batch(len(data.validation)))
-    rates = torch.linspace(0.5e-3, 1e-3, len(ours.flat), device=inputs.device, dtype=ours.flat.dtype)
-    eager = Engine(module, eagerly)
-    other = eager.begin(theirs, mask, data)
-    try:
-        step = engine.begin(ours, mask, data)
-        module.train()
-        losses = [(step(inputs, labels, rates).clone(), other(inputs, labels, rates)) for _ in range(3)]
-        step.settle()
-        correct, finite = engine.count_correct(ours, data, split)
-    except Exception as error:  # whatever can't be traced or compiled is a reason: the eager step works
-        lines = [line for line in str(error).splitlines() if line][:2]  # the first may only announce another
-        return ": ".join([type(error).__name__, " ".join(lines)]) if lines else type(error).__name__
-    pairs = [*losses, (ours.flat, theirs.flat)]
-    pairs += [(ours.buffers[name], theirs.buffers[name]) for name in ours.buffers]
-    if not all(torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-4) for a, b in pairs):
-        return "the graph and the eager training differ"
-    expected, sound = eager.count_correct(theirs, data, split)
-    if not torch.equal(finite, sound) or bool(((correct - expected).abs() > max(1, len(split) / 100)).any()):
-        return "the graph and the eager evaluation differ"
-    return None

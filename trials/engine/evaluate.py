@@ -1,9 +1,8 @@
-"""What a training is judged by: right answers on the validation split, and the weights that gave the most."""
+"""Right answers of copies on a split, counted one operation after another or by one graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,6 @@ from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
 from trials.datasets import Dataset, Examples
-from trials.diagnostics import Statistics
 from trials.engine.gradients import lone_outputs, packed_outputs
 from trials.engine.graphs import Program, Traced, trace
 from trials.engine.stacked import StackedNetwork
@@ -26,32 +24,6 @@ both [K]."""
 def evaluation_batch(count: int) -> int:
     """Examples of a batch that splits ``count`` examples evenly: a graph is made for one size."""
     return -(-count // -(-count // EVALUATION_BATCH))
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainedCopy:
-    """One candidate's training.
-
-    Attributes:
-        accuracy: Validation accuracy in [0, 1] at the best validation; chance level if it diverged.
-        test_accuracy: Test accuracy in [0, 1] of the same weights; chance level if it diverged.
-        best_step: Optimizer steps until the best validation; 0 if there was none.
-        diverged: Whether a loss, an output or a weight became infinite or NaN.
-        train_loss: Mean training loss between the last two validations; NaN if it diverged.
-        state: Parameters and buffers at the best validation (the starting ones if there was none).
-        rewind: Parameters and buffers at the point that later cycles go back to; None where they don't, and
-            after cycle 0.
-        diagnostics: Statistics of the weights at the best validation; None where none were wanted.
-    """
-
-    accuracy: float
-    test_accuracy: float
-    best_step: int
-    diverged: bool
-    train_loss: float
-    state: dict[str, Tensor]
-    rewind: dict[str, Tensor] | None = None
-    diagnostics: Statistics | None = None
 
 
 @torch.no_grad()
@@ -84,13 +56,13 @@ class GraphEvaluation:
     """
 
     program: Program
-    """What the graph has become: to be set before the first count."""
+    """The graph to call: to be set before the first count."""
 
     def __init__(self, module: nn.Module, count: int, size: int, *, vectorised: bool) -> None:
         self._module, self._count, self._size, self._vectorised = module, count, size, vectorised
 
     def arguments(self, copies: StackedNetwork, data: Dataset) -> list[Tensor]:
-        """What the graph is called with, on the first batch of the validation split."""
+        """The tensors that the graph is called with, on the first batch of the validation split."""
         inputs, labels = data.validation.first(self._size)
         return self._arguments(copies, data.normalise(inputs), labels)
 
@@ -138,7 +110,8 @@ class GraphEvaluation:
         state = pytree.tree_unflatten(list(arguments[:-2]), self._structure)
 
         def forward(state: dict[str, Tensor], inputs: Tensor) -> Tensor:
-            return functional_call(self._module, state, (inputs,))
+            found: Tensor = functional_call(self._module, state, (inputs,))
+            return found
 
         if self._vectorised:
             outputs = vmap(forward, in_dims=(0, None), randomness="error")(state, inputs)
@@ -146,50 +119,3 @@ class GraphEvaluation:
             outputs = forward({name: tensor[0] for name, tensor in state.items()}, inputs).unsqueeze(0)
         right = (outputs.argmax(dim=-1) == labels).sum(dim=-1)
         return right, outputs.isfinite().flatten(1).all(dim=-1)
-
-
-class BestWeights:
-    """Keeps, of each copy, the weights of its best validation (early stopping), the first among equals."""
-
-    def __init__(self, module: nn.Module, copies: StackedNetwork) -> None:
-        count, device = copies.flat.shape[0], copies.flat.device
-        self.copies = copies.clone(module)
-        self.correct = torch.full((count,), -1, dtype=torch.long, device=device)
-        self.step = torch.zeros(count, dtype=torch.long, device=device)
-        self.diverged = torch.zeros(count, dtype=torch.bool, device=device)
-        self.loss = torch.full((count,), float("nan"), device=device)
-
-    def update(
-        self, copies: StackedNetwork, step: int, correct: Tensor, finite: Tensor, loss: Tensor
-    ) -> None:
-        self.diverged |= ~finite
-        self.loss = torch.where(self.diverged, float("nan"), loss)
-        improved = (correct > self.correct) & ~self.diverged
-        self.correct = torch.where(improved, correct, self.correct)
-        self.step = torch.where(improved, step, self.step)
-        self.copies.take(copies, improved)
-
-    def outcomes(self, count_correct: CountCorrect, data: Dataset) -> list[TrainedCopy]:
-        tested, _ = count_correct(self.copies, data, data.test)
-        chance = 1.0 / data.num_classes
-        validated, total = len(data.validation.labels), len(data.test.labels)
-        return [
-            TrainedCopy(
-                accuracy=chance if diverged else correct / validated,
-                test_accuracy=chance if diverged else test / total,
-                best_step=step,
-                diverged=diverged,
-                train_loss=loss,
-                state=self.copies.state(index),
-            )
-            for index, (correct, test, step, diverged, loss) in enumerate(
-                zip(
-                    self.correct.tolist(),
-                    tested.tolist(),
-                    self.step.tolist(),
-                    self.diverged.tolist(),
-                    self.loss.tolist(),
-                    strict=True,
-                )
-            )
-        ]

@@ -15,6 +15,9 @@ from torch.nn.functional import cross_entropy
 
 from trials.engine.stacked import StackedNetwork, named_tensors
 
+TensorTree = dict[str, Tensor]
+"""Tensors by name."""
+
 Gradients = Callable[[StackedNetwork, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(copies, inputs, labels) to gradients [K, P] and losses [K]; the copies' buffers are updated in place.
 
@@ -28,6 +31,35 @@ def quiet_vmap() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
         yield
+
+
+def batch_loss(
+    module: nn.Module, parameters: TensorTree, buffers: TensorTree, inputs: Tensor, labels: Tensor
+) -> tuple[Tensor, TensorTree]:
+    """Mean cross-entropy on a batch, and the buffers after the forward pass.
+
+    A buffer that the module writes into is changed; one that it assigns anew is given back as the new tensor,
+    which ``functional_call`` puts in the place of the old one.
+    """
+    state = {**parameters, **buffers}
+    loss = cross_entropy(functional_call(module, state, (inputs,)), labels)
+    return loss, {name: state[name] for name in buffers}
+
+
+def functional_gradients(
+    module: nn.Module,
+) -> Callable[[TensorTree, TensorTree, Tensor, Tensor], tuple[TensorTree, tuple[Tensor, TensorTree]]]:
+    """``(parameters, buffers, inputs, labels)`` to gradients, and the loss and buffers after; nothing that is
+    given is changed, as ``vmap`` and tracing need it."""
+
+    def loss(
+        parameters: TensorTree, buffers: TensorTree, inputs: Tensor, labels: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, TensorTree]]:
+        own = {name: buffer.clone() for name, buffer in buffers.items()}
+        value, after = batch_loss(module, parameters, own, inputs, labels)
+        return value, (value.detach(), after)
+
+    return grad(loss, has_aux=True)
 
 
 def lone_gradients(module: nn.Module) -> Gradients:
@@ -44,13 +76,12 @@ def lone_gradients(module: nn.Module) -> Gradients:
                 name: stacked[index].detach().requires_grad_() for name, stacked in copies.parameters.items()
             }
             buffers = {name: stacked[index] for name, stacked in copies.buffers.items()}
-            state = {**leaves, **buffers}
-            loss = cross_entropy(functional_call(module, state, (inputs,)), labels)
+            loss, after = batch_loss(module, leaves, buffers, inputs, labels)
             parts = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
             torch.cat([part.reshape(-1) for part in parts], out=rows[index])
             for name, buffer in buffers.items():
-                if state[name] is not buffer:  # the module assigned a new tensor: functional_call tells
-                    buffer.copy_(state[name].detach())
+                if after[name] is not buffer:
+                    buffer.copy_(after[name].detach())
             losses.append(loss.detach())
         return rows, torch.stack(losses)
 
@@ -60,16 +91,7 @@ def lone_gradients(module: nn.Module) -> Gradients:
 def packed_gradients(module: nn.Module) -> Gradients:
     """One vectorised call for all copies (``torch.func.vmap``): fast where a single copy is too small to
     keep the machine busy. Modules that draw random numbers or branch on data are refused by vmap."""
-
-    def loss(
-        parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor, labels: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor]]]:
-        state = {**parameters, **{name: buffer.clone() for name, buffer in buffers.items()}}
-        value = cross_entropy(functional_call(module, state, (inputs,)), labels)
-        # Read after the call, which puts a tensor that the module assigned in the place of the old one.
-        return value, (value.detach(), {name: state[name] for name in buffers})
-
-    vectorised = vmap(grad(loss, has_aux=True), in_dims=(0, 0, None, None), randomness="error")
+    vectorised = vmap(functional_gradients(module), in_dims=(0, 0, None, None), randomness="error")
     rows: Tensor | None = None
 
     def gradients(copies: StackedNetwork, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,8 +125,9 @@ def lone_outputs(module: nn.Module) -> Callable[[StackedNetwork, Tensor], Tensor
 def packed_outputs(module: nn.Module) -> Callable[[StackedNetwork, Tensor], Tensor]:
     """Forward of all copies at once: (copies, inputs) to outputs [K, B, classes]."""
 
-    def forward(state: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        return functional_call(module, state, (inputs,))
+    def forward(state: TensorTree, inputs: Tensor) -> Tensor:
+        outputs: Tensor = functional_call(module, state, (inputs,))
+        return outputs
 
     vectorised = vmap(forward, in_dims=(0, None), randomness="error")
     return lambda copies, inputs: vectorised({**copies.parameters, **copies.buffers}, inputs)

@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 Program = Callable[..., "Sequence[Tensor]"]
-"""What a graph has become: takes the tensors that it was traced with, or others just like them."""
+"""A graph that can be called, compiled or not: takes the tensors that it was traced with, or others just like
+them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Traced:
     arguments: tuple[Tensor, ...]
 
     def key(self) -> str:
-        """What the graph is kept by on a CPU: see :func:`trials.engine.compile_cache.key_of`."""
+        """The name that the graph is kept by on a CPU: see :func:`trials.engine.compile_cache.key_of`."""
         return compile_cache.key_of(self.graph, self.arguments)
 
 
@@ -100,13 +101,16 @@ class Captured:
         stream: The CUDA stream to record on; those that are replayed side by side are recorded on their own.
     """
 
-    def __init__(self, program: Program, arguments: Sequence[Tensor], stream: Any = None) -> None:
+    def __init__(
+        self, program: Program, arguments: Sequence[Tensor], stream: torch.cuda.Stream | None = None
+    ) -> None:
         self._program, self._arguments = program, tuple(arguments)
         self._graph: torch.cuda.CUDAGraph | None = None
         if self._arguments[0].is_cuda:
-            self._capture(torch.cuda.Stream() if stream is None else stream)
+            # torch annotates no Stream.
+            self._capture(torch.cuda.Stream() if stream is None else stream)  # type: ignore[no-untyped-call]
 
-    def _capture(self, stream: Any) -> None:
+    def _capture(self, stream: torch.cuda.Stream) -> None:
         kept, before = [tensor.clone() for tensor in self._arguments], torch.cuda.current_stream()
         stream.wait_stream(before)
         debugging = torch.cuda.get_sync_debug_mode()

@@ -2,29 +2,28 @@
 
 An :class:`EagerStep` takes any module. A :class:`GraphStep` is traced once to a single graph that is
 compiled, recorded as a CUDA graph, or both; it is kept from pack to pack. Tracing runs the module's Python
-code once and never again, so :func:`trials.engine.engine.why_not_traced` tries whether that makes a
+code once and never again, so :meth:`trials.engine.Engine.why_not` tries whether that makes a
 difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
-from torch.nn.functional import cross_entropy
+from torch.func import vmap
 from torch.utils import _pytree as pytree
 
 from silo.errors import InvalidInput
+from trials.engine.gradients import Gradients, TensorTree, functional_gradients
 from trials.engine.graphs import Captured, Program, Traced, trace
 from trials.engine.stacked import StackedNetwork
 from trials.optimizers import build_optimizer
 from trials.optimizers.base import Optimizer, Stateful
 from trials.recipe import Component
 
-TensorTree = dict[str, Tensor]
 Batch = tuple[Tensor, Tensor]
 """Normalised inputs [B, …] and labels [B]."""
 
@@ -63,7 +62,7 @@ class EagerStep:
 
     def __init__(
         self,
-        gradients: Callable[[StackedNetwork, Tensor, Tensor], tuple[Tensor, Tensor]],
+        gradients: Gradients,
         optimizer: Optimizer,
         copies: StackedNetwork,
         mask: Tensor,
@@ -127,7 +126,7 @@ class GraphStep:
         self._rates.zero_()
 
     def arguments(self, batch: Batch) -> list[Tensor]:
-        """What the graph is called with, on a batch; to be asked for after :meth:`begin`."""
+        """The tensors that the graph is called with, on a batch; to be asked for after :meth:`begin`."""
         assert self._tensors is not None
         return [*self._tensors, *batch]
 
@@ -152,7 +151,7 @@ class GraphStep:
         """Sets the learning rates of the copies that train: [K]."""
         self._rates[: self._live].copy_(rates)
 
-    def captured(self, batch: Batch, stream: Any = None) -> Captured:
+    def captured(self, batch: Batch, stream: torch.cuda.Stream | None = None) -> Captured:
         """The program on this step's own tensors; it returns the losses of all ``count`` copies."""
         with torch.no_grad(), torch.autocast(batch[0].device.type, enabled=False):
             return Captured(self.program, self.arguments(batch), stream)
@@ -205,7 +204,7 @@ class GraphStep:
         inputs: Tensor,
         labels: Tensor,
     ) -> Tensor:
-        """What is traced: everything that it changes is among its arguments."""
+        """The function that is traced: everything that it changes is among its arguments."""
         gradients, losses, after = self._gradients(parameters, buffers, inputs, labels)
         for name, buffer in buffers.items():
             buffer.copy_(after[name])
@@ -223,20 +222,17 @@ class GraphStep:
         self, parameters: TensorTree, buffers: TensorTree, inputs: Tensor, labels: Tensor
     ) -> tuple[TensorTree, Tensor, TensorTree]:
         """Gradients, losses [K] and the buffers after the forward pass."""
-
-        def loss(
-            weights: TensorTree, before: TensorTree, inputs: Tensor, labels: Tensor
-        ) -> tuple[Tensor, tuple[Tensor, TensorTree]]:
-            state = {**weights, **{name: buffer.clone() for name, buffer in before.items()}}
-            value = cross_entropy(functional_call(self._module, state, (inputs,)), labels)
-            # Read after the call, which puts a tensor that the module assigned in the place of the old one.
-            return value, (value.detach(), {name: state[name] for name in before})
-
-        each = grad(loss, has_aux=True)
+        each = functional_gradients(self._module)
         if self._count > 1:
             packed = vmap(each, in_dims=(0, 0, None, None), randomness="error")
             found, (losses, after) = packed(parameters, buffers, inputs, labels)
             return found, losses, after
-        lone = pytree.tree_map(lambda tensor: tensor[0], (parameters, buffers))
-        found, (losses, after) = each(*lone, inputs, labels)
-        return pytree.tree_map(lambda tensor: tensor.unsqueeze(0), (found, losses, after))
+
+        def lone(tensors: TensorTree) -> TensorTree:
+            return {name: tensor[0] for name, tensor in tensors.items()}
+
+        def stacked(tensors: TensorTree) -> TensorTree:
+            return {name: tensor.unsqueeze(0) for name, tensor in tensors.items()}
+
+        found, (losses, after) = each(lone(parameters), lone(buffers), inputs, labels)
+        return stacked(found), losses.unsqueeze(0), stacked(after)

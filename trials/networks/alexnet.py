@@ -56,4 +56,5 @@ class AlexNet(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits [B, num_classes] of images [B, C, 32, 32]."""
-        return self.head(self.dropout(self.features(inputs).flatten(1)))
+        outputs: Tensor = self.head(self.dropout(self.features(inputs).flatten(1)))
+        return outputs

@@ -53,7 +53,8 @@ class DenseNet40(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits [B, num_classes] of images [B, C, H, W]."""
         features = self.norm(self.layers(self.conv(inputs))).relu()
-        return self.head(features.mean((2, 3)))
+        outputs: Tensor = self.head(features.mean((2, 3)))
+        return outputs
 
 
 class _DenseLayer(nn.Module):

@@ -52,4 +52,5 @@ class FullyConnected(nn.Module):
         *hidden, head = self.layers
         for layer in hidden:
             values = layer(values).relu()
-        return head(values)
+        outputs: Tensor = head(values)
+        return outputs

@@ -67,7 +67,8 @@ class MobileNetV2(nn.Module):
         """Logits [B, num_classes] of images [B, C, H, W]."""
         features = self.blocks(relu6(self.norm(self.conv(inputs))))
         features = relu6(self.last_norm(self.last_conv(features)))
-        return self.head(features.mean((2, 3)))
+        outputs: Tensor = self.head(features.mean((2, 3)))
+        return outputs
 
 
 class _InvertedResidual(nn.Module):
@@ -91,7 +92,7 @@ class _InvertedResidual(nn.Module):
             self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(channels))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        values = relu6(self.norm1(self.expand(inputs)))
+        values: Tensor = relu6(self.norm1(self.expand(inputs)))
         values = relu6(self.norm2(self.depthwise(values)))
         values = self.norm3(self.project(values))
         return values if self.shortcut is None else values + self.shortcut(inputs)

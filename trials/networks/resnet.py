@@ -46,7 +46,8 @@ class ResNet20(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits [B, num_classes] of images [B, C, H, W]."""
         features = self.blocks(self.norm(self.conv(inputs)).relu())
-        return self.head(features.mean((2, 3)))
+        outputs: Tensor = self.head(features.mean((2, 3)))
+        return outputs
 
 
 class _Block(nn.Module):
@@ -69,7 +70,8 @@ class _Block(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         values = self.norm1(self.conv1(inputs)).relu()
         values = self.norm2(self.conv2(values))
-        return (values + self.shortcut(inputs)).relu()
+        outputs: Tensor = (values + self.shortcut(inputs)).relu()
+        return outputs
 
 
 class _SubsampleAndPad(nn.Module):

@@ -25,4 +25,5 @@ def resnet50(*, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """
     require_colour("resnet50", input_shape)
     require_classes("resnet50", num_classes)
-    return load_torchvision().models.resnet50(num_classes=num_classes)
+    network: nn.Module = load_torchvision().models.resnet50(num_classes=num_classes)
+    return network

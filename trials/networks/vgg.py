@@ -42,4 +42,5 @@ class VGG19(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits [B, num_classes] of images [B, C, 32, 32]."""
-        return self.head(self.features(inputs).flatten(1))
+        outputs: Tensor = self.head(self.features(inputs).flatten(1))
+        return outputs

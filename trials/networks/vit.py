@@ -95,7 +95,7 @@ def _transformer(
         )
     require_classes(network, num_classes)
     require_dropout(network, dropout)
-    return load_torchvision().models.VisionTransformer(
+    transformer: nn.Module = load_torchvision().models.VisionTransformer(
         image_size=input_shape[1],
         patch_size=patch,
         num_layers=layers,
@@ -105,3 +105,4 @@ def _transformer(
         dropout=dropout,
         num_classes=num_classes,
     )
+    return transformer

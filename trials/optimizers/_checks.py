@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from silo.errors import InvalidInput
 
@@ -26,7 +27,7 @@ def not_negative(name: str, value: object) -> float:
 
 
 def eps(value: object) -> float:
-    """What is added to a denominator. Unlike torch's it can't be 0: a pruned entry's gradient and its mean
+    """A term to add to a denominator. Unlike torch's it can't be 0: a pruned entry's gradient and its mean
     square are both 0, and so may those of an alive one be."""
     if not _is_number(value) or not LEAST_EPS <= value <= sys.float_info.max:
         raise InvalidInput(
@@ -50,5 +51,5 @@ def flag(name: str, value: object) -> bool:
     return value
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from silo.errors import InvalidInput
 from trials.pruning.base import Masks, TrainedNetwork
-from trials.pruning.flow import follow
-from trials.pruning.graph import Edge, Graph, Site, depthwise
+from trials.pruning.tracing import Edge, Graph, Site, depthwise, follow
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -38,7 +37,7 @@ def l1_filter(trained: TrainedNetwork) -> Masks:
     reads pruned filters keeps its weights, which read zeros then.
 
     Raises:
-        InvalidInput: The network can't be followed (see :func:`trials.pruning.flow.follow`), or has no
+        InvalidInput: The network can't be followed (see :func:`trials.pruning.tracing.follow`), or has no
             convolution that can take part.
     """
     graph = follow(trained.module, next(trained.batches(1, 1))[0])
@@ -87,7 +86,7 @@ class _Cutter:
         return self._ordinary(site) and site.groups == 1 and self._separable(index)
 
     def cut(self, index: int, gone: Tensor) -> None:
-        """Masks a site's units [out], their biases, and what reads them."""
+        """Masks a site's units [out], their biases, and the weights that read them."""
         site = self.graph.sites[index]
         layer = self.modules[site.layer]
         for parameter in (layer.weight, layer.bias):
@@ -100,6 +99,7 @@ class _Cutter:
                 dead[channels[unread]] = True
                 for parameter in (norm.weight, norm.bias):
                     self._mask(parameter, dead)
+            assert edge.target is not None  # a site that feeds the output takes no part
             reader = self.graph.sites[edge.target]
             if depthwise(reader):
                 self.cut(edge.target, unread.repeat_interleave(reader.fan_out // reader.fan_in))

@@ -2,10 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy
 
-from trials.engine.stacked import named_tensors
+from trials.engine import batch_loss, named_tensors
 from trials.pruning.base import Scores, TrainedNetwork
 
 
@@ -30,13 +28,14 @@ def global_gradient(trained: TrainedNetwork, *, batches: int = 10, batch_size: i
     device = trained.data.train.labels.device
     tensors = {name: tensor.to(device) for name, tensor in named_tensors(trained.module).items()}
     leaves = {name: tensors[name].clone().requires_grad_() for name in trained.masks}
+    others = {name: tensor for name, tensor in tensors.items() if name not in leaves}
     sums: dict[str, Tensor] = {
         name: torch.zeros_like(leaf, dtype=torch.float64) for name, leaf in leaves.items()
     }
     seen = 0
     for inputs, labels in trained.batches(batches, batch_size):
         with torch.enable_grad():
-            loss = cross_entropy(functional_call(trained.module, {**tensors, **leaves}, (inputs,)), labels)
+            loss, _ = batch_loss(trained.module, leaves, others, inputs, labels)
         gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         for total, gradient in zip(sums.values(), gradients, strict=True):
             total += gradient

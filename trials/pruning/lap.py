@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from silo.errors import InvalidInput
 from trials.pruning.base import Scope, Scores, TrainedNetwork, check_scope
-from trials.pruning.flow import follow
-from trials.pruning.graph import Edge, Graph, cover
+from trials.pruning.tracing import Edge, Graph, cover, follow
 from trials.registry import listed
 
 
@@ -55,7 +54,7 @@ def lap(trained: TrainedNetwork, *, scope: Scope = "layer") -> Scores:
             units.
 
     Raises:
-        InvalidInput: The network can't be followed (see :func:`trials.pruning.flow.follow`), or another
+        InvalidInput: The network can't be followed (see :func:`trials.pruning.tracing.follow`), or another
             scope.
     """
     check_scope(scope)
@@ -122,10 +121,10 @@ def _factors(module: nn.Module, edge: Edge) -> Tensor:
 
 def _squared_scale(norm: nn.Module, channels: Tensor) -> Tensor:
     scale = torch.ones(len(channels), dtype=torch.float64)
-    if norm.weight is not None:
+    if isinstance(norm.weight, Tensor):
         scale = norm.weight.detach().double().flatten()[channels].square()
-    variance = getattr(norm, "running_var", None)
-    return scale if variance is None else scale / (variance.double()[channels] + norm.eps)
+    variance, eps = (getattr(norm, name, None) for name in ("running_var", "eps"))
+    return scale if variance is None else scale / (variance.double()[channels] + eps)
 
 
 def _normalised(scores: Tensor) -> Tensor:

@@ -143,7 +143,7 @@ def remove_lowest_of_each(
     that would be all, one stays, for a tensor without weights cuts the network in two.
     """
     _check_rate(rate)
-    pruned = {}
+    pruned: dict[str, Tensor] = {}
     for name, mask in masks.items():
         left = int(mask.count_nonzero())
         count = max(0, min(round(rate * left), left - 1))
@@ -160,7 +160,7 @@ def _without_lowest(
     scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], count: int
 ) -> dict[str, Tensor]:
     parts = [_alive_scores(name, scores, mask) for name, mask in masks.items()]
-    stays = (~_lowest(torch.cat(parts), count)).split([len(part) for part in parts])
+    stays = torch.split(~_lowest(torch.cat(parts), count), [len(part) for part in parts])
     return {
         name: mask.masked_scatter(mask, left) for (name, mask), left in zip(masks.items(), stays, strict=True)
     }

@@ -18,11 +18,10 @@ from tests.trials.toys import (
     train,
 )
 from trials.datasets import Dataset
-from trials.engine import evaluate
-from trials.engine.engine import Engine, why_not_traced, worth_filling
+from trials.engine import StackedNetwork, evaluate, named_tensors
+from trials.engine.engine import Engine, worth_filling
 from trials.engine.evaluate import GraphEvaluation, evaluation_batch
 from trials.engine.graphs import Captured, as_traced, compile_all
-from trials.engine.stacked import StackedNetwork, named_tensors
 from trials.engine.steps import GraphStep
 from trials.recipe import Component, Execution
 
@@ -246,7 +245,7 @@ def test_notes_see_the_weights_of_every_epoch():
 
 def reason_of(module, *, size=1, shape=(6,), compiler=as_traced, **changes):
     data = toy_data(shape=shape, kind=Dataset)
-    return why_not_traced(Engine(module, recipe(size, **changes), compiler=compiler), data)
+    return Engine(module, recipe(size, **changes), compiler=compiler).why_not(data)
 
 
 @pytest.mark.parametrize("size", [1, 3])

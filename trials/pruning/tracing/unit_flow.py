@@ -1,4 +1,4 @@
-"""What a tensor of a forward pass carries: the units of the layers before it, and where they came along."""
+"""The units of earlier layers that a tensor of a forward pass carries, and the ways that they came."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from silo.errors import InvalidInput
 class Strand:
     """The units of one source in a tensor.
 
-    Attributes: as those of :class:`trials.pruning.graph.Edge`, but ``units`` and the channels of the norms
-    have the tensor's shape.
+    Attributes: as those of :class:`trials.pruning.tracing.graph.Edge`, but ``units`` and the channels of the
+    norms have the tensor's shape.
     """
 
     source: int | None
@@ -39,7 +39,7 @@ class Strand:
 
 
 Flow = tuple[Strand, ...]
-"""What a tensor carries; nothing if it doesn't depend on the input."""
+"""All that a tensor carries; nothing if it doesn't depend on the input."""
 
 
 def along(dim: int, size: int, shape: torch.Size) -> Tensor:
@@ -70,52 +70,72 @@ def _same_way(one: Strand, other: Strand) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Step:
+class Operation:
     """One operation of a forward pass, run on real tensors.
 
     Attributes:
         node: The operation in the trace.
-        result: What it gave.
-        operation: The module, the function, or the name of the tensor's method.
-        flows: What each earlier node carries: a Flow, or a list of them where its result is a tuple.
-        values: What each earlier node gave.
+        target: The module, the function, or the name of the tensor's method.
+        result: The real result: a tensor, or a tuple of some.
+        flows: The flow of each earlier node, or a list of them where its result is a tuple.
+        values: The real result of each earlier node.
         again: Runs the operation with other arguments: (args, kwargs) -> result.
     """
 
     node: fx.Node
+    target: nn.Module | Callable[..., Any] | str
     result: Any
-    operation: nn.Module | Callable[..., Any] | str
-    flows: Mapping[fx.Node, Any]
+    flows: Mapping[fx.Node, Flow | list[Flow]]
     values: Mapping[fx.Node, Any]
     again: Callable[[Any, Any], Any]
 
     @property
     def name(self) -> str:
         """The function's or method's name."""
-        return self.operation if isinstance(self.operation, str) else getattr(self.operation, "__name__", "")
+        return self.target if isinstance(self.target, str) else getattr(self.target, "__name__", "")
+
+    @property
+    def path(self) -> str:
+        """The module's path in the network."""
+        return str(self.node.target)
 
     def arguments(self) -> list[Any]:
         """The arguments as they are in the trace, positional ones first."""
         return [*self.node.args, *self.node.kwargs.values()]
 
-    def value(self, argument: Any) -> Any:
+    def given(self, *names: str) -> dict[str, Any]:
+        """The arguments as they are in the trace by name: the positional ones by these."""
+        return {**dict(zip(names, self.node.args, strict=False)), **self.node.kwargs}
+
+    def value(self, argument: object) -> object:
         """An argument's value."""
         return self.values[argument] if isinstance(argument, fx.Node) else argument
+
+    def flow(self, node: fx.Node) -> Flow:
+        """The flow of a tensor among the arguments; refused if it is a tuple of tensors."""
+        flow = self.flows[node]
+        if isinstance(flow, list):
+            raise self.unknown()
+        return flow
 
     def flowing(self) -> list[fx.Node]:
         """The arguments that carry something."""
         return [node for node in self.node.all_input_nodes if self.flows[node]]
 
-    def only(self) -> Flow:
-        """What the one argument that carries something carries; refused if there are several."""
+    def moving(self) -> fx.Node:
+        """The first of them."""
+        return self.flowing()[0]
+
+    def only_flow(self) -> Flow:
+        """The flow of the one argument that carries something; refused if there are several."""
         nodes = self.flowing()
-        if len(nodes) > 1 or any(isinstance(self.flows[node], list) for node in nodes):
+        if len(nodes) > 1:
             raise self.unknown()
-        return self.flows[nodes[0]] if nodes else ()
+        return self.flow(nodes[0]) if nodes else ()
 
     def on(self, index: Tensor) -> Any:
         """The operation's result with an index in place of the one argument that carries something."""
-        moving = self.flowing()[0]
+        moving = self.moving()
 
         def value(node: fx.Node) -> Any:
             # Contiguous: a view of the real tensor may be none of an expanded index.
@@ -138,17 +158,17 @@ class Step:
         return dataclasses.replace(strand, units=found[0], norms=norms)
 
     def unknown(self) -> InvalidInput:
-        """That the operation is none of those that can be followed."""
+        """The refusal of an operation that is none of those that can be followed."""
         return self._refusal("can't follow the network's units through {}")
 
     def mixes(self) -> InvalidInput:
-        """That the operation mixes units and is no layer."""
+        """The refusal of an operation that mixes units and is no layer."""
         return self._refusal("can't follow the network's units: {} mixes different ones and is no layer")
 
     def _refusal(self, problem: str) -> InvalidInput:
         what = f"the operation {self.name!r}"
-        if isinstance(self.operation, nn.Module):
-            what = f"module {self.node.target!r} ({type(self.operation).__name__})"
+        if isinstance(self.target, nn.Module):
+            what = f"module {self.path!r} ({type(self.target).__name__})"
         stack = list(self.node.meta.get("nn_module_stack", {}).values())
         if stack and stack[-1][0] and self.node.op != "call_module":
             what += f" in module {stack[-1][0]!r}"

@@ -15,8 +15,8 @@ from tests.trials.pruning_toys import (
     pruned,
     toy,
 )
-from trials.pruning.flow import follow
 from trials.pruning.masks import prunable_names
+from trials.pruning.tracing import follow
 
 IMAGE = torch.zeros(2, 3, 8, 8)
 

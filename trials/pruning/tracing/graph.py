@@ -46,12 +46,12 @@ class Site:
         own = weight[self.rows].double().square()
         if not self.transposed:
             return own.flatten(2).sum(2) if own.dim() > 2 else own
-        groups = own.flatten(2).sum(2).unflatten(0, (self.groups, -1))
+        groups = torch.unflatten(own.flatten(2).sum(2), 0, (self.groups, -1))
         return groups.transpose(1, 2).flatten(0, 1)
 
     def columns(self, squares: Tensor) -> Tensor:
         """Sums of :meth:`squares` over the units made, [in]."""
-        return squares.unflatten(0, (self.groups, -1)).sum(1).flatten()
+        return torch.unflatten(squares, 0, (self.groups, -1)).sum(1).flatten()
 
     def outer(self, made: Tensor, read: Tensor) -> Tensor:
         """For each weight, its unit's value in ``made`` [out] times its unit's in ``read`` [in].
@@ -60,7 +60,8 @@ class Site:
             Shaped so that it broadcasts to the part ``rows`` of the parameter.
         """
         grouped = made.view(self.groups, -1, 1) * read.view(self.groups, 1, -1)
-        return (grouped.transpose(1, 2) if self.transposed else grouped).flatten(0, 1)
+        found: Tensor = (grouped.transpose(1, 2) if self.transposed else grouped).flatten(0, 1)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.trials.toys import assert_bitwise_equal, double, toy_data, toy_network, toy_recipe, train
-from trials.engine import engine, evaluate
-from trials.engine.stacked import StackedNetwork
+from trials.engine import StackedNetwork, evaluate
+from trials.engine.engine import Engine
 
 EPOCHS = 8
 RATES = [0.02, 0.1, 0.3]
@@ -54,7 +54,7 @@ def test_the_accuracies_are_shares_of_right_answers(outcomes):
 def test_the_first_among_equals_by_script(pack_size, monkeypatch):
     script = iter([[3, 4, 0], [5, 4, 0], [5, 1, 0], [2, 6, 0]])
     by_copy = [iter(column) for column in zip(*script, strict=True)]
-    genuine = engine.Engine.count_correct
+    genuine = Engine.count_correct
     data, module = toy_data(), toy_network()
     started = 0
 
@@ -66,7 +66,7 @@ def test_the_first_among_equals_by_script(pack_size, monkeypatch):
         columns = by_copy if pack_size > 1 else by_copy[started : started + 1]
         return torch.tensor([next(column) for column in columns]), torch.ones(len(columns), dtype=torch.bool)
 
-    monkeypatch.setattr(engine.Engine, "count_correct", scripted)
+    monkeypatch.setattr(Engine, "count_correct", scripted)
     found = train(module, data, toy_recipe(length=4, pack_size=pack_size), RATES)
     assert [outcome.best_step for outcome in found] == [12, 24, 6]
     assert [outcome.accuracy for outcome in found] == [5 / 23, 6 / 23, 0.0]

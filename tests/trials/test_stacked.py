@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from tests.trials.toys import double, random_masks, toy_network
-from trials.engine.stacked import StackedNetwork, flat_mask, named_tensors
+from trials.engine import StackedNetwork, flat_mask, named_tensors
 
 CPU = torch.device("cpu")
 

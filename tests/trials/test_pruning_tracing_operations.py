@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from trials.pruning.operations import Kind, keeps_zero, kind_of_function, kind_of_module
+from trials.pruning.tracing.operations import keeps_zero, leave, passes_of
 
 MODULES = [
     *[nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(), nn.PReLU(), nn.ELU(), nn.SELU(), nn.CELU(), nn.GELU()],
@@ -28,8 +28,7 @@ def named(operation):
 @pytest.mark.parametrize("operation", [*MODULES, *FUNCTIONS], ids=named)
 def test_whether_zero_stays_zero_in_training(operation):
     """Said to stay only where it does: the reverse costs a layer its pruning, not the network its outputs."""
-    of = kind_of_module if isinstance(operation, nn.Module) else kind_of_function
-    assert of(operation) is Kind.SAME
+    assert passes_of(operation) is leave
     torch.manual_seed(0)
     zeros = torch.zeros(2, 3, 4, 4)
     if operation in (functional.dropout, functional.alpha_dropout):
@@ -41,7 +40,7 @@ def test_whether_zero_stays_zero_in_training(operation):
 
 @pytest.mark.parametrize("name", ["relu", "relu_", "sigmoid", "sigmoid_", "tanh", "softmax"])
 def test_methods(name):
-    assert kind_of_function(name) is Kind.SAME
+    assert passes_of(name) is leave
     arguments = [1] if name == "softmax" else []
     assert keeps_zero(name) == (not getattr(torch.zeros(2, 3), name)(*arguments).any())
 
@@ -50,7 +49,6 @@ def relu(inputs):
     return inputs + 1
 
 
-@pytest.mark.parametrize("function", [relu, torch.cumsum, "cumsum", len, nn.Linear])
-def test_what_is_not_known(function):
-    assert kind_of_function(function) is None
-    assert kind_of_module(nn.LSTM(1, 1)) is kind_of_module(nn.Sequential()) is None
+def test_operations_that_are_not_known():
+    for operation in (relu, torch.cumsum, "cumsum", len, nn.Linear, nn.LSTM(1, 1), nn.Sequential()):
+        assert passes_of(operation) is None

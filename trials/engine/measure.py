@@ -1,4 +1,4 @@
-"""How fast a search's trainings are computed here, measured on a few steps."""
+"""How fast packs are trained here, measured on a few steps."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-from oracle.spec import Spec
-from trials.recipe import Component, Execution
+import torch
 
-if TYPE_CHECKING:
-    from trials.engine.stacked import StackedNetwork
-    from trials.runner import Runner
+from trials.datasets import beginning
+from trials.engine import Engine, StackedNetwork, evaluation_batch, named_tensors
+from trials.recipe import Component, Recipe
+from trials.runner import Runner
+from trials.training import train_pack
 
 _STEPS, _REPEATS = 12, 3
 _LONGEST_MEASUREMENT = 2.0
-"""Seconds for the steps of one way; a slow step is measured fewer times."""
+"""Seconds for the steps of one execution; a slow step is measured fewer times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Speed:
     Attributes:
         step: Seconds of one step of the pack.
         validation: Seconds of one validation of the pack.
-        first: Seconds of the first step, which compiles where that is the way.
+        first: Seconds of the first step, which compiles where the execution is compiled.
     """
 
     step: float
@@ -41,19 +41,16 @@ class Speed:
         return steps * self.step + validations * self.validation
 
 
-def measure(
-    spec: Spec, runner: Runner, execution: Execution, *, count: int, graphs: tuple[str, ...] = ()
-) -> Speed:
+def measure_speed(recipe: Recipe, runner: Runner, *, count: int, graphs: tuple[str, ...] = ()) -> Speed:
     """Times steps and validations of a pack on this process's device: medians of a few.
 
     Args:
-        spec: The spec.
-        runner: A worker for this process.
-        way: The way.
+        recipe: How to train, with the execution that is measured.
+        runner: A worker for this process; it gives the network, the data and the device.
         count: Candidates of the pack.
-        graphs: What has been compiled for the way: see :class:`trials.engine.engine.Engine`.
+        graphs: The graphs that were compiled for the recipe: see :class:`trials.engine.Engine`.
     """
-    pack = _Rehearsal(spec, runner, execution, count, graphs)
+    pack = _TrialPack(recipe, runner, count, graphs)
     first = _timed(runner, lambda: pack.train(1))
     one = _timed(runner, lambda: pack.train(1))
     fits = max(1, min(_STEPS, int(_LONGEST_MEASUREMENT / max(one, 1e-6))))
@@ -67,30 +64,24 @@ def measure(
     return Speed(step=max(step, 1e-6), validation=seconds, first=max(first - one + step, step, 1e-6))
 
 
-def rehearse(spec: Spec, runner: Runner, execution: Execution) -> None:
+def try_one_step(recipe: Recipe, runner: Runner) -> None:
     """Takes one step of a whole pack on the runner's device, and one validation: does it fit into memory?"""
-    pack = _Rehearsal(spec, runner, dataclasses.replace(execution, compiled=False), execution.pack_size)
+    execution = dataclasses.replace(recipe.execution, compiled=False)
+    pack = _TrialPack(dataclasses.replace(recipe, execution=execution), runner, execution.pack_size)
     pack.train(1)
     pack.validate()
 
 
-class _Rehearsal:
+class _TrialPack:
     """Trainings of a pack of any length, at rates that change nothing.
 
     Attributes:
-        share: How many times the validation that is rehearsed goes into the real one.
+        share: How many times the validation that is timed goes into the real one.
     """
 
-    def __init__(
-        self, spec: Spec, runner: Runner, execution: Execution, count: int, graphs: tuple[str, ...] = ()
-    ) -> None:
-        from trials.datasets import beginning
-        from trials.engine.engine import Engine
-        from trials.engine.evaluate import evaluation_batch
-        from trials.engine.stacked import named_tensors
-
+    def __init__(self, recipe: Recipe, runner: Runner, count: int, graphs: tuple[str, ...] = ()) -> None:
         self._recipe = dataclasses.replace(
-            spec.recipe(execution=execution),
+            recipe,
             unit="iterations",
             evaluate_every=None,
             rewind_to=0,
@@ -103,16 +94,17 @@ class _Rehearsal:
         size = evaluation_batch(len(runner.data.validation))
         validation, test = (beginning(split, size) for split in (runner.data.validation, runner.data.test))
         self._data = dataclasses.replace(
-            runner.data, channels_last=execution.channels_last, validation=validation, test=test
+            runner.data,
+            channels_last=recipe.execution.channels_last,
+            validation=validation,
+            test=test,
         )
         self.share = len(runner.data.validation) / len(validation)
         self._state = named_tensors(self._module)
-        self._programs = Engine(self._module, self._recipe, graphs=graphs)
+        self._engine = Engine(self._module, self._recipe, graphs=graphs)
 
     def train(self, length: int) -> None:
         """Trains the pack for so many steps."""
-        from trials.training import train_pack
-
         train_pack(
             module=self._module,
             start=self._state,
@@ -122,27 +114,20 @@ class _Rehearsal:
             cycle=0,
             replicate=0,
             max_lrs=tuple(1e-6 * (index + 1) for index in range(self._count)),
-            engine=self._programs,
+            engine=self._engine,
         )
 
     @cached_property
     def _copies(self) -> StackedNetwork:
-        from trials.engine.stacked import StackedNetwork
-
         return StackedNetwork.of(self._module, self._state, self._count, self._device)
 
     def validate(self) -> None:
         """Validates the pack once."""
-        from trials.engine.gradients import quiet_vmap
-        from trials.engine.precision import computing
-
-        with computing(self._recipe.precision, self._device), quiet_vmap():
-            self._programs.count_correct(self._copies, self._data, self._data.validation)
+        with self._engine.computing(self._device):
+            self._engine.count_correct(self._copies, self._data, self._data.validation)
 
 
 def _timed(runner: Runner, work: Callable[[], None]) -> float:
-    import torch
-
     begin = time.perf_counter()
     work()
     if runner.device.type == "cuda":

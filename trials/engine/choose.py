@@ -1,0 +1,309 @@
+"""The choice of an execution for a search's trainings, by measuring a few steps of each.
+
+A search that is over in a minute anyway isn't measured: a rule of thumb chooses, the same one every time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from torch import nn
+
+from silo.errors import InvalidInput
+from trials.engine import Engine, why_not_packed
+from trials.engine.measure import Speed, measure_speed
+from trials.recipe import Execution, Recipe
+from trials.runner import Runner
+from trials.training import count_validations, training_steps
+
+PACKED_PARAMETERS = 100_000
+"""Rule of thumb: a network with more parameters keeps a core busy alone."""
+
+PACKED_COPIES = 16
+"""Rule of thumb: copies of a small network that still share a core's cache."""
+
+MOST_COPIES = 32
+"""Most copies that are tried: beyond, they leave every core's cache."""
+
+_WORTH_MEASURING = 60.0
+"""Seconds of a search, one core after another, below which nothing is measured."""
+
+_BUSY_STEP = 0.05
+"""Seconds of a lone step on a CPU from which on its arithmetic is what takes time, not its calls."""
+
+_COMPILE_SECONDS, _COMPILE_SECONDS_PER_TENSOR = 10.0, 0.4
+"""Rule of thumb for the compilation of a step and an evaluation: at least, and per parameter tensor."""
+
+_REPAID = 1.5
+"""How many times its expected compilation a search must last for the compiled step to be tried. It halves the
+time of a small network; what was compiled is kept, and costs the next search nothing."""
+
+_WORTH_LOOKING = 10.0
+"""Seconds of a search above which it is worth a second to look whether its step was compiled before."""
+
+_STREAMS = (8, 16)
+"""CUDA graphs that are replayed side by side, at most; a cycle's candidates are shared out evenly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """The parts of an execution that are fixed beforehand; None leaves one to be chosen.
+
+    Attributes:
+        pack: Most candidates that are trained together.
+        compile: Whether a whole step is one compiled graph.
+        cuda_graph: Whether steps are recorded on CUDA: one graph for a pack, or one for each candidate.
+        channels_last: Whether images lie in memory with their channels innermost.
+    """
+
+    pack: int | None = None
+    compile: bool | None = None
+    cuda_graph: Literal["off", "pack", "streams"] | None = None
+    channels_last: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A search's trainings, as far as their number and place count.
+
+    Attributes:
+        cycles: Cycles of the search.
+        candidates: Candidates of a cycle, as long as its grid doesn't extend.
+        replicates: Independent seeds.
+        workers: Workers at a time, among which a cycle's packs are shared out.
+        device: Type of the workers' device, for example ``cpu``.
+    """
+
+    cycles: int
+    candidates: int
+    replicates: int
+    workers: int
+    device: str = "cpu"
+
+
+class ChosenExecution(NamedTuple):
+    """How to compute a search's trainings.
+
+    Attributes:
+        execution: How.
+        reason: Why, in words.
+        graphs: The graphs that were compiled for it: see :class:`trials.engine.Engine`.
+    """
+
+    execution: Execution
+    reason: str
+    graphs: tuple[str, ...]
+
+
+def choose_execution(recipe: Recipe, runner: Runner, wishes: Wishes, workload: Workload) -> ChosenExecution:
+    """How to compute a search's trainings, and why.
+
+    Args:
+        recipe: How the search trains; its execution is not looked at.
+        runner: A worker for this process, with whose device and threads executions are measured.
+        wishes: Fixed parts of the execution.
+        workload: The search's trainings.
+
+    Raises:
+        InvalidInput: A compiled or recorded step is wished for, and it can't be had.
+    """
+    chooser = _Chooser(recipe, runner, wishes, workload)
+    execution, reason = chooser.choose()
+    return ChosenExecution(execution, reason, chooser.graphs.get(execution, ()))
+
+
+class _Chooser:
+    """Finds an execution, and keeps what it learns on the way: seconds, graphs, and notes for the reason."""
+
+    def __init__(self, recipe: Recipe, runner: Runner, wishes: Wishes, workload: Workload) -> None:
+        self._recipe, self._runner, self._wishes, self._workload = recipe, runner, wishes, workload
+        train = len(runner.data.train.labels)
+        self._steps, self._validations = training_steps(recipe, train)[0], count_validations(recipe, train)
+        self._module = runner.network(0)
+        self._tensors = sum(1 for _ in self._module.parameters())
+        self._notes: list[str] = []
+        convolutions = nn.Conv1d | nn.Conv2d | nn.Conv3d
+        self._convolves = any(isinstance(part, convolutions) for part in self._module.modules())
+        self._here = workload.device == runner.device.type
+        self._found: dict[Execution, float] = {}
+        self.graphs: dict[Execution, tuple[str, ...]] = {}
+
+    def choose(self) -> tuple[Execution, str]:
+        wishes = self._wishes
+        if wishes.compile or wishes.cuda_graph in ("pack", "streams"):
+            # A wish needs no measuring but for the size of the packs.
+            execution = self._fixed()
+            if self._here and (reason := self._why_not_traced(execution)):
+                field = "compile" if wishes.compile else "cuda_graph"
+                done = "compiled" if wishes.compile else "recorded"
+                raise InvalidInput(f"training.{field}: the step can't be {done} ({reason}); leave it out")
+            return execution, self._reason("as the spec says")
+        alone = Execution(channels_last=bool(wishes.channels_last))
+        if not self._here:
+            thumb = replace(alone, pack_size=self._thumb())
+            return thumb, self._reason("a rule of thumb, as this process has not the workers' device")
+        try:
+            speed = self._speed(alone, 1)
+        except Exception as error:  # what fails in training is the trials' to say, with its traceback
+            self._notes.append(_said(error))
+            thumb = replace(alone, pack_size=self._thumb())
+            return thumb, self._reason("a rule of thumb, as a first training failed")
+        trainings = self._workload.cycles * self._workload.candidates * self._workload.replicates
+        total = trainings * speed.training(self._steps, self._validations)
+        if total < _WORTH_MEASURING:
+            thumb = replace(alone, pack_size=self._thumb())
+            return thumb, self._reason("a rule of thumb, for a search of about a minute")
+        self._found = {alone: self._search_seconds(speed, 1)}
+        self._measure(alone, speed.step)
+        return self._best, self._reason(_ranking(self._found))
+
+    def _fixed(self) -> Execution:
+        wishes = self._wishes
+        streams = wishes.cuda_graph == "streams"
+        return Execution(
+            pack_size=(wishes.pack or _STREAMS[0]) if streams else self._thumb(),
+            compiled=bool(wishes.compile),
+            channels_last=bool(wishes.channels_last),
+            captured=wishes.cuda_graph in ("pack", "streams"),
+            streams=streams,
+        )
+
+    def _measure(self, alone: Execution, lone_step: float) -> None:
+        """Tries the executions that are left open, each on top of what was the fastest so far."""
+        wishes, cuda = self._wishes, self._runner.device.type == "cuda"
+        if self._convolves and wishes.channels_last is None:
+            self._try(replace(alone, channels_last=True))
+        layout = self._best
+        pays = wishes.pack or lone_step < _BUSY_STEP or cuda
+        if wishes.pack != 1 and pays and self._packable:
+            for size in self._sizes():
+                self._try(replace(layout, pack_size=size))
+        asked = replace(layout, pack_size=wishes.pack or 1)
+        if asked.pack_size > 1 and asked in self._found:
+            self._found = {asked: self._found[asked]}
+        if cuda and wishes.cuda_graph is None:
+            self._capture(layout)
+        if wishes.compile is None and self._worth_compiling(lone_step):
+            self._traced(replace(self._best, compiled=True))
+
+    def _capture(self, layout: Execution) -> None:
+        """CUDA graphs: of the fastest step so far, and of lone steps side by side."""
+        wanted, count = self._wishes.pack, self._workload.candidates
+        self._traced(replace(self._best, captured=True))
+        sizes = {math.ceil(count / math.ceil(count / most)) for most in _STREAMS}
+        for size in (wanted,) if wanted else sorted(sizes):
+            if size > 1:
+                self._traced(replace(layout, pack_size=size, captured=True, streams=True))
+
+    def _traced(self, execution: Execution) -> None:
+        if reason := self._why_not_traced(execution):
+            what = (
+                "compiled"
+                if execution.compiled
+                else "CUDA graphs on streams"
+                if execution.streams
+                else "a CUDA graph"
+            )
+            self._notes.append(f"its step can't be {what}: {reason}")
+        else:
+            self._try(execution)
+
+    @property
+    def _best(self) -> Execution:
+        return min(self._found, key=lambda execution: self._found[execution])
+
+    @cached_property
+    def _packable(self) -> bool:
+        data = self._runner.data
+        inputs, labels = data.train.first(8)
+        reason = why_not_packed(self._runner.network(0), data.normalise(inputs).cpu(), labels.cpu())
+        if reason:
+            self._notes.append(f"this network can't be packed: {reason}")
+        return reason is None
+
+    def _thumb(self) -> int:
+        """The size of packs by the rule of thumb."""
+        parameters = sum(parameter.numel() for parameter in self._module.parameters())
+        small = not self._convolves and parameters <= PACKED_PARAMETERS
+        size = self._wishes.pack or (PACKED_COPIES if small else 1)
+        return size if size > 1 and self._packable else 1
+
+    def _sizes(self) -> Iterator[int]:
+        """Sizes of packs worth a try: those that leave the fewest workers idle, the largest first."""
+        if wanted := self._wishes.pack:
+            yield wanted
+            return
+        sizes = {
+            math.ceil(self._workload.candidates / packs) for packs in range(1, self._workload.candidates + 1)
+        }
+        fitting = sorted((size for size in sizes if 1 < size <= MOST_COPIES), reverse=True)
+        yield from sorted(fitting, key=self._idle)[:3]
+
+    def _idle(self, size: int) -> float:
+        """Share of the workers' places that stay empty in a cycle."""
+        packs = math.ceil(self._workload.candidates / size) * self._workload.replicates
+        rounds = math.ceil(packs / self._workload.workers)
+        return round(1 - packs / (rounds * self._workload.workers), 6)
+
+    def _search_seconds(self, speed: Speed, size: int) -> float:
+        packs = math.ceil(self._workload.candidates / size) * self._workload.replicates
+        rounds = math.ceil(packs / self._workload.workers)
+        compilation = max(0.0, speed.first - speed.step)
+        return compilation + self._workload.cycles * rounds * speed.training(self._steps, self._validations)
+
+    def _try(self, execution: Execution) -> None:
+        try:
+            speed = self._speed(execution, execution.pack_size)
+        except Exception as error:  # too little memory, most likely: another execution is taken
+            self._notes.append(f"{execution} failed ({_said(error)})")
+            return
+        self._found[execution] = self._search_seconds(speed, execution.pack_size)
+
+    def _worth_compiling(self, lone_step: float) -> bool:
+        if lone_step >= _BUSY_STEP and self._recipe.precision == "fp32":
+            return False
+        seconds = self._found[self._best]
+        expected = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_TENSOR * self._tensors
+        return seconds > _REPAID * expected or (seconds > _WORTH_LOOKING and self._were_compiled())
+
+    def _were_compiled(self) -> bool:
+        execution = replace(self._best, compiled=True)
+        engine = self._engine(execution)
+        found = engine.was_compiled(self._runner.data)
+        self.graphs[execution] = engine.graphs
+        return found
+
+    def _why_not_traced(self, execution: Execution) -> str | None:
+        engine = self._engine(execution)
+        reason = engine.why_not(self._runner.data)
+        self.graphs[execution] = engine.graphs
+        return reason
+
+    def _engine(self, execution: Execution) -> Engine:
+        module = self._runner.network(0).to(self._runner.device)
+        recipe = replace(self._recipe, execution=execution)
+        return Engine(module, recipe, graphs=self.graphs.get(execution, ()))
+
+    def _speed(self, execution: Execution, count: int) -> Speed:
+        recipe = replace(self._recipe, execution=execution)
+        return measure_speed(recipe, self._runner, count=count, graphs=self.graphs.get(execution, ()))
+
+    def _reason(self, text: str) -> str:
+        return "; ".join([text, *self._notes])
+
+
+def _said(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _ranking(found: dict[Execution, float]) -> str:
+    """The measurements in words, fastest first."""
+    ranked = sorted(found, key=lambda execution: found[execution])
+    return "measured for this search: " + ", ".join(
+        f"{execution} {found[execution]:.0f} s" for execution in ranked
+    )
