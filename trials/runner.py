@@ -39,9 +39,10 @@ from trials.tasks import (
     TrainPack,
     Trial,
     TrialDiagnostics,
+    WeightsFingerprint,
 )
 from trials.training import train_pack
-from trials.weights import InitialWeightsChanged, WeightsFingerprint, check_initial
+from trials.weights import InitialWeightsChanged, check_initial
 
 _T = TypeVar("_T")
 

@@ -50,7 +50,9 @@ def weights_fingerprint(tensors: Mapping[str, Tensor]) -> WeightsFingerprint:
         shapes.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         if tensor.numel():
             content.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-        for portion in tensor.reshape(-1).split(_PORTION):
+        flat = tensor.reshape(-1)
+        for begin in range(0, len(flat), _PORTION):
+            portion = flat[begin : begin + _PORTION]
             # Infinities and NaN of a module's own would make all else vanish; their bytes tell them.
             values = torch.nan_to_num(portion.double(), nan=0.0, posinf=0.0, neginf=0.0)
             at = torch.arange(place, place + len(values), dtype=torch.float64)
