@@ -144,7 +144,7 @@ def _check_cluster(groups: list[list[Session]], workers: list[int], shared: Mapp
 def _measured(session: Session, workers: int) -> Session:
     """The session of a new search with the execution that a worker measures, where this process didn't."""
     from oracle.drivers.nodes import choose_execution_on_worker
-    from oracle.ways import measured_on_workers
+    from oracle.execution import measured_on_workers
 
     name = session.spec.name
     if not measured_on_workers(session.spec) or session.ledger.search(name) is not None:

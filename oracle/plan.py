@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oracle.grid import chunks
-from oracle.machine import cores
+from oracle.execution import cores, evaluations, measure_speed, room
 from oracle.preflight import Facts, examine, open_runner
 from oracle.spec import Spec
-from oracle.ways import evaluations, measure_speed, room
 from silo.errors import InvalidInput
 
 _FLOAT_BYTES = 4
@@ -83,24 +82,25 @@ def make_plan(spec: Spec) -> Plan:
     runner = open_runner(spec)
     has_device = spec.device != "cpu" and torch.cuda.is_available()
     facts = examine(spec, runner, here=has_device)
-    grid = spec.rate_grid()
-    values = grid.values if spec.searched else grid.values[:1]
-    packs = chunks(values, facts.execution.pack_size)
+    policy = spec.policy_of_rates()
+    packs = math.ceil(policy.candidates / facts.execution.pack_size)
     workers = max(1, room(spec))
     try:
         measuring = runner.on(spec.device) if has_device else runner
-        speed = measure_speed(spec, measuring, facts.execution, count=len(packs[0]), graphs=facts.graphs)
+        speed = measure_speed(
+            spec, measuring, facts.execution, count=math.ceil(policy.candidates / packs), graphs=facts.graphs
+        )
     except Exception as error:
         raise InvalidInput(
             f"network {spec.network.name!r} can't be trained here: {type(error).__name__}: {error}"
         ) from error
     pack_seconds = speed.training(facts.steps, evaluations(spec, facts.train))
-    rounds = -(-len(packs) * spec.replicates // workers)
+    rounds = math.ceil(packs * spec.replicates / workers)
     state = facts.parameters * _FLOAT_BYTES
-    per_cycle = len(values) * spec.replicates
+    per_cycle = policy.candidates * spec.replicates
     return Plan(
         trainings=spec.cycles * per_cycle,
-        most_trainings=spec.cycles * (per_cycle + 2 * grid.limit * spec.replicates),
+        most_trainings=spec.cycles * (per_cycle + policy.extension * spec.replicates),
         workers=workers,
         seconds=spec.cycles * rounds * pack_seconds,
         step_seconds=speed.step,

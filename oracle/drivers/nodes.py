@@ -13,9 +13,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from oracle.drivers import ray_internals
 from oracle.drivers.shared_data import SharedData
 from oracle.errors import Refused
+from oracle.execution import choose_execution
 from oracle.session import Session
 from oracle.spec import Spec
-from oracle.ways import choose_execution
 from silo.errors import SiloOracleError
 from trials.recipe import Execution
 from trials.secrets import without_secrets
@@ -101,14 +101,14 @@ def _size(resources: Mapping[str, float]) -> tuple[float, float]:
 
 
 def choose_execution_on_worker(spec: Spec, workers: int) -> ChosenExecution | None:
-    """Measures as :func:`oracle.ways.choose_execution` does, on a worker of the cluster; None if that fails.
+    """Measures as :func:`oracle.execution.choose_execution` does, on a worker; None if that fails.
 
     Args:
         spec: The spec.
         workers: Workers at a time.
 
     Raises:
-        InvalidInput: See :func:`oracle.ways.choose_execution`.
+        InvalidInput: See :func:`oracle.execution.choose_execution`.
     """
     try:
         found: ChosenExecution = ray.get(_on_worker(spec, _choose_way).remote(_told(spec), workers))
@@ -254,8 +254,8 @@ def _wait_for(rehearsal: Any, spec: Spec, execution: Execution) -> None:
 
 def _rehearse(spec: Spec, execution: Execution, shared: Mapping[str, Any]) -> None:
     """On a worker: one step of a pack, and one validation."""
+    from oracle.execution import try_one_step
     from oracle.preflight import open_runner
-    from oracle.ways import try_one_step
 
     runner = open_runner(spec, SharedData(shared))
     runner.network(0), runner.data

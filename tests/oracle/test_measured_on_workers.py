@@ -19,7 +19,7 @@ def asked(monkeypatch):
         found.append(genuine(spec, workers))
         return found[-1]
 
-    monkeypatch.setattr("oracle.ways.measured_on_workers", lambda spec: True)
+    monkeypatch.setattr("oracle.execution.measured_on_workers", lambda spec: True)
     monkeypatch.setattr(nodes, "choose_execution_on_worker", choose)
     return found
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from oracle import plan, ways
+from oracle import execution as executions
+from oracle import plan
 from oracle.ledger import Ledger
 from oracle.preflight import examine, open_runner, prepare
 from silo.errors import InvalidInput
@@ -18,7 +19,7 @@ from trials.recipe import Execution
 
 
 def chosen(spec, workers=1):
-    return ways.choose_execution(spec, open_runner(spec), workers)[:2]
+    return executions.choose_execution(spec, open_runner(spec), workers)[:2]
 
 
 @pytest.fixture
@@ -174,18 +175,20 @@ def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
             0.002 * execution.pack_size / (8.0 if execution.streams else 1 + execution.captured)
         ),
     )
-    execution, reason, _ = ways.choose_execution(*on_gpu(tmp_path), 1)
+    execution, reason, _ = executions.choose_execution(*on_gpu(tmp_path), 1)
     assert execution == streams and "up to 10 candidates together, a CUDA graph each, on streams" in reason
     assert tried[0].captured and not tried[0].streams
     assert tried[1:] == [replace(streams, pack_size=7), streams, replace(streams, compiled=True)]
     for fixed, expected in (("off", Execution()), ("streams", replace(streams, pack_size=8))):
-        assert ways.choose_execution(*on_gpu(tmp_path, cuda_graph=fixed, compile=False), 1)[0] == expected
+        assert (
+            executions.choose_execution(*on_gpu(tmp_path, cuda_graph=fixed, compile=False), 1)[0] == expected
+        )
     monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, execution: "it branches")
-    execution, reason, _ = ways.choose_execution(*on_gpu(tmp_path), 1)
+    execution, reason, _ = executions.choose_execution(*on_gpu(tmp_path), 1)
     assert execution == Execution() and "its step can't be a CUDA graph: it branches" in reason
     assert "its step can't be CUDA graphs on streams: it branches" in reason
     with pytest.raises(InvalidInput, match=r"cuda_graph: the step can't be recorded \(it branches\)"):
-        ways.choose_execution(*on_gpu(tmp_path, cuda_graph="pack"), 1)
+        executions.choose_execution(*on_gpu(tmp_path, cuda_graph="pack"), 1)
 
 
 def test_what_was_compiled_before_is_tried_in_a_short_search_too(tmp_path, monkeypatch, long):
@@ -215,7 +218,7 @@ def test_only_the_beginning_of_a_split_is_validated(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 16)
     monkeypatch.setattr(Engine, "count_correct", counted)
     spec = small_spec(tmp_path)
-    assert ways.measure_speed(spec, open_runner(spec), Execution(), count=1).validation > 0
+    assert executions.measure_speed(spec, open_runner(spec), Execution(), count=1).validation > 0
     assert seen and max(seen) <= 16
 
 
@@ -224,7 +227,7 @@ def test_measurements_are_real(tmp_path):
     runner = open_runner(spec)
     before = torch.get_rng_state()
     alone, packed = (
-        ways.measure_speed(spec, runner, Execution(pack_size=size), count=size) for size in (1, 5)
+        executions.measure_speed(spec, runner, Execution(pack_size=size), count=size) for size in (1, 5)
     )
     assert 0 < alone.step < 1 and 0 < packed.step < 1 and packed.validation > 0 and packed.first > 0
     assert packed.training(10, 2) == pytest.approx(10 * packed.step + 2 * packed.validation)
