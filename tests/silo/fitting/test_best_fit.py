@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize, nnls
-
-from silo._arrays import FloatArray, IntArray
 from silo._fitting.best_fit import Members, Targets, minima
 from silo._fitting.families import Family
 from silo._fitting.lines import Lines
+
+from silo._arrays import FloatArray, IntArray
 
 
 def members(*losses: float, problem: list[int] | None = None) -> Members:

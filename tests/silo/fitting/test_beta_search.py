@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from silo._fitting.beta_search import Profile, valleys
 
 from silo._arrays import FloatArray, IntArray
-from silo._fitting.beta_search import Profile, valleys
 
 
 def search(profile: Profile, *bounds: tuple[float, float]) -> tuple[IntArray, FloatArray]:

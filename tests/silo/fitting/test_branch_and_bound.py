@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
+from silo._fitting.branch_and_bound import Items, cut, find_regions, halves
 
 from silo._arrays import FloatArray
-from silo._fitting.branch_and_bound import Items, cut, find_regions, halves
 from tests.silo.fitting.all_lines import reach
 
 BOUNDS = (0.5, 20.0)

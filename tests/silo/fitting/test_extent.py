@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
+from silo._fitting.extent import Extents, extents
 
 from silo._arrays import FloatArray
-from silo._fitting.extent import Extents, extents
 
 
 def by_scipy(shape: FloatArray, low: FloatArray, high: FloatArray) -> list[float] | None:

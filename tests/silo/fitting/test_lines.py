@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
+from silo._fitting.lines import Kind, least_squares, losses
 
 from silo._arrays import FloatArray
-from silo._fitting.lines import Kind, least_squares, losses
 
 KINDS = get_args(Kind)
 

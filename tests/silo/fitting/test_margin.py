@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
+from silo._fitting.margin import largest_margin
 
 from silo._arrays import FloatArray
-from silo._fitting.margin import largest_margin
 
 
 def by_scipy(shape: FloatArray, low: FloatArray, high: FloatArray) -> float:

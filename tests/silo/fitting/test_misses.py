@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.special import expit, logit
-
-from silo._arrays import FloatArray
 from silo._fitting.branch_and_bound import Items
 from silo._fitting.misses import FewestMisses, fewest_misses
+
+from silo._arrays import FloatArray
 from tests.silo.fitting.all_lines import crossings, misses
 
 BOUNDS = (0.5, 20.0)
