@@ -13,8 +13,8 @@ from oracle.analysis import Analysis
 from oracle.comparison import Comparison, CycleRow
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
+from silo.fit.rivals import RivalTable
 from silo.intervals import CycleInterval
-from silo.rivals import RivalTable
 
 Points = tuple[tuple[int, float], ...]
 

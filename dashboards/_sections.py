@@ -13,7 +13,7 @@ from oracle.comparison import cycles_in_words
 from oracle.costs import mean_test_accuracy, shared_cycles
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
-from silo.rivals import RivalTable
+from silo.fit.rivals import RivalTable
 
 Plots = Mapping[str, str]
 """Name of a figure to its HTML."""

@@ -18,8 +18,8 @@ from dashboards.style import VERMILLION, density_text, plain_rate_text, rate_tex
 from oracle.comparison import cycles_in_words
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
+from silo.fit.rivals import RivalTable
 from silo.intervals import CycleInterval
-from silo.rivals import RivalTable
 
 _STRIP = 44
 _LOG_FROM = 5.0

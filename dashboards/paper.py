@@ -15,9 +15,9 @@ from dashboards.style import RATE_UNIT_TEXT, density_text, percent_text, rate_te
 from dashboards.table import Cell, Table, texts
 from oracle.comparison import cycles_in_words
 from silo.accuracies import TOLERANCE
-from silo.data import AccuracyRow, AccuracyTable, OracleTable, load_table
 from silo.errors import InvalidInput
 from silo.fit import fit_curve
+from silo.paper import AccuracyRow, AccuracyTable, OracleTable, load_table
 
 _RATE = f"({RATE_UNIT_TEXT})"
 _RATE_COLUMNS = {

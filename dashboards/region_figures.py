@@ -13,7 +13,7 @@ from dashboards._region_marks import PARAMETERS, SEAM, Mark, delta_end, marks_of
 from dashboards.style import BLUE, INK, SKY, legend_title, log_ticks, padded, rounded, template
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
-from silo.region import Region
+from silo.fit.regions import Region
 
 _ROW_HEIGHT, _AROUND = 42, 190
 _OPEN = {"color": BLUE, "width": 2}

@@ -13,8 +13,8 @@ from oracle.distributions import CycleDistributions, cycle_distributions, diagno
 from oracle.ledger import Ledger, Run, SearchRecord
 from silo.accuracies import TOLERANCE, CycleAccuracies, intervals_and_accuracies
 from silo.fit import CurveFit, fit_curve
+from silo.fit.rivals import RivalTable, compare_rivals
 from silo.intervals import CycleInterval
-from silo.rivals import RivalTable, compare_rivals
 
 __all__ = ["Analysis", "CycleDistributions", "PolicyCost", "analyse", "analysis_of", "fit_and_rivals"]
 

@@ -13,13 +13,13 @@ Networks, TMLR 08/2023, arXiv 2212.06144.
 
 from silo.accuracies import CycleAccuracies
 from silo.curve import PHASES, SiloCurve, cycle_at_density, shape
-from silo.data import AccuracyRow, AccuracyTable, OracleTable, load_table
 from silo.errors import InvalidInput, SiloOracleError
 from silo.fit import CurveFit, fit_curve
+from silo.fit.bootstrap import Bootstrap, bootstrap
+from silo.fit.regions import Region
+from silo.fit.rivals import Rival, RivalTable, compare_rivals
 from silo.intervals import CycleInterval, check_intervals
-from silo.region import Region
-from silo.resampling import Bootstrap, bootstrap
-from silo.rivals import Rival, RivalTable, compare_rivals
+from silo.paper import AccuracyRow, AccuracyTable, OracleTable, load_table
 
 __all__ = [
     "PHASES",

@@ -14,9 +14,9 @@ from oracle.cli.specs import JSON, echo_json
 from oracle.comparison import compare, load_search, recorded_spec
 from silo.accuracies import CycleAccuracies, intervals_and_accuracies
 from silo.csv_file import load_csv
-from silo.data import OracleTable, load_table
 from silo.errors import InvalidInput
 from silo.intervals import CycleInterval
+from silo.paper import OracleTable, load_table
 
 if TYPE_CHECKING:
     from dashboards.fits import FitView

@@ -3,8 +3,8 @@ import pytest
 from dashboards.latex import latex
 from dashboards.paper import paper_lines, paper_table
 from dashboards.table_forms import TerminalTable, csv_text, markdown
-from silo.data import load_table
 from silo.errors import InvalidInput
+from silo.paper import load_table
 from tests.dashboards.printing import golden, printed
 
 

@@ -9,7 +9,7 @@ from oracle.analysis import Analysis, analyse, analysis_of
 from oracle.comparison import compare
 from oracle.ledger import Ledger
 from silo.fit import fit_curve
-from silo.rivals import compare_rivals
+from silo.fit.rivals import compare_rivals
 from tests.oracle.invented import invent, noted, write_ledger
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from silo import fit_curve
 from silo._arrays import FloatArray
-from tests.silo.fitting.written_out import (
+from tests.silo.fit.written_out import (
     BOUNDS,
     Q_VALUES,
     RESULTS,

@@ -6,11 +6,9 @@ import numpy as np
 from scipy.optimize import linprog
 
 from silo._arrays import BoolArray, FloatArray, IntArray
-from silo._fitting.branch_and_bound import NARROWEST, ROUNDING, Items, cut, halves
-from silo._fitting.problem import shapes_of
+from silo.fit.branch_and_bound import NARROWEST, Items, cut, halves
+from silo.fit.problem import shapes_of
 
-# The parts that log beta is first cut into, for each q.
-_PARTS = 8
 # A crossing is on its two ends but for the last bits.
 _ON_END = 1e-14
 # Rows at a time: keeps the largest array (rows × vertices × cycles) at about 10 MB for 25 cycles.
@@ -37,16 +35,14 @@ class FewestMisses:
 def fewest_misses(items: Items, beta_bounds: tuple[float, float]) -> FewestMisses:
     """The fewest misses over β, ε and δ, all items together; the count is exact.
 
-    As in ``find_regions`` the β axis is cut into parts and halved. A curve with β in a part hits no more
-    intervals than a line that may take every shape anywhere between its values at the part's two ends; a part
-    where even that misses no fewer than some curve already does is dropped. Among equal counts the smallest
-    violation of those tried is taken, and for its β made as small as it can be.
+    A part of the β axis is dropped if even a line that may take every shape anywhere between its values at
+    the part's two ends misses no fewer intervals than some curve already does; else it is halved. Among equal
+    counts the smallest violation of those tried is taken, and for its β made as small as it can be.
     """
     k = items.low.shape[0]
     best = np.tile([np.inf, np.inf, 0.0, 0.0, 0.0], (k, 1))
-    rows, left, right = cut(k, beta_bounds, _PARTS)
-    outermost = np.concatenate([left[::_PARTS], right[_PARTS - 1 :: _PARTS]])
-    _try_points(items, best, np.tile(np.arange(k), 2), outermost)
+    rows, left, right = cut(k, beta_bounds)
+    _try_points(items, best, np.tile(np.arange(k), 2), np.repeat([left[0], right[-1]], k))
     while rows.size:
         _try_points(items, best, rows, (left + right) / 2)
         part = right - left > NARROWEST
@@ -66,8 +62,7 @@ def _try_points(items: Items, best: FloatArray, rows: IntArray, log_betas: Float
     """Improves ``best``, (K, 5): misses, violation, log beta, ε and δ of each item's best curve so far."""
     for start in range(0, rows.size, _CHUNK):
         row, log_beta = rows[start : start + _CHUNK], log_betas[start : start + _CHUNK]
-        shapes = shapes_of(items.logits[row], np.exp(log_beta))
-        low, high = items.low[row] * (1 - items.slack), items.high[row] * (1 + items.slack)
+        shapes, low, high = items.at(row, log_beta)
         epsilons, deltas = _vertices(shapes, shapes, low, high)
         rates = epsilons[:, :, None] + deltas[:, :, None] * shapes[:, None, :]
         misses = low.shape[1] - _inside(rates, rates, low, high)
@@ -105,10 +100,7 @@ def _least(items: Items, rows: IntArray, left: FloatArray, right: FloatArray) ->
     found = np.empty(rows.size)
     for start in range(0, rows.size, _CHUNK):
         part = slice(start, start + _CHUNK)
-        row = rows[part]
-        ends = [shapes_of(items.logits[row], np.exp(side[part])) for side in (left, right)]
-        below, above = np.minimum(*ends), np.maximum(*ends)
-        low, high = items.low[row] * (1 - ROUNDING), items.high[row] * (1 + ROUNDING)
+        below, above, low, high = items.between(rows[part], left[part], right[part])
         epsilons, deltas = (a[:, :, None] for a in _vertices(below, above, low, high))
         hits = _inside(
             epsilons + deltas * above[:, None, :], epsilons + deltas * below[:, None, :], low, high
@@ -122,11 +114,19 @@ def _vertices(
 ) -> tuple[FloatArray, FloatArray]:
     """(R, V) each: ε and δ, at least 0, one of which hits as many intervals as can be.
 
-    The lines that hit a set of intervals are a convex polygon in (ε, δ). Of its points with the largest ε,
-    take that with the smallest δ: there an upper end is reached, and, unless δ is 0, something keeps δ from
-    falling along that end: the lower end of a later cycle, or the upper end of an earlier one. Where no upper
-    end bounds the set, the flat line at its highest lower end is in it.
+    ``below`` and ``above`` are what each shape s lies between, and s does not fall from cycle to cycle.
     """
+    # The lines that hit every interval of a set fill a convex polygon: ε + δ·below_k ≤ high_k and ε +
+    # δ·above_k ≥ low_k for its k, ε ≥ 0 and δ ≥ 0. Of its points with the largest ε take that with the
+    # smallest δ. More ε is ruled out by the upper end of some i: ε = high_i − δ·below_i. Along that end δ can
+    # fall no further, or ε would be larger, or δ smaller for the same ε. So unless δ is 0, one of these stops
+    # it:
+    # - the upper end of an earlier cycle, which ε + δ·below reaches as δ falls: both upper ends are met;
+    # - the lower end of a later cycle: that one and the upper end of i are met. The lower end of an earlier
+    # cycle j stops nothing: along the end of i it would only if low_j > high_i, and no curve, as its rates
+    # don't fall, hits both. Where δ is 0, the line is flat at an upper end. Where no upper end bounds ε, all
+    # of the set's lower ends are below the flat line at the highest of all. So these candidates, all pairs i
+    # < j of both kinds and the flat lines, hit every set that a curve can hit.
     i, j = np.triu_indices(low.shape[1], k=1)
     with np.errstate(invalid="ignore"):
         rise = np.concatenate([low[:, j] - high[:, i], high[:, j] - high[:, i]], axis=1)
@@ -139,7 +139,7 @@ def _vertices(
     epsilons = np.where(crossing, start, 0.0) - deltas * slope
     flat = np.where(np.isfinite(high), high, low.max(axis=1, keepdims=True))
     highest_low = low.max(axis=1, keepdims=True)
-    # What is no crossing becomes a flat line, which is one anyway.
+    # A pair without a crossing becomes a flat line, which is a candidate anyway.
     real = crossing & (epsilons >= 0)
     return (
         np.concatenate([np.where(real, epsilons, highest_low), flat, highest_low], axis=1),

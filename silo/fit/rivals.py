@@ -8,13 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from silo._arrays import FloatArray
-from silo._fitting.best_fit import Members, Targets, minima
-from silo._fitting.families import Family
-from silo._fitting.lines import least_squares
-from silo._fitting.problem import EXACT_LOSS, Problem, Weighting, free_part, make_problem
-from silo._fitting.rival_families import RIVALS, rates_of
-from silo._fitting.silo_family import curves_of, silo_family
 from silo.curve import check_cycles
+from silo.fit.families import Family, silo_family
+from silo.fit.least_squares import Members, Targets, curves_of, least_squares, minima
+from silo.fit.problem import EXACT_LOSS, Problem, Weighting, free_part, make_problem
+from silo.fit.rival_families import RIVALS, rates_of
 from silo.intervals import CycleInterval
 
 # With fewer cycles, four numbers are fitted to three: what they say of the left-out one is chance.
@@ -151,8 +149,8 @@ def compare_rivals(
         best = _fit(family, _whole(problem))
         scale = problem.scale
         numbers = model.values(
-            float(best.lines.level[0]) * scale,
-            float(best.lines.slope[0]) * scale,
+            float(best.fits.level[0]) * scale,
+            float(best.fits.slope[0]) * scale,
             int(best.branch[0]),
             best.place[0],
             cycles,
@@ -167,7 +165,7 @@ def compare_rivals(
                 parameters=model.parameters,
                 values=numbers,
                 pruning_rate=problem.pruning_rate,
-                **_scores(problem, model.parameters, float(best.lines.loss[0]), left_out),
+                **_scores(problem, model.parameters, float(best.fits.loss[0]), left_out),
             )
         )
     silo, errors["SILO"] = _silo(problem)
@@ -187,7 +185,7 @@ def _silo(problem: Problem) -> tuple[Rival, FloatArray]:
         parameters=4,
         values=curves_of(searched, best)[0].to_dict(),
         pruning_rate=problem.pruning_rate,
-        **_scores(problem, 4, float(best.lines.loss[0]), left_out),
+        **_scores(problem, 4, float(best.fits.loss[0]), left_out),
     )
     return rival, left_out
 
@@ -210,9 +208,9 @@ def _polished(family: Family, targets: Targets, members: Members) -> Members:
 
     def tried(places: FloatArray) -> tuple[Members, FloatArray]:
         shapes = family.shapes(members.branch, places)
-        lines = least_squares(shapes, optima, weights, family.kind)
-        residuals = optima - lines.level[:, None] - lines.slope[:, None] * shapes
-        found = Members(problem=members.problem, branch=members.branch, place=places, lines=lines)
+        fits = least_squares(shapes, optima, weights, family.kind)
+        residuals = optima - fits.level[:, None] - fits.slope[:, None] * shapes
+        found = Members(problem=members.problem, branch=members.branch, place=places, fits=fits)
         return found, np.sqrt(weights) * residuals
 
     here, left = tried(members.place)
@@ -224,7 +222,7 @@ def _polished(family: Family, targets: Targets, members: Members) -> Members:
         damped = normal + damping[:, None, None] * np.eye(nudges.shape[0]) * (normal + _NUDGE**2)
         steps = np.linalg.solve(damped, np.einsum("pni,pn->pi", slopes, left)[:, :, None])[:, :, 0]
         there, _ = tried((here.place - steps).clip(family.lower, family.upper))
-        better = there.lines.loss < here.lines.loss * (1 - 1e-9)
+        better = there.fits.loss < here.fits.loss * (1 - 1e-9)
         here, left = tried(np.where(better[:, None], there.place, here.place))
         damping = np.where(better, damping / 5, damping * 5).clip(1e-9, 1e9)
         # Steps so damped lead nowhere.
@@ -242,7 +240,7 @@ def _left_out(problem: Problem, family: Family) -> FloatArray:
     weights /= weights.sum(axis=1, keepdims=True)
     best = _fit(family, Targets(optima=np.tile(problem.optima, (n, 1)), weights=weights))
     own = family.shapes(best.branch, best.place).diagonal()
-    return np.asarray(problem.optima - best.lines.level - best.lines.slope * own)
+    return np.asarray(problem.optima - best.fits.level - best.fits.slope * own)
 
 
 def _scores(problem: Problem, parameters: int, loss: float, left_out: FloatArray) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The least-squares members of a family, for many problems at a time."""
+"""Weighted least squares: in the two numbers that a curve is linear in, and over a whole family of curves."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -6,15 +6,98 @@ from itertools import product
 import numpy as np
 
 from silo._arrays import BoolArray, FloatArray, IntArray
-from silo._fitting.families import Family
-from silo._fitting.lines import Kind, Lines, least_squares, losses
+from silo.curve import SiloCurve
+from silo.fit.families import Family, Kind, betas_at
+from silo.fit.problem import Problem
 
+# A spread of the shapes below this is none: b would be a quotient of roundings.
+_NO_SPREAD = 1e-200
 # Points per direction that a bracket is cut into, by the number of directions.
 _ZOOM_POINTS = {1: 17, 2: 7}
 # At most so many minima of the grid are refined per problem, the lowest first.
 _MOST_MINIMA = 16
 # Problems at a time: keeps the largest array at a few tens of MB.
 _CHUNK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearFits:
+    """R curves a + b·s, each with the a and b that fit best.
+
+    Attributes:
+        level: (R,), a.
+        slope: (R,), b.
+        loss: (R,), the weighted mean of the squared residuals.
+    """
+
+    level: FloatArray
+    slope: FloatArray
+    loss: FloatArray
+
+
+def least_squares(shapes: FloatArray, optima: FloatArray, weights: FloatArray, kind: Kind) -> LinearFits:
+    """The exact minimum of Σ w·(y − a − b·s)².
+
+    Where the free minimum of a ``"rising"`` fit has a negative number, the problem being convex, the minimum
+    has a zero one: it is the better of the best flat one (b = 0) and the best one through the origin (a =
+    0). Neither needs a check of its own: all y are positive, so their other number is too.
+
+    Args:
+        shapes: (R, n), s; for ``"rising"`` in [0, 1].
+        optima: (R, n) or (n,), y, all positive.
+        weights: (R, n) or (n,), w, at least 0, each row summing to 1.
+        kind: what a and b may be.
+    """
+    optima, weights = np.broadcast_to(optima, shapes.shape), np.broadcast_to(weights, shapes.shape)
+    mean_shape, mean_optimum = _mean(weights, shapes), _mean(weights, optima)
+    spread = shapes - mean_shape[:, None]
+    slope = _quotient(_mean(weights, spread * (optima - mean_optimum[:, None])), _mean(weights, spread**2))
+    through_origin = _quotient(_mean(weights, shapes * optima), _mean(weights, shapes**2))
+    zero = np.zeros_like(slope)
+    free, flat, scaled = (
+        (mean_optimum - slope * mean_shape, slope),
+        (mean_optimum, zero),
+        (zero, through_origin),
+    )
+    # A free minimum without spread is the flat one, which the order of the three puts first.
+    tried = {"free": [free], "flat": [flat], "scaled": [scaled], "rising": [free, flat, scaled]}[kind]
+    levels, slopes = (np.stack(numbers) for numbers in zip(*tried, strict=True))
+    residuals = optima - levels[:, :, None] - slopes[:, :, None] * shapes
+    losses = np.einsum("krn,rn->kr", residuals**2, weights)
+    negative = (levels < 0) | (slopes < 0) if kind == "rising" else np.zeros(losses.shape, dtype=np.bool_)
+    best = np.where(negative, np.inf, losses).argmin(axis=0)
+    each = np.arange(best.size)
+    return LinearFits(level=levels[best, each], slope=slopes[best, each], loss=losses[best, each])
+
+
+def losses(shapes: FloatArray, optima: FloatArray, weights: FloatArray, kind: Kind) -> FloatArray:
+    """(P, R): the loss of every shape for every one of P problems, from their moments.
+
+    A matrix product each instead of a row per pair: fast, and as exact as differences of moments are. Where
+    the shapes hardly differ, or the loss is below 1e-15, it is a rough guess.
+
+    Args:
+        shapes: (R, n).
+        optima: (P, n), all positive.
+        weights: (P, n), each row summing to 1.
+        kind: what a and b may be.
+    """
+    weighted = weights * optima
+    mean_shape, mean_optimum = weights @ shapes.T, weighted.sum(axis=1)[:, None]
+    squares, product = weights @ (shapes**2).T, weighted @ shapes.T
+    total = (weighted * optima).sum(axis=1)[:, None]
+    covariance = product - mean_shape * mean_optimum
+    variance = np.maximum(squares - mean_shape**2, 0.0)
+    slope = _quotient(covariance, variance)
+    flat = total - mean_optimum**2
+    free = flat - slope * covariance
+    scaled = total - _quotient(product, squares) * product
+    if kind == "rising":
+        bounded = np.where(mean_optimum - slope * mean_shape < 0, scaled, free)
+        found = np.where(covariance <= 0, flat, bounded)
+    else:
+        found = {"free": free, "flat": np.broadcast_to(flat, free.shape), "scaled": scaled}[kind]
+    return np.asarray(np.maximum(found, 0.0), dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,29 +124,29 @@ class Members:
         problem: (L,), which problem it is fitted to.
         branch: (L,).
         place: (L, d).
-        lines: (L,) lines with their losses.
+        fits: (L,), their other two numbers, and their losses.
     """
 
     problem: IntArray
     branch: IntArray
     place: FloatArray
-    lines: Lines
+    fits: LinearFits
 
     def best(self, slack: float) -> "Members":
         """Each problem's first member whose loss is within ``slack`` plus 1e-12 of its smallest."""
         smallest = np.full(self.problem.max() + 1, np.inf)
-        np.minimum.at(smallest, self.problem, self.lines.loss)
-        near = np.flatnonzero(self.lines.loss <= smallest[self.problem] * (1 + 1e-12) + slack)
+        np.minimum.at(smallest, self.problem, self.fits.loss)
+        near = np.flatnonzero(self.fits.loss <= smallest[self.problem] * (1 + 1e-12) + slack)
         _, firsts = np.unique(self.problem[near], return_index=True)
         return self[near[firsts]]
 
     def __getitem__(self, index: IntArray | BoolArray) -> "Members":
-        lines = self.lines
+        fits = self.fits
         return Members(
             problem=self.problem[index],
             branch=self.branch[index],
             place=self.place[index],
-            lines=Lines(level=lines.level[index], slope=lines.slope[index], loss=lines.loss[index]),
+            fits=LinearFits(level=fits.level[index], slope=fits.slope[index], loss=fits.loss[index]),
         )
 
 
@@ -105,8 +188,8 @@ def _fit(
 ) -> Members:
     """Members with these branches and places; ``first`` is the number of the targets' first problem."""
     shapes = family.shapes(branch, place)
-    lines = least_squares(shapes, targets.optima[problem], targets.weights[problem], family.kind)
-    return Members(problem=problem + first, branch=branch, place=place, lines=lines)
+    fits = least_squares(shapes, targets.optima[problem], targets.weights[problem], family.kind)
+    return Members(problem=problem + first, branch=branch, place=place, fits=fits)
 
 
 def _on_grid(shapes: FloatArray, targets: Targets, kind: Kind) -> FloatArray:
@@ -153,7 +236,7 @@ def _zoom(
     for _ in range(rounds):
         tried = (place[:, None, :] + reach[:, None, :] * offsets).clip(family.lower, family.upper)
         fitted = _fit(family, targets, problem.repeat(k), branch.repeat(k), tried.reshape(-1, d))
-        place = tried[np.arange(count), fitted.lines.loss.reshape(-1, k).argmin(axis=1)]
+        place = tried[np.arange(count), fitted.fits.loss.reshape(-1, k).argmin(axis=1)]
         reach = reach * (2 / (ticks.size - 1))
     return place
 
@@ -166,9 +249,25 @@ def _joined(parts: list[Members]) -> Members:
         problem=np.concatenate([part.problem for part in parts]),
         branch=np.concatenate([part.branch for part in parts]),
         place=join([part.place for part in parts]),
-        lines=Lines(
-            level=join([part.lines.level for part in parts]),
-            slope=join([part.lines.slope for part in parts]),
-            loss=join([part.lines.loss for part in parts]),
+        fits=LinearFits(
+            level=join([part.fits.level for part in parts]),
+            slope=join([part.fits.slope for part in parts]),
+            loss=join([part.fits.loss for part in parts]),
         ),
     )
+
+
+def _mean(weights: FloatArray, values: FloatArray) -> FloatArray:
+    return np.asarray(np.einsum("rn,rn->r", weights, values), dtype=np.float64)
+
+
+def _quotient(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    enough = denominator > _NO_SPREAD
+    return np.where(enough, numerator / np.where(enough, denominator, 1.0), 0.0)
+
+
+def curves_of(problem: Problem, members: Members) -> list[SiloCurve]:
+    """Members of SILO's family as curves."""
+    betas = betas_at(members.place, problem.beta_bounds)
+    numbers = zip(members.branch, betas, members.fits.level, members.fits.slope, strict=True)
+    return [problem.curve(int(k), *map(float, rest)) for k, *rest in numbers]

@@ -8,9 +8,8 @@ import numpy as np
 from scipy.special import expit
 
 from silo._arrays import FloatArray, IntArray
-from silo._fitting.families import Family
-from silo._fitting.lines import Kind
 from silo.curve import SiloCurve
+from silo.fit.families import Family, Kind
 from silo.theory import kept_power
 
 _POINTS_1D = 241

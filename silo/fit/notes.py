@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from silo._fitting.problem import Problem
 from silo.curve import SiloCurve
-from silo.region import Region
+from silo.fit.problem import Problem
+from silo.fit.regions import Region
 
 # A bound of beta counts as reached within this share of it.
 _AT_BOUND = 1e-6

@@ -2,7 +2,7 @@
 
 Source: Liu, Ghosh, Tan, Motani: Optimizing Learning Rate Schedules for Iterative Pruning of Deep Neural
 Networks, TMLR 08/2023, arXiv 2212.06144, Sections 5 and 6. The numbers are those printed there; they and the
-facts about each table lie in ``silo/tables`` as CSV.
+facts about each table lie in ``silo/paper/tables`` as CSV.
 """
 
 import csv
@@ -161,7 +161,7 @@ def _facts(number: object) -> dict[str, str]:
 
 
 def _records(name: str) -> list[dict[str, str]]:
-    source = resources.files("silo").joinpath("tables", f"{name}.csv")
+    source = resources.files("silo.paper").joinpath("tables", f"{name}.csv")
     with source.open(encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
 

@@ -5,29 +5,13 @@ import numpy as np
 import pytest
 
 from silo import CycleInterval, InvalidInput, Region, SiloCurve, fit_curve, load_table
-
-
-def around(curve: SiloCurve, cycles: list[int], *, width: float = 0.1) -> list[CycleInterval]:
-    """Noise-free: the optimum of each cycle is the curve's."""
-    rates = curve.max_lr(cycles).tolist()
-    pairs = zip(cycles, rates, strict=True)
-    return [CycleInterval(cycle=m, optimum=r, low=r * (1 - width), high=r * (1 + width)) for m, r in pairs]
+from tests.silo.fit.consistency import around
 
 
 def flat(*optima: float, cycles: list[int] | None = None, **cuts: bool) -> list[CycleInterval]:
     where = cycles or range(len(optima))
     pairs = zip(where, optima, strict=True)
     return [CycleInterval(cycle=m, optimum=r, low=r * 0.9, high=r * 1.1, **cuts) for m, r in pairs]
-
-
-@pytest.mark.parametrize("number", [10, 11])
-def test_scaling_by_any_factor_scales_the_curve(number: int) -> None:
-    result = load_table(number).intervals
-    scaled = [replace(i, optimum=i.optimum * 3.7, low=i.low * 3.7, high=i.high * 3.7) for i in result]
-    before, after = fit_curve(result, pruning_rate=0.2), fit_curve(scaled, pruning_rate=0.2)
-    assert after.curve.epsilon == pytest.approx(before.curve.epsilon * 3.7, rel=1e-6)
-    assert after.curve.delta == pytest.approx(before.curve.delta * 3.7, rel=1e-6)
-    assert after.margin == pytest.approx(before.margin * 3.7, rel=1e-9)
 
 
 def test_table_10_golden() -> None:
@@ -282,11 +266,6 @@ def test_bad_options_are_named(name: str, value: object) -> None:
     assert any(
         repr(v) in message for v in (value, given_value, *(value if isinstance(value, tuple) else ()), ())
     )
-
-
-def test_an_unknown_weighting_gets_the_nearest_name() -> None:
-    with pytest.raises(InvalidInput, match=r"known are interval, uniform; did you mean 'interval'\?"):
-        fit_curve(load_table(10).intervals, pruning_rate=0.2, weighting="intervall")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("pruning_rate", [1e-300, 1e-6, 0.999999])

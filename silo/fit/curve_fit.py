@@ -7,18 +7,15 @@ from typing import Any
 import numpy as np
 
 from silo import checks
-from silo._fitting.best_fit import Members, Targets, minima
-from silo._fitting.families import Family
-from silo._fitting.intervals_fit import best_region, regions
-from silo._fitting.lines import losses
-from silo._fitting.notes import Near, notes
-from silo._fitting.problem import EXACT_LOSS, Problem, Weighting, free_part, make_problem
-from silo._fitting.silo_family import curves_of, silo_family
 from silo.accuracies import TOLERANCE, CycleAccuracies, intervals_and_accuracies
 from silo.curve import SiloCurve
+from silo.fit.bootstrap import Bootstrap, bootstrap
+from silo.fit.families import Family, silo_family
+from silo.fit.least_squares import Members, Targets, curves_of, losses, minima
+from silo.fit.notes import Near, notes
+from silo.fit.problem import EXACT_LOSS, Problem, Weighting, free_part, make_problem
+from silo.fit.regions import Region, best_region, regions
 from silo.intervals import CycleInterval
-from silo.region import Region
-from silo.resampling import Bootstrap, bootstrap
 
 _RIVAL_RMSE = 1.05
 
@@ -188,7 +185,7 @@ def fit_curve(
     return CurveFit(
         curve=curve,
         criterion=_CRITERIA[weighting],
-        weighted_rmse=float(np.sqrt(best.lines.loss[0])) * problem.scale,
+        weighted_rmse=float(np.sqrt(best.fits.loss[0])) * problem.scale,
         inside={i.cycle: i.contains(rate) for i, rate in zip(problem.intervals, rates.tolist(), strict=True)},
         best=best_region(problem, found),
         regions=found,
@@ -223,9 +220,9 @@ def _near(family: Family, targets: Targets, members: Members, problem: Problem) 
     """What fits about as well: of the grid over q and beta, and of the minima."""
     branches, places = family.grid()
     loss = losses(family.shapes(branches, places), targets.optima, targets.weights, family.kind)[0]
-    limit = _RIVAL_RMSE**2 * members.lines.loss.min() + EXACT_LOSS
+    limit = _RIVAL_RMSE**2 * members.fits.loss.min() + EXACT_LOSS
     # Losses on the grid come from moments, whose roundings must not make a q look good.
-    near, fine = loss <= limit, members.lines.loss <= limit
+    near, fine = loss <= limit, members.fits.loss <= limit
     exact = np.isin(branches, members.branch[fine])
     betas = np.concatenate([places[near & exact, 0], members.place[fine, 0]])
     return Near(

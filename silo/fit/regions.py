@@ -1,9 +1,18 @@
-"""The region of (β, ε, δ) whose curve lies in every interval, for one q."""
+"""For each q the region of (β, ε, δ) whose curves lie in every interval, and its most central curve."""
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from silo._arrays import IntArray
 from silo.curve import SiloCurve
+from silo.fit.branch_and_bound import Items
+from silo.fit.families import betas_at
+from silo.fit.fewest_misses import fewest_misses
+from silo.fit.parameter_ranges import Ranges, parameter_ranges
+from silo.fit.problem import WITHIN_SLACK, Problem
+from silo.fit.widest_margin import EXACT_MARGIN, most_central
 
 Range = tuple[float, float]
 
@@ -77,6 +86,70 @@ class Region:
             missed = ", ".join(map(str, self.missed_cycles))
             return f"q={self.q}: none; at least {len(self.missed_cycles)} missed, such as m = {missed}"
         return f"q={self.q}: " + ", ".join(words)
+
+
+def regions(problem: Problem) -> tuple[Region, ...]:
+    """One region per q of the problem, ascending."""
+    found = parameter_ranges(items_of(problem), problem.beta_bounds)
+    inside = most_central(problem, found)
+    empty = np.flatnonzero(found.empty)
+    outside = fewest_misses(items_of(problem, empty), problem.beta_bounds) if empty.size else None
+    built = []
+    for k in range(len(problem.q_values)):
+        curve, margin = inside[k]
+        ranges: dict[str, tuple[float, float] | None] = {"beta": None, "epsilon": None, "delta": None}
+        if found.empty[k] and outside is not None:
+            row = int(np.searchsorted(empty, k))
+            numbers = outside.beta[row], outside.epsilon[row], outside.delta[row]
+            curve = problem.curve(k, *(float(number) for number in numbers))
+        else:
+            ranges, margin = _ranges(problem, found, k), max(margin, 0.0)
+        built.append(
+            Region(
+                q=problem.q_values[k],
+                curve=curve,
+                margin=margin * problem.scale,
+                missed_cycles=problem.missed(curve),
+                **ranges,
+            )
+        )
+    return tuple(built)
+
+
+def items_of(problem: Problem, q_index: IntArray | None = None) -> Items:
+    """The problem once per q, or per index given."""
+    index = np.arange(len(problem.q_values)) if q_index is None else q_index
+    shape = (index.size, len(problem.intervals))
+    return Items(
+        logits=problem.logits[index],
+        low=np.broadcast_to(problem.low, shape),
+        high=np.broadcast_to(problem.high, shape),
+        slack=WITHIN_SLACK,
+    )
+
+
+def best_region(problem: Problem, found: tuple[Region, ...]) -> Region:
+    """That whose curve is outside the fewest intervals, then keeps the largest distance to all ends.
+
+    Among equals it is that of the smallest q.
+    """
+    fewest = min(len(region.missed_cycles) for region in found)
+    rivals = [region for region in found if len(region.missed_cycles) == fewest]
+    cycles = [interval.cycle for interval in problem.intervals]
+    margins = [problem.margin(region.curve.max_lr(cycles) / problem.scale) for region in rivals]
+    return next(r for r, margin in zip(rivals, margins, strict=True) if margin >= max(margins) - EXACT_MARGIN)
+
+
+def _ranges(problem: Problem, found: Ranges, k: int) -> dict[str, tuple[float, float] | None]:
+    log_high, log_low, *others = found.highest[k].tolist()
+    delta_high, delta_low, epsilon_high, epsilon_low = (value * problem.scale for value in others)
+    lowest, highest = betas_at(np.array([[-log_low], [log_high]]), problem.beta_bounds).tolist()
+    # No rate is −0.0.
+    return {
+        "beta": (lowest, highest),
+        "epsilon": (0.0 - epsilon_low, epsilon_high),
+        "delta": (0.0 - delta_low, delta_high),
+    }
 
 
 def _or_none(end: float) -> float | None:

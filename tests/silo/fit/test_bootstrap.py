@@ -83,29 +83,19 @@ def resampled_intervals(
 @pytest.mark.parametrize(
     ("drawn", "options"),
     [
-        (oracle(list(range(12))), {}),
         (oracle(list(range(12)), replicates=2, noise=0.01), {"weighting": "uniform"}),
-        (oracle([0, 2, 4, 5, 7, 13], replicates=5, noise=0.01, seed=3), {"tolerance": 0.02}),
         (oracle([2, 3, 4, 6, 9], noise=0.02, seed=4), {"q_values": [3, 0, 2], "beta_bounds": (1.0, 3.0)}),
         ([*oracle([0, 3, 5]), *oracle([6, 8], replicates=5, seed=1)], {"tolerance": 0.0}),
-        (oracle([0, 5], noise=0.02), {}),
         (oracle([4], noise=0.02), {"q_values": [2, 3]}),
-        (oracle([0, 1, 2, 3, 10, 12, 14, 16, 19], rates=np.geomspace(1e-5, 1e5, 80), seed=3), {}),
-        (oracle([0, 4, 8], rates=np.array([0.03])), {}),
-        (oracle([0, 2, 4, 6, 9], replicates=4, noise=0.01), {"unit": "chain"}),
+        (oracle([0, 2, 4, 6, 9], replicates=4, noise=0.01), {"unit": "chain", "tolerance": 0.02}),
         (oracle([0, 2, 4, 5, 10], rates=np.geomspace(0.032, 0.08, 12), noise=0.005, seed=1), {}),
         ([*oracle([0, 2], rates=np.geomspace(0.05, 0.2, 8)), *oracle([3, 6, 9])], {}),
     ],
     ids=[
-        "default",
         "two replicates, uniform",
-        "five replicates",
         "own q and beta",
         "unequal replicates",
-        "two cycles",
         "one cycle",
-        "a grid of ten decades",
-        "one candidate",
         "chain",
         "ends cut off",
         "a grid that begins too high at first",
@@ -114,15 +104,15 @@ def resampled_intervals(
 def test_each_resample_is_what_fit_curve_makes_of_its_means(
     drawn: list[CycleAccuracies], options: dict[str, object]
 ) -> None:
-    found = bootstrap(drawn, pruning_rate=0.2, resamples=8, seed=7, **options)  # type: ignore[arg-type]
+    found = bootstrap(drawn, pruning_rate=0.2, resamples=5, seed=7, **options)  # type: ignore[arg-type]
     random = np.random.default_rng(7)
     counts = [
-        random.multinomial(one.replicates - 1, [1 / one.replicates] * one.replicates, size=8) for one in drawn
+        random.multinomial(one.replicates - 1, [1 / one.replicates] * one.replicates, size=5) for one in drawn
     ]
     if found.unit == "chain":
         counts = [counts[0]] * len(drawn)
     fitting = {name: value for name, value in options.items() if name not in ("tolerance", "unit")}
-    for k in range(8):
+    for k in range(5):
         intervals = resampled_intervals(drawn, counts, k, options.get("tolerance", 0.005))  # type: ignore[arg-type]
         for name in ("optimum", "low", "high", "low_cut", "high_cut"):
             column = "optima" if name == "optimum" else name
@@ -145,25 +135,11 @@ def test_the_same_seed_draws_the_same_and_another_seed_others() -> None:
     assert not np.array_equal(first.epsilon, other.epsilon)
 
 
-def test_the_order_of_the_cycles_plays_no_part() -> None:
-    drawn = oracle([0, 2, 4, 6, 9], noise=0.01)
-    one, other = (
-        bootstrap(order, pruning_rate=0.2, resamples=10)
-        for order in (drawn, iter(drawn[::-1]))  # type: ignore[arg-type]
-    )
-    assert one.cycles.tolist() == [0, 2, 4, 6, 9]
-    for field in fields(Bootstrap):
-        assert np.array_equal(getattr(one, field.name), getattr(other, field.name))
-
-
-@pytest.mark.parametrize(
-    "replicates", [[0.7, 0.8], [0.7, 0.73, 0.81], [0.71, 0.7, 0.72, 0.85, 0.74, 0.7, 0.8]]
-)
+@pytest.mark.parametrize("replicates", [[0.7, 0.8], [0.71, 0.7, 0.72, 0.85, 0.74, 0.7, 0.8]])
 def test_means_vary_as_those_of_independent_trainings(replicates: list[float]) -> None:
-    r = len(replicates)
     means = read([ladder(2, replicates)])[:, 0]
     assert means.mean() == pytest.approx(np.mean(replicates), abs=0.003)
-    assert means.var() == pytest.approx(np.var(replicates, ddof=1) / r, rel=0.06)
+    assert means.var() == pytest.approx(np.var(replicates, ddof=1) / len(replicates), rel=0.06)
 
 
 def test_means_are_those_of_one_replicate_fewer() -> None:
@@ -192,34 +168,11 @@ def test_what_all_candidates_of_a_replicate_share_is_no_noise() -> None:
     assert all(np.ptp(getattr(found, name)) == 0 for name in PARAMETERS)
 
 
-@pytest.mark.parametrize("unit", ["cycle", "chain"])
-def test_equal_replicates_leave_only_the_fit(unit: str) -> None:
-    drawn = [
-        CycleAccuracies(cycle=one.cycle, rates=RATES, accuracies=np.repeat(one.accuracies, 3, axis=1))
-        for one in oracle(list(range(10)), replicates=1, noise=0.004)
-    ]
-    found = bootstrap(drawn, pruning_rate=0.2, resamples=12, unit=unit)  # type: ignore[arg-type]
-    intervals = [one.interval() for one in drawn]
-    fit = fit_curve(intervals, pruning_rate=0.2)
-    for name in PARAMETERS:
-        lowest, highest = found.interval(name)  # type: ignore[arg-type]
-        assert lowest == highest == pytest.approx(getattr(fit.curve, name), rel=1e-6)
-    assert found.feasible.tolist() == [bool(fit.feasible_q)] * 12
-    assert found.inside(fit.curve) == {i.cycle: i.compatible(fit.curve.max_lr(i.cycle)) for i in intervals}
-
-
-@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-def test_accuracies_that_are_all_equal_give_a_flat_curve_at_the_lowest_rate(value: float) -> None:
-    drawn = [CycleAccuracies(cycle=m, rates=RATES, accuracies=np.full((14, 2), value)) for m in range(5)]
+def test_accuracies_that_are_all_equal_give_a_flat_curve_at_the_lowest_rate() -> None:
+    drawn = [CycleAccuracies(cycle=m, rates=RATES, accuracies=np.full((14, 2), 0.5)) for m in range(5)]
     found = bootstrap(drawn, pruning_rate=0.2, resamples=4)
     assert found.low_cut.all() and found.high_cut.all() and found.feasible.all()
     assert found.epsilon == pytest.approx(0.01) and not found.delta.any()
-
-
-def test_sixty_cycles_give_finite_numbers() -> None:
-    found = bootstrap(oracle(list(range(60))), pruning_rate=0.2, resamples=3)
-    assert all(np.isfinite(getattr(found, name)).all() for name in PARAMETERS)
-    assert found.epsilon == pytest.approx(0.03, rel=0.2) and found.delta == pytest.approx(0.06, rel=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -260,17 +213,9 @@ def test_the_band_is_that_of_the_curves_cycle_by_cycle(spread: Bootstrap) -> Non
         assert [low[k], high[k]] == pytest.approx(np.quantile(rates, [0.1, 0.9]), rel=1e-12)
     wider = spread.band(cycles)
     assert (wider[0] <= low).all() and (high <= wider[1]).all() and (wider[0] < low).any()
-    narrow = spread.band(cycles, 1e-9)
-    assert (low <= narrow[0]).all() and (narrow[1] <= high).all() and narrow[0] == pytest.approx(narrow[1])
-
-
-def test_the_band_has_the_shape_of_the_cycles(spread: Bootstrap) -> None:
-    table = np.arange(6.0).reshape(2, 3)
-    low, high = spread.band(table)
-    assert low.shape == high.shape == (2, 3)
-    assert low[1].tolist() == spread.band(table[1])[0].tolist()
+    table = spread.band(np.reshape(cycles, (2, 3)), 0.8)
+    assert np.array_equal(table[0].ravel(), low) and table[1].shape == (2, 3)
     assert spread.band(4)[0].tolist() == spread.band([4])[0].tolist()
-    assert spread.band([])[0].shape == (0,)
 
 
 def test_inside_counts_the_resampled_intervals_and_ends_cut_off_bound_nothing(spread: Bootstrap) -> None:
@@ -290,12 +235,8 @@ def test_inside_counts_the_resampled_intervals_and_ends_cut_off_bound_nothing(sp
 
 def test_its_summary_is_strict_json_and_readable(spread: Bootstrap) -> None:
     summary = json.loads(json.dumps(spread.to_dict(), allow_nan=False))
-    assert (summary["resamples"], summary["seed"], summary["unit"], summary["level"]) == (
-        80,
-        0,
-        "cycle",
-        0.95,
-    )
+    settings = [summary[name] for name in ("resamples", "seed", "unit", "level")]
+    assert settings == [80, 0, "cycle", 0.95]
     for name in PARAMETERS[1:]:
         assert summary[name] == list(spread.interval(name))  # type: ignore[arg-type]
     assert summary["q"] == {str(q): (spread.q == q).mean() for q in sorted(set(spread.q.tolist()))}
@@ -312,7 +253,7 @@ def test_its_summary_is_strict_json_and_readable(spread: Bootstrap) -> None:
 
 
 def test_a_few_resamples_are_not_none_and_almost_all_are_not_all() -> None:
-    drawn = bootstrap(oracle([0, 2, 4, 5, 7, 13], noise=0.01), pruning_rate=0.2, resamples=1000)
+    drawn = bootstrap(oracle([4], noise=0.01), pruning_rate=0.2, resamples=1000)
     for count, shown in [(0, "0 %"), (2, "0.2 %"), (999, "99.9 %"), (1000, "100 %")]:
         feasible = np.arange(1000) < count
         assert f"exists in {shown} of them" in str(replace(drawn, feasible=feasible))
@@ -321,14 +262,14 @@ def test_a_few_resamples_are_not_none_and_almost_all_are_not_all() -> None:
 def test_the_interval_of_epsilon_covers_the_truth_and_is_no_wider_than_it_must() -> None:
     rates = np.geomspace(0.01, 0.2, 30)
     covered, estimates, widths = 0, [], []
-    for seed in range(40):
+    for seed in range(20):
         drawn = oracle(list(range(12)), rates=rates, replicates=5, noise=0.005, seed=seed)
-        found = bootstrap(drawn, pruning_rate=0.2, resamples=60, seed=seed)
+        found = bootstrap(drawn, pruning_rate=0.2, resamples=40, seed=seed)
         low, high = found.interval("epsilon")
         covered += low <= TRUE.epsilon <= high
         widths.append(high - low)
         estimates.append(np.median(found.epsilon))
-    assert covered >= 33
+    assert covered >= 16
     # A normal's 95 % interval is 3.9 of its standard deviations wide.
     assert np.median(widths) < 3 * 3.9 * np.std(estimates)
 
@@ -349,12 +290,10 @@ def test_fit_curve_adds_the_bootstrap_to_what_the_intervals_give() -> None:
 
 
 def test_fit_curve_needs_replicates_in_each_cycle_to_resample() -> None:
-    drawn = oracle([0, 3, 5, 9])
+    drawn = oracle([3])
     assert fit_curve(drawn, pruning_rate=0.2).bootstrap.resamples == 1000  # type: ignore[union-attr]
     assert fit_curve(drawn, pruning_rate=0.2, resamples=0).bootstrap is None
-    assert fit_curve(oracle([0, 3, 5, 9], replicates=1), pruning_rate=0.2).bootstrap is None
-    some = [*drawn, *oracle([11], replicates=1)]
-    assert fit_curve(some, pruning_rate=0.2).bootstrap is None
+    assert fit_curve([*drawn, *oracle([11], replicates=1)], pruning_rate=0.2).bootstrap is None
 
 
 @pytest.mark.parametrize(
@@ -362,18 +301,11 @@ def test_fit_curve_needs_replicates_in_each_cycle_to_resample() -> None:
     [
         ("accuracies", oracle([0, 2], replicates=1), "two replicates or more, not 1 as in cycle 0: train"),
         ("accuracies", [*oracle([0]), *oracle([2], replicates=1)], "not 1 as in cycle 2: train"),
-        ("accuracies", [], "accuracies must not be empty: give"),
         ("accuracies", [one.interval() for one in oracle([0, 2])], "must be of type CycleAccuracies, not"),
-        ("pruning_rate", 20, "pruning_rate must be a share .* not 20: give 0.2"),
         ("resamples", 0, "resamples must be at least 1, not 0: give 1000"),
-        ("resamples", 1.5, "resamples must be an integer .* not 1.5: give"),
         ("seed", -1, "seed must be an integer .* not -1: give"),
-        ("seed", None, "seed must be an integer .* not None: give"),
         ("unit", "chains", "no unit 'chains': known are cycle, chain; did you mean 'chain'"),
         ("tolerance", 0.5 * 100, "tolerance must be a share of at most 1, not 50.0: 0.5 % is 0.005"),
-        ("q_values", [], r"q_values must not be empty, not \[\]: give"),
-        ("beta_bounds", (3, 1), r"beta_bounds must ascend, not \(3, 1\): give"),
-        ("weighting", "even", "no weighting 'even': known are interval, uniform"),
     ],
 )
 def test_bad_options_are_named(name: str, value: object, message: str) -> None:
@@ -390,20 +322,13 @@ def test_a_chain_has_the_same_replicates_in_each_cycle() -> None:
     assert bootstrap(drawn, pruning_rate=0.2, resamples=3).resamples == 3
 
 
-@pytest.mark.parametrize("level", [0, 1, 95, -0.1, math.nan, "0.95", True])
-def test_a_bad_level_is_named(spread: Bootstrap, level: object) -> None:
+@pytest.mark.parametrize("level", [0, 95, math.nan, "0.95"])
+def test_bad_questions_are_named(spread: Bootstrap, level: object) -> None:
     with pytest.raises(InvalidInput, match=rf"level must .*not {level!r}: give"):
         spread.interval("q", level)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=rf"level must .*not {level!r}: give"):
         spread.band([1], level)  # type: ignore[arg-type]
-
-
-def test_an_unknown_parameter_gets_the_nearest_name(spread: Bootstrap) -> None:
     with pytest.raises(InvalidInput, match=r"no parameter 'epsilom': known are q, .*did you mean 'epsilon'"):
         spread.interval("epsilom")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("cycles", [[-1], [0, math.nan], math.inf, "a", 10**400])
-def test_bad_cycles_of_a_band_are_named(spread: Bootstrap, cycles: object) -> None:
     with pytest.raises(InvalidInput, match=r"cycle must be .*: give 3"):
-        spread.band(cycles)  # type: ignore[arg-type]
+        spread.band([-1])

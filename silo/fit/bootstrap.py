@@ -9,9 +9,14 @@ import numpy.typing as npt
 
 from silo import checks
 from silo._arrays import BoolArray, FloatArray, IntArray
-from silo._fitting.best_fit import Targets, minima
-from silo._fitting.branch_and_bound import Items, find_regions
-from silo._fitting.problem import (
+from silo.accuracies import TOLERANCE, CycleAccuracies, check_accuracies, check_tolerance, optimized
+from silo.curve import SiloCurve, check_cycles, shape
+from silo.errors import InvalidInput
+from silo.fit.branch_and_bound import Items
+from silo.fit.families import betas_at, silo_family
+from silo.fit.least_squares import Targets, minima
+from silo.fit.parameter_ranges import parameter_ranges
+from silo.fit.problem import (
     EXACT_LOSS,
     WITHIN_SLACK,
     Problem,
@@ -20,10 +25,6 @@ from silo._fitting.problem import (
     make_problem,
     weights_of,
 )
-from silo._fitting.silo_family import betas_at, silo_family
-from silo.accuracies import TOLERANCE, CycleAccuracies, check_accuracies, check_tolerance, optimized
-from silo.curve import SiloCurve, check_cycles, shape
-from silo.errors import InvalidInput
 from silo.intervals import SLACK
 
 Unit = Literal["cycle", "chain"]
@@ -221,8 +222,8 @@ def bootstrap(
         high_cut=high_cut.astype(np.bool_),
         q=np.array(searched.q_values)[best.branch],
         beta=betas_at(best.place, searched.beta_bounds),
-        epsilon=best.lines.level * scale[:, 0],
-        delta=best.lines.slope * scale[:, 0],
+        epsilon=best.fits.level * scale[:, 0],
+        delta=best.fits.slope * scale[:, 0],
         feasible=_feasible(
             problem, np.where(low_cut, 0.0, low / scale), np.where(high_cut, np.inf, high / scale)
         ),
@@ -273,5 +274,5 @@ def _feasible(problem: Problem, low: FloatArray, high: FloatArray) -> BoolArray:
         high=high.repeat(n_q, axis=0),
         slack=WITHIN_SLACK,
     )
-    empty = find_regions(items, problem.beta_bounds, ranges=False).empty
+    empty = parameter_ranges(items, problem.beta_bounds, only_empty=True).empty
     return np.asarray(~empty.reshape(-1, n_q).all(axis=1), dtype=np.bool_)

@@ -1,9 +1,17 @@
-"""What must hold of every fit, whatever the input."""
+"""Intervals around a curve, and the checks that every fit passes, whatever the input."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from silo import CurveFit, CycleInterval, Region, SiloCurve
 from silo.intervals import SLACK
+
+
+def around(
+    curve: SiloCurve, cycles: Iterable[int], *, width: float = 0.1, moved: tuple[int, ...] = ()
+) -> list[CycleInterval]:
+    """Noise-free: the optimum of each cycle is the curve's; that of a moved cycle is a tenth more."""
+    rates = [(int(m), curve.max_lr(float(m)) * (1.1 if m in moved else 1)) for m in cycles]
+    return [CycleInterval(cycle=m, optimum=r, low=r * (1 - width), high=r * (1 + width)) for m, r in rates]
 
 
 def check_regions(fit: CurveFit, result: Sequence[CycleInterval]) -> None:

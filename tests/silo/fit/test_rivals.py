@@ -1,16 +1,17 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict
+from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.optimize import least_squares, minimize_scalar
 from scipy.special import expit
 
 from silo import CycleInterval, InvalidInput, Rival, SiloCurve, compare_rivals, fit_curve, load_table
 from silo.theory import kept_power, max_lr_bound
+from tests.silo.effort import THOROUGH, tries
 
 NAMES = ["constant", "linear", "exponential", "logistic", "Theorem 2 bound", "SILO"]
 TRUE = SiloCurve(q=1, beta=4, epsilon=0.03, delta=0.06, pruning_rate=0.2)
@@ -74,32 +75,46 @@ def scanned(shape: Shape, bounds: tuple[float, float], optima: np.ndarray, weigh
     return min(found)
 
 
-@pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("data", [rising, anything])
-def test_the_simple_curves_are_at_their_least_squares(
-    data: Callable[[int], list[CycleInterval]], seed: int
-) -> None:
-    intervals = data(seed)
-    cycles, optima, weights = arrays(intervals)
-    span = cycles.max() - cycles.min()
-    found = rivals(intervals)
-    assert found["constant"].values["rate"] == pytest.approx(np.average(optima, weights=weights), rel=1e-12)
-    slope, start = np.polyfit(cycles, optima, 1, w=np.sqrt(weights))
-    assert found["linear"].values["slope"] == pytest.approx(slope, rel=1e-8)
-    assert found["linear"].values["start"] == pytest.approx(start, rel=1e-8)
-    exponential = scanned(lambda k: np.exp(k * cycles), (-5 / span, 5 / span), optima, weights)
-    assert found["exponential"].weighted_rmse ** 2 == pytest.approx(exponential, rel=1e-8)
-    kept = kept_power(cycles, 0.2)
-    bound = scanned(
-        lambda log_power: (1 + np.exp(log_power) * kept) ** -0.5, (np.log(1e-3), np.log(1e4)), optima, weights
-    )
-    assert found["Theorem 2 bound"].weighted_rmse ** 2 == pytest.approx(bound, rel=1e-8)
+def test_the_simple_curves_are_at_their_least_squares(data: Callable[[int], list[CycleInterval]]) -> None:
+    for seed in range(tries(3)):
+        intervals = data(seed)
+        cycles, optima, weights = arrays(intervals)
+        span = cycles.max() - cycles.min()
+        found = rivals(intervals)
+        mean = np.average(optima, weights=weights)
+        assert found["constant"].values["rate"] == pytest.approx(mean, rel=1e-12)
+        slope, start = np.polyfit(cycles, optima, 1, w=np.sqrt(weights))
+        assert found["linear"].values == pytest.approx({"start": start, "slope": slope}, rel=1e-8)
+        exponential = scanned(lambda k, m=cycles: np.exp(k * m), (-5 / span, 5 / span), optima, weights)
+        assert found["exponential"].weighted_rmse ** 2 == pytest.approx(exponential, rel=1e-8)
+        kept = kept_power(cycles, 0.2)
+        bound = scanned(
+            lambda log_power, kept=kept: (1 + np.exp(log_power) * kept) ** -0.5,
+            (np.log(1e-3), np.log(1e4)),
+            optima,
+            weights,
+        )
+        assert found["Theorem 2 bound"].weighted_rmse ** 2 == pytest.approx(bound, rel=1e-8)
+        for rival in found.values():
+            rmse = np.sqrt(weights @ (rival.max_lr(cycles) - optima) ** 2)
+            assert rival.weighted_rmse == pytest.approx(rmse, rel=1e-9, abs=1e-15)
+            n, k, scale = len(intervals), rival.parameters + 1, max(i.high for i in intervals)
+            if rival.aicc is not None:
+                expected = (
+                    2 * n * math.log(rival.weighted_rmse / scale) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+                )
+                assert rival.aicc == pytest.approx(expected, rel=1e-9)
+        for rival in rivals(intervals, weighting="uniform").values():
+            rmse = np.sqrt(np.mean((rival.max_lr(cycles) - optima) ** 2))
+            assert rival.weighted_rmse == pytest.approx(rmse, rel=1e-9, abs=1e-15)
 
 
 # Most of these have valleys that are narrow and bent, or several.
 @pytest.mark.parametrize(
     ("data", "seed"),
-    [(rising, seed) for seed in (0, 5, 8, 42, 49, 59, 483)] + [(anything, seed) for seed in (0, 53, 84, 98)],
+    [(rising, 5), (rising, 483), (anything, 84), (anything, 98)]
+    + ([(rising, seed) for seed in (0, 8, 42, 49, 59)] + [(anything, 0), (anything, 53)] if THOROUGH else []),
 )
 def test_no_start_takes_scipys_logistic_lower(data: Callable[[int], list[CycleInterval]], seed: int) -> None:
     intervals = data(seed)
@@ -112,8 +127,8 @@ def test_no_start_takes_scipys_logistic_lower(data: Callable[[int], list[CycleIn
         return np.sqrt(weights) * (optima - rates) / 0.05
 
     least = math.inf
-    for steepness in np.linspace(gentlest + 0.2, steepest - 0.2, 4):
-        for middle in np.linspace(first + 0.4, last - 0.4, 6):
+    for steepness in np.linspace(gentlest + 0.2, steepest - 0.2, 3):
+        for middle in np.linspace(first + 0.4, last - 0.4, 4):
             ended = least_squares(
                 residuals,
                 [optima.min(), np.ptp(optima), steepness, middle],
@@ -138,19 +153,6 @@ def test_silo_is_the_curve_of_fit_curve(cycles: int, weighting: str) -> None:
     assert silo.weighted_rmse == pytest.approx(fit.weighted_rmse, rel=1e-9, abs=1e-15)
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_the_rmse_is_that_of_the_rates(seed: int) -> None:
-    intervals = anything(seed)
-    cycles, optima, weights = arrays(intervals)
-    for rival in rivals(intervals).values():
-        rmse = np.sqrt(weights @ (rival.max_lr(cycles) - optima) ** 2)
-        assert rival.weighted_rmse == pytest.approx(rmse, rel=1e-9, abs=1e-15)
-    for rival in rivals(intervals, weighting="uniform").values():
-        rmse = np.sqrt(np.mean((rival.max_lr(cycles) - optima) ** 2))
-        assert rival.weighted_rmse == pytest.approx(rmse, rel=1e-9, abs=1e-15)
-
-
 def left_out_errors(intervals: list[CycleInterval], weighting: str) -> dict[str, float]:
     """Refits without each cycle. Its weights are those of the others, in the same proportions."""
     cycles, optima, weights = arrays(intervals)
@@ -164,18 +166,21 @@ def left_out_errors(intervals: list[CycleInterval], weighting: str) -> dict[str,
 
 
 S = result(
-    list(range(0, 20, 2)), TRUE.max_lr(range(0, 20, 2)).tolist(), [0.002 + 0.001 * k for k in range(10)]
+    list(range(0, 14, 2)), TRUE.max_lr(range(0, 14, 2)).tolist(), [0.002 + 0.001 * k for k in range(7)]
 )
 
 
-@pytest.mark.parametrize("weighting", ["interval", "uniform"])
 @pytest.mark.parametrize(
-    ("data", "names"),
+    ("data", "names", "weighting"),
     [
-        (S, NAMES),
+        (S, NAMES, "interval"),
         # The bounds of an exponential's growth and of a logistic's numbers follow from the cycles.
-        (anything(2), ["constant", "linear", "Theorem 2 bound", "SILO"]),
-        (result([0, 3, 5], [0.03, 0.05, 0.06], [0.003, 0.005, 0.004]), ["constant", "linear", "SILO"]),
+        (anything(2), ["constant", "linear", "Theorem 2 bound", "SILO"], "uniform"),
+        (
+            result([0, 3, 5], [0.03, 0.05, 0.06], [0.003, 0.005, 0.004]),
+            ["constant", "linear", "SILO"],
+            "interval",
+        ),
     ],
     ids=["an S", "noise", "three cycles"],
 )
@@ -193,23 +198,25 @@ def test_from_two_cycles_each_curve_predicts_the_one_by_the_other() -> None:
     assert [rival.loo_error for rival in found.values()] == pytest.approx([0.02] * 6, rel=1e-3)
 
 
-@pytest.mark.parametrize("seed", [1, 6])
-def test_aicc_is_its_formula(seed: int) -> None:
-    intervals = rising(seed)
-    n, scale = len(intervals), max(i.high for i in intervals)
-    for rival in rivals(intervals).values():
-        k = rival.parameters + 1
-        expected = 2 * n * math.log(rival.weighted_rmse / scale) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
-        assert rival.aicc == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7, 8])
-def test_what_few_cycles_cannot_say_is_none(n: int) -> None:
-    found = rivals(rising(6)[:n])
-    assert [rival.parameters for rival in found.values()] == [1, 2, 2, 4, 2, 4]
-    for rival in found.values():
-        assert (rival.aicc is None) == (n - (rival.parameters + 1) < 2)
-        assert (rival.loo_error is None) == (n == 1)
+def test_few_cycles_leave_numbers_out_and_cannot_tell_the_shape() -> None:
+    for n in (1, 2, 3, 4, 5, 6, 8):
+        table = compare_rivals(rising(6)[:n], pruning_rate=0.2)
+        assert [rival.parameters for rival in table.rivals] == [1, 2, 2, 4, 2, 4]
+        for rival in table.rivals:
+            assert (rival.aicc is None) == (n - (rival.parameters + 1) < 2)
+            assert (rival.loo_error is None) == (n == 1)
+        cycles = "1 cycle" if n == 1 else f"{n} cycles"
+        untold = f"{cycles} cannot tell one shape from another: measure 5 or more."
+        assert (table.verdict == untold) == (n < 5)
+        header, *rows, verdict = str(table).splitlines()
+        assert verdict == table.verdict and len(rows) == 6
+        assert {len(row) for row in rows} == {len(header)}
+        for title in ("numbers", "RMSE", "left-out error", "AICc − least"):
+            end = header.index(title) + len(title)
+            assert all(row[end - 1] != " " and row[end : end + 2] in ("  ", "") for row in rows)
+        assert rows[0].count("–") == (n == 1) + (n < 4)
+        least = [row.split()[-1] for row in rows if row.split()[-1] != "–"]
+        assert not least or min(float(value) for value in least) == 0
 
 
 def test_they_are_named_in_order_and_the_s_shapes_marked() -> None:
@@ -224,28 +231,20 @@ def noisy(rate: Callable[[int], float], n: int, seed: int) -> list[CycleInterval
     return result(list(range(n)), [rate(m) * (1 + 0.02 * random.standard_normal()) for m in range(n)])
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_an_s_shape_is_supported_by_data_that_have_one(seed: int) -> None:
-    for curve in (TRUE, SiloCurve(q=3, beta=5, epsilon=0.04, delta=0.03, pruning_rate=0.2)):
-        verdict = compare_rivals(noisy(curve.max_lr, 16, seed), pruning_rate=0.2).verdict
-        assert verdict.startswith("An S-shape is supported: its left-out error is ")
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("n", [5, 16])
-@pytest.mark.parametrize(
-    "rate",
-    [
-        lambda m: 0.05,
-        lambda m: 0.02 + 0.004 * m,
-        lambda m: 0.02 * math.exp(0.1 * m),
-        lambda m: 0.09 - 0.004 * m,
-    ],
-    ids=["constant", "line", "exponential", "falling line"],
-)
-def test_no_s_shape_is_supported_by_data_without(rate: Callable[[int], float], n: int, seed: int) -> None:
-    verdict = compare_rivals(noisy(rate, n, seed), pruning_rate=0.2).verdict
-    assert verdict.startswith(("An S-shape is not supported", "An S-shape cannot be told"))
+def test_an_s_shape_is_supported_by_data_that_have_one_and_by_no_others() -> None:
+    for seed in range(tries(1)):
+        for curve in (TRUE, SiloCurve(q=3, beta=5, epsilon=0.04, delta=0.03, pruning_rate=0.2)):
+            verdict = compare_rivals(noisy(curve.max_lr, 16, seed), pruning_rate=0.2).verdict
+            assert verdict.startswith("An S-shape is supported: its left-out error is ")
+        others = [
+            lambda m: 0.05,
+            lambda m: 0.02 + 0.004 * m,
+            lambda m: 0.02 * math.exp(0.1 * m),
+            lambda m: 0.09 - 0.004 * m,
+        ]
+        for rate, n in product(others, (5, 16)):
+            verdict = compare_rivals(noisy(rate, n, seed), pruning_rate=0.2).verdict
+            assert verdict.startswith(("An S-shape is not supported", "An S-shape cannot be told"))
 
 
 def test_a_straight_line_is_better_than_an_s() -> None:
@@ -266,8 +265,7 @@ def test_no_s_shape_is_supported_against_the_criterion() -> None:
     assert table.verdict.endswith("; but AICc prefers linear.")
 
 
-@pytest.mark.parametrize("rate", [0.03, 0.07, 0.1, 1 / 3])
-@pytest.mark.parametrize("n", [5, 6, 10])
+@pytest.mark.parametrize(("n", "rate"), [(5, 0.03), (6, 1 / 3), (10, 0.07)])
 def test_roundings_decide_nothing(n: int, rate: float) -> None:
     flat = [CycleInterval(cycle=m, optimum=rate, low=rate * 0.9, high=rate * 1.1) for m in range(n)]
     for weighting in ("interval", "uniform"):
@@ -299,28 +297,19 @@ def test_silo_is_not_said_twice_where_it_is_the_best_s() -> None:
     assert "own" not in verdict
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4])
-def test_under_five_cycles_the_shape_cannot_be_told(n: int) -> None:
-    table = compare_rivals(rising(3)[:n], pruning_rate=0.2)
-    cycles = "1 cycle" if n == 1 else f"{n} cycles"
-    assert table.verdict == f"{cycles} cannot tell one shape from another: measure 5 or more."
-    assert str(table).splitlines()[1].count("–") == (2, 1, 1, 0)[n - 1]
-
-
-@pytest.mark.parametrize("cycle", [0, 7, 60, 200, 10**6])
-def test_one_cycle_gives_its_rate(cycle: int) -> None:
-    table = compare_rivals(result([cycle], [0.05]), pruning_rate=0.2)
-    for rival in table.rivals:
-        assert rival.max_lr(cycle) == pytest.approx(0.05)
-    assert table.rivals[2].values == pytest.approx({"start": 0.05, "growth": 0})
-    json.dumps(table.to_dict(), allow_nan=False)
+def test_one_cycle_gives_its_rate() -> None:
+    for cycle in (0, 7, 10**6):
+        table = compare_rivals(result([cycle], [0.05]), pruning_rate=0.2)
+        for rival in table.rivals:
+            assert rival.max_lr(cycle) == pytest.approx(0.05)
+        assert table.rivals[2].values == pytest.approx({"start": 0.05, "growth": 0})
+        json.dumps(table.to_dict(), allow_nan=False)
 
 
 @pytest.mark.parametrize(
     ("cycles", "optima"),
     [
-        (list(range(60)), [0.03 + 0.001 * m for m in range(60)]),
-        (list(range(60)), [0.03] * 60),
+        (list(range(30)), [0.03] * 30),
         ([1000, 1001], [0.03, 0.05]),
         ([0, 500], [1e-8, 0.05]),
         ([0, 1, 2, 3, 4], [0.05, 1e-6, 0.05, 1e-6, 0.05]),
@@ -339,35 +328,13 @@ def test_odd_data_give_finite_numbers(cycles: list[int], optima: list[float]) ->
 
 
 def test_it_is_strict_json() -> None:
-    for number in (10, 11):
-        table = compare_rivals(load_table(number).intervals, pruning_rate=0.2)
-        summary = json.loads(json.dumps(table.to_dict(), allow_nan=False))
-        assert summary["verdict"] == table.verdict
-        for rival, written in zip(table.rivals, summary["rivals"], strict=True):
-            assert written == {
-                "name": rival.name,
-                "formula": rival.formula,
-                "s_shaped": rival.s_shaped,
-                "parameters": rival.parameters,
-                "values": rival.values,
-                "weighted_rmse": rival.weighted_rmse,
-                "loo_error": rival.loo_error,
-                "aicc": rival.aicc,
-            }
-
-
-@pytest.mark.parametrize("n", [1, 4, 12])
-def test_str_is_a_table_whose_columns_line_up(n: int) -> None:
-    table = compare_rivals(rising(6)[:n], pruning_rate=0.2)
-    header, *rows, verdict = str(table).splitlines()
-    assert verdict == table.verdict and len(rows) == 6
-    assert {len(row) for row in rows} == {len(header)}
-    for title in ("numbers", "RMSE", "left-out error", "AICc − least"):
-        end = header.index(title) + len(title)
-        assert all(row[end - 1] != " " and row[end : end + 2] in ("  ", "") for row in rows)
-    assert [row[: len("Theorem 2 bound")].strip() for row in rows] == NAMES
-    least = [row.split()[-1] for row in rows if row.split()[-1] != "–"]
-    assert not least or min(float(value) for value in least) == 0
+    table = compare_rivals(load_table(10).intervals, pruning_rate=0.2)
+    summary = json.loads(json.dumps(table.to_dict(), allow_nan=False))
+    assert summary["verdict"] == table.verdict
+    for rival, written in zip(table.rivals, summary["rivals"], strict=True):
+        fields = asdict(rival)
+        del fields["pruning_rate"]
+        assert written == fields
 
 
 def test_rates_between_cycles_are_those_of_the_formulas() -> None:
@@ -391,23 +358,15 @@ def test_rates_between_cycles_are_those_of_the_formulas() -> None:
         assert found[name].max_lr(np.reshape(cycles[:4], (2, 2))).shape == (2, 2)
 
 
-@pytest.mark.parametrize("cycles", [-1, [0, math.nan], math.inf, "a"])
-def test_bad_cycles_are_named_by_each(cycles: object) -> None:
-    for rival in rivals(rising(6)).values():
+def test_bad_cycles_are_named_by_each() -> None:
+    for rival in compare_rivals(load_table(10).intervals, pruning_rate=0.2).rivals:
         with pytest.raises(InvalidInput, match=r"cycle must be .*: give 3"):
-            rival.max_lr(cycles)  # type: ignore[arg-type]
+            rival.max_lr([0, -1])
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("intervals", []),
-        ("intervals", [3]),
-        ("pruning_rate", 20),
-        ("q_values", []),
-        ("beta_bounds", (5.0, 0.5)),
-        ("weighting", "intervall"),
-    ],
+    [("intervals", [3]), ("pruning_rate", 20), ("weighting", "intervall")],
 )
 def test_bad_options_are_named(name: str, value: object) -> None:
     options = {"intervals": load_table(10).intervals, "pruning_rate": 0.2, name: value}

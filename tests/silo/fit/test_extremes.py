@@ -9,18 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silo import CurveFit, CycleInterval, SiloCurve, fit_curve
-from tests.silo.fitting.consistency import check_regions
+from tests.silo.effort import tries
+from tests.silo.fit.consistency import around, check_regions
 
 Result = list[CycleInterval]
-
-
-def around(curve: SiloCurve, cycles: Any, *, width: float, moved: tuple[int, ...] = ()) -> Result:
-    """Intervals of a relative width around the curve; those of the moved cycles around a tenth more."""
-    rates = [rate * (1.1 if m in moved else 1) for m, rate in zip(cycles, curve.max_lr(cycles), strict=True)]
-    return [
-        CycleInterval(cycle=int(m), optimum=rate, low=rate * (1 - width), high=rate * (1 + width))
-        for m, rate in zip(cycles, rates, strict=True)
-    ]
 
 
 def check(result: Result, **options: Any) -> CurveFit:
@@ -64,7 +56,7 @@ def extremes(draw: st.DrawFn) -> tuple[Result, dict[str, Any]]:
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(extreme=extremes())
 def test_nothing_warns_or_contradicts_itself(extreme: tuple[Result, dict[str, Any]]) -> None:
     result, options = extreme

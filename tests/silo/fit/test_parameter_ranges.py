@@ -1,11 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
+from scipy.special import expit
 
 from silo._arrays import FloatArray
-from silo._fitting.extent import Extents, extents
+from silo.fit.branch_and_bound import Items
+from silo.fit.parameter_ranges import Extents, extents, parameter_ranges
+from tests.silo.effort import tries
+
+BOUNDS = (0.5, 20.0)
 
 
 def by_scipy(shape: FloatArray, low: FloatArray, high: FloatArray) -> list[float] | None:
@@ -41,7 +48,7 @@ def examples(draw: st.DrawFn) -> tuple[FloatArray, FloatArray, FloatArray]:
     return shape, low, high
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 @given(example=examples())
 def test_is_what_linear_programs_find(example: tuple[FloatArray, FloatArray, FloatArray]) -> None:
     shape, low, high = (array[None] for array in example)
@@ -53,7 +60,7 @@ def test_is_what_linear_programs_find(example: tuple[FloatArray, FloatArray, Flo
         assert numbers(found, 0) == pytest.approx(other, rel=1e-7, abs=1e-9)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 @given(example=examples(), seed=st.integers(0, 2**32 - 1), width=st.sampled_from([1e-3, 0.03, 0.3]))
 def test_no_shape_between_has_a_line_beyond(
     example: tuple[FloatArray, FloatArray, FloatArray], seed: int, width: float
@@ -81,25 +88,58 @@ def test_no_shape_between_has_a_line_beyond(
     assert (exact.epsilon_high[real] <= epsilon_high + 1e-12).all()
 
 
-def test_rows_do_not_know_of_each_other() -> None:
-    random = np.random.default_rng(0)
-    shapes = np.sort(random.uniform(size=(8, 5)), axis=1)
-    low = np.sort(random.uniform(0.1, 0.5, (8, 5)), axis=1)
-    high = low + 0.1
-    together = extents(shapes, shapes, low, high)
-    assert 0 < together.empty.sum() < 8
-    for k in range(8):
-        alone = extents(*(array[[k]] for array in (shapes, shapes, low, high)))
-        assert alone.empty[0] == together.empty[k]
-        assert alone.empty[0] or numbers(alone, 0) == numbers(together, k)
-
-
 def test_narrow_bounds_of_the_shapes_tell_what_wide_ones_cannot() -> None:
     low, high = np.array([[0.1, 0.1, 0.5]]), np.array([[0.2, 0.2, 0.6]])
     shape = np.array([[0.0, 0.9, 1.0]])
     assert extents(shape, shape, low, high).empty[0]
     assert extents(shape - [[0, 0.05, 0]], shape, low, high).empty[0]
     assert not extents(shape - [[0, 0.8, 0]], shape, low, high).empty[0]
+
+
+def around_beta(width: float, moved: float = 0.0) -> Items:
+    """Intervals around a curve with beta = 3.3, one of them moved."""
+    logits = np.array([[-np.inf, -2.0, 0.5, 1.0, 4.0]])
+    rates = 0.1 + 0.5 * expit(3.3 * logits)
+    rates[0, 2] *= 1 + moved
+    return Items(logits=logits, low=rates * (1 - width), high=rates * (1 + width), slack=1e-9)
+
+
+def test_a_region_between_the_points_of_any_grid_is_found() -> None:
+    """Only betas within a share of about 1e-7 of 3.3 have a curve in these, and none if one is moved."""
+    found = parameter_ranges(around_beta(1e-7), BOUNDS)
+    assert (found.highest[0, 0], -found.highest[0, 1]) == pytest.approx((np.log(3.3),) * 2, abs=1e-5)
+    assert found.highest[0, 0] > np.log(3.3) > -found.highest[0, 1]
+    assert parameter_ranges(around_beta(1e-7, moved=2e-6), BOUNDS).empty[0]
+
+
+def test_intervals_without_width_hold_a_curve_within_the_slack() -> None:
+    items = around_beta(0.0)
+    found = parameter_ranges(items, BOUNDS)
+    assert (found.highest[0, 0], -found.highest[0, 1]) == pytest.approx((np.log(3.3),) * 2, abs=1e-6)
+    assert found.highest[0, [2, 4]] == pytest.approx([0.5, 0.1], rel=1e-7)
+    assert parameter_ranges(replace(items, slack=0.0), BOUNDS).empty[0]
+
+
+def test_items_do_not_know_of_each_other_and_emptiness_alone_is_the_same() -> None:
+    some = [around_beta(width, moved) for width in (1e-7, 0.02) for moved in (0.0, 2e-6, 0.5)]
+    arrays = (np.concatenate([getattr(one, name) for one in some]) for name in ("logits", "low", "high"))
+    logits, low, high = arrays
+    items = Items(logits=logits, low=low, high=high, slack=1e-9)
+    together = parameter_ranges(items, BOUNDS)
+    assert together.empty.tolist() == [False, True, True, False, False, True]
+    assert together.empty.tolist() == parameter_ranges(items, BOUNDS, only_empty=True).empty.tolist()
+    for k, one in enumerate(some):
+        assert parameter_ranges(one, BOUNDS).highest[0].tolist() == together.highest[k].tolist()
+
+
+def test_equal_bounds_are_one_beta() -> None:
+    items = around_beta(0.02)
+    found = parameter_ranges(items, (3.3, 3.3)).highest[0]
+    exact = by_scipy(expit(3.3 * items.logits[0]), items.low[0], items.high[0])
+    assert exact is not None
+    assert found.tolist() == pytest.approx(
+        [np.log(3.3), -np.log(3.3), exact[1], -exact[0], exact[3], -exact[2]], rel=1e-7
+    )
 
 
 @pytest.mark.parametrize(

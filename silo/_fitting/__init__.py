@@ -1,1 +1,0 @@
-"""The solvers behind the public functions: arrays in, arrays out, arguments trusted."""

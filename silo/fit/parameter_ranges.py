@@ -1,0 +1,154 @@
+"""For each q, how far β, ε and δ reach among the curves in every interval, by branch and bound over β."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from silo._arrays import BoolArray, FloatArray, IntArray
+from silo.fit.branch_and_bound import NARROWEST, Items, cut, halves
+
+# How far the ranges may fall short of the truth: of log β, and as a share of ε and of δ.
+_LOG_BETA_SLACK = 1e-6
+_SHARE_SLACK = 1e-4
+# Rows at a time: keeps the largest array (rows × pairs of cycles) at about 5 MB for 25 cycles.
+_CHUNK = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    """How far the parameters of K items reach.
+
+    Attributes:
+        empty: (K,), whether no curve lies in all intervals: a proof, not a failure to find one.
+        highest: (K, 6), the largest log β, −log β, δ, −δ, ε and −ε of a curve that does; −inf where empty.
+    """
+
+    empty: BoolArray
+    highest: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extents:
+    """R polygons in the plane of δ and ε. Where ``empty``, the other numbers mean nothing.
+
+    Attributes:
+        empty: (R,), whether no line lies in all intervals.
+        delta_low: (R,), at least 0.
+        delta_high: (R,), infinite where nothing bounds δ.
+        epsilon_low: (R,), at least 0.
+        epsilon_high: (R,), infinite where nothing bounds ε.
+    """
+
+    empty: BoolArray
+    delta_low: FloatArray
+    delta_high: FloatArray
+    epsilon_low: FloatArray
+    epsilon_high: FloatArray
+
+
+def parameter_ranges(items: Items, beta_bounds: tuple[float, float], *, only_empty: bool = False) -> Ranges:
+    """Branch and bound over log β, all items together.
+
+    A part of the axis is dropped if ``extents`` proves it empty, or proves that nothing in it widens the
+    ranges found so far; else it is halved. The points tried are granted ``slack`` beyond the ends, the proofs
+    next to nothing: so every part is decided long before it is a point.
+
+    Args:
+        items: the problems.
+        beta_bounds: lowest and highest β.
+        only_empty: ends the search for an item with its first curve inside: ``highest`` is then no range.
+    """
+    k = items.low.shape[0]
+    highest = np.full((k, 6), -np.inf)
+    rows, left, right = cut(k, beta_bounds)
+    _try_points(items, highest, np.tile(rows, 2), np.concatenate([left, right]))
+    while rows.size:
+        _try_points(items, highest, rows, (left + right) / 2)
+        open_parts = _may_widen(_reach(items, rows, left, right), highest[rows], only_empty)
+        rows, left, right = halves(rows, left, right, open_parts & (right - left > NARROWEST))
+    return Ranges(empty=np.isneginf(highest[:, 0]), highest=highest)
+
+
+def extents(below: FloatArray, above: FloatArray, low: FloatArray, high: FloatArray) -> Extents:
+    """The lines ε + δ·s with ε ≥ 0, δ ≥ 0 and low ≤ ε + δ·s ≤ high at every cycle.
+
+    For exact shapes (``below`` equal to ``above``) all of this is exact. For shapes that are only known to
+    lie between the two, what is called empty is empty, and no line reaches further than the numbers say.
+
+    Args:
+        below: (R, n), at most s, in [0, 1].
+        above: (R, n), at least s, in [0, 1]. s itself does not fall from cycle to cycle.
+        low: (R, n), at least 0; 0 bounds nothing.
+        high: (R, n), at least ``low``; infinite where there is no upper end.
+    """
+    # ε drops out first (Fourier's and Motzkin's elimination): cycle k wants low_k − δ·s_k ≤ ε ≤ high_k −
+    # δ·s_k, and some ε does so at all cycles if every lower bound is below every upper one, which for a pair
+    # i < j says low_j − high_i ≤ δ·(s_j − s_i) ≤ high_j − low_i. As δ·(s_j − s_i) ≥ 0, no line has high_j <
+    # low_i.
+    i, j = np.triu_indices(low.shape[1], k=1)
+    rise, room = low[:, j] - high[:, i], high[:, j] - low[:, i]
+    longest, shortest = above[:, j] - below[:, i], below[:, j] - above[:, i]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steepest = np.where(shortest > 0, room / shortest, np.inf)
+        gentlest = np.where(rise > 0, rise / longest, 0.0)
+        # ε ≥ 0 is the pair with a cycle before all others, of s = 0 and low = 0.
+        to_zero = np.where(below > 0, high / below, np.inf)
+    stuck = ((rise > 0) & (longest <= 0)) | (room < 0)
+    delta_low = gentlest.max(axis=1, initial=0.0)
+    delta_high = np.minimum(steepest.min(axis=1, initial=np.inf), to_zero.min(axis=1))
+    empty = stuck.any(axis=1) | (delta_low > delta_high)
+    # Both bounds of ε fall as δ grows: the largest δ allows the smallest ε, the smallest δ the largest.
+    delta_low = np.where(empty, 0.0, delta_low)
+    with np.errstate(invalid="ignore"):
+        fallen = np.where(above > 0, delta_high[:, None] * above, 0.0)
+    risen = delta_low[:, None] * below
+    return Extents(
+        empty=np.asarray(empty, dtype=np.bool_),
+        delta_low=delta_low,
+        delta_high=delta_high,
+        epsilon_low=(low - fallen).max(axis=1).clip(min=0.0),
+        epsilon_high=(high - risen).min(axis=1),
+    )
+
+
+def _try_points(items: Items, highest: FloatArray, rows: IntArray, log_betas: FloatArray) -> None:
+    """Raises ``highest`` to what the curves inside reach at these points."""
+    for start in range(0, rows.size, _CHUNK):
+        row, log_beta = rows[start : start + _CHUNK], log_betas[start : start + _CHUNK]
+        shapes, low, high = items.at(row, log_beta)
+        np.maximum.at(highest, row, _six(extents(shapes, shapes, low, high), log_beta, log_beta))
+
+
+def _reach(items: Items, rows: IntArray, left: FloatArray, right: FloatArray) -> FloatArray:
+    """(R, 6): no curve with log β in [left, right] exceeds these; −inf where there is none."""
+    found = np.empty((rows.size, 6))
+    for start in range(0, rows.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        reached = extents(*items.between(rows[part], left[part], right[part]))
+        found[part] = _six(reached, right[part], left[part])
+    return found
+
+
+def _six(found: Extents, high_log_beta: FloatArray, low_log_beta: FloatArray) -> FloatArray:
+    six = np.stack(
+        [
+            high_log_beta,
+            -low_log_beta,
+            found.delta_high,
+            -found.delta_low,
+            found.epsilon_high,
+            -found.epsilon_low,
+        ],
+        axis=1,
+    )
+    return np.where(found.empty[:, None], -np.inf, six)
+
+
+def _may_widen(reach: FloatArray, highest: FloatArray, only_empty: bool) -> BoolArray:
+    """Whether a part may hold a curve beyond those that have been found; (R,)."""
+    nothing_yet = np.isneginf(highest[:, 0])
+    if only_empty:
+        return nothing_yet & (reach[:, 0] > -np.inf)
+    slack = np.where(np.isfinite(highest), _SHARE_SLACK * np.abs(highest), 0.0)
+    slack[:, :2] = _LOG_BETA_SLACK
+    return np.asarray((reach > highest + slack).any(axis=1) & ~np.isneginf(reach[:, 0]), dtype=np.bool_)
