@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from oracle.decision import Decision
+from oracle.cycles import Cycle
 from oracle.spec import Spec
 from trials.recipe import Execution
 from trials.secrets import without_secrets
@@ -61,9 +61,7 @@ class Keys:
         decisions: The decisions so far; the list may grow while the keys are in use.
     """
 
-    def __init__(
-        self, identity: Mapping[str, Any], execution: Execution, decisions: Sequence[Decision]
-    ) -> None:
+    def __init__(self, identity: Mapping[str, Any], execution: Execution, decisions: Sequence[Cycle]) -> None:
         free = (
             "grid",
             "policy",

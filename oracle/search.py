@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from oracle.decision import Decision, decide
+from oracle.cycles import Cycle, decide
 from oracle.grid import Grid, chunks
 from oracle.policies import OraclePolicy, Policy
 from trials.tasks import (
@@ -88,7 +88,7 @@ class Search:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
-        self.decisions: list[Decision] = []
+        self.decisions: list[Cycle] = []
         self._rounds: list[list[tuple[float, ...]]] = [rules.first_round(0, ())]
         self._outcomes: dict[tuple[int, int, float], Trial] = {}
         self._pruned: dict[tuple[int, int], PrunedNetwork] = {}
@@ -245,10 +245,10 @@ class Search:
     def _first_round(self) -> list[tuple[float, ...]]:
         return [] if self.done else self.rules.first_round(self.cycle, self.prunings(self.cycle))
 
-    def _decide(self, cycle: int, rounds: list[tuple[float, ...]]) -> Decision:
+    def _decide(self, cycle: int, rounds: list[tuple[float, ...]]) -> Cycle:
         values = [value for added in rounds for value in added]
         table = {v: {r: self._outcomes[cycle, r, v] for r in range(self.rules.replicates)} for v in values}
-        return decide(cycle, table, tolerance=self.rules.tolerance)
+        return decide(cycle, table, self.prunings(cycle), tolerance=self.rules.tolerance)
 
     def _extension(self, cycle: int, rounds: list[tuple[float, ...]]) -> tuple[float, ...]:
         """The values to add past the edges that the optimized interval touches."""

@@ -85,7 +85,7 @@ def drive(
 
 def _sessions(group: list[Prepared], stack: ExitStack) -> list[Session]:
     """Sessions under their leases, of the searches that are not done yet."""
-    from dashboards.summary_study import SummaryStudy
+    from dashboards.optuna.summary_study import SummaryStudy
 
     progress, sessions = progress_observer(several=len(group) > 1), []
     for search in group:

@@ -1,8 +1,8 @@
 import pytest
 
-from dashboards.latex import latex
-from dashboards.paper import paper_lines, paper_table
-from dashboards.table_forms import TerminalTable, csv_text, markdown
+from dashboards.tables.forms import TerminalTable, csv_text, markdown
+from dashboards.tables.latex import latex
+from dashboards.tables.paper import paper_series, paper_table
 from silo.data import load_table
 from silo.errors import InvalidInput
 from tests.dashboards.printing import golden, printed
@@ -72,4 +72,4 @@ def test_csv_has_no_noise_in_the_last_digits():
 
 def test_rates_do_not_stand_beside_accuracies():
     with pytest.raises(InvalidInput, match="Table 11 has rates, no accuracies"):
-        paper_lines(11)
+        paper_series(11)

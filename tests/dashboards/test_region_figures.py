@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from dashboards._polygons import slice_of
-from dashboards.region_figures import region_figure
-from dashboards.slice_figures import slice_figure
+from dashboards.figures.region import region_figure
+from dashboards.figures.slices import slice_figure, slice_of
 from silo import CycleInterval, SiloCurve, fit_curve, load_table
 
 TABLE = load_table(11)

@@ -4,19 +4,22 @@ from dataclasses import replace
 
 import pytest
 
-from oracle.comparison import compare
-from oracle.costs import climb, policy_costs, worker_seconds
-from oracle.decision import Candidate
+from oracle.cycles import Candidate
 from oracle.drivers.replay import replayed_trial
+from oracle.results import Results
+from oracle.results.costs import climb, policy_costs, worker_seconds
 from silo.cost import silo_tuning_cost
 from silo.curve import SiloCurve
 from tests.oracle.invented import invent, took
 
 
 def costs_of(spec, search, **curves):
-    found = compare(spec, search)
+    found = Results.of(spec, search, resamples=0)
+    if not curves:
+        return found.policy_costs
     fitted = found.fit.curve if found.fit else None
-    return policy_costs(spec, search.decisions, **{"known": found.predicted, "fitted": fitted, **curves})
+    given = {"policy": "oracle", "grid": found.grid.values, "known": found.predicted, "fitted": fitted}
+    return policy_costs(found.decided, **{**given, **curves})
 
 
 def candidates(accuracies, rates=(0.01, 0.02, 0.04, 0.08, 0.16)):
