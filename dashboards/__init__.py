@@ -1,4 +1,4 @@
-"""What people see of a search: tables, figures, a report, and the summary study in Optuna's dashboard.
+"""Views of a search: tables, figures, a report, and the summary study in Optuna's dashboard.
 
     results = oracle.load("digits")
     write_report(results, Path("digits-report"))

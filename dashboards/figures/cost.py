@@ -1,4 +1,4 @@
-"""What the Oracle, SILO and others cost, against the accuracy that they reach."""
+"""Costs of the Oracle, SILO and others, against the accuracy that they reach."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from dashboards.style import (
     SERIES,
     Choice,
+    add_switch,
     hours_text,
     legend_title,
     log_ticks,
@@ -20,7 +21,6 @@ from dashboards.style import (
     rounded,
     say,
     short_name,
-    switch,
     template,
 )
 from oracle.results import Results
@@ -60,11 +60,7 @@ def cost_figure(results: Results, *, measure: Measure = "trainings") -> go.Figur
     over = "1 cycle" if len(cycles) == 1 else f"{len(cycles)} cycles"
     figure.update_yaxes(title_text=f"mean test accuracy, {over} (%)", range=ends)
     choices = [_choice(figure, costs, key) for key in _NAMES]
-    active = list(_NAMES).index(measure)
-    for trace, place in zip(figure.data, choices[active].x, strict=True):
-        trace.x = place
-    figure.update_layout({key.replace(".", "_"): value for key, value in choices[active].layout.items()})
-    figure.update_layout(updatemenus=[switch(choices, active=active)])
+    add_switch(figure, choices, list(_NAMES).index(measure))
     return figure
 
 

@@ -19,7 +19,7 @@ from dashboards.figures.rates_traces import (
     add_optima,
     add_rivals,
 )
-from dashboards.style import Choice, legend_title, say, switch, template
+from dashboards.style import Choice, add_switch, legend_title, say, template
 from oracle.results import Results
 
 Across = Literal["cycle", "density"]
@@ -105,20 +105,13 @@ def _add_upper_axis(figure: go.Figure, data: RatesData) -> None:
 
 def _lay_across(figure: go.Figure, data: RatesData, across: Across, *, buttons: bool) -> None:
     """Puts the points over cycles or densities, and adds the buttons that change it."""
-    places = {
-        "cycle": [trace.x for trace in figure.data],
-        "density": [rates_axes.percentages(data, trace.x) for trace in figure.data],
-    }
-    axes = {"cycle": _flat(*rates_axes.cycle_axes(data)), "density": _flat(*rates_axes.density_axes(data))}
-    for trace, place in zip(figure.data, places[across], strict=True):
-        trace.x = place
-    figure.update_layout({key.replace(".", "_"): value for key, value in axes[across].items()})
-    if buttons and figure.data:
-        choices = [
-            Choice(label=label, x=places[name], layout=axes[name])
-            for name, label in (("cycle", "cycle m"), ("density", "density λ"))
-        ]
-        figure.update_layout(updatemenus=[switch(choices, active=list(places).index(across))])
+    cycles = [trace.x for trace in figure.data]
+    densities = [rates_axes.percentages(data, x) for x in cycles]
+    choices = [
+        Choice(label="cycle m", x=cycles, layout=_flat(*rates_axes.cycle_axes(data))),
+        Choice(label="density λ", x=densities, layout=_flat(*rates_axes.density_axes(data))),
+    ]
+    add_switch(figure, choices, ("cycle", "density").index(across), buttons=buttons and bool(figure.data))
 
 
 def _flat(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dashboards.style import GREEN, PURPLE, VERMILLION, plain_rate_text, short_name
-from dashboards.tables.texts import cells
+from dashboards.style import GREEN, PURPLE, VERMILLION, density_text, plain_rate_text, short_name
+from dashboards.tables.texts import optimum_accuracies
 from oracle.cycles import Cycle
 from oracle.results import Results
 from silo.curve import SiloCurve
@@ -178,18 +178,22 @@ def _at(curve: SiloCurve, cycles: Sequence[int]) -> Points:
 
 
 def _texts(results: Results) -> tuple[str, ...]:
-    return tuple(
-        f"cycle {text.cycle}, λ {text.density} %<br>{_rates_of(row, results)}<br>"
-        f"validation accuracy {text.validation} %<br>test accuracy {text.test} %"
-        for text, row in zip(cells(results), results.decided, strict=True)
+    return tuple(_text(each, results) for each in results.decided)
+
+
+def _text(cycle: Cycle, results: Results) -> str:
+    validation, test = optimum_accuracies(cycle)
+    return (
+        f"cycle {cycle.cycle}, λ {density_text(cycle.density)} %<br>{_rates_of(cycle, results)}<br>"
+        f"validation accuracy {validation} %<br>test accuracy {test} %"
     )
 
 
-def _rates_of(row: Cycle, results: Results) -> str:
-    rate = plain_rate_text(row.interval.optimum)
+def _rates_of(cycle: Cycle, results: Results) -> str:
+    rate = plain_rate_text(cycle.interval.optimum)
     if not results.searched:
         return f"max_lr {rate}"
-    return f"Oracle optimum {rate}<br>interval {interval_words(row.interval)}"
+    return f"Oracle optimum {rate}<br>interval {interval_words(cycle.interval)}"
 
 
 def _rates(results: Results) -> tuple[float, float]:

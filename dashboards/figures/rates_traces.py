@@ -13,7 +13,7 @@ from dashboards.style import BLACK, BLUE, GREY, ORANGE, SKY, Series, rounded
 from silo.intervals import CycleInterval
 
 PLACE = "%{xaxis.title.text}: %{x:.4g}<br>"
-"""Where a point lies, whichever axis is shown."""
+"""A point's place, whichever axis is shown."""
 
 _RIVALS = {
     "constant": Series(color=BLACK, dash="longdash", symbol="circle"),
@@ -114,7 +114,7 @@ def add_rivals(figure: go.Figure, data: RatesData) -> None:
 
 
 def add_band(figure: go.Figure, data: RatesData) -> None:
-    """Where 95 % of the curves fitted to resampled trainings lie, cycle by cycle."""
+    """The central 95 % of the curves fitted to resampled trainings, cycle by cycle."""
     if data.fit is None or data.fit.bootstrap is None:
         return
     cycles = rates_axes.steps(data.intervals[-1].cycle)
@@ -147,7 +147,7 @@ def add_detached(figure: go.Figure, points: Points) -> None:
 
 
 def add_diagnosed(figure: go.Figure, points: Points, **panel: int) -> None:
-    """What the networks' statistics predict, cycle by cycle; in a panel where there are several."""
+    """The rates that the networks' statistics predict, cycle by cycle; in a panel where there are several."""
     if points:
         figure.add_scatter(
             x=[cycle for cycle, _ in points],

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import plotly.graph_objects as go
 
-from dashboards.figures.region_marks import PARAMETERS, SEAM, delta_end, marks_of, short, titled
+from dashboards.figures.region import PARAMETERS, SEAM, delta_end, marks_of, short, titled
 from dashboards.style import SERIES, legend_title, padded, rounded, say, template
 from silo.curve import SiloCurve, shape
 from silo.fit import CurveFit

@@ -34,7 +34,7 @@ _CYCLE = re.compile(r"(?P<search>.+)/cycle-(?P<cycle>\d+)")
 _NO_FIGURES = b'"plotly_graph_objects": []'
 _IDLE_SECONDS = 60
 _NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
-"""What binding fails with if the address is another machine's, or of a kind that this one lacks."""
+"""Errors of binding where the address is another machine's, or of a kind that this one lacks."""
 
 
 def is_loopback(host: str) -> bool:
@@ -46,7 +46,7 @@ def is_loopback(host: str) -> bool:
 
 
 def study_path(ledger: Ledger, search: str | None) -> str:
-    """Where the dashboard shows a search's summary study; the list of studies where it has none."""
+    """The dashboard's path of a search's summary study; the list of studies where it has none."""
     found = {study.study_name: study._study_id for study in ledger.storage.get_all_studies()}
     return f"/dashboard/studies/{found[search]}" if search in found else "/dashboard"
 
@@ -132,7 +132,7 @@ class _Handler(WSGIRequestHandler):
 
 @dataclass(frozen=True, kw_only=True)
 class _Guard:
-    """What a request passes on its way to Optuna's dashboard, and its answer on the way back.
+    """The gate that a request passes on its way to Optuna's dashboard, and its answer on the way back.
 
     Attributes:
         application: Optuna's dashboard.
@@ -159,7 +159,7 @@ class _Guard:
             return _answer(start_response, "503 Service Unavailable", "the ledger does not answer")
 
     def _refusal(self, environ: dict[str, Any]) -> str | None:
-        """Why a request is refused."""
+        """The reason to refuse a request; None for none."""
         host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         name = _name(host)
         if self.own is not None and name != self.own and not is_loopback(name):
@@ -174,7 +174,7 @@ class _Guard:
 
 
 def _name(host: str) -> str:
-    """What stands before the port."""
+    """The host without its port."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -29,7 +29,7 @@ _ALWAYS_OUT = 2  # parts that take long to compute
 _HEIGHT = 460  # of a figure on its page: what is beyond is cut off
 
 _NOTE, _PLOTS = "dashboard:note_str:", "dashboard:plot_data:"
-"""How the names begin under which Optuna's dashboard keeps a study's note and figures."""
+"""Beginnings of the names under which Optuna's dashboard keeps a study's note and figures."""
 
 _PIECE = 2045
 """Characters of a note or figure that it keeps in one attribute."""

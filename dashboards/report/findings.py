@@ -1,4 +1,4 @@
-"""The report's findings as texts and rows: what its template shows of a search."""
+"""A report's findings as texts and rows, for its template."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOUCHING = 1e-6  # of the rates: a distance from an end that is none
 
 
 def findings(results: Results) -> dict[str, Any]:
-    """What was found, by the names that the template has for it."""
+    """The findings, by the names that the template has for it."""
     fit, rivals, title = results.fit, results.rival_curves, subject(results)
     table = comparison_table(results, by_row=True)
     cycles = shared_cycles(results.policy_costs)

@@ -1,4 +1,4 @@
-"""Where a report's numbers come from, how to use them, and how to get them again, as texts and rows."""
+"""The origin of a report's numbers, their use, and their reproduction, as texts and rows for its template."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def usage(curve: SiloCurve) -> str:
 
 
 def provenance(results: Results) -> dict[str, Any]:
-    """What was searched, where and how to get it again, by the names that the template has for it."""
+    """The search's settings, runs and commands, by the names that the template has for them."""
     runs = results.recorded_runs
     file = f"{re.sub(r'[^A-Za-z0-9._-]', '_', results.name)}.yaml"
     pins = _pins(runs)
@@ -137,7 +137,7 @@ def _run(run: Run) -> list[str]:
 
 
 def _computed(execution: Execution) -> str:
-    """How the trainings were computed, and how to have them computed the same way again."""
+    """The way in which the trainings were computed, and how to have them computed the same way again."""
     fields: dict[str, Any] = {
         "pack": execution.pack_size,
         "compile": execution.compiled,

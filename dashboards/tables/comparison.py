@@ -6,18 +6,27 @@ too wide; a terminal gets one row per cycle.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dashboards.style import RATE_UNIT_TEXT
+from dashboards.style import RATE_UNIT_TEXT, density_text
 from dashboards.tables import forms
 from dashboards.tables.accuracy import WIDEST_PAPER_LAYOUT, accuracy_table
 from dashboards.tables.forms import TerminalTable, heading_text, json_able, markdown_grid, markdown_text
 from dashboards.tables.latex import comment, escaped
 from dashboards.tables.latex import latex as latex_table
-from dashboards.tables.table import Cell, Table
-from dashboards.tables.texts import Cells, cells, marks, progress, subject, units
+from dashboards.tables.table import Cell, Table, texts
+from dashboards.tables.texts import (
+    curve_cell,
+    interval_cell,
+    marks,
+    optimum_accuracies,
+    optimum_cell,
+    progress,
+    subject,
+    units,
+)
 from oracle.cycles import Candidate
 from oracle.results import Results
 from oracle.results.frames import COLUMNS as FRAMES
@@ -38,27 +47,27 @@ def comparison_table(results: Results, *, by_row: bool | None = None, accuracies
             :data:`~dashboards.tables.accuracy.WIDEST_PAPER_LAYOUT`.
         accuracies: Whether the accuracies at the optimum are shown, too.
     """
-    rows = cells(results)
-    lines = [line for line in _facts_of_cycles(results) if accuracies or not line.accuracy]
+    rows = [row for row in _rows(results) if accuracies or not row.accuracy]
     if by_row is None:
-        by_row = len(rows) > WIDEST_PAPER_LAYOUT
+        by_row = len(results.decided) > WIDEST_PAPER_LAYOUT
     if by_row:
-        lines[:2] = reversed(lines[:2])
-        headers = tuple(line.header for line in lines)
-        body = tuple(tuple(line.cell(row) for line in lines) for row in rows)
-        align, keys = "r" * len(lines), 2
+        rows[:2] = reversed(rows[:2])
+        headers = tuple(row.header for row in rows)
+        body = tuple(zip(*(row.cells for row in rows), strict=True))
+        align, keys = "r" * len(rows), 2
     else:
-        density, *others = lines
-        headers = (density.label, *(row.density for row in rows))
-        body = tuple((Cell(text=line.label), *map(line.cell, rows)) for line in others)
-        align, keys = "l" + "r" * len(rows), 1
+        density, *others = rows
+        headers = (density.label, *(cell.text for cell in density.cells))
+        body = tuple((Cell(text=row.label), *row.cells) for row in others)
+        align, keys = "l" + "r" * len(results.decided), 1
+    notes = units(results, accuracies=accuracies), *marks(results, rates=True)
     return Table(
         title=f"{results.name}: {subject(results)}",
         headers=headers,
         rows=body,
         align=align,
         keys=keys,
-        notes=_notes(results, accuracies) if rows else (results.verdict(),),
+        notes=notes if results.decided else (results.verdict(),),
         columns=COLUMNS,
         records=tuple(comparison_rows(results)),
     )
@@ -131,48 +140,48 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
     return {name: getattr(candidate, name) for name in _CANDIDATE}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Row:
-    """One fact of every cycle: its short header, its label in the paper's form, and its cell."""
+    """One fact of every cycle: its short header, its label in the paper's form, and its cells."""
 
     header: str
     label: str
-    cell: Callable[[Cells], Cell]
+    cells: Sequence[Cell]
     accuracy: bool = False
 
 
-def _facts_of_cycles(results: Results) -> list[_Row]:
-    """The facts of a cycle that are shown. Without a search there is no optimum, interval or fit."""
-    rate = f"({RATE_UNIT_TEXT})"
+def _rows(results: Results) -> list[_Row]:
+    """The facts of the cycles. Without a search there is no optimum, interval or fit."""
+    rate, cycles = f"({RATE_UNIT_TEXT})", results.decided
     place = [
-        _line("weights\nleft λ\n(%)", "λ (% of weights left)", "density"),
-        _line("cycle\nm", "pruning cycle m", "cycle"),
+        _Row(
+            "weights\nleft λ\n(%)", "λ (% of weights left)", texts(*(density_text(c.density) for c in cycles))
+        ),
+        _Row("cycle\nm", "pruning cycle m", texts(*(str(cycle.cycle) for cycle in cycles))),
     ]
+    accuracies = [texts(*optimum_accuracies(cycle)) for cycle in cycles]
     reached = [
-        _line("validation\naccuracy\n(%)", "validation accuracy (%)", "validation", accuracy=True),
-        _line("test\naccuracy\n(%)", "test accuracy (%)", "test", accuracy=True),
+        _Row(
+            f"{name}\naccuracy\n(%)", f"{name} accuracy (%)", [pair[k] for pair in accuracies], accuracy=True
+        )
+        for k, name in enumerate(("validation", "test"))
     ]
+    optima = [optimum_cell(cycle) for cycle in cycles]
     if not results.searched:
-        return [*place, _line(f"max_lr\n{rate}", f"max_lr {rate}", "optimum"), *reached]
+        return [*place, _Row(f"max_lr\n{rate}", f"max_lr {rate}", optima), *reached]
     found = [
-        _line(f"Oracle\noptimum\n{rate}", f"Oracle optimized max_lr {rate}", "optimum"),
-        _line(f"Oracle\ninterval\n{rate}", f"Oracle optimized interval {rate}", "interval"),
+        _Row(f"Oracle\noptimum\n{rate}", f"Oracle optimized max_lr {rate}", optima),
+        _Row(
+            f"Oracle\ninterval\n{rate}",
+            f"Oracle optimized interval {rate}",
+            [interval_cell(cycle) for cycle in cycles],
+        ),
     ]
-    if results.predicted is not None:
-        label = f"SILO's estimated max_lr {rate}"
-        found.append(_line(f"SILO\npredicted\n{rate}", label, "predicted", "predicted_inside"))
-    found.append(_line(f"SILO\nfitted\n{rate}", f"fitted curve {rate}", "fitted", "fitted_inside"))
+    for header, label, curve in (
+        ("predicted", "SILO's estimated max_lr", results.predicted),
+        ("fitted", "fitted curve", results.fitted),
+    ):
+        if curve is not None or header == "fitted":
+            passed = [curve_cell(each) for each in results.along(curve)]
+            found.append(_Row(f"SILO\n{header}\n{rate}", f"{label} {rate}", passed))
     return [*place, *found, *reached]
-
-
-def _notes(results: Results, accuracies: bool) -> tuple[str, ...]:
-    return units(results, accuracies=accuracies), *marks(results, rates=True)
-
-
-def _line(header: str, label: str, text: str, mark: str = "", *, accuracy: bool = False) -> _Row:
-    return _Row(
-        header=header,
-        label=label,
-        cell=lambda row: Cell(text=getattr(row, text), mark=getattr(row, mark) if mark else ""),
-        accuracy=accuracy,
-    )

@@ -57,7 +57,7 @@ def paper_table(number: int) -> Table:
 
 
 def paper_series(number: int) -> list[AccuracySeries]:
-    """What the methods of one of the paper's tables of accuracies reach, to stand beside searches.
+    """The methods of one of the paper's tables of accuracies, to stand beside searches.
 
     Raises:
         InvalidInput: There is no such table, or it has no accuracies.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from dashboards.style import accuracy_text, density_text, percent_text, rate_text
+from dashboards.style import accuracy_text, percent_text, rate_text
+from dashboards.tables.table import Cell
 from oracle.cycles import Cycle
 from oracle.results import Results
 from oracle.results.results import Passed
@@ -14,41 +14,6 @@ from silo.intervals import CycleInterval
 
 INSIDE, OUTSIDE = "✓", "✗"
 BELOW, ABOVE, BEYOND_GAP, DIVERGED = "≤", "≥", "†", "‡"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cells:
-    """The texts of one cycle. Rates are in units of 1e-2, densities and accuracies in %.
-
-    Attributes:
-        cycle: m.
-        density: Share of the prunable weights that are left.
-        optimum: Oracle optimized max_lr, marked if a replicate diverged.
-        interval: Oracle optimized interval, its cut ends and what lies beyond a gap marked.
-        validation: Validation accuracy at the optimum.
-        test: Test accuracy at the optimum.
-        predicted: SILO's rate; empty without a prediction.
-        predicted_inside: Whether it lies in the interval; empty without a prediction.
-        fitted: The fitted curve's rate.
-        fitted_inside: Whether it lies in the interval.
-    """
-
-    cycle: str
-    density: str
-    optimum: str
-    interval: str
-    validation: str
-    test: str
-    predicted: str
-    predicted_inside: str
-    fitted: str
-    fitted_inside: str
-
-
-def cells(results: Results) -> tuple[Cells, ...]:
-    """The texts of every decided cycle."""
-    predicted, fitted = results.along(results.predicted), results.along(results.fitted)
-    return tuple(_cells(*each) for each in zip(results.decided, predicted, fitted, strict=True))
 
 
 def interval_text(interval: CycleInterval) -> str:
@@ -64,7 +29,7 @@ def subject(results: Results) -> str:
 
 
 def progress(results: Results) -> str:
-    """How far the search has come."""
+    """Progress of the search, as sentences."""
     count = results.search_spec.cycles
     cycles = "1 cycle" if count == 1 else f"{count} cycles"
     trials = "1 trial" if len(results.outcomes) == 1 else f"{len(results.outcomes):,} trials"
@@ -110,26 +75,28 @@ def marks(results: Results, *, rates: bool) -> list[str]:
     return found
 
 
-def _cells(row: Cycle, predicted: Passed, fitted: Passed) -> Cells:
-    best = row.selected
-    return Cells(
-        cycle=str(row.cycle),
-        density=density_text(row.density),
-        optimum=rate_text(row.interval.optimum) + (DIVERGED if best.diverged else ""),
-        interval=interval_text(row.interval) + (BEYOND_GAP if row.detached else ""),
-        validation=accuracy_text(best.accuracy, best.accuracy_std),
-        test=accuracy_text(best.test_accuracy, best.test_accuracy_std),
-        predicted="" if predicted.rate is None else rate_text(predicted.rate),
-        predicted_inside=_inside(predicted.inside),
-        fitted="" if fitted.rate is None else rate_text(fitted.rate),
-        fitted_inside=_inside(fitted.inside),
-    )
+def optimum_cell(cycle: Cycle) -> Cell:
+    """The optimum, marked if a replicate diverged there."""
+    return Cell(text=rate_text(cycle.interval.optimum) + (DIVERGED if cycle.selected.diverged else ""))
 
 
-def _inside(inside: bool | None) -> str:
-    if inside is None:
-        return ""
-    return INSIDE if inside else OUTSIDE
+def interval_cell(cycle: Cycle) -> Cell:
+    """The interval, its cut ends and rates beyond a gap marked."""
+    return Cell(text=interval_text(cycle.interval) + (BEYOND_GAP if cycle.detached else ""))
+
+
+def curve_cell(passed: Passed) -> Cell:
+    """A curve's rate and whether it is inside; nothing without a curve."""
+    if passed.rate is None:
+        return Cell(text="")
+    return Cell(text=rate_text(passed.rate), mark=INSIDE if passed.inside else OUTSIDE)
+
+
+def optimum_accuracies(cycle: Cycle) -> tuple[str, str]:
+    """Validation and test accuracy at the optimum."""
+    best = cycle.selected
+    validation = accuracy_text(best.accuracy, best.accuracy_std)
+    return validation, accuracy_text(best.test_accuracy, best.test_accuracy_std)
 
 
 def _where(rows: Sequence[Cycle]) -> str:

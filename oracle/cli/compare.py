@@ -95,7 +95,7 @@ def _report(targets: tuple[str, ...], ledger: str | None, paper_table: int | Non
 
 
 def _searches(targets: tuple[str, ...], ledger: str | None) -> list[tuple[Ledger, SearchRecord]]:
-    """What the targets mean, spec files on their own ledgers, each search once."""
+    """The searches of the targets, spec files on their own ledgers, each search once."""
     found = [
         search
         for target in targets

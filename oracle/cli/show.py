@@ -226,7 +226,7 @@ def open_searches(target: str, ledger: str | None) -> list[tuple[Ledger, SearchR
 
 
 def _status(ledger: Ledger, record: SearchRecord, *, watched: bool) -> dict[str, Any]:
-    """How a search stands; ``watched`` as :func:`oracle.ledger.lease.holder` takes it."""
+    """State of a search; ``watched`` as :func:`oracle.ledger.lease.holder` takes it."""
     results = Results.read(ledger, record)
     last = results.recorded_runs[-1] if results.recorded_runs else None
     if results.done:
@@ -269,7 +269,7 @@ def _searches_of(target: str, ledger: str | None, job: Job | None) -> list[tuple
 
 
 def _job_line(job: Job) -> str:
-    """What a cluster knows of a search, in a line."""
+    """State of a search's job on a cluster, in a line."""
     when = _shown(job.ended if job.ended_state else job.started, "started")
     code = f", exit code {job.exit_code}" if job.exit_code else ""
     return f"{job.state.lower()} {'on' if job.ended_state else 'since'} {when}{code}"
@@ -288,6 +288,6 @@ def _report_folder(spec: Spec) -> Path:
 
 
 def console() -> Console:
-    """Where tables are printed: as wide as the terminal, or a fixed width where there is none."""
+    """The console for tables: as wide as the terminal, or a fixed width where there is none."""
     screen = Console()
     return screen if screen.is_terminal else Console(width=_WIDTH)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 INT, FLOAT, TRUTH, MAYBE, TEXT, TIME = "int64", "float64", "bool", "boolean", "string", "datetime64[us, UTC]"
 
 Parts = Mapping[str, Any]
-"""What a row is made from, by name; ``row`` is what it is about."""
+"""The parts of a row by name; ``row`` is the object that it is about."""
 
 
 @dataclass(frozen=True)

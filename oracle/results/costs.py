@@ -42,7 +42,7 @@ class PolicyCost:
 
 
 def worker_seconds(trials: Iterable[Trial]) -> float:
-    """How long workers were busy with some trials. A pack's time is that of its trials together: once."""
+    """Seconds that workers were busy with some trials. A pack's time is that of its trials together: once."""
     packs = {(t.worker, t.cycle, t.replicate, t.started): t.ended - t.started for t in trials}
     return math.fsum(max(seconds, 0.0) for seconds in packs.values())
 

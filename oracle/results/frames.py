@@ -265,4 +265,4 @@ FRAMES: dict[str, tuple[Callable[[Results], Iterable[Parts]], Columns]] = {
 COLUMNS: dict[str, dict[str, str]] = {
     name: {column: each.meaning for column, each in columns.items()} for name, (_, columns) in FRAMES.items()
 }
-"""What each column of each frame means, with its unit."""
+"""The meaning of each column of each frame, with its unit."""

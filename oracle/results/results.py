@@ -210,7 +210,7 @@ class Results:
 
     @cached_property
     def policy_costs(self) -> tuple[PolicyCost, ...]:
-        """What the Oracle, SILO and a hill climb cost and reach; empty before the first decided cycle."""
+        """Costs of the Oracle, SILO and a hill climb; empty before the first decided cycle."""
         return policy_costs(
             self.decided,
             policy=self.search_spec.policy.name,
@@ -230,7 +230,7 @@ class Results:
         return diagnosed_rates(self.distributions)
 
     def along(self, curve: SiloCurve | None) -> tuple[Passed, ...]:
-        """Where a curve lies at each decided cycle."""
+        """A curve's place at each decided cycle."""
         if curve is None:
             return (Passed(None, None),) * len(self.decided)
         rates = [float(curve.max_lr(each.cycle)) for each in self.decided]

@@ -25,7 +25,7 @@ MEANINGS = {
     "gradient_norm": "average gradient norm of the last epoch (Definition 2)",
     "flipped_signs": "share of the weights whose sign changed in the training",
 }
-"""What a trial's statistics are."""
+"""Meanings of a trial's statistics."""
 
 TRIALS: Columns = {
     "cycle": Column(INT, "m, how often the network has been pruned"),

@@ -1,4 +1,4 @@
-"""What a search says, in a few sentences."""
+"""A search's verdict, in a few sentences."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _of_fit(results: Results) -> list[str]:
 
 
 def _reservations(results: Results) -> list[str]:
-    """What makes the intervals worth less than they look."""
+    """Reasons to doubt the intervals."""
     found = _at_chance(results)
     cut = [each.cycle for each in results.decided if each.interval.low_cut or each.interval.high_cut]
     if cut:

@@ -220,10 +220,6 @@ def test_the_axis_runs_from_dense_to_sparse_and_holds_all_points(two):
     assert alone.range[0] > 2 > alone.range[1]
 
 
-def test_one_replicate_has_no_spread(make_results):
-    assert accuracy_figure([make_results(replicates=1)]).data[0].error_y.array is None
-
-
 def test_forty_lines_differ_in_black_and_white():
     lines = [line(str(i), [(0, 1.0, 0.9)]) for i in range(40)]
     looks = [(trace.line.dash, trace.marker.symbol) for trace in accuracy_figure([], also=lines).data]

@@ -7,6 +7,7 @@ import pytest
 from dashboards.figures.distributions import distributions_figure
 from oracle.results.distributions import CycleDistributions
 from tests.dashboards.conftest import with_parts
+from tests.dashboards.printing import traces
 from trials.diagnostics import Histogram
 from trials.tasks import StoredFile, TrialDiagnostics
 
@@ -48,10 +49,6 @@ def inside(results):
         distributions=distributions(5),
         diagnosed=(0.03, 0.035, 0.04, 0.045, 0.05),
     )
-
-
-def traces(figure):
-    return {trace.name: trace for trace in figure.data}
 
 
 def test_a_ridge_is_the_histogram(inside):

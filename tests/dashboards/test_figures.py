@@ -11,13 +11,10 @@ from dashboards.figures.landscape import landscape_figure
 from dashboards.figures.rates import DISPENSABLE, comparison_figure
 from oracle.chance_level import Chance
 from tests.dashboards.conftest import renamed, with_parts
+from tests.dashboards.printing import traces
 
 LARGEST_BYTES = 60_000
 GRID = {"low": 0.02, "high": 0.076, "step": 0.002, "scale": "linear"}
-
-
-def traces(figure):
-    return {trace.name: trace for trace in figure.data if trace.name}
 
 
 def drawn(results, **options):

@@ -12,7 +12,6 @@ from dashboards.report import report_html, write_report
 from dashboards.report.provenance import spec_yaml, usage
 from dashboards.tables.comparison import csv_text, markdown
 from oracle.ledger import Run
-from oracle.results.verdict import cycles_in_words
 from oracle.spec_file import parse_spec
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
@@ -82,13 +81,6 @@ def test_all_files_are_written_whole(results, tmp_path):
     assert json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["name"] == "parabola"
 
 
-def test_a_report_replaces_an_earlier_one(results, undecided, tmp_path):
-    write_report(undecided, tmp_path)
-    write_report(results, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == FILES
-    assert "No cycle is decided yet." not in (tmp_path / "report.html").read_text(encoding="utf-8")
-
-
 def test_a_failed_write_leaves_the_earlier_file_and_no_other(results, tmp_path, monkeypatch):
     write_report(results, tmp_path)
     before = (tmp_path / "comparison.md").read_bytes()
@@ -102,12 +94,6 @@ def test_a_failed_write_leaves_the_earlier_file_and_no_other(results, tmp_path, 
         write_report(results, tmp_path)
     assert (tmp_path / "comparison.md").read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == FILES
-
-
-def test_a_folder_that_is_a_file_is_refused(results, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(InvalidInput, match="name another folder"):
-        write_report(results, tmp_path / "file")
 
 
 def test_the_page_is_well_formed_and_fetches_nothing(any_results):
@@ -130,19 +116,6 @@ def test_the_page_says_what_was_found(results):
     assert "2023-11-14 22:13:20 1 min 05 s done ray node-1 torch 2.13.0" in words
     assert "2023-11-14 22:13:20 – running" in words
     assert html.count("Plotly.newPlot") >= 2
-
-
-def test_the_page_names_the_misses(make_results):
-    results = make_results(cycles=10)
-    misses = cycles_in_words(results.fit.missed_cycles)
-    words = Page(report_html(results)).words
-    assert f"the curve outside the fewest intervals: it misses {misses}" in words
-
-
-def test_a_search_that_has_just_begun_is_reported(undecided, tmp_path):
-    page = Page(write_report(undecided, tmp_path).read_text(encoding="utf-8"))
-    assert "No cycle is decided yet." in page.words
-    assert "Per cycle" not in page.words and "fitted" not in page.words
 
 
 @pytest.mark.parametrize("name", ["curve", "fewest_misses"])
@@ -198,13 +171,6 @@ def test_no_password_reaches_a_file(make_results, tmp_path):
     for path in tmp_path.iterdir():
         assert "hunter2" not in path.read_text(encoding="utf-8")
     assert "me:***@host/db is away" in (tmp_path / "report.html").read_text(encoding="utf-8")
-
-
-def test_the_image_is_written_on_request(results, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "kaleido", sys)
-    monkeypatch.setattr(plotly.io, "write_images", made)
-    write_report(results, tmp_path, kinds=["png"])
-    assert (tmp_path / "comparison.png").read_bytes() == b"png"
 
 
 def test_without_kaleido_the_image_is_refused_and_the_rest_is_there(results, tmp_path, monkeypatch):

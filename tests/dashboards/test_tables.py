@@ -59,13 +59,6 @@ def test_the_terminal_table_fits_100_columns_and_loses_nothing(any_results, make
         assert "…" not in "".join(lines)
 
 
-def test_a_narrow_terminal_gets_the_columns_in_blocks_and_loses_nothing(results):
-    wide, narrow = rendered(results), rendered(results, width=50)
-    assert max(map(len, narrow.splitlines())) <= 50
-    assert {word for word in wide.split() if "─" not in word} <= set(narrow.split())
-    assert len([line for line in narrow.splitlines() if line.split()[:1] == ["cycle"]]) == 3
-
-
 def test_latex_has_both_of_the_papers_forms(results, marked):
     assert latex(results) == golden("comparison.tex")
     assert latex(marked) == golden("marked.tex")

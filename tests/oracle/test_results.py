@@ -14,39 +14,12 @@ import oracle
 from oracle.errors import Refused
 from oracle.ledger import Ledger
 from oracle.results import Results
-from oracle.results.frames import COLUMNS
+from oracle.results.frames import COLUMNS, FRAMES
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from silo.fit import fit_curve
 from silo.rivals import compare_rivals
 from tests.oracle.invented import invent, noted, took, write_ledger
-
-FRAMES = ("trials", "candidates", "intervals", "fits", "rivals", "costs", "diagnostics", "runs")
-INTEGERS = {
-    "trials": {"cycle", "replicate", "best_step", "pack"},
-    "candidates": {"cycle", "diverged"},
-    "intervals": {"cycle"},
-    "fits": {"q", "inside"},
-    "rivals": {"parameters"},
-    "costs": {"trainings"},
-    "diagnostics": {"cycle"},
-    "runs": set(),
-}
-TRUTHS = {
-    "trials": {"diverged", "selected"},
-    "candidates": {"optimum", "inside", "detached"},
-    "intervals": {"low_cut", "high_cut", "silo_inside", "fitted_inside"},
-    "rivals": {"s_shaped"},
-    "costs": {"measured"},
-}
-TEXTS = {
-    "trials": {"worker", "checkpoint", "sha256"},
-    "intervals": {"detached"},
-    "fits": {"curve", "missed_cycles"},
-    "rivals": {"rival", "formula", "values"},
-    "costs": {"policy", "test_accuracies", "explanation"},
-    "runs": {"state", "driver", "host", "versions", "error"},
-}
 
 
 def diverged(trial):
@@ -126,28 +99,14 @@ def test_where_a_curve_lies():
     assert set(found.along(None)) == {(None, None)}
 
 
-def kind(series):
-    if isinstance(series.dtype, pd.DatetimeTZDtype):
-        return str(series.dtype.tz)
-    tests = {"bool": "is_bool_dtype", "int": "is_integer_dtype", "float": "is_float_dtype"}
-    return next(
-        (name for name, test in tests.items() if getattr(pd.api.types, test)(series)), str(series.dtype)
-    )
-
-
 @pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
 def test_every_frame_has_its_documented_columns_and_types(fields):
-    found = results(**fields)
-    assert tuple(found.frames()) == FRAMES == tuple(COLUMNS)
-    for name, frame in found.frames().items():
-        assert list(frame) == list(COLUMNS[name]), name
-        for column in frame:
-            expected = "float"
-            for what, columns in (("int", INTEGERS), ("bool", TRUTHS), ("string", TEXTS)):
-                expected = what if column in columns.get(name, ()) else expected
-            expected = "UTC" if column in ("started", "ended") else expected
-            assert kind(frame[column]) == expected, (name, column)
-    assert all(meaning for columns in COLUMNS.values() for meaning in columns.values())
+    found = results(**fields).frames()
+    assert list(found) == list(FRAMES) == list(COLUMNS)
+    for name, frame in found.items():
+        kinds = {column: each.kind for column, each in FRAMES[name][1].items()}
+        assert frame.dtypes.astype(str).to_dict() == kinds
+        assert list(frame) == list(COLUMNS[name]) and all(COLUMNS[name].values())
 
 
 def test_a_trial_is_a_row_also_before_its_cycle_is_decided():
