@@ -1,25 +1,23 @@
-"""What people see of a search: tables, figures, a report, and the summary study in Optuna's dashboard.
+"""Views of a search: tables, figures, a report, and the summary study in Optuna's dashboard.
 
-    comparison = load_comparison(ledger, ledger.search("digits"))
-    write_report(comparison, Path("digits-report"), runs=ledger.runs("digits"))
+    results = oracle.load("digits")
+    write_report(results, Path("digits-report"))
 
-Everything here is made from an ``oracle.comparison.Comparison`` or an ``oracle.analysis.Analysis`` and
-changes nothing in it.
+Everything here is made from :class:`oracle.results.Results` and changes nothing in it.
 """
 
-from dashboards.accuracies import accuracy_figure
-from dashboards.cost_figures import cost_figure
-from dashboards.distribution_figures import distributions_figure
-from dashboards.figures import comparison_figure, landscape_figure
-from dashboards.paper import paper_table
-from dashboards.region_figures import region_figure
+from dashboards.figures.accuracy import accuracy_figure
+from dashboards.figures.cost import cost_figure
+from dashboards.figures.distributions import distributions_figure
+from dashboards.figures.landscape import landscape_figure
+from dashboards.figures.rates import comparison_figure
+from dashboards.figures.region import region_figure
+from dashboards.figures.slices import slice_figure
+from dashboards.optuna.summary_study import SummaryStudy, write_summary
 from dashboards.report import report_html, write_report
-from dashboards.side_by_side import accuracy_table
-from dashboards.slice_figures import slice_figure
-from dashboards.summary_study import SummaryStudy, write_summary
-from dashboards.tables import (
+from dashboards.tables.accuracy import accuracy_table
+from dashboards.tables.comparison import (
     COLUMNS,
-    comparison_rows,
     comparison_table,
     csv_text,
     latex,
@@ -27,6 +25,8 @@ from dashboards.tables import (
     terminal_table,
     to_json,
 )
+from dashboards.tables.paper import paper_table
+from oracle.results.frames import comparison_rows
 
 __all__ = [
     "COLUMNS",

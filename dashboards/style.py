@@ -22,7 +22,7 @@ PURPLE = "#CC79A7"
 """Colours of Okabe and Ito (2008), which people with any colour vision tell apart."""
 
 GREY = "#8C8C8C"
-"""What says nothing: cycles at chance level."""
+"""Of cycles at chance level, which say nothing."""
 
 RATE_UNIT = 1e-2
 RATE_UNIT_TEXT = "×1e-2"
@@ -37,7 +37,7 @@ _SAME = 1e-6  # of their size: what values may differ by and yet be the same
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """How one of several things is drawn: told apart by colour, and without colour by dash and symbol.
+    """The look of one of several things: told apart by colour, and without colour by dash and symbol.
 
     Attributes:
         color: Of Okabe and Ito's.
@@ -78,7 +78,7 @@ SERIES = (
     Series(color=SKY, dash="longdashdot", symbol="star"),
     Series(color=BLACK, dash="8px,3px,2px,3px,2px,3px", symbol="hexagon"),
 )
-"""What a figure with several of a kind takes in turn."""
+"""The looks that a figure with several of a kind takes in turn."""
 
 
 def template() -> go.layout.Template:
@@ -142,14 +142,22 @@ def short_name(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def switch(choices: Sequence[Choice], *, active: int) -> dict[str, Any]:
+def add_switch(figure: go.Figure, choices: Sequence[Choice], active: int, *, buttons: bool = True) -> None:
     """Buttons below the plot's right corner that change what is across.
 
     Args:
+        figure: Where to; it shows the active choice from now on.
         choices: What they do.
         active: Which of them is pressed at first.
+        buttons: Whether there are buttons; else the active choice is all there is.
     """
-    return {
+    chosen = choices[active]
+    for trace, place in zip(figure.data, chosen.x, strict=True):
+        trace.x = place
+    figure.update_layout({key.replace(".", "_"): value for key, value in chosen.layout.items()})
+    if not buttons:
+        return
+    menu = {
         "type": "buttons",
         "direction": "right",
         "active": active,
@@ -165,6 +173,7 @@ def switch(choices: Sequence[Choice], *, active: int) -> dict[str, Any]:
             for choice in choices
         ],
     }
+    figure.update_layout(updatemenus=[menu])
 
 
 def say(figure: go.Figure, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What guessing reaches: a cycle that does no better has decided nothing."""
+"""Chance-level accuracy, and the bound below which a cycle decided nothing."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def drive(
 
 def _sessions(group: list[Prepared], stack: ExitStack, interrupt: Interrupt) -> list[Session]:
     """Sessions under their leases, of the searches that are not done yet."""
-    from dashboards.summary_study import SummaryStudy
+    from dashboards.optuna.summary_study import SummaryStudy
 
     sessions = []
     for search in group:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from oracle.decision import Decision
+from oracle.cycles import Cycle
 from oracle.spec import Spec
 from trials.recipe import Execution, Recipe
 from trials.secrets import without_secrets
@@ -113,7 +113,7 @@ class Keys:
         decisions: The decisions so far; the list may grow while the keys are in use.
     """
 
-    def __init__(self, identity: Mapping[str, Any], recipe: Recipe, decisions: Sequence[Decision]) -> None:
+    def __init__(self, identity: Mapping[str, Any], recipe: Recipe, decisions: Sequence[Cycle]) -> None:
         told = without_secrets(recipe.to_dict())
         self._base = _digest([identity["schema"], told, identity["data"], identity["code"]])
         self._initial = [each["sha256"] for each in identity["initial"]]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from oracle.decision import Decision, decide
+from oracle.cycles import Cycle, decide
 from oracle.grid import Grid, Scale
 from silo.checks import nearest
 from silo.curve import SiloCurve
@@ -40,7 +40,7 @@ class CycleState:
     tolerance: float
     prunings: Sequence[PrunedNetwork]
     trials: Mapping[float, Mapping[int, Trial]]
-    decisions: Sequence[Decision]
+    decisions: Sequence[Cycle]
 
     def everywhere(self, rates: tuple[float, ...]) -> Round:
         """The same rates in every replicate; nothing for none."""
@@ -125,7 +125,7 @@ class OraclePolicy:
         return Span(low=self.grid.values[0], high=self.grid.values[-1], scale=self.grid.scale)
 
     def _extension(self, state: CycleState) -> tuple[float, ...]:
-        interval = decide(state.cycle, state.trials, tolerance=state.tolerance).interval
+        interval = decide(state.cycle, state.trials, state.prunings, tolerance=state.tolerance).interval
         base, values = self.grid.values, state.trials
         below = self.grid.below(sum(v < base[0] for v in values) + 1) if interval.low_cut else None
         above = self.grid.above(sum(v > base[-1] for v in values) + 1) if interval.high_cut else None

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from oracle.decision import Decision, decide
+from oracle.cycles import Cycle, decide
 from oracle.grid import chunks
 from oracle.policies import CycleState, Policy, Round
 from trials.tasks import (
@@ -71,7 +71,7 @@ class Search:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
-        self.decisions: list[Decision] = []
+        self.decisions: list[Cycle] = []
         self._rounds: list[list[Round]] = [[]]
         self._outcomes: dict[tuple[int, int, float], Trial] = {}
         self._pruned: dict[tuple[int, int], PrunedNetwork] = {}
@@ -230,7 +230,7 @@ class Search:
         if added := self.rules.policy.next_round(state):
             self._rounds[cycle].append(added)
         else:
-            self.decisions.append(decide(cycle, state.trials, tolerance=self.rules.tolerance))
+            self.decisions.append(decide(cycle, state.trials, state.prunings, tolerance=self.rules.tolerance))
             self._rounds.append([])
         return True
 

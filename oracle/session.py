@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from oracle.decision import Decision
+from oracle.cycles import Cycle
 from oracle.errors import Refused
 from oracle.identity import Keys, initial_weights
 from oracle.ledger import Ledger, SearchRecord
@@ -199,7 +199,7 @@ class Session:
 
         return Store(self.spec.storage_root())
 
-    def _discard_losers(self, decision: Decision) -> None:
+    def _discard_losers(self, decision: Cycle) -> None:
         """Deletes the networks of a decided cycle that no later cycle can need."""
         self._discard(_losers(decision))
 
@@ -221,7 +221,7 @@ class Session:
         self._discard(path for path in sorted(found) if path in losers or _HALF_WRITTEN.match(path))
 
 
-def _losers(decision: Decision) -> Iterator[str]:
+def _losers(decision: Cycle) -> Iterator[str]:
     """Files of the networks of a decided cycle that no later cycle can need."""
     for candidate in decision.candidates:
         if candidate.max_lr != decision.interval.optimum:

@@ -13,9 +13,9 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from dashboards.report import write_report
-from oracle.analysis import analyse
 from oracle.drivers import in_process
 from oracle.ledger import Ledger
+from oracle.results import Results
 from tests.support import open_session, small_data, small_spec
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +45,7 @@ def run_undisturbed(folder, **changes):
     """Runs the search of :func:`write_spec` in this process; a folder with its ledger and its report."""
     with open_session(small_spec(folder, **changes)) as session:
         in_process.run(session)
-        write_report(analyse(session.ledger, session.record), folder / "networks/small/report")
+        write_report(Results.read(session.ledger, session.record), folder / "networks/small/report")
     return folder
 
 

@@ -10,12 +10,12 @@ import click
 
 from oracle.cli.show import LEDGER, console, open_searches
 from oracle.cli.specs import target_specs
-from oracle.comparison import load_comparison
 from oracle.ledger import Ledger, SearchRecord
+from oracle.results import Results
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from dashboards.sheet import Sheet
+    from dashboards.report.compare_report import CompareReport
 
 _FOLDER = Path("compare")
 _TERMINAL = "terminal"
@@ -53,17 +53,17 @@ def compare(
     A spec with variants stands for all of its searches, on the spec's own ledger; --ledger is for names.
     Writes compare.html, .md, .tex, .csv and .json.
     """
-    from dashboards.sheet import sheet_text, write_sheet
-    from dashboards.table_forms import TerminalTable
+    from dashboards.report.compare_report import report_text, write_compare_report
+    from dashboards.tables.forms import TerminalTable
 
-    sheet = _sheet(targets, ledger, paper_table)
+    report = _report(targets, ledger, paper_table)
     folder = out or (_FOLDER if targets else None)
-    page = write_sheet(sheet, folder) if folder else None
+    page = write_compare_report(report, folder) if folder else None
     if form != _TERMINAL:
-        click.echo(sheet_text(sheet, form), nl=False)
+        click.echo(report_text(report, form), nl=False)
         return
     screen = console()
-    for index, table in enumerate(sheet.tables):
+    for index, table in enumerate(report.tables):
         if index:
             screen.print()
         screen.print(TerminalTable(table=table))
@@ -71,9 +71,9 @@ def compare(
         screen.print(f"Files: {page}, .md, .tex, .csv, .json", highlight=False, markup=False, soft_wrap=True)
 
 
-def _sheet(targets: tuple[str, ...], ledger: str | None, paper_table: int | None) -> Sheet:
-    from dashboards.paper import paper_lines
-    from dashboards.sheet import compare_sheet, paper_sheet
+def _report(targets: tuple[str, ...], ledger: str | None, paper_table: int | None) -> CompareReport:
+    from dashboards.report.compare_report import compare_report, paper_report
+    from dashboards.tables.paper import paper_series
 
     if not targets:
         if paper_table is None:
@@ -81,19 +81,21 @@ def _sheet(targets: tuple[str, ...], ledger: str | None, paper_table: int | None
                 "compare: name the searches, such as: oracle compare A B, or a table of the paper: "
                 "oracle compare --paper-table 2"
             )
-        return paper_sheet(paper_table)
-    also = [] if paper_table is None else paper_lines(paper_table)
+        return paper_report(paper_table)
+    also = [] if paper_table is None else paper_series(paper_table)
     searches = _searches(targets, ledger)
     if len(searches) == 1 and not also:
         raise InvalidInput(
             f"compare: {searches[0][1].name} is one search: name another one, or see it alone by: "
             f"oracle report {targets[0]}"
         )
-    return compare_sheet([load_comparison(opened, record) for opened, record in searches], also=also)
+    return compare_report(
+        [Results.read(opened, record, resamples=0) for opened, record in searches], also=also
+    )
 
 
 def _searches(targets: tuple[str, ...], ledger: str | None) -> list[tuple[Ledger, SearchRecord]]:
-    """What the targets mean, spec files on their own ledgers, each search once."""
+    """The searches of the targets, spec files on their own ledgers, each search once."""
     found = [
         search
         for target in targets

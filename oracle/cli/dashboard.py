@@ -36,7 +36,7 @@ def dashboard(
     Without a name it shows the whole ledger. It only reads unless --write is given. There is no password: it
     listens on this machine alone unless --host says otherwise.
     """
-    from dashboards.server import open_server, study_path
+    from dashboards.optuna.server import open_server, study_path
 
     def warn(line: str) -> None:
         click.echo(f"oracle: {line}", err=True)

@@ -76,7 +76,7 @@ def write_export(results: Results, folder: Path, kind: str) -> list[Path]:
     Raises:
         InvalidInput: The folder can't be written.
     """
-    from dashboards.figure_files import replace_file
+    from dashboards.files import replace_file
 
     contents = _one_document(results) if kind == "json" else _many_files(results, _WRITERS[kind], kind)
     try:
@@ -105,28 +105,26 @@ def _many_files(results: Results, write: Callable[[pd.DataFrame], bytes], kind: 
 
 
 def _facts(results: Results) -> dict[str, Any]:
-    found = results.comparison
     return {
-        "name": found.name,
-        "verdict": found.verdict(),
-        "done": found.done,
-        "cycles": found.cycles,
-        "decided": len(found.rows),
+        "name": results.name,
+        "verdict": results.verdict(),
+        "done": results.done,
+        "cycles": results.search_spec.cycles,
+        "decided": len(results.decided),
         "spec": results.spec,
     }
 
 
 def _columns() -> dict[str, dict[str, str]]:
-    from oracle.frames import COLUMNS
+    from oracle.results.frames import COLUMNS
 
     return COLUMNS
 
 
 def _readme(results: Results, kind: str) -> str:
-    found = results.comparison
     parts = [
-        f"# {found.name}",
-        found.verdict(),
+        f"# {results.name}",
+        results.verdict(),
         "Learning rates are as they are, accuracies and densities are shares in [0, 1], times are UTC. "
         "`columns.json` has the tables below for programs, `search.json` the spec.",
     ]

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from oracle.analysis import fit_and_rivals
 from oracle.cli.show import LEDGER, console, open_search
 from oracle.cli.specs import JSON, echo_json
-from oracle.comparison import compare, load_search, recorded_spec
+from oracle.results import Results
 from silo.accuracies import CycleAccuracies, intervals_and_accuracies
 from silo.csv_file import load_csv
 from silo.errors import InvalidInput
+from silo.fit import fit_curve
+from silo.fit.rivals import compare_rivals
 from silo.intervals import CycleInterval
 from silo.paper import OracleTable, load_table
 
 if TYPE_CHECKING:
-    from dashboards.fits import FitView
+    from dashboards.figures.fit_view import FitView
 
 _PAPERS_RATE = 0.2
 _PAPERS_TOLERANCE = 0.005
@@ -97,7 +98,7 @@ def fit(
     Shows the least-squares curve, the region of curves in all intervals, what the data cannot tell, and
     whether simpler curves do as well.
     """
-    from dashboards.fits import fit_figure, fit_table
+    from dashboards.figures.fit_view import fit_figure, fit_table
 
     if [target, table, csv_file].count(None) != 2:
         raise InvalidInput("fit: give one of SPEC|NAME, --table and --csv, such as: oracle fit --table 11")
@@ -108,7 +109,7 @@ def fit(
     else:
         view = _of_table(table, options) if table is not None else _of_csv(csv_file, options)
     if figure is not None:
-        from dashboards.figure_files import write_figure
+        from dashboards.files import write_figure
 
         write_figure(fit_figure(view), figure)
     if as_json:
@@ -160,41 +161,41 @@ def _of_csv(path: Path | None, options: dict[str, Any]) -> FitView:
 
 def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitView:
     opened, record = open_search(target, ledger)
-    spec, search = recorded_spec(record), load_search(opened, record)
-    if not spec.searched:
+    results = Results.read(opened, record)
+    spec = results.search_spec
+    if not results.searched:
         raise InvalidInput(
             f"fit: search {record.name!r} follows policy {spec.policy.name!r}: it has no intervals to fit"
         )
-    if not search.decisions:
+    if not results.decided:
         raise InvalidInput(f"fit: search {record.name!r} has decided no cycle yet: let it run on")
-    comparison = compare(spec, search)
     return _view(
-        tuple(decision.accuracies for decision in search.decisions),
+        tuple(each.accuracies for each in results.decided),
         options | {"tolerance": spec.tolerance},
         pruning_rate=spec.pruning.rate,
         title=record.name,
-        curve=comparison.predicted,
+        curve=results.predicted,
         rates_name="SILO, predicted",
-        densities=tuple(row.density for row in comparison.rows),
+        densities=tuple(each.density for each in results.decided),
     )
 
 
 def _view(
     measured: Measured, options: dict[str, Any], *, pruning_rate: float, title: str, **shown: Any
 ) -> FitView:
-    from dashboards.fits import FitView
+    from dashboards.figures.fit_view import FitView
 
     tolerance = _PAPERS_TOLERANCE if options["tolerance"] is None else options["tolerance"]
     if options["q_max"] < 0:
         raise InvalidInput(f"fit: --q-max must be at least 0, not {options['q_max']}: give 5")
     intervals, _ = intervals_and_accuracies(measured, tolerance)
-    found, rivals = fit_and_rivals(
-        measured,
-        pruning_rate=pruning_rate,
-        tolerance=tolerance,
-        q_values=range(options["q_max"] + 1),
-        weighting=options["weighting"],
-        resamples=options["resamples"],
-        seed=options["seed"],
+    shared = {
+        "pruning_rate": pruning_rate,
+        "q_values": range(options["q_max"] + 1),
+        "weighting": options["weighting"],
+    }
+    found = fit_curve(
+        measured, tolerance=tolerance, resamples=options["resamples"], seed=options["seed"], **shared
     )
+    rivals = compare_rivals(intervals, **shared)
     return FitView(title=title, intervals=intervals, fit=found, rivals=rivals, **shown)

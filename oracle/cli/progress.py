@@ -10,7 +10,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from oracle.decision import Decision
+from oracle.cycles import Cycle
 from oracle.observers.protocol import Observer
 from oracle.session import Session
 from trials.tasks import Task, TrainPack, Trial
@@ -64,7 +64,7 @@ class _Plain(Observer):
     def retried(self, session: Session, task: Task, reason: str) -> None:
         self._line(session, _trouble(session, task, reason))
 
-    def decided(self, session: Session, decision: Decision) -> None:
+    def decided(self, session: Session, decision: Cycle) -> None:
         counter = self._counters[session.spec.name]
         speed = f"{counter.rate():.1f} trainings/s, {counter.left(session)} left"
         self._line(session, f"{_decision(session, decision)} | {speed}")
@@ -108,7 +108,7 @@ class _Live(Observer):
         line = _of(session, self._several) + _trouble(session, task, reason)
         self._progress.console.print(line, style="yellow", highlight=False, markup=False)
 
-    def decided(self, session: Session, decision: Decision) -> None:
+    def decided(self, session: Session, decision: Cycle) -> None:
         line = _of(session, self._several) + _decision(session, decision)
         self._progress.console.print(line, highlight=False, markup=False)
         self._update(session)
@@ -179,7 +179,7 @@ def _way(session: Session) -> str:
     return f"{session.record.execution} ({notes})" if notes else str(session.record.execution)
 
 
-def _decision(session: Session, decision: Decision) -> str:
+def _decision(session: Session, decision: Cycle) -> str:
     best, pruned = decision.selected, session.search.prunings(decision.cycle)
     density = sum(p.alive / p.prunable for p in pruned) / len(pruned) if pruned else 1.0
     spread = "" if best.accuracy_std is None else f" ± {best.accuracy_std:.2%}"
@@ -189,7 +189,7 @@ def _decision(session: Session, decision: Decision) -> str:
     )
 
 
-def _rates(session: Session, decision: Decision) -> str:
+def _rates(session: Session, decision: Cycle) -> str:
     """Optimum and interval, or the one rate of a policy that doesn't search."""
     interval = decision.interval
     if not session.search.rules.policy.searches:

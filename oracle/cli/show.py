@@ -13,12 +13,11 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from oracle.analysis import Analysis, analyse
 from oracle.cli.specs import JSON, echo_json, job_name, target_specs
-from oracle.comparison import load_comparison
 from oracle.errors import Refused
 from oracle.ledger import Ledger, Retries, SearchRecord
 from oracle.opening import DEFAULT_LEDGER, open_recorded
+from oracle.results import Results
 from oracle.spec import Spec
 from silo.errors import InvalidInput
 
@@ -141,34 +140,34 @@ def show_comparisons(
 
     Several are also shown side by side.
     """
-    from dashboards.side_by_side import side_by_side
+    from dashboards.tables.accuracy import side_by_side
 
     found, data = [], []
     for index, (ledger, record) in enumerate(searches):
-        analysis = analyse(ledger, record)
-        place = folders[index] if folders else _report_folder(analysis.comparison.spec)
-        found.append(analysis.comparison)
-        data.append(_show(analysis, place, as_json=as_json, images=images))
+        results = Results.read(ledger, record)
+        place = folders[index] if folders else _report_folder(results.search_spec)
+        found.append(results)
+        data.append(_show(results, place, as_json=as_json, images=images))
     if as_json:
         echo_json(data if len(data) > 1 else data[0])
-    elif len(found) > 1 and any(comparison.rows for comparison in found):
+    elif len(found) > 1 and any(results.decided for results in found):
         console().print(side_by_side(found))
 
 
-def _show(analysis: Analysis, folder: Path, *, as_json: bool, images: Sequence[str]) -> dict[str, Any]:
+def _show(results: Results, folder: Path, *, as_json: bool, images: Sequence[str]) -> dict[str, Any]:
     """Writes a report, and prints the comparison unless it is wanted as JSON, which it gives."""
     from dashboards.report import write_report
-    from dashboards.tables import terminal_table, to_json
+    from dashboards.tables.comparison import terminal_table, to_json
 
-    page, comparison = write_report(analysis, folder, kinds=images), analysis.comparison
+    page = write_report(results, folder, kinds=images)
     if as_json:
-        return {**to_json(comparison), "report": str(page)}
+        return {**to_json(results), "report": str(page)}
     screen = console()
-    if comparison.rows:
-        screen.print(terminal_table(comparison))
-    if comparison.fit:
-        screen.print(str(comparison.fit), highlight=False, markup=False, soft_wrap=True)
-    screen.print(comparison.verdict(), style="bold", highlight=False, markup=False, soft_wrap=True)
+    if results.decided:
+        screen.print(terminal_table(results))
+    if results.point_fit:
+        screen.print(str(results.point_fit), highlight=False, markup=False, soft_wrap=True)
+    screen.print(results.verdict(), style="bold", highlight=False, markup=False, soft_wrap=True)
     screen.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
     return {}
 
@@ -227,10 +226,10 @@ def open_searches(target: str, ledger: str | None) -> list[tuple[Ledger, SearchR
 
 
 def _status(ledger: Ledger, record: SearchRecord, *, watched: bool) -> dict[str, Any]:
-    """How a search stands; ``watched`` as :func:`oracle.ledger.lease.holder` takes it."""
-    comparison, runs = load_comparison(ledger, record), ledger.runs(record.name)
-    last = runs[-1] if runs else None
-    if comparison.done:
+    """State of a search; ``watched`` as :func:`oracle.ledger.lease.holder` takes it."""
+    results = Results.read(ledger, record)
+    last = results.recorded_runs[-1] if results.recorded_runs else None
+    if results.done:
         state = "done"
     elif holder := ledger.holder(
         record.name, watched=watched, waiting=lambda line: click.echo(line, err=True)
@@ -242,11 +241,11 @@ def _status(ledger: Ledger, record: SearchRecord, *, watched: bool) -> dict[str,
     return {
         "name": record.name,
         "state": state,
-        "cycles": f"{len(comparison.rows)}/{comparison.cycles}",
-        "trials": comparison.trials,
-        "storage": comparison.spec.storage_root(),
+        "cycles": f"{len(results.decided)}/{results.search_spec.cycles}",
+        "trials": len(results.outcomes),
+        "storage": results.search_spec.storage_root(),
         "created": record.created,
-        "verdict": comparison.verdict(),
+        "verdict": results.verdict(fitted=False) or None,
         "error": error,
     }
 
@@ -270,7 +269,7 @@ def _searches_of(target: str, ledger: str | None, job: Job | None) -> list[tuple
 
 
 def _job_line(job: Job) -> str:
-    """What a cluster knows of a search, in a line."""
+    """State of a search's job on a cluster, in a line."""
     when = _shown(job.ended if job.ended_state else job.started, "started")
     code = f", exit code {job.exit_code}" if job.exit_code else ""
     return f"{job.state.lower()} {'on' if job.ended_state else 'since'} {when}{code}"
@@ -289,6 +288,6 @@ def _report_folder(spec: Spec) -> Path:
 
 
 def console() -> Console:
-    """Where tables are printed: as wide as the terminal, or a fixed width where there is none."""
+    """The console for tables: as wide as the terminal, or a fixed width where there is none."""
     screen = Console()
     return screen if screen.is_terminal else Console(width=_WIDTH)

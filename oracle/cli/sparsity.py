@@ -10,8 +10,8 @@ from rich.table import Table
 
 from oracle.cli.show import LEDGER, TARGET, console, open_search
 from oracle.cli.specs import JSON, echo_json
-from oracle.comparison import load_search, recorded_spec
 from oracle.errors import Refused
+from oracle.results import load_search, recorded_spec
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:

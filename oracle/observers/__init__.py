@@ -10,7 +10,7 @@ from oracle.observers.protocol import Observer
 from silo.errors import InvalidInput, SiloOracleError
 
 if TYPE_CHECKING:
-    from oracle.decision import Decision
+    from oracle.cycles import Cycle
     from oracle.session import Session
     from oracle.spec import Spec
     from trials.tasks import PrunedNetwork, Task, Trial
@@ -73,7 +73,7 @@ class _Careful(Observer):
     def retried(self, session: Session, task: Task, reason: str) -> None:
         self._tell(self._observer.retried, session, task, reason)
 
-    def decided(self, session: Session, decision: Decision) -> None:
+    def decided(self, session: Session, decision: Cycle) -> None:
         self._tell(self._observer.decided, session, decision)
 
     def ended(self, session: Session, state: str) -> None:

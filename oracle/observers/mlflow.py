@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from oracle.decision import Decision
+from oracle.cycles import Cycle
 from oracle.observers.numbers import cycle_numbers
 from oracle.observers.protocol import Observer
 from silo.errors import InvalidInput
@@ -62,7 +62,7 @@ class MLflow(Observer):
             if decision.cycle not in written:
                 self.decided(session, decision)
 
-    def decided(self, session: Session, decision: Decision) -> None:
+    def decided(self, session: Session, decision: Cycle) -> None:
         """Adds a step to the metrics."""
         from mlflow.entities import Metric
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oracle.decision import Decision
+from oracle.cycles import Cycle
 
 if TYPE_CHECKING:
     from oracle.session import Session
 
 
-def cycle_numbers(session: Session, decision: Decision) -> dict[str, float]:
+def cycle_numbers(session: Session, decision: Cycle) -> dict[str, float]:
     """Name to number: rates are peak learning rates, accuracies and densities shares in [0, 1]."""
     interval, selected = decision.interval, decision.selected
     pruned = session.search.prunings(decision.cycle)

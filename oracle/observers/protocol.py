@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from oracle.decision import Decision
+from oracle.cycles import Cycle
 from trials.tasks import PrunedNetwork, Task, Trial
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Observer:
     def retried(self, session: Session, task: Task, reason: str) -> None:
         """A task has failed, or a file that it needs is lost; it is tried again if the rules allow."""
 
-    def decided(self, session: Session, decision: Decision) -> None:
+    def decided(self, session: Session, decision: Cycle) -> None:
         """A cycle is decided."""
 
     def ended(self, session: Session, state: str) -> None:

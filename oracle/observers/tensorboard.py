@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oracle.decision import Decision
+from oracle.cycles import Cycle
 from oracle.observers.numbers import cycle_numbers
 from oracle.observers.protocol import Observer
 from silo.errors import InvalidInput
@@ -57,7 +57,7 @@ class TensorBoard(Observer):
             self._writer.add_scalar("trial/validation_accuracy", outcome.accuracy, self._count)
             self._writer.add_scalar("trial/max_lr", outcome.max_lr, self._count)
 
-    def decided(self, session: Session, decision: Decision) -> None:
+    def decided(self, session: Session, decision: Cycle) -> None:
         """Adds the cycle to the scalars, and its landscape."""
         for name, number in cycle_numbers(session, decision).items():
             self._writer.add_scalar(f"cycle/{name}", number, decision.cycle)

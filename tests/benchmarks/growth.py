@@ -29,11 +29,11 @@ from rich.console import Console
 from rich.table import Table
 
 from dashboards.report import write_report
-from oracle.analysis import analyse
 from oracle.drivers import in_process
 from oracle.drivers.replay import replayed
 from oracle.ledger import Ledger
 from oracle.preflight import open_runner
+from oracle.results import Results
 from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
@@ -133,7 +133,7 @@ def report(spec: Spec) -> dict[str, float]:
     """Seconds of reading the search and writing its report, and the report's size in bytes."""
     begin = time.perf_counter()
     with opened(spec) as (ledger, record), tempfile.TemporaryDirectory() as folder:
-        page = write_report(analyse(ledger, record), Path(folder))
+        page = write_report(Results.read(ledger, record), Path(folder))
         return {"seconds": time.perf_counter() - begin, "bytes": page.stat().st_size}
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from oracle.decision import Decision
+from oracle.cycles import Cycle
 from oracle.grid import Grid, log_values
 from oracle.policies import OraclePolicy
 from oracle.search import Rules, Search, Signal
@@ -170,7 +170,7 @@ def run(rules: Rules, runner: Runner) -> tuple[Search, float]:
     return search, time.perf_counter() - begin
 
 
-def discard_losers(decision: Decision, store: Store) -> None:
+def discard_losers(decision: Cycle, store: Store) -> None:
     """Deletes the networks that no later cycle starts from."""
     for candidate in decision.candidates:
         if candidate is not decision.selected:
@@ -178,7 +178,7 @@ def discard_losers(decision: Decision, store: Store) -> None:
                 store.delete(trial.checkpoint.path)
 
 
-def line(search: Search, decision: Decision) -> str:
+def line(search: Search, decision: Cycle) -> str:
     """A decided cycle in words."""
     interval, best = decision.interval, decision.selected
     ends = f"{'<' * interval.low_cut}{interval.low:.4g} – {interval.high:.4g}{'>' * interval.high_cut}"
@@ -222,7 +222,7 @@ def summary(search: Search, seconds: float, images: int) -> dict[str, Any]:
     }
 
 
-def cycle_of(search: Search, decision: Decision) -> dict[str, Any]:
+def cycle_of(search: Search, decision: Cycle) -> dict[str, Any]:
     """A decided cycle as data; rates are peak learning rates, accuracies in [0, 1]."""
     best = decision.selected
     return {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.summary_study import SummaryStudy
+from dashboards.optuna.summary_study import SummaryStudy
 from oracle.drivers import in_process
 from tests.browser.chromium import SCREENSHOTS, Watched, running_browser
 from tests.postgresql import running_server

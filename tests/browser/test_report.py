@@ -3,8 +3,8 @@
 import pytest
 
 from dashboards.report import write_report
-from oracle.analysis import analyse
 from oracle.ledger import Ledger
+from oracle.results import Results
 
 PLOT = ".js-plotly-plot"
 HIDDEN = f"document.querySelector('{PLOT}').data.filter(trace => trace.visible === 'legendonly').length"
@@ -15,7 +15,7 @@ def report(finished, tmp_path_factory):
     ledger = Ledger(finished.ledger)
     try:
         record = ledger.search(finished.name)
-        return write_report(analyse(ledger, record), tmp_path_factory.mktemp("report"))
+        return write_report(Results.read(ledger, record), tmp_path_factory.mktemp("report"))
     finally:
         ledger.close()
 

@@ -5,12 +5,12 @@ from queue import Queue
 
 import pytest
 
+from dashboards.optuna.summary_study import SummaryStudy
 from dashboards.report import write_report
-from dashboards.summary_study import SummaryStudy
-from oracle.analysis import analyse
 from oracle.drivers import in_process
 from oracle.ledger import Ledger
 from oracle.observers.protocol import Observer
+from oracle.results import Results
 from tests.browser.conftest import dashboard
 from tests.postgresql import PASSWORD
 from tests.support import open_session, small_spec
@@ -60,7 +60,7 @@ def reported(url, folder):
     """The report of the search as it stands."""
     ledger = Ledger(url)
     try:
-        return write_report(analyse(ledger, ledger.search("small")), folder)
+        return write_report(Results.read(ledger, ledger.search("small")), folder)
     finally:
         ledger.close()
 

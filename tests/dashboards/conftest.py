@@ -1,4 +1,4 @@
-"""Comparisons from invented accuracies: nothing is trained."""
+"""Results of invented accuracies: nothing is trained."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from oracle.comparison import Comparison, compare
 from oracle.drivers.replay import Accuracy, replay
+from oracle.results import Results
 from oracle.search import Rules, Search
 from oracle.spec import Spec
 
@@ -67,15 +67,27 @@ def make_search() -> Callable[..., tuple[Spec, Search]]:
 
 
 @pytest.fixture
-def make_comparison(make_search: Callable[..., tuple[Spec, Search]]) -> Callable[..., Comparison]:
-    """A comparison; takes what ``make_search`` takes."""
-    return lambda *arguments, **fields: compare(*make_search(*arguments, **fields))
+def make_results(make_search: Callable[..., tuple[Spec, Search]]) -> Callable[..., Results]:
+    """Results without a bootstrap; takes what ``make_search`` takes."""
+    return lambda *arguments, **fields: Results.of(*make_search(*arguments, **fields), resamples=0)
+
+
+def renamed(results: Results, name: str) -> Results:
+    """The same under a name that no spec file can have."""
+    return replace(results, search_spec=results.search_spec.model_copy(update={"name": name}))
+
+
+def with_parts(results: Results, **parts: Any) -> Results:
+    """The same with parts that are computed elsewhere, such as ``policy_costs``."""
+    changed = replace(results)
+    vars(changed).update(parts)
+    return changed
 
 
 @pytest.fixture
-def comparison(make_comparison: Callable[..., Comparison]) -> Comparison:
+def results(make_results: Callable[..., Results]) -> Results:
     """Five cycles, all decided."""
-    return make_comparison()
+    return make_results()
 
 
 def two_peaks(cycle: int, replicate: int, max_lr: float) -> float:
@@ -84,28 +96,28 @@ def two_peaks(cycle: int, replicate: int, max_lr: float) -> float:
 
 
 @pytest.fixture
-def marked(make_comparison: Callable[..., Comparison]) -> Comparison:
+def marked(make_results: Callable[..., Results]) -> Results:
     """One cycle and one replicate with every mark: cut off below, as good beyond a gap, diverged."""
     grid = {"values": [0.01, 0.02, 0.04, 0.08, 0.16], "extend": False}
-    return make_comparison(two_peaks, diverged=True, cycles=1, replicates=1, grid=grid, silo=None)
+    return make_results(two_peaks, diverged=True, cycles=1, replicates=1, grid=grid, silo=None)
 
 
 @pytest.fixture
-def undecided(make_comparison: Callable[..., Comparison]) -> Comparison:
+def undecided(make_results: Callable[..., Results]) -> Results:
     """A search that has just begun."""
-    return make_comparison(decided=0)
+    return make_results(decided=0)
 
 
 @pytest.fixture
-def hopeless(make_comparison: Callable[..., Comparison]) -> Comparison:
+def hopeless(make_results: Callable[..., Results]) -> Results:
     """Two cycles in which everything diverges."""
     grid = {"low": 0.01, "high": 1.0, "points": 3, "limit": 2}
-    return make_comparison(lambda *_: 0.1, diverged=True, cycles=2, grid=grid)
+    return make_results(lambda *_: 0.1, diverged=True, cycles=2, grid=grid)
 
 
-@pytest.fixture(params=["comparison", "marked", "undecided", "hopeless", "long"])
-def any_comparison(request: pytest.FixtureRequest) -> Comparison:
-    """Each kind of comparison."""
+@pytest.fixture(params=["results", "marked", "undecided", "hopeless", "long"])
+def any_results(request: pytest.FixtureRequest) -> Results:
+    """Each kind of results."""
     if request.param == "long":
-        return request.getfixturevalue("make_comparison")(cycles=25)
+        return request.getfixturevalue("make_results")(cycles=25)
     return request.getfixturevalue(request.param)

@@ -11,6 +11,11 @@ from rich.console import Console
 _GOLDEN = Path(__file__).parent / "golden"
 
 
+def traces(figure: Any) -> dict[str, Any]:
+    """A figure's traces by name."""
+    return {trace.name: trace for trace in figure.data if trace.name}
+
+
 def golden(name: str) -> str:
     """A file of ``golden``."""
     return (_GOLDEN / name).read_text(encoding="utf-8")

@@ -1,15 +1,14 @@
 import json
-from dataclasses import replace
 from itertools import combinations
 
 import pytest
 
-from dashboards._lines import Line, Point, places
-from dashboards.accuracies import accuracy_figure
-from dashboards.paper import paper_lines
-from dashboards.searches import SEARCH_COLUMNS, search_table
-from dashboards.side_by_side import ACCURACY_COLUMNS, accuracy_table, short_names
-from dashboards.table_forms import TerminalTable, csv_text, json_able
+from dashboards.figures.accuracy import accuracy_figure
+from dashboards.tables.accuracy import ACCURACY_COLUMNS, accuracy_table, short_names
+from dashboards.tables.accuracy_series import AccuracySeries, Point, places
+from dashboards.tables.forms import TerminalTable, csv_text, json_able
+from dashboards.tables.paper import paper_series
+from dashboards.tables.searches import SEARCH_COLUMNS, search_table
 from tests.dashboards.conftest import parabola
 from tests.dashboards.printing import printed
 
@@ -30,7 +29,7 @@ def line(name, points, **fields):
         Point(cycle=cycle, density=density, accuracy=accuracy, std=None)
         for cycle, density, accuracy in points
     )
-    return Line(**{"name": name, "points": made, "task": "digits", "pruning": "alike", **fields})
+    return AccuracySeries(**{"name": name, "points": made, "task": "digits", "pruning": "alike", **fields})
 
 
 def texts_of(table):
@@ -38,10 +37,10 @@ def texts_of(table):
 
 
 @pytest.fixture
-def two(make_comparison):
+def two(make_results):
     """A search, and a worse one with a fixed rate of which one cycle fewer is decided."""
-    fixed = make_comparison(worse, name="p.fixed", decided=4, **FIXED)
-    return [make_comparison(name="p.oracle"), fixed]
+    fixed = make_results(worse, name="p.fixed", decided=4, **FIXED)
+    return [make_results(name="p.oracle"), fixed]
 
 
 def test_searches_are_rows_and_densities_columns(two):
@@ -61,8 +60,8 @@ def test_the_best_of_a_density_is_bold_and_one_alone_is_not(two):
     assert not any(cell.bold for row in alone.rows for cell in row) and not alone.bold_means
 
 
-def test_many_densities_are_rows_and_a_terminal_always_has_them_so(make_comparison, two):
-    many = accuracy_table([make_comparison(cycles=9)])
+def test_many_densities_are_rows_and_a_terminal_always_has_them_so(make_results, two):
+    many = accuracy_table([make_results(cycles=9)])
     assert many.headers == ("m", "λ (%)", "parabola") and len(many.rows) == 9
     shown = printed(TerminalTable(table=accuracy_table(two, by_row=True)), 100)
     assert "  0     100   90.00 ± 0.10 *   85.00 ± 0.10\n" in shown
@@ -86,10 +85,10 @@ def test_results_on_other_data_do_not_compete():
     assert "Accuracies on different data are not compared." in table.notes
 
 
-def test_where_the_data_lie_does_not_make_them_other_data(make_comparison):
+def test_where_the_data_lie_does_not_make_them_other_data(make_results):
     arguments = [{"root": "a"}, {"root": "b", "download": True}]
     found = [
-        make_comparison(name=name, dataset={"name": "cifar10", "arguments": given})
+        make_results(name=name, dataset={"name": "cifar10", "arguments": given})
         for name, given in zip(("x", "y"), arguments, strict=True)
     ]
     assert accuracy_table(found).bold_means
@@ -125,9 +124,9 @@ def test_a_density_goes_to_the_nearest_and_no_two_of_a_search_to_the_same():
     assert len(places([line("a", [(0, 0.5, 0.9)]), far])) == 2
 
 
-def test_the_papers_numbers_stand_beside_searches(make_comparison):
-    found = make_comparison(cycles=14, network="resnet20", dataset="cifar10")
-    table = accuracy_table([found], also=paper_lines(2))
+def test_the_papers_numbers_stand_beside_searches(make_results):
+    found = make_results(cycles=14, network="resnet20", dataset="cifar10")
+    table = accuracy_table([found], also=paper_series(2))
     rows = {row[1].text: [cell.text for cell in row[2:]] for row in table.rows}
     assert rows["32.8"][1:] == ["88.1 ± 0.9", "89.8 ± 0.4", "89.7 ± 0.6", "90.3 ± 0.4", "90.8 ± 0.5"]
     assert "±" in rows["32.8"][0]
@@ -137,10 +136,11 @@ def test_the_papers_numbers_stand_beside_searches(make_comparison):
 def test_records_are_tidy_and_full(two):
     table = accuracy_table(two)
     first = dict(table.records[0])
-    row = two[0].rows[0]
+    row = two[0].decided[0]
     assert list(first) == list(ACCURACY_COLUMNS)
     assert (first["search"], first["policy"], first["cycle"]) == ("p.oracle", "oracle", 0)
-    assert (first["max_lr"], first["test_accuracy_mean"]) == (row.interval.optimum, row.best.test_accuracy)
+    assert first["max_lr"] == row.interval.optimum
+    assert first["test_accuracy_mean"] == row.selected.test_accuracy
     assert len(csv_text(table.columns, table.records).splitlines()) == 1 + 9
 
 
@@ -171,8 +171,8 @@ def test_names_lose_the_stem_that_all_share(names, short):
     assert short_names(names) == short
 
 
-def test_what_each_search_says_in_a_row(two, make_comparison, undecided):
-    missed = make_comparison(name="q", cycles=10, retraining="lr_rewinding")
+def test_what_each_search_says_in_a_row(two, make_results, undecided):
+    missed = make_results(name="q", cycles=10, retraining="lr_rewinding")
     table = search_table([*two, missed, undecided])
     rows = {row[0].text: dict(zip(table.headers, (c.text for c in row), strict=True)) for row in table.rows}
     assert rows["p.oracle"]["SILO\ninside"] == "1 of 5" and rows["p.oracle"]["fitted\ninside"] == "5 of 5"
@@ -193,10 +193,10 @@ def test_what_each_search_says_in_a_row(two, make_comparison, undecided):
         json.dumps(json_able(record), allow_nan=False)
 
 
-def test_a_search_that_silo_predicted_says_so(make_comparison):
+def test_a_search_that_silo_predicted_says_so(make_results):
     curve = {"q": 0, "beta": 5, "epsilon": 0.03, "delta": 0.04}
-    found = make_comparison(cycles=1, silo={**curve, "epsilon": 0.034})
-    assert found.rows[0].predicted_inside
+    found = make_results(cycles=1, silo={**curve, "epsilon": 0.034})
+    assert found.missed(found.predicted) == ()
     assert search_table([found]).rows[0][6].text == "SILO fits as predicted"
 
 
@@ -220,10 +220,6 @@ def test_the_axis_runs_from_dense_to_sparse_and_holds_all_points(two):
     assert alone.range[0] > 2 > alone.range[1]
 
 
-def test_one_replicate_has_no_spread(make_comparison):
-    assert accuracy_figure([make_comparison(replicates=1)]).data[0].error_y.array is None
-
-
 def test_forty_lines_differ_in_black_and_white():
     lines = [line(str(i), [(0, 1.0, 0.9)]) for i in range(40)]
     looks = [(trace.line.dash, trace.marker.symbol) for trace in accuracy_figure([], also=lines).data]
@@ -233,4 +229,4 @@ def test_forty_lines_differ_in_black_and_white():
 def test_a_name_is_not_taken_for_markup_and_nothing_decided_is_said(undecided):
     figure = accuracy_figure([], also=[line("<b>x</b>", [(0, 1.0, 0.9)])])
     assert figure.data[0].name == "&lt;b&gt;x&lt;/b&gt;"
-    assert accuracy_figure([replace(undecided)]).layout.annotations[0].text == "No cycle is decided yet."
+    assert accuracy_figure([undecided]).layout.annotations[0].text == "No cycle is decided yet."

@@ -3,8 +3,9 @@ import math
 
 import pytest
 
-from dashboards.cost_figures import cost_figure
-from oracle.analysis import Analysis, PolicyCost
+from dashboards.figures.cost import cost_figure
+from oracle.results.costs import PolicyCost
+from tests.dashboards.conftest import with_parts
 
 
 def cost(policy, trainings, accuracies, **changes):
@@ -13,17 +14,17 @@ def cost(policy, trainings, accuracies, **changes):
 
 
 @pytest.fixture
-def analysis(comparison):
+def priced(results):
     costs = (
         cost("Oracle", 435, (0.98, 0.97, 0.96, 0.95, 0.94), measured=True),
         cost("SILO", 15, (0.97, 0.96, 0.95, 0.9, None)),
         cost("hill climb", 105, (None,) * 5),
     )
-    return Analysis(comparison=comparison, costs=costs)
+    return with_parts(results, policy_costs=costs)
 
 
-def test_each_policy_lies_at_its_cost_and_mean_over_the_cycles_known_of_all(analysis):
-    figure = cost_figure(analysis)
+def test_each_policy_lies_at_its_cost_and_mean_over_the_cycles_known_of_all(priced):
+    figure = cost_figure(priced)
     oracle, silo, climb = figure.data
     assert (oracle.x, oracle.y) == ((435,), (pytest.approx(96.5),))
     assert (silo.x, silo.y) == ((15,), (pytest.approx(94.5),))
@@ -32,33 +33,33 @@ def test_each_policy_lies_at_its_cost_and_mean_over_the_cycles_known_of_all(anal
     assert climb.y == figure.layout.yaxis.range
 
 
-def test_what_was_run_is_filled_and_what_is_estimated_open(analysis):
-    oracle, silo, _ = cost_figure(analysis).data
+def test_what_was_run_is_filled_and_what_is_estimated_open(priced):
+    oracle, silo, _ = cost_figure(priced).data
     assert "open" not in oracle.marker.symbol and silo.marker.symbol.endswith("-open")
     assert oracle.marker.symbol != silo.marker.symbol.removesuffix("-open")
 
 
-def test_pointing_at_a_policy_tells_every_cycle(analysis):
-    _, silo, climb = cost_figure(analysis).data
+def test_pointing_at_a_policy_tells_every_cycle(priced):
+    _, silo, climb = cost_figure(priced).data
     assert "SILO, estimated<br>15 trainings, 0.375 worker-hours<br>said so &lt;b&gt;" in silo.text[0]
     assert silo.text[0].endswith("m=0: 97.00, m=1: 96.00, m=2: 95.00, m=3: 90.00")
     assert climb.text[0].endswith("accuracy not known")
 
 
-def test_the_buttons_count_in_trainings_or_hours(analysis):
-    trainings, hours = cost_figure(analysis).layout.updatemenus[0].buttons
+def test_the_buttons_count_in_trainings_or_hours(priced):
+    trainings, hours = cost_figure(priced).layout.updatemenus[0].buttons
     assert trainings.args[0]["x"] == [[435], [15], [105, 105]]
     assert hours.args[0]["x"] == [[10.875], [0.375], [2.625, 2.625]]
     assert hours.args[1]["xaxis.title.text"] == "cost (worker-hours)"
     low, high = hours.args[1]["xaxis.range"]
     assert low < math.log10(0.375) and high > math.log10(10.875)
-    figure = cost_figure(analysis, measure="worker_hours")
+    figure = cost_figure(priced, measure="worker_hours")
     assert figure.data[0].x == (10.875,) and figure.layout.updatemenus[0].active == 1
 
 
-def test_a_cost_of_nothing_and_no_costs_at_all_are_drawn(any_comparison):
+def test_a_cost_of_nothing_and_no_costs_at_all_are_drawn(any_results):
     free = (cost("free", 0, ()),)
     for costs in ((), free):
-        text = cost_figure(Analysis(comparison=any_comparison, costs=costs)).to_json()
+        text = cost_figure(with_parts(any_results, policy_costs=costs)).to_json()
         json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert "No cycle is decided" in cost_figure(Analysis(comparison=any_comparison)).to_json()
+    assert "No cycle is decided" in cost_figure(with_parts(any_results, policy_costs=())).to_json()

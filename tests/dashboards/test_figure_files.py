@@ -4,20 +4,17 @@ import shutil
 
 import pytest
 
-from dashboards.cost_figures import cost_figure
-from dashboards.figure_files import write_figure
-from dashboards.figures import comparison_figure
-from oracle.analysis import Analysis
-from silo import compare_rivals
+from dashboards.figures.cost import cost_figure
+from dashboards.figures.rates import comparison_figure
+from dashboards.files import write_figure
 from silo.errors import InvalidInput
 
 BROWSERS = ("chromium", "google-chrome", "chrome", "chromium-browser")
 
 
 @pytest.fixture
-def figure(comparison):
-    rivals = compare_rivals([row.interval for row in comparison.rows], pruning_rate=0.2)
-    return comparison_figure(Analysis(comparison=comparison, rivals=rivals))
+def figure(results):
+    return comparison_figure(results)
 
 
 def test_a_page_needs_no_network_and_keeps_its_buttons(figure, tmp_path):
@@ -37,7 +34,7 @@ def test_an_image_has_no_buttons_and_nothing_that_waits_for_a_click(figure, tmp_
     assert figure.layout.updatemenus and any(trace.visible == "legendonly" for trace in figure.data)
 
 
-def test_another_ending_is_refused(comparison, tmp_path):
-    figure = cost_figure(Analysis(comparison=comparison))
+def test_another_ending_is_refused(results, tmp_path):
+    figure = cost_figure(results)
     with pytest.raises(InvalidInput, match=r"figure\.jpg must end in one of \.html, \.png, \.svg, \.pdf"):
         write_figure(figure, tmp_path / "figure.jpg")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dashboards.fits import FitView, fit_figure, fit_table
+from dashboards.figures.fit_view import FitView, fit_figure, fit_table
 from silo import CycleAccuracies, SiloCurve, compare_rivals, fit_curve, load_table
 
 

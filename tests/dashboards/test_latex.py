@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dashboards.latex import comment, escaped, latex
-from dashboards.paper import paper_table
-from dashboards.table import Table, texts
+from dashboards.tables.latex import comment, escaped, latex
+from dashboards.tables.paper import paper_table
+from dashboards.tables.table import Table, texts
 from tests.dashboards.printing import golden
 
 SPECIALS = "\\{}$&#%_~^<>|\"±×≤≥✓✗†‡–—…·→−²≈√∞λβγδεθσ[*(-`'?!,"
@@ -93,7 +93,7 @@ def compile_it(body, folder: Path):
 
 @pytest.mark.skipif(not ENGINES, reason="neither pdflatex nor tectonic is installed")
 def test_it_compiles_with_booktabs_alone(tmp_path):
-    names = ("comparison.tex", "marked.tex", "table2.tex", "table10.tex", "table11.tex")
+    names = ("results.tex", "marked.tex", "table2.tex", "table10.tex", "table11.tex")
     parts = [golden(name) for name in names]
     code, problems = compile_it("\n".join([*parts, latex(paper_table(14))]), tmp_path)
     assert (code, problems) == (0, [])

@@ -1,8 +1,8 @@
 import pytest
 
-from dashboards.latex import latex
-from dashboards.paper import paper_lines, paper_table
-from dashboards.table_forms import TerminalTable, csv_text, markdown
+from dashboards.tables.forms import TerminalTable, csv_text, markdown
+from dashboards.tables.latex import latex
+from dashboards.tables.paper import paper_series, paper_table
 from silo.errors import InvalidInput
 from silo.paper import load_table
 from tests.dashboards.printing import golden, printed
@@ -14,23 +14,6 @@ def test_the_tables_in_every_form(number):
     assert markdown(table) == golden(f"table{number}.md")
     assert latex(table) == golden(f"table{number}.tex")
     assert printed(TerminalTable(table=table), 110) == golden(f"table{number}.txt")
-
-
-@pytest.mark.parametrize(("number", "missed"), [(10, []), (11, ["3", "7"])])
-def test_rates_are_those_printed_and_misses_are_marked(number, missed):
-    rows = {row[0].text.removesuffix(" (×1e-2)"): row[1:] for row in paper_table(number).rows}
-    source = load_table(number)
-    stated = rows["SILO's estimated max_lr, printed"]
-    computed = rows["SILO's estimated max_lr, computed"]
-    assert [float(cell.text) for cell in stated] == pytest.approx([100 * r for r in source.printed_silo])
-    assert [float(cell.text) for cell in rows["Oracle optimized max_lr"]] == pytest.approx(
-        [100 * interval.optimum for interval in source.intervals]
-    )
-    for rates in (stated, computed):
-        marks = zip(rows["pruning cycle m"], rates, strict=True)
-        assert [cycle.text for cycle, cell in marks if cell.mark == "✗"] == missed
-    for theirs, ours in zip(stated, computed, strict=True):
-        assert float(ours.text) == pytest.approx(float(theirs.text), abs=0.1)
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 5, 6, 7])
@@ -72,4 +55,4 @@ def test_csv_has_no_noise_in_the_last_digits():
 
 def test_rates_do_not_stand_beside_accuracies():
     with pytest.raises(InvalidInput, match="Table 11 has rates, no accuracies"):
-        paper_lines(11)
+        paper_series(11)

@@ -4,17 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from dashboards._polygons import slice_of
-from dashboards.region_figures import region_figure
-from dashboards.slice_figures import slice_figure
+from dashboards.figures.region import region_figure
+from dashboards.figures.slices import slice_figure, slice_of
 from silo import CycleInterval, SiloCurve, fit_curve, load_table
+from tests.dashboards.printing import traces
 
 TABLE = load_table(11)
 FIT = fit_curve(TABLE.intervals, pruning_rate=0.2)
-
-
-def traces(figure):
-    return {trace.name: trace for trace in figure.data}
 
 
 def test_the_ranges_are_those_of_the_fit():

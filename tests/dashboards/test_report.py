@@ -8,16 +8,14 @@ from pathlib import Path
 import plotly.io
 import pytest
 
-from dashboards import _provenance, report
-from dashboards._provenance import usage
 from dashboards.report import report_html, write_report
-from dashboards.tables import csv_text, markdown
-from oracle.analysis import Analysis
-from oracle.comparison import cycles_in_words
+from dashboards.report.provenance import spec_yaml, usage
+from dashboards.tables.comparison import csv_text, markdown
 from oracle.ledger import Run
 from oracle.spec_file import parse_spec
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
+from tests.dashboards.conftest import renamed
 from trials.recipe import Execution
 
 FILES = {"report.html", *(f"comparison.{ending}" for ending in ("md", "tex", "csv", "json"))}
@@ -74,24 +72,17 @@ def run(**changes):
     return Run(**{**given, **changes})
 
 
-def test_all_files_are_written_whole(comparison, tmp_path):
+def test_all_files_are_written_whole(results, tmp_path):
     folder = tmp_path / "deep" / "report"
-    assert write_report(Analysis(comparison=comparison), folder) == folder / "report.html"
+    assert write_report(results, folder) == folder / "report.html"
     assert {path.name for path in folder.iterdir()} == FILES
-    assert (folder / "comparison.md").read_text(encoding="utf-8") == markdown(comparison)
-    assert (folder / "comparison.csv").read_text(encoding="utf-8") == csv_text(comparison)
+    assert (folder / "comparison.md").read_text(encoding="utf-8") == markdown(results)
+    assert (folder / "comparison.csv").read_text(encoding="utf-8") == csv_text(results)
     assert json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["name"] == "parabola"
 
 
-def test_a_report_replaces_an_earlier_one(comparison, undecided, tmp_path):
-    write_report(Analysis(comparison=undecided), tmp_path)
-    write_report(Analysis(comparison=comparison), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == FILES
-    assert "No cycle is decided yet." not in (tmp_path / "report.html").read_text(encoding="utf-8")
-
-
-def test_a_failed_write_leaves_the_earlier_file_and_no_other(comparison, tmp_path, monkeypatch):
-    write_report(Analysis(comparison=comparison), tmp_path)
+def test_a_failed_write_leaves_the_earlier_file_and_no_other(results, tmp_path, monkeypatch):
+    write_report(results, tmp_path)
     before = (tmp_path / "comparison.md").read_bytes()
 
     def full(path, content):
@@ -100,37 +91,24 @@ def test_a_failed_write_leaves_the_earlier_file_and_no_other(comparison, tmp_pat
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InvalidInput, match=r"can't be written \(No space left on device\)"):
-        write_report(Analysis(comparison=comparison), tmp_path)
+        write_report(results, tmp_path)
     assert (tmp_path / "comparison.md").read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
-def test_a_folder_that_is_a_file_is_refused(comparison, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(InvalidInput, match="name another folder"):
-        write_report(Analysis(comparison=comparison), tmp_path / "file")
-
-
-def test_the_page_is_well_formed_and_fetches_nothing(any_comparison):
-    page = Page(report_html(Analysis(comparison=any_comparison, runs=(run(),))))
+def test_the_page_is_well_formed_and_fetches_nothing(any_results):
+    html = report_html(replace(any_results, recorded_runs=(run(),)))
+    page = Page(html)
     assert page.fetched == ["data:,"]
-    assert "link" in page.tags and page.tags.count("script") <= 8
-    style = report._page.STYLE
-    assert "url(" not in style and "@import" not in style
+    assert "link" in page.tags and page.tags.count("script") <= 16
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "--paper" in style and "url(" not in style and "@import" not in style
 
 
-def test_the_page_says_what_was_found(comparison):
-    html = report_html(
-        Analysis(
-            comparison=comparison,
-            runs=(
-                run(),
-                run(ended=None, state="running"),
-            ),
-        )
-    )
+def test_the_page_says_what_was_found(results):
+    html = report_html(replace(results, recorded_runs=(run(), run(ended=None, state="running"))))
     words = Page(html).words
-    assert words.index(comparison.verdict()) < words.index("Per cycle")
+    assert words.index(results.verdict()) < words.index("Per cycle")
     assert "5.6 [5, 6.2] 3.213 ✗ 5.517 ✓ 87.00 ± 0.10 87.00 ± 0.10" in words
     assert "weighted RMSE 0.000453; it lies in 5 of 5 intervals" in words
     assert "lies in all intervals, at least 0.00539 away from every end" in words
@@ -140,22 +118,9 @@ def test_the_page_says_what_was_found(comparison):
     assert html.count("Plotly.newPlot") >= 2
 
 
-def test_the_page_names_the_misses(make_comparison):
-    comparison = make_comparison(cycles=10)
-    misses = cycles_in_words(comparison.fit.missed_cycles)
-    words = Page(report_html(Analysis(comparison=comparison))).words
-    assert f"the curve outside the fewest intervals: it misses {misses}" in words
-
-
-def test_a_search_that_has_just_begun_is_reported(undecided, tmp_path):
-    page = Page(write_report(Analysis(comparison=undecided), tmp_path).read_text(encoding="utf-8"))
-    assert "No cycle is decided yet." in page.words
-    assert "Per cycle" not in page.words and "fitted" not in page.words
-
-
 @pytest.mark.parametrize("name", ["curve", "fewest_misses"])
-def test_the_code_gives_the_fitted_curve(comparison, name):
-    curve = getattr(comparison.fit, name)
+def test_the_code_gives_the_fitted_curve(results, name):
+    curve = getattr(results.fit, name)
     code = usage(curve)
     assert len(code.splitlines()) == 3
     names = {"cycle": 3}
@@ -168,66 +133,59 @@ def test_the_code_has_no_negative_zero():
     assert "q=1, beta=5" in usage(flat) and "delta=0.0," in usage(flat)
 
 
-def test_the_spec_on_the_page_is_the_spec(comparison):
-    text = _provenance._yaml(comparison)
+def test_the_spec_on_the_page_is_the_spec(results):
+    text = spec_yaml(results)
     assert text.startswith("name: parabola\nnetwork:\n  name: fc\n")
     assert "iterations: null\n" in text
-    assert parse_spec(text) == comparison.spec
+    assert parse_spec(text) == results.search_spec
 
 
-def test_the_page_says_how_to_compute_the_same_again(comparison):
+def test_the_page_says_how_to_compute_the_same_again(results):
     execution = Execution(pack_size=7, compiled=True)
-    page = report_html(Analysis(comparison=replace(comparison, execution=execution)))
+    page = report_html(replace(results, execution=execution))
     assert "up to 7 candidates together, compiled" in page
-    (fields,) = re.findall("set in the spec&#x27;s training: (.*?)[.]", page)
-    text = _provenance._yaml(comparison)
+    (fields,) = re.findall("set in the spec&#39;s training: (.*?)[.]", page)
+    text = spec_yaml(results)
     for field in fields.split(", "):
         text, count = re.subn(rf"^  {field.partition(':')[0]}: null$", f"  {field}", text, flags=re.MULTILINE)
         assert count == 1, "what is there already can't be added"
     training = parse_spec(text).training
     assert (training.pack, training.compile, training.channels_last) == (7, True, False)
-    assert "Trainings were computed" not in report_html(Analysis(comparison=comparison))
+    assert "Trainings were computed" not in report_html(results)
 
 
-def test_what_the_user_wrote_is_escaped(make_comparison, comparison):
+def test_what_the_user_wrote_is_escaped(make_results, results):
     network = {"name": HOSTILE, "arguments": {HOSTILE: HOSTILE}}
-    hostile = replace(make_comparison(network=network), name=HOSTILE)
+    hostile = renamed(make_results(network=network), HOSTILE)
     traceback = run(error=HOSTILE, host=HOSTILE, versions={HOSTILE: HOSTILE})
-    page = Page(report_html(Analysis(comparison=hostile, runs=(traceback,))))
-    calm = Page(report_html(Analysis(comparison=comparison, runs=(run(error="none"),))))
+    page = Page(report_html(replace(hostile, recorded_runs=(traceback,))))
+    calm = Page(report_html(replace(results, recorded_runs=(run(error="none"),))))
     assert page.tags == calm.tags
     assert page.words.count(HOSTILE) >= 7
 
 
-def test_no_password_reaches_a_file(make_comparison, tmp_path):
-    comparison = make_comparison(ledger="postgresql+psycopg://me:hunter2@host/db")
+def test_no_password_reaches_a_file(make_results, tmp_path):
+    results = make_results(ledger="postgresql+psycopg://me:hunter2@host/db")
     error = "OperationalError: postgresql+psycopg://me:hunter2@host/db is away"
-    write_report(Analysis(comparison=comparison, runs=(run(state="failed", error=error),)), tmp_path)
+    write_report(replace(results, recorded_runs=(run(state="failed", error=error),)), tmp_path)
     for path in tmp_path.iterdir():
         assert "hunter2" not in path.read_text(encoding="utf-8")
     assert "me:***@host/db is away" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_image_is_written_on_request(comparison, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "kaleido", sys)
-    monkeypatch.setattr(plotly.io, "write_images", made)
-    write_report(Analysis(comparison=comparison), tmp_path, kinds=["png"])
-    assert (tmp_path / "comparison.png").read_bytes() == b"png"
-
-
-def test_without_kaleido_the_image_is_refused_and_the_rest_is_there(comparison, tmp_path, monkeypatch):
+def test_without_kaleido_the_image_is_refused_and_the_rest_is_there(results, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kaleido", None)
     with pytest.raises(InvalidInput, match=r"pip install silo-oracle\[images\].*Chromium"):
-        write_report(Analysis(comparison=comparison), tmp_path, kinds=["png"])
+        write_report(results, tmp_path, kinds=["png"])
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
-def test_without_a_browser_the_image_is_refused_in_one_line(comparison, tmp_path, monkeypatch):
+def test_without_a_browser_the_image_is_refused_in_one_line(results, tmp_path, monkeypatch):
     def no_browser(figures, files, **options):
         raise RuntimeError("\n\nKaleido requires Google Chrome\nto be installed.\n")
 
     monkeypatch.setitem(sys.modules, "kaleido", sys)
     monkeypatch.setattr(plotly.io, "write_images", no_browser)
     with pytest.raises(InvalidInput, match="requires Google Chrome to be installed") as caught:
-        write_report(Analysis(comparison=comparison), tmp_path, kinds=["png"])
+        write_report(results, tmp_path, kinds=["png"])
     assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ import optuna
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from dashboards.server import arrange, is_loopback, open_server, study_path
+from dashboards.optuna.server import arrange, is_loopback, open_server, study_path
 from oracle.errors import Refused
 from oracle.ledger import Ledger
 from silo.errors import InvalidInput

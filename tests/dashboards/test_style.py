@@ -10,38 +10,26 @@ from dashboards.style import (
     rate_text,
 )
 
+IN_UNITS = {0.042: "4.2", 0.106: "10.6", 0.0413216: "4.132", 0.1: "10", 3e-4: "0.03", 1.5e-8: "0.0000015"}
+PLAIN = {0.0413216: "0.04132", 0.00001: "0.00001", 1.0: "1", 250.0: "250"}
+SHARES = {0.005: "0.5 %"}
+DENSITIES = {1.0: "100", 0.8: "80.0", 0.4096: "41.0", 0.0572: "5.72", 0.00204: "0.204"}
+
 
 @pytest.mark.parametrize(
-    "rate, text",
+    ("write", "texts"),
     [
-        (0.042, "4.2"),
-        (0.106, "10.6"),
-        (0.0413216, "4.132"),
-        (0.1, "10"),
-        (3e-4, "0.03"),
-        (1.5e-8, "0.0000015"),
+        (rate_text, IN_UNITS),
+        (plain_rate_text, PLAIN),
+        (density_text, DENSITIES),
+        (percent_text, {0.005: "0.5 %"}),
     ],
 )
-def test_rates_are_in_units_of_1e_2(rate, text):
-    assert rate_text(rate) == text
+def test_numbers_have_few_digits_and_no_exponent(write, texts):
+    assert {value: write(value) for value in texts} == texts
 
 
-@pytest.mark.parametrize(
-    "rate, text", [(0.0413216, "0.04132"), (0.00001, "0.00001"), (1.0, "1"), (250.0, "250")]
-)
-def test_plain_rates_have_no_exponent(rate, text):
-    assert plain_rate_text(rate) == text
-
-
-@pytest.mark.parametrize(
-    "density, text", [(1.0, "100"), (0.8, "80.0"), (0.4096, "41.0"), (0.0572, "5.72"), (0.00204, "0.204")]
-)
-def test_densities_have_three_digits_as_in_the_paper(density, text):
-    assert density_text(density) == text
-
-
-def test_shares_and_accuracies_are_in_percent():
-    assert percent_text(0.005) == "0.5 %"
+def test_accuracies_are_in_percent():
     assert accuracy_text(0.97678, 0.0043) == "97.68 ± 0.43"
     assert accuracy_text(0.97678, None) == "97.68"
 

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import logging
 from types import SimpleNamespace
@@ -7,14 +6,13 @@ import pytest
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from optuna_dashboard._note import get_note_from_system_attrs
 
-from dashboards import summary_study
-from dashboards._rates import DISPENSABLE
-from dashboards.figures import comparison_figure
-from dashboards.summary_study import SummaryStudy
-from dashboards.tables import markdown
-from oracle.analysis import Analysis
-from oracle.comparison import compare
+from dashboards.figures.rates import DISPENSABLE, comparison_figure
+from dashboards.optuna import summary_study
+from dashboards.optuna.summary_study import SummaryStudy
+from dashboards.tables.comparison import markdown
 from oracle.ledger import Ledger
+from oracle.results import Results
+from trials.recipe import Execution
 
 FIGURES = {"oracle-and-silo", "validation-accuracy"}
 
@@ -30,10 +28,14 @@ def ledger(tmp_path):
 def session_of(make_search, ledger):
     def make(identity=None, **fields):
         spec, search = make_search(**fields)
-        record = SimpleNamespace(identity=identity or {})
+        record = SimpleNamespace(identity=identity or {}, execution=Execution())
         return SimpleNamespace(spec=spec, search=search, ledger=ledger, record=record)
 
     return make
+
+
+def of(session):
+    return Results.of(session.spec, session.search, resamples=0)
 
 
 def shown(ledger):
@@ -62,9 +64,9 @@ def test_a_search_is_shown_from_its_start_to_its_end(session_of, ledger):
     session = session_of()
     observer.ended(session, "done")
     note, figures = shown(ledger)
-    assert note.startswith(f"State: **done**\n\n{markdown(compare(session.spec, session.search))}")
+    assert note.startswith(f"State: **done**\n\n{markdown(of(session))}")
     assert "`parabola/cycle-00`" in note
-    drawn = comparison_figure(Analysis(comparison=compare(session.spec, session.search)))
+    drawn = comparison_figure(of(session), without=DISPENSABLE[:2])
     assert figures["oracle-and-silo"] == as_stored(drawn)
 
 
@@ -89,11 +91,11 @@ def test_the_summary_study_has_a_trial_per_decided_cycle_and_each_cycle_is_told(
     second.started(session_of(decided=3))  # as a search that goes on
     summary = ledger.summary_study("parabola")
     assert [(trial.number, trial.user_attrs["cycle"]) for trial in summary.trials] == [(0, 0), (1, 1), (2, 2)]
-    comparison = compare(session_of().spec, session_of().search)
-    for trial, row in zip(summary.trials, comparison.rows, strict=False):
+    results = of(session_of())
+    for trial, row in zip(summary.trials, results.decided, strict=False):
         assert trial.params == {"max_lr": row.interval.optimum}
-        assert trial.value == row.best.accuracy
-        told = ledger.cycle_study("parabola", row.interval.cycle).user_attrs
+        assert trial.value == row.selected.accuracy
+        told = ledger.cycle_study("parabola", row.cycle).user_attrs
         assert told["interval"] == pytest.approx([row.interval.low, row.interval.high])
         assert told["optimum"] == pytest.approx(row.interval.optimum)
         assert told.items() <= trial.user_attrs.items()
@@ -101,10 +103,15 @@ def test_the_summary_study_has_a_trial_per_decided_cycle_and_each_cycle_is_told(
     assert summary.user_attrs["state"] == "running"
 
 
-def test_where_nothing_is_searched_no_interval_is_listed(comparison):
-    told = summary_study.cycle_attributes(comparison.rows[0], searched=False)
-    assert set(told) == {"density", "validation accuracy", "test accuracy", "cycle"}
-    listed = summary_study.summary_attributes(dataclasses.replace(comparison, predicted=None), "done")
+def test_where_nothing_is_searched_no_interval_is_listed(session_of, ledger):
+    SummaryStudy().ended(session_of(policy="silo"), "done")
+    assert set(ledger.cycle_study("parabola", 0).user_attrs) == {
+        "density",
+        "validation accuracy",
+        "test accuracy",
+        "cycle",
+    }
+    listed = ledger.summary_study("parabola").user_attrs
     assert set(listed) == {"state", "cycles decided", "trials finished", "as of"}
 
 
@@ -149,9 +156,8 @@ def as_stored(figure):
 
 def test_a_figure_too_large_for_the_database_goes_without_parts(session_of, ledger, monkeypatch):
     session = session_of(cycles=25)
-    analysis = Analysis(comparison=compare(session.spec, session.search))
-    bare = comparison_figure(analysis, without=DISPENSABLE)
-    assert len(comparison_figure(analysis).to_json()) < summary_study.LARGEST_FIGURE_BYTES
+    whole, bare = (comparison_figure(of(session), without=DISPENSABLE[:count]) for count in (2, None))
+    assert len(bare.to_json()) < len(whole.to_json()) < summary_study.LARGEST_FIGURE_BYTES
     monkeypatch.setattr(summary_study, "LARGEST_FIGURE_BYTES", len(bare.to_json().encode()))
     SummaryStudy().started(session)
     assert shown(ledger)[1]["oracle-and-silo"] == as_stored(bare)

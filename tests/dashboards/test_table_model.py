@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dashboards.table import Cell, Table, header_lines, one_line, texts
-from dashboards.table_forms import TerminalTable, csv_text, html, markdown, markdown_text, to_json
+from dashboards.report.pages import table_html
+from dashboards.tables.forms import TerminalTable, csv_text, markdown, markdown_text, to_json
+from dashboards.tables.table import Cell, Table, header_lines, one_line, texts
 from tests.dashboards.printing import printed
 
 SPECIALS = st.sampled_from("<>&\"'|\\`*_[]()~#:! \nab1")
@@ -77,9 +78,9 @@ def test_markdown_and_html_emphasise_the_best():
     found = table(row("a", "10", "✓"), row("b", "9", "✗", bold=True), bold_means="the best")
     assert "| **9** ✗ |" in markdown(found)
     assert "- **Bold**: the best.\n" in markdown(found)
-    assert "<strong>9</strong> ✗" in html(found)
-    assert "<li><strong>Bold</strong>: the best.</li>" in html(found)
-    assert "Bold" not in markdown(table(row("a", "1"))) + html(table(row("a", "1")))
+    assert "<strong>9</strong> ✗" in table_html(found)
+    assert "<li><strong>Bold</strong>: the best.</li>" in table_html(found)
+    assert "Bold" not in markdown(table(row("a", "1"))) + table_html(table(row("a", "1")))
 
 
 def test_csv_and_json_hold_the_records_in_full():
@@ -150,7 +151,7 @@ class Texts(HTMLParser):
 @given(st.text(alphabet=SPECIALS | st.characters(exclude_categories=["Cs", "Cc"])))
 @example("<b>x</b>&amp;")
 def test_html_shows_every_text_and_no_text_is_a_tag(text):
-    found = Texts(html(table(row("a", text), notes=())))
+    found = Texts(table_html(table(row("a", text), notes=())))
     assert found.tags == ["div", "table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td"]
     assert found.found[-1] == text.strip()
 

@@ -9,10 +9,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from oracle.cli.export import FORMATS, write_export
-from oracle.columns import FLOAT, FRAMES, INT, MAYBE, TIME, TRUTH
 from oracle.ledger import Run
 from oracle.results import Results
-from tests.oracle.invented import invent, make_record, make_spec, noted, write_ledger
+from oracle.results.columns import FLOAT, INT, MAYBE, TIME, TRUTH
+from oracle.results.frames import FRAMES
+from tests.oracle.invented import invent, make_spec, noted, write_ledger
 
 SECRET = {"storage": "s3://id:hunter2@bucket/a", "ledger": "postgresql+psycopg://me:hunter2@host/db"}
 
@@ -28,21 +29,21 @@ PARSERS = {FLOAT: float, INT: int, TRUTH: "True".__eq__, MAYBE: "True".__eq__}
 
 def read(folder, name, kind):
     """A frame with its documented types, from its file."""
-    columns = FRAMES[name]
+    kinds = {column: each.kind for column, each in FRAMES[name][1].items()}
     if kind == "parquet":
         return pd.read_parquet(folder / f"{name}.parquet")
     if kind == "csv":
         frame = pd.read_csv(folder / f"{name}.csv", dtype="string")
-        for column, (dtype, _) in columns.items():
+        for column, dtype in kinds.items():
             if dtype in PARSERS:
                 frame[column] = frame[column].map(PARSERS[dtype], na_action="ignore")
     else:
         document = json.loads((folder / "invented.json").read_text(), parse_constant=pytest.fail)
-        frame = pd.DataFrame(document["frames"][name], columns=list(columns))
-    for column, (dtype, _) in columns.items():
+        frame = pd.DataFrame(document["frames"][name], columns=list(kinds))
+    for column, dtype in kinds.items():
         if dtype == TIME:
             frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
-    return frame.astype({column: dtype for column, (dtype, _) in columns.items()})
+    return frame.astype(kinds)
 
 
 ROUNDS = {"whole": {"change": noted}, "undecided": {"decided": 0}, "plain": {"replicates": 1, "silo": None}}
@@ -54,7 +55,7 @@ def results(request):
     run = Run(
         started=1e9 / 7, ended=None, state="running", driver="ray", host="a,b", versions={}, error='x\n"y"'
     )
-    return Results(make_record(spec), search, (run,), resamples=20)
+    return Results.of(spec, search, runs=(run,), resamples=20)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -107,7 +108,7 @@ def test_json_says_what_was_written(call, ledger, tmp_path):
 
 def test_missing_and_infinite_numbers_are_null_in_json(tmp_path):
     spec, search = invent(change=lambda trial: replace(noted(trial), train_loss=math.inf), decided=1)
-    write_export(Results(make_record(spec), search, (), resamples=20), tmp_path, "json")
+    write_export(Results.of(spec, search, resamples=20), tmp_path, "json")
     row = json.loads((tmp_path / "invented.json").read_text())["frames"]["trials"][0]
     assert (row["train_loss"], row["gradient_norm"], row["flipped_signs"]) == (None, None, 0.25)
 

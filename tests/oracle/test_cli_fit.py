@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oracle.comparison import load_search, recorded_spec
-from oracle.ledger import Ledger
+from oracle import load
 from silo import fit_curve, load_table
 
 
@@ -79,11 +78,10 @@ def test_a_tolerance_widens_the_intervals(call, tmp_path):
 def test_a_search_is_fitted_from_its_ledger(finished, call):
     code, out, err = call("fit", "spec.yaml", "--resamples", 20, "--json")
     assert code == 0, err
-    record = (ledger := Ledger(f"sqlite:///{finished}/ledger.db")).search("small")
-    decisions = load_search(ledger, record).decisions
-    found, spec = json.loads(out), recorded_spec(record)
-    assert [i["optimum"] for i in found["intervals"]] == [d.interval.optimum for d in decisions]
-    expected = fit_curve([d.interval for d in decisions], pruning_rate=spec.pruning.rate).to_dict()
+    found, results = json.loads(out), load("small", f"sqlite:///{finished}/ledger.db")
+    assert [i["optimum"] for i in found["intervals"]] == [i.optimum for i in results.intervals_found]
+    rate = results.search_spec.pruning.rate
+    expected = fit_curve(results.intervals_found, pruning_rate=rate).to_dict()
     assert found["fit"] | {"bootstrap": None} == expected
     assert found["fit"]["bootstrap"]["resamples"] == 20
     assert call("fit", "small", "--ledger", f"sqlite:///{finished}/ledger.db")[0] == 0

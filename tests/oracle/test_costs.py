@@ -4,19 +4,22 @@ from dataclasses import replace
 
 import pytest
 
-from oracle.comparison import compare
-from oracle.costs import climb, policy_costs, worker_seconds
-from oracle.decision import Candidate
+from oracle.cycles import Candidate
 from oracle.drivers.replay import replayed_trial
+from oracle.results import Results
+from oracle.results.costs import climb, policy_costs, worker_seconds
 from silo.cost import silo_tuning_cost
 from silo.curve import SiloCurve
 from tests.oracle.invented import invent, took
 
 
 def costs_of(spec, search, **curves):
-    found = compare(spec, search)
+    found = Results.of(spec, search, resamples=0)
+    if not curves:
+        return found.policy_costs
     fitted = found.fit.curve if found.fit else None
-    return policy_costs(spec, search.decisions, **{"known": found.predicted, "fitted": fitted, **curves})
+    given = {"policy": "oracle", "grid": found.grid.values, "known": found.predicted, "fitted": fitted}
+    return policy_costs(found.decided, **{**given, **curves})
 
 
 def candidates(accuracies, rates=(0.01, 0.02, 0.04, 0.08, 0.16)):
@@ -108,29 +111,19 @@ def test_without_the_specs_numbers_the_fitted_ones_stand_for_them():
     assert known.test_accuracies == tuned.test_accuracies
 
 
-@pytest.mark.parametrize(
-    ("accuracies", "start", "found", "evaluated"),
-    [
-        ([0.1, 0.2, 0.3, 0.4, 0.3], 0.04, 0.08, 4),
-        ([0.1, 0.2, 0.3, 0.4, 0.5], 0.01, 0.16, 5),
-        ([0.9, 0.2, 0.3, 0.2, 0.8], 0.04, 0.04, 3),
-        ([0.1, 0.1, 0.1, 0.1, 0.8], 0.02, 0.02, 3),
-        ([0.1, 0.2, 0.3, 0.1 + 0.2, 0.8], 0.04, 0.04, 3),
-        ([0.3, 0.3, 0.2, 0.3, 0.4], 0.04, 0.02, 4),
-        ([0.5, 0.2, 0.1, 0.1, 0.1], 0.001, 0.01, 2),
-        ([0.1, 0.2, 0.3, 0.2, 0.1], 0.029, 0.04, 3),
-    ],
-    ids=[
-        "up",
-        "to the edge",
-        "a local peak",
-        "a plateau",
-        "a rounding",
-        "the lower of two",
-        "from below",
-        "nearest",
-    ],
-)
+CLIMBS = {
+    "up": ([0.1, 0.2, 0.3, 0.4, 0.3], 0.04, 0.08, 4),
+    "to the edge": ([0.1, 0.2, 0.3, 0.4, 0.5], 0.01, 0.16, 5),
+    "a local peak": ([0.9, 0.2, 0.3, 0.2, 0.8], 0.04, 0.04, 3),
+    "a plateau": ([0.1, 0.1, 0.1, 0.1, 0.8], 0.02, 0.02, 3),
+    "a rounding": ([0.1, 0.2, 0.3, 0.1 + 0.2, 0.8], 0.04, 0.04, 3),
+    "the lower of two": ([0.3, 0.3, 0.2, 0.3, 0.4], 0.04, 0.02, 4),
+    "from below": ([0.5, 0.2, 0.1, 0.1, 0.1], 0.001, 0.01, 2),
+    "nearest": ([0.1, 0.2, 0.3, 0.2, 0.1], 0.029, 0.04, 3),
+}
+
+
+@pytest.mark.parametrize(("accuracies", "start", "found", "evaluated"), CLIMBS.values(), ids=CLIMBS)
 def test_a_climb_goes_to_the_better_neighbour(accuracies, start, found, evaluated):
     best, count = climb(candidates(accuracies), start)
     assert (best.max_lr, count) == (found, evaluated)

@@ -8,12 +8,13 @@ from statistics import fmean
 
 import pytest
 
-from oracle.comparison import compare
-from oracle.distributions import CycleDistributions, cycle_distributions, diagnosed_rates
+from oracle.results.distributions import STATISTICS, CycleDistributions, cycle_distributions, diagnosed_rates
 from tests.oracle.invented import invent, noted
 from tests.support import harm, run_in_process, small_spec
 from trials.diagnostics import BINS
+from trials.tasks import StoredFile, TrialDiagnostics
 
+FILE = StoredFile(path="x", sha256="")
 TRAINING = {"epochs": 2, "batch_size": 64, "diagnostics": True, "pack": 5, "compile": False}
 
 
@@ -23,11 +24,7 @@ def distributions(*stds, rate=0.04):
             cycle=cycle,
             density=0.8**cycle,
             max_lr=rate * (1 + cycle),
-            gradient_std=std,
-            update_std=0.0,
-            representation_std=0.0,
-            activation_norm=0.0,
-            gradient_norm=0.0,
+            means=TrialDiagnostics(**dict.fromkeys(STATISTICS, 0.0) | {"gradient_std": std}, file=FILE),
             gradients=None,
             representations=None,
         )
@@ -42,7 +39,9 @@ def test_the_papers_figure_1_predicts_two_and_a_half_times_the_dense_rate():
 
 def test_updates_stay_as_wide_as_the_dense_networks():
     found = distributions(0.01, 0.02, 0.001)
-    widths = [rate * each.gradient_std for rate, each in zip(diagnosed_rates(found), found, strict=True)]
+    widths = [
+        rate * each.means.gradient_std for rate, each in zip(diagnosed_rates(found), found, strict=True)
+    ]
     assert widths == pytest.approx([0.04 * 0.01] * 3)
 
 
@@ -55,25 +54,26 @@ def test_gradients_without_a_width_predict_nothing(none):
 
 def test_without_statistics_there_is_nothing():
     _, search = invent(cycles=2)
-    assert cycle_distributions(search.decisions, [1.0, 0.8], "/nowhere") == ()
+    assert cycle_distributions(search.decisions, "/nowhere") == ()
     assert diagnosed_rates(()) == ()
 
 
 def test_statistics_outlive_their_files():
     _, search = invent(change=noted, cycles=3)
-    found = cycle_distributions(search.decisions, [1.0, 0.8, 0.64], "/nowhere")
+    found = cycle_distributions(search.decisions, "/nowhere")
     assert [each.cycle for each in found] == [0, 1, 2]
     assert [each.gradients for each in found] == [None] * 3
-    assert found[1].gradient_std == pytest.approx(0.01 * 0.8 * 1.1)
-    assert found[1].update_std == pytest.approx(found[1].gradient_std * found[1].max_lr)
-    assert math.isnan(found[1].gradient_norm)
+    assert found[1].means.gradient_std == pytest.approx(0.01 * 0.8 * 1.1)
+    assert found[1].means.update_std == pytest.approx(found[1].means.gradient_std * found[1].max_lr)
+    assert math.isnan(found[1].means.gradient_norm)
     assert diagnosed_rates(found) == pytest.approx([0.02, 0.02 / 0.8, 0.02 / 0.64])
 
 
 def test_a_cycle_without_statistics_is_left_out():
     _, search = invent(change=lambda trial: noted(trial) if trial.cycle else trial, cycles=3)
-    found = cycle_distributions(search.decisions, [1.0, 0.8, 0.64], "/nowhere")
-    assert [(each.cycle, each.density) for each in found] == [(1, 0.8), (2, 0.64)]
+    found = cycle_distributions(search.decisions, "/nowhere")
+    assert [each.cycle for each in found] == [1, 2]
+    assert [each.density for each in found] == pytest.approx([0.8, 0.64])
 
 
 def test_a_storage_that_is_out_of_reach_is_asked_once(monkeypatch, tmp_path):
@@ -82,14 +82,14 @@ def test_a_storage_that_is_out_of_reach_is_asked_once(monkeypatch, tmp_path):
     original = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: asked.append(path) or original(path))
     _, search = invent(change=noted, cycles=4)
-    found = cycle_distributions(search.decisions, [1.0] * 4, str(tmp_path / "file"))
+    found = cycle_distributions(search.decisions, str(tmp_path / "file"))
     assert len(found) == 4 and len(asked) == 1
 
 
 def test_a_uri_that_nothing_opens_leaves_the_numbers():
     _, search = invent(change=noted, cycles=1)
-    (found,) = cycle_distributions(search.decisions, [1.0], "nosuchscheme://bucket/folder")
-    assert found.gradients is None and found.gradient_std > 0
+    (found,) = cycle_distributions(search.decisions, "nosuchscheme://bucket/folder")
+    assert found.gradients is None and found.means.gradient_std > 0
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +102,7 @@ def trained(tmp_path_factory):
 
 
 def found_in(spec, search):
-    rows = compare(spec, search).rows
-    return cycle_distributions(search.decisions, [row.density for row in rows], spec.storage_root())
+    return cycle_distributions(search.decisions, spec.storage_root())
 
 
 def test_a_trained_search_shows_what_its_selected_networks_did(trained):
@@ -114,7 +113,7 @@ def test_a_trained_search_shows_what_its_selected_networks_did(trained):
     ]
     for each, decision in zip(found, search.decisions, strict=True):
         notes = [trial.diagnostics for trial in decision.selected.trials]
-        assert each.gradient_std == pytest.approx(fmean(note.gradient_std for note in notes))
+        assert each.means.gradient_std == pytest.approx(fmean(note.gradient_std for note in notes))
         stored = json.loads((Path(spec.storage_root()) / notes[0].file.path).read_text())
         assert list(each.gradients.counts) == stored["gradients"]["counts"]
         assert (each.representations.low, each.representations.high) == (
@@ -137,7 +136,7 @@ def test_a_file_that_is_gone_or_damaged_takes_its_own_histograms_alone(trained, 
         first, second = found_in(spec, search)
     finally:
         path.write_bytes(kept)
-    assert (first.gradients, first.representations) == (None, None) and first.gradient_std > 0
+    assert (first.gradients, first.representations) == (None, None) and first.means.gradient_std > 0
     assert second.gradients is not None and second.representations is not None
 
 
@@ -154,6 +153,6 @@ def test_a_network_without_hidden_layers_has_no_representations(trained, tmp_pat
     trial = replace(decision.selected.trials[0], diagnostics=notes)
     one = replace(decision.selected, trials=(trial,))
     changed = replace(decision, candidates=(one,))
-    (found,) = cycle_distributions([changed], [1.0], str(folder))
+    (found,) = cycle_distributions([changed], str(folder))
     assert found.gradients.counts == (1, 2) and found.representations is None
-    assert math.isnan(found.activation_norm)
+    assert math.isnan(found.means.activation_norm)

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from oracle.comparison import load_comparison
 from oracle.ledger import Ledger
+from oracle.results import Results
 from tests.processes import raw_rows, rows, run_undisturbed, start, table, write_spec
 from tests.support import results, run_in_process, small_spec
 from trials.checkpoints import Store
@@ -55,7 +55,7 @@ def check_what_is_left(folder, storage="networks"):
     ledger, store = Ledger(f"sqlite:///{folder}/ledger.db"), Store(str(folder / storage / "small"))
     try:
         outcomes = ledger.outcomes("small").values()
-        decided = len(load_comparison(ledger, ledger.search("small")).rows)
+        decided = len(Results.read(ledger, ledger.search("small")).decided)
     finally:
         ledger.close()
     for outcome in outcomes:

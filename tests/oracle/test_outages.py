@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import OperationalError
 
-from dashboards.summary_study import SummaryStudy
+from dashboards.optuna.summary_study import SummaryStudy
 from oracle.drivers import in_process
 from oracle.drivers.replay import replayed_trial
 from oracle.ledger import Ledger, Retries, SearchRecord, database, lease, optuna_tables, retrying

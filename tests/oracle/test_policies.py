@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from oracle.comparison import compare
 from oracle.drivers.replay import replayed_trial
 from oracle.policies import AllrPolicy, CurvePolicy, FixedPolicy, make_policy
+from oracle.results import Results
 from oracle.search import Rules, Search, Signal
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
@@ -127,9 +127,9 @@ def test_a_search_with_a_policy_runs_and_its_comparison_says_so(tmp_path, policy
         assert all(0 < pruned.norm_drop < math.sqrt(0.2) for found in drops for pruned in found)
         expected = [0.1 * sum(p.norm_drop for p in found) / len(found) / math.sqrt(0.2) for found in drops]
         assert rates == pytest.approx([0.1, *expected])
-    comparison = compare(session.spec, session.search)
-    assert comparison.fit is None and comparison.predicted is None and comparison.done
-    assert "nothing is searched" in comparison.verdict()
+    results = Results.of(session.spec, session.search)
+    assert results.fit is None and results.predicted is None and results.done
+    assert "nothing is searched" in results.verdict()
 
 
 def test_the_same_rate_gives_the_same_trial_whatever_chose_it(tmp_path):

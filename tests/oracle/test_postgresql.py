@@ -17,9 +17,9 @@ from ruamel.yaml import YAML
 from sqlalchemy import inspect, make_url, text
 
 from oracle.cli.main import cli
-from oracle.comparison import load_comparison
 from oracle.errors import Refused
 from oracle.ledger import Ledger
+from oracle.results import Results
 from tests import postgresql as server
 from tests.postgresql import PASSWORD
 from tests.support import small_data
@@ -128,7 +128,7 @@ def watch(url, stop, seen, failures):
         with closing(Ledger(url)) as ledger:
             while not stop.is_set():
                 record = ledger.search("small")
-                seen.append(load_comparison(ledger, record).trials if record else 0)
+                seen.append(len(Results.read(ledger, record).outcomes) if record else 0)
                 ledger.holder("small")
                 stop.wait(1.0)
     except Exception as error:

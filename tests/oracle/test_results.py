@@ -12,74 +12,108 @@ import pytest
 
 import oracle
 from oracle.errors import Refused
-from oracle.frames import COLUMNS
+from oracle.ledger import Ledger
 from oracle.results import Results
+from oracle.results.frames import COLUMNS, FRAMES
+from silo.curve import SiloCurve
 from silo.errors import InvalidInput
-from tests.oracle.invented import invent, make_record, noted, took, write_ledger
-from tests.oracle.test_analysis import ODD
+from silo.fit import fit_curve
+from silo.fit.rivals import compare_rivals
+from tests.oracle.invented import invent, noted, took, write_ledger
 
-FRAMES = ("trials", "candidates", "intervals", "fits", "rivals", "costs", "diagnostics", "runs")
-INTEGERS = {
-    "trials": {"cycle", "replicate", "best_step", "pack"},
-    "candidates": {"cycle", "diverged"},
-    "intervals": {"cycle"},
-    "fits": {"q", "inside"},
-    "rivals": {"parameters"},
-    "costs": {"trainings"},
-    "diagnostics": {"cycle"},
-    "runs": set(),
-}
-TRUTHS = {
-    "trials": {"diverged", "selected"},
-    "candidates": {"optimum", "inside", "detached"},
-    "intervals": {"low_cut", "high_cut", "silo_inside", "fitted_inside"},
-    "rivals": {"s_shaped"},
-    "costs": {"measured"},
-}
-TEXTS = {
-    "trials": {"worker", "checkpoint", "sha256"},
-    "intervals": {"detached"},
-    "fits": {"curve", "missed_cycles"},
-    "rivals": {"rival", "formula", "values"},
-    "costs": {"policy", "test_accuracies", "explanation"},
-    "runs": {"state", "driver", "host", "versions", "error"},
+
+def diverged(trial):
+    return replace(trial, accuracy=0.1, test_accuracy=0.1, diverged=True, train_loss=math.nan)
+
+
+ODD = {
+    "nothing decided": {"decided": 0},
+    "one cycle decided": {"decided": 1},
+    "one cycle in all": {"cycles": 1},
+    "one replicate": {"replicates": 1},
+    "two replicates": {"replicates": 2},
+    "all diverged": {"change": diverged, "accuracy": lambda *_: 0.1},
+    "no prediction": {"silo": None},
+    "statistics without files": {"change": noted, "decided": 2},
+    "two candidates": {"grid": {"values": [0.01, 0.02], "extend": False}},
+    "followed a curve": {"policy": "silo", "grid": None},
+    "one rate": {"policy": {"name": "fixed", "arguments": {"max_lr": 0.1}}, "grid": None, "decided": 1},
 }
 
 
-def results(runs=(), **fields):
-    spec, search = invent(**fields)
-    return Results(make_record(spec), search, runs, resamples=20)
+def results(runs=(), resamples=20, seed=0, **fields):
+    return Results.of(*invent(**fields), runs=runs, resamples=resamples, seed=seed)
 
 
-def kind(series):
-    if isinstance(series.dtype, pd.DatetimeTZDtype):
-        return str(series.dtype.tz)
-    tests = {"bool": "is_bool_dtype", "int": "is_integer_dtype", "float": "is_float_dtype"}
-    return next(
-        (name for name, test in tests.items() if getattr(pd.api.types, test)(series)), str(series.dtype)
-    )
+def test_results_are_read_from_the_ledger(tmp_path):
+    spec, search = invent(change=noted)
+    ledger = Ledger(write_ledger(tmp_path, spec, search))
+    found = Results.read(ledger, ledger.search(spec.name), resamples=50, seed=3)
+    ledger.close()
+    expected = results(change=noted, resamples=50, seed=3)
+    assert found.fit.to_dict() == expected.fit.to_dict()
+    assert found.rival_curves == expected.rival_curves and found.policy_costs == expected.policy_costs
+    assert found.diagnosed == expected.diagnosed and len(found.diagnosed) == 4
+    assert [run.state for run in found.recorded_runs] == ["failed"]
+    assert found.execution.pack_size == 3
+
+
+@pytest.mark.parametrize("tolerance", [0.005, 0.05])
+def test_the_fit_is_that_of_the_accuracies_and_the_rivals_that_of_the_intervals(tolerance):
+    found = results(tolerance=tolerance, resamples=50, seed=1)
+    accuracies = [each.accuracies for each in found.decided]
+    expected = fit_curve(accuracies, pruning_rate=0.2, tolerance=tolerance, resamples=50, seed=1)
+    assert found.fit.to_dict() == expected.to_dict()
+    assert found.fit.bootstrap.resamples == 50 and found.fit.bootstrap.seed == 1
+    assert found.rival_curves == compare_rivals(found.intervals_found, pruning_rate=0.2)
+    assert found.point_fit.to_dict() == results(tolerance=tolerance, resamples=0).fit.to_dict()
+
+
+@pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
+def test_every_search_has_results(fields):
+    found = results(**fields)
+    decided, searched = len(found.decided), found.searched
+    assert (found.fit is None) == (found.rival_curves is None) == (not (searched and decided))
+    assert bool(found.policy_costs) == bool(decided)
+    assert all(len(cost.test_accuracies) == decided for cost in found.policy_costs)
+    assert len(found.distributions) == len(found.diagnosed) in (0, decided)
+    has_bootstrap = searched and decided and found.search_spec.replicates > 1
+    assert bool(found.fit and found.fit.bootstrap) == bool(has_bootstrap)
+
+
+def test_what_needs_no_fit_computes_none():
+    found = results()
+    short, whole = found.verdict(fitted=False), results().verdict()
+    assert short and short in whole and short != whole
+    assert not {"fit", "rival_curves", "policy_costs"} & set(vars(found))
+    assert found.fit is found.fit
+
+
+def test_where_a_curve_lies():
+    found = results()
+    curve = SiloCurve(q=9, beta=5, epsilon=0.02, delta=0.0, pruning_rate=0.2)
+    assert [passed.rate for passed in found.along(curve)] == [0.02] * 4
+    inside = [each.interval.low <= 0.02 <= each.interval.high for each in found.decided]
+    assert [passed.inside for passed in found.along(curve)] == inside == [True, True, False, False]
+    assert found.missed(curve) == (2, 3)
+    assert set(found.along(None)) == {(None, None)}
 
 
 @pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
 def test_every_frame_has_its_documented_columns_and_types(fields):
-    found = results(**fields)
-    assert tuple(found.frames()) == FRAMES == tuple(COLUMNS)
-    for name, frame in found.frames().items():
-        assert list(frame) == list(COLUMNS[name]), name
-        for column in frame:
-            expected = "float"
-            for what, columns in (("int", INTEGERS), ("bool", TRUTHS), ("string", TEXTS)):
-                expected = what if column in columns.get(name, ()) else expected
-            expected = "UTC" if column in ("started", "ended") else expected
-            assert kind(frame[column]) == expected, (name, column)
-    assert all(meaning for columns in COLUMNS.values() for meaning in columns.values())
+    found = results(**fields).frames()
+    assert list(found) == list(FRAMES) == list(COLUMNS)
+    for name, frame in found.items():
+        kinds = {column: each.kind for column, each in FRAMES[name][1].items()}
+        assert frame.dtypes.astype(str).to_dict() == kinds
+        assert list(frame) == list(COLUMNS[name]) and all(COLUMNS[name].values())
 
 
 def test_a_trial_is_a_row_also_before_its_cycle_is_decided():
     spec, search = invent(change=took(lambda cycle: 2.5), decided=3)
     _, whole = invent()
     search.restore([trial for trial in whole.outcomes() if trial.cycle == 3][:4], [])
-    found = Results(make_record(spec), search, ()).trials
+    found = Results.of(spec, search).trials
     assert len(found) == 3 * 6 * 3 + 4
     assert found.selected.groupby(found.cycle).sum().to_dict() == {0: 3, 1: 3, 2: 3, 3: 0}
     chosen = found[found.selected & (found.replicate == 0)]
@@ -104,7 +138,7 @@ def test_candidates_and_intervals_say_the_same():
 def test_the_curves_of_the_fits():
     found = results()
     rows = found.fits.set_index("curve")
-    fit = found.analysis.fit
+    fit = found.fit
     assert rows.index.tolist() == [
         "predicted",
         "least squares",
@@ -115,22 +149,22 @@ def test_the_curves_of_the_fits():
     assert rows.loc["least squares", "weighted_rmse"] == fit.weighted_rmse
     assert tuple(rows.loc["least squares", ["beta_low", "beta_high"]]) == fit.bootstrap.interval("beta")
     assert rows.loc[["predicted"], "beta_low":"delta_high"].isna().all(axis=None)
-    away = [curve - row.interval.optimum for row in found.comparison.rows for curve in [row.predicted]]
+    away = [found.predicted.max_lr(each.cycle) - each.interval.optimum for each in found.decided]
     assert rows.loc["predicted", "rmse"] == pytest.approx(math.sqrt(sum(d * d for d in away) / 4))
-    missed = [row.interval.cycle for row in found.comparison.rows if not row.predicted_inside]
+    missed = found.missed(found.predicted)
     assert rows.loc["predicted", "missed_cycles"] == ";".join(map(str, missed))
     assert rows.loc["predicted", "inside"] == 4 - len(missed)
 
 
 def test_rivals_costs_and_diagnostics_are_those_of_the_analysis():
     found = results(change=noted)
-    assert found.rivals.rival.tolist() == [rival.name for rival in found.analysis.rivals.rivals]
-    assert json.loads(found.rivals["values"].iloc[-1]) == found.analysis.rivals.rivals[-1].values
-    assert found.costs.trainings.tolist() == [cost.trainings for cost in found.analysis.costs]
+    assert found.rivals.rival.tolist() == [rival.name for rival in found.rival_curves.rivals]
+    assert json.loads(found.rivals["values"].iloc[-1]) == found.rival_curves.rivals[-1].values
+    assert found.costs.trainings.tolist() == [cost.trainings for cost in found.policy_costs]
     reached = [float(text) for text in found.costs.test_accuracies[0].split(";")]
-    assert tuple(reached) == found.analysis.costs[0].test_accuracies
+    assert tuple(reached) == found.policy_costs[0].test_accuracies
     assert found.costs.last_test_accuracy[0] == reached[-1]
-    assert found.diagnostics.predicted.tolist() == list(found.analysis.diagnosed)
+    assert found.diagnostics.predicted.tolist() == list(found.diagnosed)
     assert found.trials.gradient_std.notna().all() and (found.trials.flipped_signs == 0.25).all()
 
 
@@ -174,7 +208,7 @@ def test_what_is_not_there_is_refused(tmp_path):
 def test_a_run_without_an_end_has_none(tmp_path):
     spec, search = invent(decided=0)
     url = write_ledger(tmp_path, spec, search)
-    (run,) = oracle.load("invented", url)._runs
+    (run,) = oracle.load("invented", url).recorded_runs
     frame = results(runs=(replace(run, ended=None, error=None),)).runs
     assert frame.ended.isna().all() and frame.error.isna().all()
 

@@ -11,8 +11,8 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
-from oracle.comparison import load_comparison
 from oracle.ledger import Ledger
+from oracle.results import Results
 from tests.support import run_in_process, small_data, small_spec
 
 ROOT = Path(__file__).parents[2]
@@ -51,8 +51,8 @@ def test_resnet20_on_an_image_folder_with_random_pruning(tmp_path, pictures, ret
     )
     session = run_in_process(spec)
     assert session.search.done
-    comparison = load_comparison(session.ledger, session.ledger.search("small"))
-    assert [row.density for row in comparison.rows] == pytest.approx([1, 0.5, 0.25], abs=1e-4)
+    results = Results.read(session.ledger, session.ledger.search("small"))
+    assert [each.density for each in results.decided] == pytest.approx([1, 0.5, 0.25], abs=1e-4)
     selected = session.search.checkpoint(2, 0)
     weights = load_file(f"{spec.storage_root()}/{selected.path}")
     masks = load_file(f"{spec.storage_root()}/cycle-02/replicate-0/start.safetensors")
@@ -109,7 +109,7 @@ def test_a_network_and_a_data_set_of_ones_own_run_on_ray(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    best = load_comparison(ledger, ledger.search("small")).rows[0].best
+    best = Results.read(ledger, ledger.search("small")).decided[0].selected
     ledger.close()
     assert best.accuracy > 0.8  # it learns which sums are positive
 

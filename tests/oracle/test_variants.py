@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from dashboards.side_by_side import short_names, side_by_side
-from oracle.comparison import load_comparison
+from dashboards.tables.accuracy import short_names, side_by_side
 from oracle.drivers import in_process
 from oracle.ledger import Ledger
+from oracle.results import Results
 from oracle.search import Signal
 from oracle.spec_file import load_spec, load_specs, parse_specs
 from silo.errors import InvalidInput
@@ -109,13 +109,13 @@ def test_all_commands_take_a_spec_with_variants(call, write, tmp_path):
 def test_side_by_side_marks_the_best_and_what_is_missing(call, write, tmp_path):
     assert call("run", write, "--driver", "in-process")[0] == 0
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    found = [load_comparison(ledger, ledger.search(f"small.{name}")) for name in ("fixed", "silo")]
+    found = [Results.read(ledger, ledger.search(f"small.{name}")) for name in ("fixed", "silo")]
     console = Console(width=100, file=io.StringIO())
     console.print(side_by_side(found))
     rows = [line for line in console.file.getvalue().splitlines() if line.strip()[:1] in ("0", "1")]
     assert len(rows) == 2
     for index, row in enumerate(rows):
-        means = [comparison.rows[index].best.test_accuracy for comparison in found]
+        means = [results.decided[index].selected.test_accuracy for results in found]
         texts = [f"{100 * mean:.2f}" for mean in means]
         best = texts[means.index(max(means))]
         assert all(text in row for text in texts)

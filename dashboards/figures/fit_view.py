@@ -1,0 +1,209 @@
+"""A fit by itself, without a search: the intervals, the curves through them, as text and as a figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from dashboards.figures.rates import Across, rates_figure
+from dashboards.figures.rates_data import DrawnCurve, RatesData, fitted_curves, interval_words
+from dashboards.style import VERMILLION, density_text, plain_rate_text, rate_text
+from dashboards.tables.texts import INSIDE, OUTSIDE, interval_text
+from oracle.results.verdict import cycles_in_words
+from silo.curve import SiloCurve
+from silo.fit import CurveFit
+from silo.fit.rivals import RivalTable
+from silo.intervals import CycleInterval
+
+_STRIP = 44
+_LOG_FROM = 5.0
+_PADDING = 0.06
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitView:
+    """A fit, and what is shown with it.
+
+    Attributes:
+        title: What was measured.
+        intervals: What was fitted, ascending by cycle.
+        fit: The fit.
+        rivals: Other curves fitted to the same; empty without them.
+        curve: SILO's curve that was stated beforehand; None without one.
+        rates: Its rate per interval, as printed; by default those of ``curve``.
+        rates_name: What those are called.
+        densities: Shares of the weights that are left, per interval; empty where they are not known.
+    """
+
+    title: str
+    intervals: tuple[CycleInterval, ...]
+    fit: CurveFit
+    rivals: RivalTable | None = None
+    curve: SiloCurve | None = None
+    rates: tuple[float, ...] = ()
+    rates_name: str = "SILO"
+    densities: tuple[float, ...] = ()
+
+    def stated(self) -> tuple[float, ...]:
+        """The stated curve's rate per interval; empty without one."""
+        if self.rates or self.curve is None:
+            return self.rates
+        return tuple(self.curve.max_lr(interval.cycle) for interval in self.intervals)
+
+    def missed(self) -> list[int]:
+        """The cycles whose interval the stated rate is outside of."""
+        pairs = zip(self.intervals, self.stated(), strict=False)
+        return [interval.cycle for interval, rate in pairs if not interval.contains(rate)]
+
+    def verdict(self) -> str:
+        """Whether the stated curve and any curve lie in all intervals, in two sentences."""
+        n, found = len(self.intervals), []
+        if self.stated():
+            missed = self.missed()
+            found.append(
+                f"{self.rates_name} misses {len(missed)} of {n} intervals: {cycles_in_words(missed)}."
+                if missed
+                else f"{self.rates_name} lies in all {n} intervals."
+            )
+        if self.fit.hitting:
+            found.append(f"A SILO curve that lies in all {n} exists.")
+        else:
+            few = self.fit.missed_cycles
+            found.append(f"No SILO curve lies in all {n}: every one misses {len(few)} or more.")
+        return " ".join(found)
+
+
+def fit_table(view: FitView) -> Table:
+    """One row per cycle, at most 110 columns wide, with the interval and the curves drawn as text."""
+    stated = view.stated()
+    columns = ["m", *(["λ %"] if view.densities else []), "optimum", "interval"]
+    columns += [*(["SILO"] if stated else []), "fitted"]
+    legend = "├─┤ interval, ◂ ▸ where the grid cut it off; ● optimum; ◆ fitted curve" + (
+        f"; △ {view.rates_name}" if stated else ""
+    )
+    table = Table(
+        title=Text(view.title, style="bold"),
+        caption=Text(f"Rates in units of 1e-2. {legend}."),
+        caption_justify="left",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+    )
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column(_scale_text(view), no_wrap=True)
+    for k, interval in enumerate(view.intervals):
+        cells = [str(interval.cycle), *([density_text(view.densities[k])] if view.densities else [])]
+        cells += [rate_text(interval.optimum), interval_text(interval)]
+        rates = [*([stated[k]] if stated else []), view.fit.curve.max_lr(interval.cycle)]
+        cells += [f"{rate_text(rate)} {_mark(interval, rate)}" for rate in rates]
+        table.add_row(*cells, Text(_strip(view, interval, rates)))
+    return table
+
+
+def fit_figure(view: FitView, *, across: Across = "cycle") -> go.Figure:
+    """The intervals, the fitted curve with its confidence band, the stated curve and the rivals.
+
+    It is drawn as ``comparison_figure`` is.
+
+    Args:
+        view: The fit.
+        across: ``"cycle"`` or ``"density"``: what the figure shows at first; two buttons switch it.
+    """
+    return rates_figure(_data(view), across=across)
+
+
+def _data(view: FitView) -> RatesData:
+    low, high = _lowest_and_highest(view)
+    texts = tuple(
+        f"cycle {i.cycle}<br>Oracle optimum {plain_rate_text(i.optimum)}<br>interval {interval_words(i)}"
+        for i in view.intervals
+    )
+    return RatesData(
+        title=view.title,
+        cycles=view.intervals[-1].cycle + 1,
+        pruning_rate=view.fit.curve.pruning_rate,
+        intervals=view.intervals,
+        densities=view.densities,
+        texts=texts,
+        curves=(*_stated_curve(view), *fitted_curves(view.fit, view.intervals)),
+        fit=view.fit,
+        rivals=view.rivals,
+        scale="log" if _logarithmic(low, high) else "linear",
+        rates=(low, high),
+    )
+
+
+def _stated_curve(view: FitView) -> list[DrawnCurve]:
+    if view.curve is None:
+        return []
+    pairs = zip(view.intervals, view.stated(), strict=False)
+    return [
+        DrawnCurve(
+            name=view.rates_name,
+            curve=view.curve,
+            last=view.intervals[-1].cycle,
+            misses=tuple((i.cycle, rate) for i, rate in pairs if not i.contains(rate)),
+            color=VERMILLION,
+            dash="solid",
+        )
+    ]
+
+
+def _lowest_and_highest(view: FitView) -> tuple[float, float]:
+    cycles = [interval.cycle for interval in view.intervals]
+    rates = [*view.stated(), *view.fit.curve.max_lr(cycles).tolist()]
+    rates += [end for interval in view.intervals for end in (interval.low, interval.high)]
+    return min(rate for rate in rates if rate > 0), max(rates)
+
+
+def _logarithmic(low: float, high: float) -> bool:
+    return high > _LOG_FROM * low
+
+
+def _rate_range(view: FitView) -> tuple[float, float, bool]:
+    """Lowest and highest rate of the strip, with room beside them, and whether it is logarithmic."""
+    low, high = _lowest_and_highest(view)
+    if _logarithmic(low, high):
+        factor = (high / low) ** _PADDING
+        return low / factor, high * factor, True
+    margin = _PADDING * (high - low) or 0.1 * high
+    return max(low - margin, 0.0), high + margin, False
+
+
+def _mark(interval: CycleInterval, rate: float) -> str:
+    return INSIDE if interval.contains(rate) else OUTSIDE
+
+
+def _scale_text(view: FitView) -> str:
+    """The strip's header: the rates at its two ends."""
+    low, high, _ = _rate_range(view)
+    left, right = rate_text(float(f"{low:.2g}")), rate_text(float(f"{high:.3g}"))
+    return left + " " * max(_STRIP - len(left) - len(right), 1) + right
+
+
+def _strip(view: FitView, interval: CycleInterval, rates: Sequence[float]) -> str:
+    """The interval and the curves' rates on a line of text."""
+    low, high, logarithmic = _rate_range(view)
+
+    def column(rate: float) -> int:
+        share = (rate - low) / (high - low)
+        if logarithmic:
+            share = math.log(max(rate, low) / low) / math.log(high / low)
+        return min(max(round(share * (_STRIP - 1)), 0), _STRIP - 1)
+
+    cells = [" "] * _STRIP
+    first, last = column(interval.low), column(interval.high)
+    cells[first : last + 1] = ["─"] * (last - first + 1)
+    cells[first] = "◂" if interval.low_cut else "├"
+    cells[last] = "▸" if interval.high_cut else "┤"
+    cells[column(interval.optimum)] = "●"
+    for rate, sign in zip(rates, "△◆" if len(rates) > 1 else "◆", strict=True):
+        cells[column(rate)] = sign
+    return "".join(cells)

@@ -1,0 +1,169 @@
+"""Every candidate's accuracy at every cycle, as a heatmap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from dashboards.figures.rates_axes import cycle_ticks
+from dashboards.style import legend_title, plain_rate_text, rounded, say, short_name, template
+from oracle.cycles import Cycle
+from oracle.results import Results
+from silo.intervals import CycleInterval
+
+_TOLERANCES_SHOWN = 5
+"""The colours tell accuracies apart down to so many tolerances below the worst cycle's best."""
+
+_SMALLEST_SPAN = 1.0
+_MOST_LABELS = 20
+
+
+def landscape_figure(results: Results) -> go.Figure:
+    """The mean validation accuracy of every candidate of every cycle, the interval outlined.
+
+    An outline is open where the grid cut the interval off. Cells of rates that a cycle did not try are
+    blank. Accuracies far below the best share the darkest colour, so that differences among the good ones
+    show.
+    """
+    figure = go.Figure(layout=_layout(results))
+    if not results.decided:
+        say(figure, "No cycle is decided yet.")
+        return figure
+    rates = _rates(results.decided)
+    cycles = [row.cycle for row in results.decided]
+    names = _names(rates)
+    figure.add_heatmap(
+        x=cycles,
+        y=[names[rate] for rate in rates],
+        z=_percentages(results.decided, rates),
+        hovertemplate="cycle %{x}, max_lr %{y}<br>validation accuracy %{z:.2f} %<extra></extra>",
+        **_colours(results),
+    )
+    figure.add_scatter(
+        x=cycles,
+        y=[names[row.interval.optimum] for row in results.decided],
+        name="Oracle optimum",
+        mode="markers",
+        marker={"color": "white", "size": 9, "line": {"color": "black", "width": 1.5}},
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        name="Oracle interval",
+        mode="markers",
+        marker={"symbol": "square-open", "color": "black", "size": 12, "line": {"width": 2}},
+    )
+    figure.update_layout(shapes=_outlines(results.decided, rates))
+    figure.update_yaxes(
+        categoryarray=[names[rate] for rate in rates],
+        range=[-1, len(rates)],
+        tickvals=[names[rate] for rate in _labelled(rates)],
+    )
+    return figure
+
+
+def _layout(results: Results) -> go.Layout:
+    decided = [row.cycle for row in results.decided]
+    return go.Layout(
+        template=template(),
+        height=460,
+        legend={"y": 1.01, **legend_title(f"{short_name(results.name)}: validation accuracy")},
+        plot_bgcolor="#F2F2F2",
+        xaxis={
+            "title": {"text": "pruning cycle m"},
+            "tickvals": cycle_ticks(len(decided)),
+            "range": [-0.5, max(len(decided), 1) - 0.5],
+            "showgrid": False,
+        },
+        yaxis={
+            "title": {"text": "peak learning rate max_lr"},
+            "type": "category",
+            "categoryorder": "array",
+            "showgrid": False,
+        },
+    )
+
+
+def _rates(rows: Sequence[Cycle]) -> list[float]:
+    """Every rate that some cycle tried, ascending."""
+    return sorted({candidate.max_lr for row in rows for candidate in row.candidates})
+
+
+def _names(rates: Sequence[float]) -> dict[float, str]:
+    """A label per rate: short, or exact where two would look alike."""
+    short = {rate: plain_rate_text(rate) for rate in rates}
+    return short if len(set(short.values())) == len(rates) else {rate: repr(rate) for rate in rates}
+
+
+def _percentages(rows: Sequence[Cycle], rates: Sequence[float]) -> list[list[float | None]]:
+    """Mean validation accuracies in %, by rate and cycle; None where a cycle did not try a rate."""
+    found = [{c.max_lr: rounded(100 * c.accuracy) for c in row.candidates} for row in rows]
+    return [[cycle.get(rate) for cycle in found] for rate in rates]
+
+
+def _colours(results: Results) -> dict[str, Any]:
+    """The heatmap's colour scale, its range and its colour bar."""
+    accuracies = [100 * c.accuracy for row in results.decided for c in row.candidates]
+    # Cycles at chance level would stretch the colours until the others look alike.
+    telling = [row for row in results.decided if row.cycle not in results.at_chance] or results.decided
+    best = [100 * row.selected.accuracy for row in telling]
+    top = max(best)
+    reach = _TOLERANCES_SHOWN * 100 * results.search_spec.tolerance
+    floor = min(best) - max(reach, _SMALLEST_SPAN)
+    low = min(max(min(accuracies), floor), top - _SMALLEST_SPAN)
+    clipped = min(accuracies) < low - 1e-9
+    if clipped:
+        low = float(math.floor(low))
+    values = _ticks(low, top)
+    texts = [f"{value:g}" for value in values]
+    if clipped:
+        texts[0] = f"≤ {texts[0]}"
+    return {
+        "colorscale": "Viridis",
+        "zmin": rounded(low),
+        "zmax": rounded(top),
+        "colorbar": {
+            "title": {"text": "mean<br>validation<br>accuracy (%)", "font": {"size": 12}},
+            "thickness": 14,
+            "tickvals": values,
+            "ticktext": texts,
+        },
+    }
+
+
+def _labelled(rates: Sequence[float]) -> list[float]:
+    """Every rate, or every second, third and so on of many: as many as have room."""
+    return list(rates[:: math.ceil(len(rates) / _MOST_LABELS)])
+
+
+def _outlines(rows: Sequence[Cycle], rates: Sequence[float]) -> list[dict[str, Any]]:
+    """A frame around each cycle's interval, in units of columns and rows of cells; open at an end cut off.
+
+    It is black with a white seam, to be seen on dark cells and on light ones.
+    """
+    place = {rate: index for index, rate in enumerate(rates)}
+    frames = [_frame(row.interval, place[row.interval.low], place[row.interval.high]) for row in rows]
+    pens = ({"color": "white", "width": 4}, {"color": "black", "width": 2})
+    return [{"type": "path", "path": frame, "line": pen} for frame in frames for pen in pens]
+
+
+def _frame(interval: CycleInterval, low: int, high: int) -> str:
+    left, right = (f"{interval.cycle + side:g}" for side in (-0.44, 0.44))
+    bottom, top = f"{low - 0.46:g}", f"{high + 0.46:g}"
+    sides = f"M{left},{bottom}L{left},{top}M{right},{bottom}L{right},{top}"
+    sides += "" if interval.low_cut else f"M{left},{bottom}L{right},{bottom}"
+    return sides + ("" if interval.high_cut else f"M{left},{top}L{right},{top}")
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """About five round values from ``low`` on; ``low`` itself is the first."""
+    steps = (digit * 10.0**power for power in range(-3, 3) for digit in (1, 2, 5))
+    step = next((step for step in steps if (high - low) / step <= 6), 100.0)
+    first = math.ceil(low / step + 1e-9) * step
+    count = math.floor((high - first) / step + 1e-9) + 1
+    round_values = [round(first + index * step, 3) for index in range(count)]
+    return [round(low, 3), *(value for value in round_values if value - low > 0.3 * step)]

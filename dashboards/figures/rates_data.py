@@ -1,0 +1,204 @@
+"""Data of the figure of rates over the cycles, whoever found them: a search, a table or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dashboards.style import GREEN, PURPLE, VERMILLION, density_text, plain_rate_text, short_name
+from dashboards.tables.texts import optimum_accuracies
+from oracle.cycles import Cycle
+from oracle.results import Results
+from silo.curve import SiloCurve
+from silo.fit import CurveFit
+from silo.fit.rivals import RivalTable
+from silo.intervals import CycleInterval
+
+Points = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnCurve:
+    """One of SILO's curves.
+
+    Attributes:
+        name: As the legend calls it.
+        curve: The curve.
+        last: The cycle up to which it is drawn.
+        misses: Cycle and rate where it is outside the interval.
+        color: Its colour.
+        dash: Its dash.
+    """
+
+    name: str
+    curve: SiloCurve
+    last: int
+    misses: Points
+    color: str
+    dash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatesData:
+    """The data of one figure. Rates are peak learning rates.
+
+    Attributes:
+        title: The title.
+        cycles: The axis holds the cycles 0 to ``cycles`` - 1.
+        pruning_rate: p, for the densities between and beyond the known ones.
+        intervals: Optimum and interval of the decided cycles, ascending.
+        densities: Shares of the weights that are left, per interval; empty where they are not known.
+        texts: What an optimum says when pointed at, per interval.
+        optimum_name: What the optima are called.
+        searched: Whether there are intervals, and not only rates.
+        detached: Cycle and rate of what is as good as the optimum, but beyond a gap.
+        at_chance: The cycles in which nothing was learned.
+        curves: SILO's curves.
+        fit: The fit with its band; None without one.
+        rivals: Other curves; None without them.
+        diagnosed: Cycle and rate that the statistics of the networks predict.
+        scale: ``linear`` or ``log``, of the rates.
+        rates: Lowest and highest rate to show; curves may leave that range.
+    """
+
+    title: str
+    cycles: int
+    pruning_rate: float
+    intervals: tuple[CycleInterval, ...]
+    densities: tuple[float, ...] = ()
+    texts: tuple[str, ...] = ()
+    optimum_name: str = "Oracle optimum"
+    searched: bool = True
+    detached: Points = ()
+    at_chance: tuple[int, ...] = ()
+    curves: tuple[DrawnCurve, ...] = ()
+    fit: CurveFit | None = None
+    rivals: RivalTable | None = None
+    diagnosed: Points = ()
+    scale: str = "linear"
+    rates: tuple[float, float]
+
+    def _known(self) -> tuple[list[float], list[float]]:
+        """Cycles with a known density, and its logarithm; the last one is beyond the axis."""
+        known = dict(zip((i.cycle for i in self.intervals), self.densities, strict=False)) or {0: 1.0}
+        cycles, logs = [float(m) for m in known], [float(np.log(share)) for share in known.values()]
+        step = float(np.log1p(-self.pruning_rate))
+        if cycles[0] > 0:
+            cycles, logs = [0.0, *cycles], [0.0, *logs]
+        return [*cycles, cycles[-1] + self.cycles], [*logs, logs[-1] + self.cycles * step]
+
+    def density(self, cycles: Sequence[float]) -> list[float]:
+        """Share of the weights that is left, in (0, 1], at each cycle, not only at whole ones.
+
+        Between the known ones the same share is pruned each time; beyond them, the pruning rate.
+        """
+        return [float(share) for share in np.exp(np.interp(cycles, *self._known()))]
+
+
+def rates_data(results: Results, *, without: Collection[str] = ()) -> RatesData:
+    """The data of a search.
+
+    Args:
+        results: The search.
+        without: ``rivals`` or ``diagnosed`` are neither shown nor computed if they are among it.
+    """
+    cycles, at_chance = results.decided, results.at_chance
+    diagnosed = () if "diagnosed" in without else zip(results.distributions, results.diagnosed, strict=True)
+    return RatesData(
+        title=f"{short_name(results.name)}: max_lr per pruning cycle",
+        cycles=results.search_spec.cycles,
+        pruning_rate=results.search_spec.pruning.rate,
+        intervals=results.intervals_found,
+        densities=tuple(each.density for each in cycles),
+        texts=_texts(results),
+        optimum_name="Oracle optimum" if results.searched else f"policy {results.search_spec.policy.name}",
+        searched=results.searched,
+        detached=tuple((each.cycle, rate) for each in cycles for rate in each.detached),
+        at_chance=at_chance,
+        curves=tuple(_curves(results)),
+        fit=results.fit,
+        rivals=None if "rivals" in without else results.rival_curves,
+        diagnosed=tuple((one.cycle, rate) for one, rate in diagnosed),
+        scale=results.grid.scale,
+        rates=_rates(results),
+    )
+
+
+def fitted_curves(fit: CurveFit, intervals: Sequence[CycleInterval]) -> tuple[DrawnCurve, DrawnCurve]:
+    """The least-squares curve and the one that keeps to the intervals, as far as there are data."""
+    last = intervals[-1].cycle
+    least = DrawnCurve(
+        name="SILO, least squares",
+        curve=fit.curve,
+        last=last,
+        misses=_at(fit.curve, [cycle for cycle, inside in fit.inside.items() if not inside]),
+        color=GREEN,
+        dash="dash",
+    )
+    keeping = replace(
+        least,
+        name=f"SILO, {fit.closest}",
+        curve=fit.fewest_misses,
+        misses=_at(fit.fewest_misses, fit.missed_cycles),
+        color=PURPLE,
+        dash="dot",
+    )
+    return least, keeping
+
+
+def interval_words(interval: CycleInterval) -> str:
+    """``0.036 to 0.042``, and where the grid ended."""
+    low = plain_rate_text(interval.low) + (" or less" if interval.low_cut else "")
+    high = plain_rate_text(interval.high) + (" or more" if interval.high_cut else "")
+    return f"{low} to {high}"
+
+
+def _curves(results: Results) -> list[DrawnCurve]:
+    found = []
+    if results.predicted is not None:
+        found.append(
+            DrawnCurve(
+                name="SILO, predicted",
+                curve=results.predicted,
+                last=results.search_spec.cycles - 1,
+                misses=_at(results.predicted, results.missed(results.predicted)),
+                color=VERMILLION,
+                dash="solid",
+            )
+        )
+    if results.fit is not None:
+        found += fitted_curves(results.fit, results.intervals_found)
+    return found
+
+
+def _at(curve: SiloCurve, cycles: Sequence[int]) -> Points:
+    return tuple((cycle, float(curve.max_lr(cycle))) for cycle in cycles)
+
+
+def _texts(results: Results) -> tuple[str, ...]:
+    return tuple(_text(each, results) for each in results.decided)
+
+
+def _text(cycle: Cycle, results: Results) -> str:
+    validation, test = optimum_accuracies(cycle)
+    return (
+        f"cycle {cycle.cycle}, λ {density_text(cycle.density)} %<br>{_rates_of(cycle, results)}<br>"
+        f"validation accuracy {validation} %<br>test accuracy {test} %"
+    )
+
+
+def _rates_of(cycle: Cycle, results: Results) -> str:
+    rate = plain_rate_text(cycle.interval.optimum)
+    if not results.searched:
+        return f"max_lr {rate}"
+    return f"Oracle optimum {rate}<br>interval {interval_words(cycle.interval)}"
+
+
+def _rates(results: Results) -> tuple[float, float]:
+    """The Oracle's rates, of cycles that say something if there are any; before all, the grid's."""
+    telling = [each for each in results.decided if each.cycle not in results.at_chance] or results.decided
+    found = [rate for each in telling for rate in (each.interval.low, each.interval.high, *each.detached)]
+    values = found or results.grid.values
+    return min(values), max(values)

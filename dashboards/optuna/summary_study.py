@@ -1,0 +1,210 @@
+"""A search's comparison in Optuna's dashboard: the figures and the note of the search's summary study."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import plotly.graph_objects as go
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, create_trial
+
+from dashboards.figures.landscape import landscape_figure
+from dashboards.figures.rates import DISPENSABLE, comparison_figure
+from dashboards.style import rounded
+from dashboards.tables.comparison import markdown
+from oracle.cycles import Cycle
+from oracle.ledger import Ledger
+from oracle.ledger.retrying import reason
+from oracle.observers.protocol import Observer
+from oracle.results import Results
+from oracle.session import Session
+
+LARGEST_FIGURE_BYTES = 60_000
+"""Optuna keeps a figure in rows of 2,045 characters: what makes one larger is left out, or all of it."""
+
+_ALWAYS_OUT = 2  # parts that take long to compute
+
+_HEIGHT = 460  # of a figure on its page: what is beyond is cut off
+
+_NOTE, _PLOTS = "dashboard:note_str:", "dashboard:plot_data:"
+"""Beginnings of the names under which Optuna's dashboard keeps a study's note and figures."""
+
+_PIECE = 2045
+"""Characters of a note or figure that it keeps in one attribute."""
+
+
+class SummaryStudy(Observer):
+    """Rewrites the summary study of the search when it starts, when a cycle is decided, and when it ends.
+
+    The studies of decided cycles are told what was decided. This is decoration: if it fails, the search goes
+    on, and one line in the log says why.
+    """
+
+    def __init__(self) -> None:
+        self._written: tuple[str, int] | None = None
+        self._described = 0
+        self._warned = False
+
+    def started(self, session: Session) -> None:
+        """Shows what the ledger holds already."""
+        self._rewrite(session, "running")
+
+    def decided(self, session: Session, decision: Cycle) -> None:
+        """Adds the cycle."""
+        self._rewrite(session, "running")
+
+    def ended(self, session: Session, state: str) -> None:
+        """Shows how the search ended, unless another driver goes on with it."""
+        if state != "taken over":
+            self._rewrite(session, state)
+
+    def _rewrite(self, session: Session, state: str) -> None:
+        now = (state, len(session.search.decisions))
+        if now == self._written:
+            return
+        try:
+            self._write(session, state)
+            self._written = now
+        except Exception as error:
+            if not self._warned:
+                logging.getLogger("oracle").warning("the summary study can't be written: %s", reason(error))
+            self._warned = True
+
+    def _write(self, session: Session, state: str) -> None:
+        """Waits for a database that is away, as everything does that is written into the ledger."""
+        results = Results.of(session.spec, session.search, record=session.record, resamples=0)
+        ledger, name = session.ledger, results.name
+        log = session.search.rules.policy.span(session.spec.cycles).scale == "log"
+        new = results.decided[self._described :]
+        told = [cycle_attributes(each, searched=results.searched) for each in new]
+        trials = [cycle_trial(*each, log=log) for each in zip(new, told, strict=True)]
+
+        def write(_again: bool) -> None:
+            ledger.add_summary_rows(name, trials)
+            for attributes in told:
+                ledger.describe(ledger.cycle_study(name, attributes["cycle"]), attributes)
+            write_summary(ledger, results, state=state)
+
+        ledger.retries.call(write)
+        self._described = len(results.decided)
+
+
+def write_summary(ledger: Ledger, results: Results, *, state: str) -> None:
+    """Writes a search's figures, note and attributes into its summary study, in place of earlier ones.
+
+    All of it is there at once: nobody sees one half of it.
+
+    Args:
+        ledger: The ledger.
+        results: The search.
+        state: ``running``, ``done``, ``failed`` or ``interrupted``.
+    """
+    study = ledger.summary_study(results.name)
+    version = ledger.storage.get_study_system_attrs(study._study_id).get("dashboard:note_ver", 0)
+    texts = {_NOTE: _note(results, state)}
+    texts |= {f"{_PLOTS}{name}:": drawn.to_json() for name, drawn in _figures(results).items()}
+    ledger.describe(
+        study,
+        summary_attributes(results, state),
+        system={"dashboard:note_ver": version + 1, **_cut(texts)},
+        replacing=(_NOTE, _PLOTS),
+    )
+
+
+def summary_attributes(results: Results, state: str) -> dict[str, Any]:
+    """The attributes of a search that the dashboard lists; it shows five of them.
+
+    Args:
+        results: The search.
+        state: How the search is doing.
+    """
+    decided = len(results.decided)
+    found: dict[str, Any] = {
+        "state": state,
+        "cycles decided": f"{decided} of {results.search_spec.cycles}",
+        "trials finished": len(results.outcomes),
+    }
+    if results.predicted is not None:
+        inside = decided - len(results.missed(results.predicted))
+        found["SILO's curve inside"] = f"{inside} of {decided} intervals"
+    return {**found, "as of": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+
+
+def cycle_attributes(cycle: Cycle, *, searched: bool) -> dict[str, Any]:
+    """The attributes of a decided cycle, listed in its own study and with its trial in the summary.
+
+    Args:
+        cycle: The cycle.
+        searched: Whether its rate was searched: else there is no interval.
+    """
+    found: dict[str, Any] = {"density": rounded(cycle.density)}
+    if searched:
+        low, high = cycle.interval.low, cycle.interval.high
+        found |= {"optimum": rounded(cycle.interval.optimum), "interval": [rounded(low), rounded(high)]}
+    found |= {
+        "validation accuracy": rounded(cycle.selected.accuracy),
+        "test accuracy": rounded(cycle.selected.test_accuracy),
+        "cycle": cycle.cycle,
+    }
+    if searched:
+        cut = (("low", cycle.interval.low_cut), ("high", cycle.interval.high_cut))
+        found["interval cut off at"] = " and ".join(end for end, is_cut in cut if is_cut) or "no end"
+    return found
+
+
+def cycle_trial(cycle: Cycle, attributes: dict[str, Any], *, log: bool) -> FrozenTrial:
+    """A decided cycle as a trial of the summary study: its optimum, and the mean accuracy there.
+
+    Args:
+        cycle: The cycle.
+        attributes: What is listed of it.
+        log: Whether the axis of ``max_lr`` is logarithmic.
+    """
+    rates = [candidate.max_lr for candidate in cycle.candidates]
+    found = create_trial(
+        value=cycle.selected.accuracy,
+        params={"max_lr": cycle.interval.optimum},
+        distributions={"max_lr": FloatDistribution(rates[0], rates[-1], log=log)},
+        user_attrs={**attributes, "key": f"cycle {cycle.cycle}"},
+    )
+    found.datetime_start = datetime.fromtimestamp(min(trial.started for trial in cycle.trials))
+    found.datetime_complete = datetime.fromtimestamp(max(trial.ended for trial in cycle.trials))
+    return found
+
+
+def _note(results: Results, state: str) -> str:
+    cycles = f"`{results.name}/cycle-00` and on"
+    return (
+        f"State: **{state}**\n\n{markdown(results)}\n"
+        f"Each trial of this study is a decided cycle. The trainings are in the studies {cycles}.\n"
+    )
+
+
+def _cut(texts: dict[str, str]) -> dict[str, str]:
+    """Texts in the pieces that Optuna's dashboard puts together again, by their names."""
+    return {
+        f"{name}{start // _PIECE}": text[start : start + _PIECE]
+        for name, text in texts.items()
+        for start in range(0, len(text), _PIECE)
+    }
+
+
+def _figures(results: Results) -> dict[str, go.Figure]:
+    """Those that fit; the first one goes without parts of it before it goes altogether."""
+    drawn = (
+        comparison_figure(results, without=DISPENSABLE[:count])
+        for count in range(_ALWAYS_OUT, len(DISPENSABLE) + 1)
+    )
+    figures = {"oracle-and-silo": next(filter(_fits, drawn), None)}
+    if results.decided and results.searched:
+        landscape = landscape_figure(results)
+        figures["validation-accuracy"] = landscape if _fits(landscape) else None
+    return {
+        name: figure.update_layout(height=_HEIGHT) for name, figure in figures.items() if figure is not None
+    }
+
+
+def _fits(figure: go.Figure) -> bool:
+    return len(figure.to_json().encode()) <= LARGEST_FIGURE_BYTES

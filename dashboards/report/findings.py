@@ -1,0 +1,131 @@
+"""A report's findings as texts and rows, for its template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dashboards.style import hours_text, percent_text
+from dashboards.tables.comparison import comparison_table
+from dashboards.tables.texts import progress, subject
+from oracle.results import Results
+from oracle.results.costs import PolicyCost, mean_test_accuracy, shared_cycles
+from oracle.results.frames import Parameter
+from oracle.results.verdict import cycles_in_words
+from silo.curve import SiloCurve
+from silo.fit import CurveFit
+from silo.fit.rivals import RivalTable
+
+_SYMBOLS: dict[Parameter, str] = {"q": "q", "beta": "β", "epsilon": "ε", "delta": "δ"}
+
+_TOUCHING = 1e-6  # of the rates: a distance from an end that is none
+
+
+def findings(results: Results) -> dict[str, Any]:
+    """The findings, by the names that the template has for it."""
+    fit, rivals, title = results.fit, results.rival_curves, subject(results)
+    table = comparison_table(results, by_row=True)
+    cycles = shared_cycles(results.policy_costs)
+    return {
+        "title": f"{results.name}: {title}",
+        "heading": title[0].upper() + title[1:],
+        "standing": f"{progress(results)} {_state(results)}".strip(),
+        "said": [*([rivals.verdict] if rivals else []), *(fit.notes if fit else [])],
+        "cycles": table,
+        "cycle_rows": [[cell.shown for cell in row] for row in table.rows],
+        "tolerance": percent_text(results.search_spec.tolerance),
+        "fit": fit,
+        "curves": _curves(results, fit) if fit else [],
+        "confidence": _confidence(fit) if fit and fit.bootstrap else "",
+        "rivals": _rivals(rivals) if rivals else [],
+        "costs": [_cost(each, cycles) for each in results.policy_costs],
+        "cost_notes": [
+            f"Decided cycles only. Test accuracy: {_over(cycles, results)}.",
+            *(f"{each.policy}: {each.explanation}" for each in results.policy_costs),
+        ],
+    }
+
+
+def _state(results: Results) -> str:
+    """A sentence about a search that is not done: that it runs, or how its last run ended."""
+    if results.done or not results.recorded_runs:
+        return ""
+    last = results.recorded_runs[-1]
+    if last.state == "running":
+        return "Its last run has not ended as this was written."
+    if last.error:
+        return "Its last run has failed: see its error below."
+    return f"Its last run {'was' if last.state == 'interrupted' else 'has'} {last.state}."
+
+
+def _curves(results: Results, found: CurveFit) -> list[list[str]]:
+    """The curves with what each is, in words."""
+    rows = []
+    if predicted := results.predicted:
+        rows.append(["predicted", *_numbers(predicted), "with the numbers of the spec, before the search"])
+    inside = f"it lies in {sum(found.inside.values())} of {len(found.inside)} intervals"
+    fitted = f"{found.criterion}; weighted RMSE {found.weighted_rmse:.3g}; {inside}"
+    rows.append(["least squares", *_numbers(found.curve), fitted])
+    if found.hitting:
+        values = ", ".join(map(str, found.feasible_q))
+        touching = found.margin <= _TOUCHING * found.fewest_misses.max_lr(0)
+        away = "and touches an end" if touching else f"at least {found.margin:.3g} away from every end"
+        words = f"lies in all intervals, {away}; such curves exist for q = {values}"
+    else:
+        words = f"the curve outside the fewest intervals: it misses {cycles_in_words(found.missed_cycles)}"
+    return [*rows, [found.closest, *_numbers(found.fewest_misses), words]]
+
+
+def _numbers(curve: SiloCurve) -> list[str]:
+    """``+ 0.0`` turns the -0 of a flat curve into 0."""
+    return [f"{value + 0.0:.4g}" for value in (curve.q, curve.beta, curve.epsilon, curve.delta)]
+
+
+def _confidence(found: CurveFit) -> str:
+    assert found.bootstrap is not None
+    ends = [(symbol, found.bootstrap.interval(name)) for name, symbol in _SYMBOLS.items()]
+    ranges = ", ".join(f"{symbol} {_range(*pair)}" for symbol, pair in ends)
+    feasible = percent_text(float(found.bootstrap.feasible.mean()))
+    return (
+        f"95 % of {found.bootstrap.resamples:,} fits to resampled trainings have {ranges} (each by itself); "
+        f"in {feasible} of them some SILO curve lies in every interval."
+    )
+
+
+def _range(low: float, high: float) -> str:
+    first, last = f"{low + 0.0:.3g}", f"{high + 0.0:.3g}"
+    return first if first == last else f"{first} to {last}"
+
+
+def _rivals(table: RivalTable) -> list[list[str]]:
+    least = min((rival.aicc for rival in table.rivals if rival.aicc is not None), default=0.0)
+    return [
+        [
+            rival.name,
+            str(rival.parameters),
+            f"{rival.weighted_rmse:.3g}",
+            "–" if rival.loo_error is None else f"{rival.loo_error:.3g}",
+            "–" if rival.aicc is None else f"{rival.aicc - least:.1f}",
+        ]
+        for rival in table.rivals
+    ]
+
+
+def _cost(each: PolicyCost, cycles: Sequence[int]) -> list[str]:
+    share = mean_test_accuracy(each, cycles)
+    return [
+        each.policy,
+        f"{each.trainings:,}",
+        hours_text(each.worker_hours),
+        "–" if share is None else f"{100 * share:.2f}",
+        "as run" if each.measured else "estimated",
+    ]
+
+
+def _over(cycles: Sequence[int], results: Results) -> str:
+    """The cycles that the mean accuracies are over, so that those of all policies can be compared."""
+    if not cycles:
+        return "not known at any cycle that the policies share"
+    if len(cycles) == len(results.decided):
+        return "mean over the cycles"
+    return f"mean over {cycles_in_words(cycles)}, where every policy has one"

@@ -1,0 +1,45 @@
+"""HTML pages from templates: every text is escaped, whoever wrote it, and nothing is fetched."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dashboards.tables.table import Table
+
+
+def page(template: str, **content: object) -> str:
+    """A page of one of the templates."""
+    return _templates().get_template(template).render(content)
+
+
+def figure_html(drawn: go.Figure, name: str, *, with_library: bool) -> Markup:
+    """A figure on white in any colour scheme; the page's first one brings plotly's library along."""
+    html = drawn.to_html(
+        full_html=False,
+        include_plotlyjs=with_library,
+        div_id=f"{name}-figure",
+        config={"displaylogo": False, "modeBarButtons": [["toImage", "resetScale2d"]], "responsive": True},
+    )
+    return Markup('<div class="figure">{}</div>').format(Markup(html))
+
+
+def table_html(table: Table) -> str:
+    """A table, scrolling sideways where the page is too narrow, and its notes."""
+    parts = _templates().get_template("parts.html").module
+    return str(parts.full_table(table)).strip()  # type: ignore[attr-defined]
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("dashboards.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,187 @@
+"""A search as tables: for the terminal, for papers, for other programs.
+
+Markdown and LaTeX have the form of Tables 10 and 11 of the SILO paper (arXiv 2212.06144) as long as it is not
+too wide; a terminal gets one row per cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dashboards.style import RATE_UNIT_TEXT, density_text
+from dashboards.tables import forms
+from dashboards.tables.accuracy import WIDEST_PAPER_LAYOUT, accuracy_table
+from dashboards.tables.forms import TerminalTable, heading_text, json_able, markdown_grid, markdown_text
+from dashboards.tables.latex import comment, escaped
+from dashboards.tables.latex import latex as latex_table
+from dashboards.tables.table import Cell, Table, texts
+from dashboards.tables.texts import (
+    curve_cell,
+    interval_cell,
+    marks,
+    optimum_accuracies,
+    optimum_cell,
+    progress,
+    subject,
+    units,
+)
+from oracle.cycles import Candidate
+from oracle.results import Results
+from oracle.results.frames import COLUMNS as FRAMES
+from oracle.results.frames import comparison_rows
+
+_CANDIDATE = ("max_lr", "accuracy", "accuracy_std", "test_accuracy", "test_accuracy_std", "diverged")
+
+COLUMNS = FRAMES["intervals"]
+"""The columns of :func:`comparison_rows` and of the CSV; rates are as they are, not in units of 1e-2."""
+
+
+def comparison_table(results: Results, *, by_row: bool | None = None, accuracies: bool = True) -> Table:
+    """Optimum, interval and SILO's rates per decided cycle, in the form of the paper's Tables 10 and 11.
+
+    Args:
+        results: The search.
+        by_row: Whether each cycle is a row, not a column; by default where there are more than
+            :data:`~dashboards.tables.accuracy.WIDEST_PAPER_LAYOUT`.
+        accuracies: Whether the accuracies at the optimum are shown, too.
+    """
+    rows = [row for row in _rows(results) if accuracies or not row.accuracy]
+    if by_row is None:
+        by_row = len(results.decided) > WIDEST_PAPER_LAYOUT
+    if by_row:
+        rows[:2] = reversed(rows[:2])
+        headers = tuple(row.header for row in rows)
+        body = tuple(zip(*(row.cells for row in rows), strict=True))
+        align, keys = "r" * len(rows), 2
+    else:
+        density, *others = rows
+        headers = (density.label, *(cell.text for cell in density.cells))
+        body = tuple((Cell(text=row.label), *row.cells) for row in others)
+        align, keys = "l" + "r" * len(results.decided), 1
+    notes = units(results, accuracies=accuracies), *marks(results, rates=True)
+    return Table(
+        title=f"{results.name}: {subject(results)}",
+        headers=headers,
+        rows=body,
+        align=align,
+        keys=keys,
+        notes=notes if results.decided else (results.verdict(),),
+        columns=COLUMNS,
+        records=tuple(comparison_rows(results)),
+    )
+
+
+def terminal_table(results: Results) -> TerminalTable:
+    """One row per cycle, at most 100 columns wide, legible without colour."""
+    table = comparison_table(results, by_row=True)
+    if results.decided:
+        table = replace(table, notes=(units(results), *marks(results, rates=False)))
+    return TerminalTable(table=table)
+
+
+def markdown(results: Results) -> str:
+    """Title, table, verdict, and what the marks mean."""
+    table = comparison_table(results)
+    parts = [f"# {heading_text(table.title)}", progress(results)]
+    if results.decided:
+        parts.append(markdown_grid(table))
+    parts.append(f"**{results.verdict()}**")
+    if results.decided:
+        parts.append("\n".join(f"- {markdown_text(note)}" for note in table.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(results: Results) -> str:
+    """The comparison in the form of the paper's Tables 10 and 11, the accuracies in that of Tables 2 to 7.
+
+    Both are one table where each cycle is a row. The verdict is a sentence below.
+    """
+    if not results.decided:
+        return comment(f"{results.name}: {results.verdict()}")
+    both = len(results.decided) > WIDEST_PAPER_LAYOUT
+    found = [latex_table(comparison_table(results, accuracies=both))]
+    if not both:
+        title = f"{results.name}: test accuracy (%)"
+        found.append(latex_table(replace(accuracy_table([results]), title=title)))
+    return "\n".join([comment(progress(results)), *found, f"{escaped(results.verdict())}\n"])
+
+
+def csv_text(results: Results) -> str:
+    """One row per decided cycle with the columns of :data:`COLUMNS`, numbers in full precision."""
+    return forms.csv_text(COLUMNS, comparison_rows(results))
+
+
+def to_json(results: Results) -> dict[str, Any]:
+    """All of a search's comparison, ready for JSON: what is not finite is null, passwords are hidden."""
+    rows = [
+        {**tidy, "candidates": [_facts(candidate) for candidate in each.candidates]}
+        for tidy, each in zip(comparison_rows(results), results.decided, strict=True)
+    ]
+    data: dict[str, Any] = json_able(
+        {
+            "name": results.name,
+            "verdict": results.verdict(),
+            "done": results.done,
+            "cycles": results.search_spec.cycles,
+            "trials": len(results.outcomes),
+            "columns": COLUMNS,
+            "rows": rows,
+            "predicted": results.predicted.to_dict() if results.predicted else None,
+            "fit": results.point_fit.to_dict() if results.point_fit else None,
+            "spec": results.spec,
+        }
+    )
+    return data
+
+
+def _facts(candidate: Candidate) -> dict[str, Any]:
+    return {name: getattr(candidate, name) for name in _CANDIDATE}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One fact of every cycle: its short header, its label in the paper's form, and its cells."""
+
+    header: str
+    label: str
+    cells: Sequence[Cell]
+    accuracy: bool = False
+
+
+def _rows(results: Results) -> list[_Row]:
+    """The facts of the cycles. Without a search there is no optimum, interval or fit."""
+    rate, cycles = f"({RATE_UNIT_TEXT})", results.decided
+    place = [
+        _Row(
+            "weights\nleft λ\n(%)", "λ (% of weights left)", texts(*(density_text(c.density) for c in cycles))
+        ),
+        _Row("cycle\nm", "pruning cycle m", texts(*(str(cycle.cycle) for cycle in cycles))),
+    ]
+    accuracies = [texts(*optimum_accuracies(cycle)) for cycle in cycles]
+    reached = [
+        _Row(
+            f"{name}\naccuracy\n(%)", f"{name} accuracy (%)", [pair[k] for pair in accuracies], accuracy=True
+        )
+        for k, name in enumerate(("validation", "test"))
+    ]
+    optima = [optimum_cell(cycle) for cycle in cycles]
+    if not results.searched:
+        return [*place, _Row(f"max_lr\n{rate}", f"max_lr {rate}", optima), *reached]
+    found = [
+        _Row(f"Oracle\noptimum\n{rate}", f"Oracle optimized max_lr {rate}", optima),
+        _Row(
+            f"Oracle\ninterval\n{rate}",
+            f"Oracle optimized interval {rate}",
+            [interval_cell(cycle) for cycle in cycles],
+        ),
+    ]
+    for header, label, curve in (
+        ("predicted", "SILO's estimated max_lr", results.predicted),
+        ("fitted", "fitted curve", results.fitted),
+    ):
+        if curve is not None or header == "fitted":
+            passed = [curve_cell(each) for each in results.along(curve)]
+            found.append(_Row(f"SILO\n{header}\n{rate}", f"{label} {rate}", passed))
+    return [*place, *found, *reached]

@@ -1,0 +1,140 @@
+"""Several searches in one table, a row per search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dashboards.style import RATE_UNIT_TEXT, rate_text
+from dashboards.tables.accuracy import short_names
+from dashboards.tables.accuracy_series import facts_of
+from dashboards.tables.table import Cell, Table, texts
+from oracle.results import Results
+
+SEARCH_COLUMNS = {
+    "search": "its name",
+    "network": "what was pruned",
+    "dataset": "what it was trained for",
+    "policy": "what set max_lr: oracle (a search), silo, fixed or allr",
+    "pruner": "how the weights to prune were chosen",
+    "retraining": "what a pruned network started from",
+    "replicates": "independent seeds",
+    "decided": "cycles that are decided",
+    "cycles": "cycles in all",
+    "trials": "finished trainings",
+    "max_lr_low": "lowest of the Oracle's optima, or of the rates that were used",
+    "max_lr_high": "the highest",
+    "silo_inside": "in how many Oracle optimized intervals SILO's predicted rate lies",
+    "fitted_inside": "in how many the fitted curve lies",
+    "q": "of the curve that least squares fit, as are the next three",
+    "beta": "β",
+    "epsilon": "ε, a learning rate",
+    "delta": "δ, a learning rate",
+    "verdict": "in a few words",
+    "explanation": "in sentences",
+}
+"""The columns of :func:`search_table`'s records; empty where there is no search, no prediction or no fit."""
+
+_NOTHING = "–"
+_FITTED = (
+    "q, β, ε and δ are those of the fitted curve, by least squares of the optima; it may miss intervals "
+    "where another SILO curve lies in all."
+)
+_DIFFERING = ("network", "dataset", "pruner", "retraining")
+
+
+def search_table(searches: Sequence[Results]) -> Table:
+    """One row per search: the range of its rates, how SILO's curves do, and a verdict in a few words.
+
+    The network, data set, pruner and way of retraining are shown as far as the searches differ in them.
+    """
+    records = [_record(results) for results in searches]
+    names = short_names([results.name for results in searches])
+    differing = [key for key in _DIFFERING if len({record[key] for record in records}) > 1]
+    headers = (
+        "search",
+        *differing,
+        "policy",
+        "cycles",
+        f"max_lr\n({RATE_UNIT_TEXT})",
+        "SILO\ninside",
+        "fitted\ninside",
+        "verdict",
+        "q",
+        "β",
+        f"ε\n({RATE_UNIT_TEXT})",
+        f"δ\n({RATE_UNIT_TEXT})",
+    )
+    rows = [
+        texts(name, *(str(record[key]) for key in differing), str(record["policy"])) + _numbers(record)
+        for name, record in zip(names, records, strict=True)
+    ]
+    return Table(
+        title="What each search says",
+        headers=headers,
+        rows=tuple(rows),
+        align="l" * (len(differing) + 2) + "rrrr" + "l" + "rrrr",
+        notes=_notes(names, records),
+        columns=SEARCH_COLUMNS,
+        records=tuple(records),
+    )
+
+
+def _notes(names: Sequence[str], records: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    said = [f"{name}: {record['explanation']}" for name, record in zip(names, records, strict=True)]
+    if any(record["q"] is not None for record in records):
+        said.insert(0, _FITTED)
+    return tuple(said)
+
+
+def _numbers(record: dict[str, Any]) -> tuple[Cell, ...]:
+    decided = record["decided"]
+    inside = [
+        _NOTHING if record[key] is None else f"{record[key]} of {decided}"
+        for key in ("silo_inside", "fitted_inside")
+    ]
+    curve = [_NOTHING] * 4
+    if record["q"] is not None:
+        curve = [f"{record['q']:.4g}", f"{record['beta']:.4g}"]
+        curve += [rate_text(record[key] + 0.0) for key in ("epsilon", "delta")]
+    return texts(f"{decided}/{record['cycles']}", _rates(record), *inside, record["verdict"], *curve)
+
+
+def _rates(record: dict[str, Any]) -> str:
+    if record["max_lr_low"] is None:
+        return _NOTHING
+    low, high = rate_text(record["max_lr_low"]), rate_text(record["max_lr_high"])
+    return low if low == high else f"{low}–{high}"
+
+
+def _record(results: Results) -> dict[str, Any]:
+    rows, fit = results.decided, results.fit
+    rates = [row.interval.optimum for row in rows]
+    inside = sum(bool(passed.inside) for passed in results.along(results.predicted))
+    return {
+        **dict.fromkeys(SEARCH_COLUMNS),
+        "search": results.name,
+        **facts_of(results.search_spec),
+        "decided": len(rows),
+        "cycles": results.search_spec.cycles,
+        "trials": len(results.outcomes),
+        "max_lr_low": min(rates, default=None),
+        "max_lr_high": max(rates, default=None),
+        "silo_inside": inside if rows and results.predicted else None,
+        "fitted_inside": sum(fit.inside.values()) if fit else None,
+        **({name: getattr(fit.curve, name) for name in ("q", "beta", "epsilon", "delta")} if fit else {}),
+        "verdict": _verdict(results),
+        "explanation": results.verdict(),
+    }
+
+
+def _verdict(results: Results) -> str:
+    if not results.decided:
+        return "undecided"
+    if results.fit is None:
+        return "nothing is searched"
+    if results.predicted and not results.missed(results.predicted):
+        return "SILO fits as predicted"
+    if results.fit.hitting:
+        return "another SILO curve fits" if results.predicted else "a SILO curve fits"
+    return "no SILO curve fits"

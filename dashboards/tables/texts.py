@@ -1,0 +1,107 @@
+"""The words and marks of a search's tables, the same in a terminal, in Markdown and in HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dashboards.style import accuracy_text, percent_text, rate_text
+from dashboards.tables.table import Cell
+from oracle.cycles import Cycle
+from oracle.results import Results
+from oracle.results.results import Passed
+from oracle.results.verdict import cycles_in_words
+from silo.intervals import CycleInterval
+
+INSIDE, OUTSIDE = "✓", "✗"
+BELOW, ABOVE, BEYOND_GAP, DIVERGED = "≤", "≥", "†", "‡"
+
+
+def interval_text(interval: CycleInterval) -> str:
+    """``[3.6, 4.2]``; ``≤`` or ``≥`` where the grid ended."""
+    low = (BELOW if interval.low_cut else "") + rate_text(interval.low)
+    high = (ABOVE if interval.high_cut else "") + rate_text(interval.high)
+    return f"[{low}, {high}]"
+
+
+def subject(results: Results) -> str:
+    """The subject of a page about a search."""
+    return "the Oracle and SILO" if results.searched else f"policy {results.search_spec.policy.name}"
+
+
+def progress(results: Results) -> str:
+    """Progress of the search, as sentences."""
+    count = results.search_spec.cycles
+    cycles = "1 cycle" if count == 1 else f"{count} cycles"
+    trials = "1 trial" if len(results.outcomes) == 1 else f"{len(results.outcomes):,} trials"
+    return f"{len(results.decided)} of {cycles} decided, {trials} finished."
+
+
+def units(results: Results, *, accuracies: bool = True) -> str:
+    """The meaning of the numbers, as sentences."""
+    replicates = results.search_spec.replicates
+    deviation = f", mean ± standard deviation of {replicates} replicates" if replicates > 1 else ""
+    tolerance = percent_text(results.search_spec.tolerance)
+    sentence = "λ: share of the prunable weights that is left. Rates in units of 1e-2. "
+    if results.searched:
+        sentence += (
+            f"Interval: within {tolerance} of the best validation accuracy; {INSIDE} inside it, "
+            f"{OUTSIDE} outside. "
+        )
+    where = " of the optimum" if results.searched else ""
+    return f"{sentence}Accuracies{where} in %{deviation}." if accuracies else sentence.strip()
+
+
+def marks(results: Results, *, rates: bool) -> list[str]:
+    """The meaning of the marks in the table, one sentence per mark that occurs.
+
+    Args:
+        results: The search.
+        rates: Whether the rates beyond a gap are listed.
+    """
+    rows = results.decided
+    found = []
+    cut = [row for row in rows if row.interval.low_cut or row.interval.high_cut]
+    if cut and results.searched:
+        found.append(
+            f"{BELOW} {ABOVE} The grid ended here: the interval may reach further; rates beyond it count "
+            f"as outside ({_where(cut)})."
+        )
+    if apart := [row for row in rows if row.detached]:
+        tolerance = percent_text(results.search_spec.tolerance)
+        listed = "; ".join(_beyond_gap(row) for row in apart) if rates else _where(apart)
+        found.append(f"{BEYOND_GAP} Rates beyond a gap are within {tolerance} of the best too ({listed}).")
+    if diverged := [row for row in rows if row.selected.diverged]:
+        found.append(f"{DIVERGED} At least one replicate diverged at the optimum ({_where(diverged)}).")
+    return found
+
+
+def optimum_cell(cycle: Cycle) -> Cell:
+    """The optimum, marked if a replicate diverged there."""
+    return Cell(text=rate_text(cycle.interval.optimum) + (DIVERGED if cycle.selected.diverged else ""))
+
+
+def interval_cell(cycle: Cycle) -> Cell:
+    """The interval, its cut ends and rates beyond a gap marked."""
+    return Cell(text=interval_text(cycle.interval) + (BEYOND_GAP if cycle.detached else ""))
+
+
+def curve_cell(passed: Passed) -> Cell:
+    """A curve's rate and whether it is inside; nothing without a curve."""
+    if passed.rate is None:
+        return Cell(text="")
+    return Cell(text=rate_text(passed.rate), mark=INSIDE if passed.inside else OUTSIDE)
+
+
+def optimum_accuracies(cycle: Cycle) -> tuple[str, str]:
+    """Validation and test accuracy at the optimum."""
+    best = cycle.selected
+    validation = accuracy_text(best.accuracy, best.accuracy_std)
+    return validation, accuracy_text(best.test_accuracy, best.test_accuracy_std)
+
+
+def _where(rows: Sequence[Cycle]) -> str:
+    return cycles_in_words([row.cycle for row in rows])
+
+
+def _beyond_gap(row: Cycle) -> str:
+    return f"cycle {row.cycle}: {', '.join(rate_text(rate) for rate in row.detached)}"

@@ -1,0 +1,147 @@
+"""A decided cycle: its candidates, and the optimum, the optimized interval and the network to prune.
+
+Section 5.4 of the SILO paper (arXiv 2212.06144) defines the two: the *Oracle optimized max_lr* has the best
+validation accuracy, the *Oracle optimized interval* is the range of rates within 0.5 % of it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from silo.accuracies import ROUNDING, CycleAccuracies, grid_interval, optimized
+from silo.intervals import CycleInterval
+from trials.tasks import PrunedNetwork, Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One candidate's outcomes over the replicates.
+
+    Attributes:
+        max_lr: The peak learning rate.
+        trials: One outcome per replicate, by replicate.
+    """
+
+    max_lr: float
+    trials: tuple[Trial, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Mean validation accuracy, in [0, 1]."""
+        return _mean([trial.accuracy for trial in self.trials])
+
+    @property
+    def accuracy_std(self) -> float | None:
+        """Sample standard deviation of the validation accuracy; None with one replicate."""
+        return _std([trial.accuracy for trial in self.trials])
+
+    @property
+    def test_accuracy(self) -> float:
+        """Mean test accuracy, in [0, 1]."""
+        return _mean([trial.test_accuracy for trial in self.trials])
+
+    @property
+    def test_accuracy_std(self) -> float | None:
+        """Sample standard deviation of the test accuracy; None with one replicate."""
+        return _std([trial.test_accuracy for trial in self.trials])
+
+    @property
+    def diverged(self) -> int:
+        """Replicates whose training diverged."""
+        return sum(trial.diverged for trial in self.trials)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cycle:
+    """A decided cycle.
+
+    Attributes:
+        interval: Optimum and optimized interval; an end that the grid's edge cut off is marked.
+        candidates: All candidates, ascending.
+        detached: Rates within the tolerance that a worse one separates from the optimum's run.
+        density: Share of the prunable weights that are left, in (0, 1], mean over the replicates.
+        density_all: The same share of all parameters, biases and normalisation included.
+    """
+
+    interval: CycleInterval
+    candidates: tuple[Candidate, ...]
+    detached: tuple[float, ...]
+    density: float = 1.0
+    density_all: float = 1.0
+
+    @property
+    def cycle(self) -> int:
+        """Times that the network has been pruned."""
+        return self.interval.cycle
+
+    @property
+    def accuracies(self) -> CycleAccuracies:
+        """The validation accuracies of all candidates in all replicates."""
+        return CycleAccuracies(
+            cycle=self.cycle,
+            rates=np.array([candidate.max_lr for candidate in self.candidates]),
+            accuracies=np.array([[t.accuracy for t in candidate.trials] for candidate in self.candidates]),
+        )
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The outcomes of all candidates, by rate and replicate."""
+        return tuple(trial for candidate in self.candidates for trial in candidate.trials)
+
+    @property
+    def selected(self) -> Candidate:
+        """The candidate whose networks are pruned next: the optimum."""
+        return next(c for c in self.candidates if c.max_lr == self.interval.optimum)
+
+
+def decide(
+    cycle: int,
+    outcomes: Mapping[float, Mapping[int, Trial]],
+    prunings: Sequence[PrunedNetwork] = (),
+    *,
+    tolerance: float,
+) -> Cycle:
+    """Decides a cycle from all its outcomes; the order in which they came plays no part.
+
+    The optimum has the best mean validation accuracy, the smaller rate among equals. The interval is the
+    contiguous run of grid values around it whose mean lies within ``tolerance`` of the best.
+
+    Args:
+        cycle: Times that the network has been pruned.
+        outcomes: max_lr to replicate to outcome; every candidate has every replicate.
+        prunings: The networks that the trainings started from, one per replicate; none at cycle 0.
+        tolerance: Absolute share of accuracy, for example 0.005.
+    """
+    candidates = tuple(
+        Candidate(max_lr=max_lr, trials=tuple(outcomes[max_lr][r] for r in sorted(outcomes[max_lr])))
+        for max_lr in sorted(outcomes)
+    )
+    rates = [candidate.max_lr for candidate in candidates]
+    means = np.array([candidate.accuracy for candidate in candidates])
+    best, first, last = (int(index[0]) for index in optimized(means[None], tolerance))
+    near = means >= means[best] - tolerance - ROUNDING
+    return Cycle(
+        interval=grid_interval(cycle, rates, best, first, last),
+        candidates=candidates,
+        detached=tuple(rates[i] for i in np.flatnonzero(near) if not first <= i <= last),
+        density=_mean_share([(p.alive, p.prunable) for p in prunings]),
+        density_all=_mean_share([(p.alive + p.parameters - p.prunable, p.parameters) for p in prunings]),
+    )
+
+
+def _mean_share(parts: list[tuple[int, int]]) -> float:
+    """Mean share over the replicates; nothing is pruned at cycle 0."""
+    return sum(part / whole for part, whole in parts) / len(parts) if parts else 1.0
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _std(values: list[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None

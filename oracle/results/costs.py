@@ -1,0 +1,212 @@
+"""Costs of the ways to set the rates on one search's network, and the accuracies that they reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from oracle.cycles import Candidate, Cycle
+from silo.accuracies import ROUNDING
+from silo.cost import silo_cost, silo_tuning_cost
+from silo.curve import SiloCurve
+from trials.tasks import Trial
+
+_POLICIES = {"silo": "SILO's curve", "fixed": "one fixed rate", "allr": "ALLR"}
+_SHARED_OUT = "hours by the Oracle's mean worker time per training of each cycle, in packs as it trained them"
+_NEAREST = (
+    "accuracies are those of the Oracle's candidate nearest to the curve's rate, on the network that the "
+    "Oracle pruned; none where the curve is more than a step outside the grid"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyCost:
+    """One way to set the rates: its cost on this search's network, and the accuracies that it reaches.
+
+    Attributes:
+        policy: What sets the rates, in a few words.
+        trainings: Networks that are trained in all decided cycles and replicates.
+        worker_hours: Hours of one worker that they take.
+        measured: Whether it was run; else it is estimated from the trainings of the Oracle.
+        test_accuracies: Per decided cycle, mean over the replicates, in [0, 1]; None where it is not known.
+        explanation: Where the numbers come from, in a sentence.
+    """
+
+    policy: str
+    trainings: int
+    worker_hours: float
+    measured: bool
+    test_accuracies: tuple[float | None, ...]
+    explanation: str
+
+
+def worker_seconds(trials: Iterable[Trial]) -> float:
+    """Seconds that workers were busy with some trials. A pack's time is that of its trials together: once."""
+    packs = {(t.worker, t.cycle, t.replicate, t.started): t.ended - t.started for t in trials}
+    return math.fsum(max(seconds, 0.0) for seconds in packs.values())
+
+
+def shared_cycles(costs: Iterable[PolicyCost]) -> tuple[int, ...]:
+    """The cycles whose test accuracy is known of every policy that has any: there they can be compared."""
+    known = [
+        {cycle for cycle, accuracy in enumerate(cost.test_accuracies) if accuracy is not None}
+        for cost in costs
+    ]
+    found = [cycles for cycles in known if cycles]
+    return tuple(sorted(set.intersection(*found))) if found else ()
+
+
+def mean_test_accuracy(cost: PolicyCost, cycles: Iterable[int]) -> float | None:
+    """Its mean over some cycles, in [0, 1]; None where no accuracy is known."""
+    known = [share for cycle in cycles if (share := cost.test_accuracies[cycle]) is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def policy_costs(
+    cycles: Sequence[Cycle],
+    *,
+    policy: str,
+    grid: Sequence[float] | None,
+    known: SiloCurve | None,
+    fitted: SiloCurve | None,
+) -> tuple[PolicyCost, ...]:
+    """The cost of a search as it was run; of the Oracle's also what SILO and a hill climb would have cost.
+
+    Args:
+        cycles: The decided cycles, ascending from 0.
+        policy: The spec's policy.
+        grid: The candidates of every cycle, extensions aside; None where nothing was searched.
+        known: SILO's curve with the spec's numbers; None without them.
+        fitted: The curve that was fitted to the cycles; None without a fit.
+    """
+    if not cycles:
+        return ()
+    if grid is None:
+        return (_as_run(cycles, _POLICIES.get(policy, policy), "."),)
+    found = [_as_run(cycles, "Oracle", ", the grid's extensions included.")]
+    if known or fitted:
+        found.append(_silo_known(cycles, known, fitted))
+    if fitted:
+        found.append(_silo_tuned(cycles, len(grid), fitted))
+    return (*found, _hill_climb(cycles, grid))
+
+
+def _as_run(cycles: Sequence[Cycle], policy: str, ending: str) -> PolicyCost:
+    trials = [trial for each in cycles for trial in each.trials]
+    return PolicyCost(
+        policy=policy,
+        trainings=len(trials),
+        worker_hours=worker_seconds(trials) / 3600,
+        measured=True,
+        test_accuracies=tuple(each.selected.test_accuracy for each in cycles),
+        explanation="As it was run: the time of each pack of trainings, without the writing of its files"
+        + ending,
+    )
+
+
+def _silo_known(cycles: Sequence[Cycle], known: SiloCurve | None, fitted: SiloCurve | None) -> PolicyCost:
+    curve = known or fitted
+    assert curve is not None, "one of two is there"
+    replicates = _replicates(cycles)
+    numbers = "the spec's numbers" if known else "the numbers fitted here, had they been known"
+    return PolicyCost(
+        policy="SILO, parameters known",
+        trainings=silo_cost(len(cycles), replicates).trainings,
+        worker_hours=_hours(cycles, [replicates] * len(cycles)),
+        measured=False,
+        test_accuracies=_along(curve, cycles),
+        explanation=f"Estimated with {numbers}, one training per cycle and replicate: {_SHARED_OUT}; "
+        f"{_NEAREST}.",
+    )
+
+
+def _silo_tuned(cycles: Sequence[Cycle], values: int, fitted: SiloCurve) -> PolicyCost:
+    """Section 4.3 of the SILO paper: ε by the dense network, then δ by chains that part after cycle q."""
+    count, replicates = len(cycles), _replicates(cycles)
+    shared = min(fitted.q, count - 1)
+    per_cycle = [values * replicates, *[replicates] * shared, *[values * replicates] * (count - 1 - shared)]
+    return PolicyCost(
+        policy="SILO, ε and δ tuned",
+        trainings=silo_tuning_cost(values, count, replicates, q_values=(fitted.q,)).trainings,
+        worker_hours=_hours(cycles, per_cycle),
+        measured=False,
+        test_accuracies=_along(fitted, cycles),
+        explanation=f"Estimated for {values} values of ε, then {values} of δ, q = {fitted.q} and β known: "
+        f"{_SHARED_OUT}; the fitted curve stands for the tuned one; {_NEAREST}.",
+    )
+
+
+def _hill_climb(cycles: Sequence[Cycle], grid: Sequence[float]) -> PolicyCost:
+    rate, per_cycle, reached = grid[len(grid) // 2], [], []
+    for each in cycles:
+        found, evaluated = climb(each.candidates, rate)
+        rate = found.max_lr
+        per_cycle.append(evaluated * len(found.trials))
+        reached.append(found.test_accuracy)
+    return PolicyCost(
+        policy="hill climb on the grid",
+        trainings=sum(per_cycle),
+        worker_hours=_hours(cycles, per_cycle),
+        measured=False,
+        test_accuracies=tuple(reached),
+        explanation="Replayed, not run: each cycle starts from the Oracle's network, and climbs by mean "
+        "validation accuracy from the last cycle's optimum (cycle 0 from the grid's middle) until no "
+        f"neighbour is better; {_SHARED_OUT}.",
+    )
+
+
+def climb(candidates: Sequence[Candidate], start: float) -> tuple[Candidate, int]:
+    """The local maximum of the mean validation accuracy that steps to the better neighbour lead to.
+
+    Args:
+        candidates: A cycle's candidates, ascending.
+        start: Where to start: at the candidate whose rate is nearest by ratio.
+
+    Returns:
+        The candidate where no neighbour is better, and how many candidates were looked at.
+    """
+    accuracies = [candidate.accuracy for candidate in candidates]
+    place = _nearest(candidates, start)
+    seen = {place}
+    while True:
+        near = [index for index in (place - 1, place + 1) if 0 <= index < len(candidates)]
+        seen.update(near)
+        best = max(near, key=lambda index: accuracies[index], default=place)
+        if accuracies[best] <= accuracies[place] + ROUNDING:
+            return candidates[place], len(seen)
+        place = best
+
+
+def _along(curve: SiloCurve, cycles: Sequence[Cycle]) -> tuple[float | None, ...]:
+    """Test accuracies where a curve passes the grid of each cycle."""
+    return tuple(_at(each.candidates, curve.max_lr(each.cycle)) for each in cycles)
+
+
+def _at(candidates: Sequence[Candidate], rate: float) -> float | None:
+    """Test accuracy of the candidate nearest by ratio; None more than the outermost step outside the grid."""
+    rates = [candidate.max_lr for candidate in candidates]
+    below, above = (rates[0] / rates[1], rates[-1] / rates[-2]) if len(rates) > 1 else (1.0, 1.0)
+    if not rates[0] * below * (1 - ROUNDING) <= rate <= rates[-1] * above * (1 + ROUNDING):
+        return None
+    return candidates[_nearest(candidates, rate)].test_accuracy
+
+
+def _nearest(candidates: Sequence[Candidate], rate: float) -> int:
+    """Index of the candidate whose rate is nearest by ratio, the lower one of two."""
+    return min(range(len(candidates)), key=lambda index: abs(math.log(candidates[index].max_lr / rate)))
+
+
+def _hours(cycles: Sequence[Cycle], trainings: Sequence[int]) -> float:
+    """Worker hours of so many trainings in each cycle, at the Oracle's mean time of a training there.
+
+    The mean is over all candidates, those that diverged and stopped early included.
+    """
+    seconds = []
+    for each, count in zip(cycles, trainings, strict=True):
+        seconds.append(count * worker_seconds(each.trials) / len(each.trials))
+    return math.fsum(seconds) / 3600
+
+
+def _replicates(cycles: Sequence[Cycle]) -> int:
+    return len(cycles[0].selected.trials)

@@ -1,0 +1,268 @@
+"""A search as tidy tables: a row per training, candidate, cycle, curve, rival, policy or run.
+
+A column is stated once: its name, its type, what it means with its unit, and where in a row it comes from.
+Rates are as they are, not in units of 1e-2.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from oracle.results.columns import (
+    FLOAT,
+    INT,
+    MAYBE,
+    TEXT,
+    TIME,
+    TRUTH,
+    Column,
+    Columns,
+    Parts,
+    records,
+    series,
+)
+from oracle.results.distributions import STATISTICS
+from oracle.results.trial_columns import DENSITY, MEANINGS, TRIALS, trial_rows
+from silo.curve import SiloCurve
+from trials.secrets import without_secrets
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from oracle.results.results import Results
+
+
+def frame(name: str, results: Results) -> pd.DataFrame:
+    """One of the frames, with exactly the documented columns and types; what is not known is missing."""
+    import pandas as pd
+
+    rows, columns = FRAMES[name]
+    found = records(rows(results), columns)
+    return pd.DataFrame({key: series([each[key] for each in found], columns[key].kind) for key in columns})
+
+
+def comparison_rows(results: Results) -> list[dict[str, Any]]:
+    """One dict per decided cycle with the columns of the intervals; ``detached`` is a list there."""
+    found = records(_interval_rows(results), INTERVALS)
+    return [{**each, "detached": list(each["detached"])} for each in found]
+
+
+def _accuracies(candidate: str, whose: str = "") -> Columns:
+    """Mean and deviation of both accuracies of a row's candidate."""
+    mean, std = f"{whose}in [0, 1], mean over the replicates", "its sample standard deviation; empty with one"
+    return {
+        f"{name}_accuracy_{part}": Column(FLOAT, meaning, f"{candidate}.{field}{suffix}")
+        for name, field in (("validation", "accuracy"), ("test", "test_accuracy"))
+        for part, meaning, suffix in (("mean", mean, ""), ("std", f"{std} replicate", "_std"))
+    }
+
+
+CANDIDATES: Columns = {
+    "cycle": Column(INT, "m, how often the network has been pruned", "of.cycle"),
+    "density": Column(FLOAT, f"{DENSITY}, mean over the replicates", "of.density"),
+    "max_lr": Column(FLOAT, "peak learning rate"),
+    **_accuracies("row"),
+    "diverged": Column(INT, "replicates that diverged"),
+    "optimum": Column(TRUTH, "whether it is the Oracle optimized max_lr"),
+    "inside": Column(TRUTH, "whether it lies in the Oracle optimized interval"),
+    "detached": Column(TRUTH, "whether it is within the tolerance, but beyond a worse rate"),
+}
+
+
+def _candidate_rows(results: Results) -> Iterator[Parts]:
+    for each in results.decided:
+        for candidate in each.candidates:
+            rate, interval = candidate.max_lr, each.interval
+            yield {
+                "row": candidate,
+                "of": each,
+                "optimum": rate == interval.optimum,
+                "inside": interval.low <= rate <= interval.high,
+                "detached": rate in each.detached,
+            }
+
+
+INTERVALS: Columns = {
+    "cycle": Column(INT, "m, how often the network has been pruned"),
+    "density": Column(FLOAT, f"{DENSITY}, mean over the replicates"),
+    "density_all": Column(FLOAT, "the same share of all parameters"),
+    "optimum": Column(FLOAT, "Oracle optimized max_lr", "interval.optimum"),
+    "low": Column(FLOAT, "lower end of the Oracle optimized interval", "interval.low"),
+    "high": Column(FLOAT, "upper end of the Oracle optimized interval", "interval.high"),
+    "low_cut": Column(
+        TRUTH,
+        "whether the grid ended at low, so that the interval may reach further down",
+        "interval.low_cut",
+    ),
+    "high_cut": Column(
+        TRUTH,
+        "whether the grid ended at high, so that the interval may reach further up",
+        "interval.high_cut",
+    ),
+    "detached": Column(
+        TEXT, "rates within the tolerance that a worse one separates from the interval; ';' between them"
+    ),
+    **_accuracies("selected", "of the optimum, "),
+    "silo_predicted": Column(
+        FLOAT, "max_lr of SILO's curve with the spec's numbers; empty without them", "predicted.rate"
+    ),
+    "silo_inside": Column(MAYBE, "whether it lies in [low, high]", "predicted.inside"),
+    "fitted": Column(FLOAT, "max_lr of the fitted curve", "fitted.rate"),
+    "fitted_inside": Column(MAYBE, "whether it lies in [low, high]", "fitted.inside"),
+}
+
+
+def _interval_rows(results: Results) -> Iterator[Parts]:
+    predicted = results.along(results.predicted)
+    fitted = results.along(results.fitted)
+    for each, one, other in zip(results.decided, predicted, fitted, strict=True):
+        yield {"row": each, "selected": each.selected, "predicted": one, "fitted": other}
+
+
+Parameter = Literal["q", "beta", "epsilon", "delta"]
+PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
+"""SILO's four numbers."""
+
+_NUMBERS: dict[Parameter, str] = {
+    "q": "cycles before the curve rises",
+    "beta": "β, its steepness",
+    "epsilon": "ε, the rate it starts from",
+    "delta": "δ, how much it rises in all, a learning rate",
+}
+
+FITS: Columns = {
+    "curve": Column(TEXT, "predicted (the spec's numbers), least squares, and inside all or fewest misses"),
+    **{name: Column(INT if name == "q" else FLOAT, meaning) for name, meaning in _NUMBERS.items()},
+    "pruning_rate": Column(FLOAT, "p, share of the remaining weights pruned after each cycle"),
+    "inside": Column(INT, "cycles in whose interval, as it is stated, the curve lies"),
+    "missed_cycles": Column(TEXT, "the other cycles; ';' between them"),
+    "rmse": Column(FLOAT, "root of the mean squared distance to the optima, a learning rate"),
+    "weighted_rmse": Column(FLOAT, "the same with the weights of the fit; of the least-squares curve alone"),
+    **{
+        f"{name}_{end}": Column(FLOAT, f"{word} end of {name}'s central 95 % over the bootstrap's resamples")
+        for name in _NUMBERS
+        for end, word in (("low", "lower"), ("high", "upper"))
+    },
+}
+
+
+def _fit_rows(results: Results) -> Iterator[Parts]:
+    if results.decided and results.predicted:
+        yield _curve(results, "predicted", results.predicted)
+    if fit := results.fit:
+        ends = {}
+        if fit.bootstrap is not None:
+            for name in PARAMETERS:
+                ends[f"{name}_low"], ends[f"{name}_high"] = fit.bootstrap.interval(name)
+        yield {**_curve(results, "least squares", fit.curve), "weighted_rmse": fit.weighted_rmse, **ends}
+        yield _curve(results, fit.closest, fit.fewest_misses)
+
+
+def _curve(results: Results, name: str, curve: SiloCurve) -> dict[str, Any]:
+    missed = results.missed(curve)
+    away = np.array([passed.rate for passed in results.along(curve)])
+    away -= np.array([interval.optimum for interval in results.intervals_found])
+    return {
+        "row": curve,
+        "curve": name,
+        "inside": len(results.decided) - len(missed),
+        "missed_cycles": missed,
+        "rmse": float(np.sqrt(np.mean(away**2))),
+    }
+
+
+RIVALS: Columns = {
+    "rival": Column(TEXT, "what kind of curve", "name"),
+    "formula": Column(TEXT, "max_lr(m) in its numbers"),
+    "values": Column(TEXT, "those numbers by name, as JSON"),
+    "parameters": Column(INT, "how many numbers were fitted"),
+    "s_shaped": Column(TRUTH, "whether it can rise slowly, fast and slowly again wherever the data do"),
+    "weighted_rmse": Column(
+        FLOAT, "root of the weighted mean squared distance to the optima, a learning rate"
+    ),
+    "loo_error": Column(FLOAT, "the same of predictions of left-out cycles; empty with one cycle"),
+    "aicc": Column(
+        FLOAT, "corrected information criterion, only differences mean anything; empty with few cycles"
+    ),
+}
+
+
+def _rival_rows(results: Results) -> Iterator[Parts]:
+    for rival in results.rival_curves.rivals if results.rival_curves else ():
+        yield {"row": rival, "values": json.dumps(rival.values)}
+
+
+COSTS: Columns = {
+    "policy": Column(TEXT, "what sets the rates"),
+    "trainings": Column(INT, "networks trained in all decided cycles and replicates"),
+    "worker_hours": Column(FLOAT, "hours of one worker"),
+    "measured": Column(TRUTH, "whether it was run; else estimated from the Oracle's trainings"),
+    "last_test_accuracy": Column(
+        FLOAT, "in [0, 1], of the last decided cycle; empty where it is not known", "last"
+    ),
+    "test_accuracies": Column(TEXT, "of every decided cycle, ';' between them; empty where not known"),
+    "explanation": Column(TEXT, "where the numbers come from"),
+}
+
+
+def _cost_rows(results: Results) -> Iterator[Parts]:
+    for cost in results.policy_costs:
+        yield {"row": cost, "last": cost.test_accuracies[-1]}
+
+
+DIAGNOSTICS: Columns = {
+    "cycle": Column(INT, "m, how often the network has been pruned"),
+    "density": Column(FLOAT, f"{DENSITY}, mean over the replicates"),
+    "max_lr": Column(
+        FLOAT, "peak learning rate of the selected networks, whose means over the replicates follow"
+    ),
+    **{
+        name: Column(FLOAT, MEANINGS[name], f"means.{name}") for name in STATISTICS if name != "flipped_signs"
+    },
+    "predicted": Column(
+        FLOAT, "max_lr at which updates are as wide as the dense network's: from gradient_std"
+    ),
+}
+
+
+def _diagnostic_rows(results: Results) -> Iterator[Parts]:
+    for each, rate in zip(results.distributions, results.diagnosed, strict=True):
+        yield {"row": each, "predicted": rate}
+
+
+RUNS: Columns = {
+    "started": Column(TIME, "UTC"),
+    "ended": Column(TIME, "UTC; empty if it has not ended, or was killed"),
+    "state": Column(TEXT, "running, done, failed or interrupted"),
+    "driver": Column(TEXT, "what drove it"),
+    "host": Column(TEXT, "where"),
+    "versions": Column(TEXT, "package to version, as JSON"),
+    "error": Column(TEXT, "first traceback of a run that failed"),
+}
+
+
+def _run_rows(results: Results) -> Iterator[Parts]:
+    for run in results.recorded_runs:
+        yield {"row": run, "versions": json.dumps(run.versions), "error": without_secrets(run.error)}
+
+
+FRAMES: dict[str, tuple[Callable[[Results], Iterable[Parts]], Columns]] = {
+    "trials": (trial_rows, TRIALS),
+    "candidates": (_candidate_rows, CANDIDATES),
+    "intervals": (_interval_rows, INTERVALS),
+    "fits": (_fit_rows, FITS),
+    "rivals": (_rival_rows, RIVALS),
+    "costs": (_cost_rows, COSTS),
+    "diagnostics": (_diagnostic_rows, DIAGNOSTICS),
+    "runs": (_run_rows, RUNS),
+}
+"""Each frame's rows and columns, by name."""
+
+COLUMNS: dict[str, dict[str, str]] = {
+    name: {column: each.meaning for column, each in columns.items()} for name, (_, columns) in FRAMES.items()
+}
+"""The meaning of each column of each frame, with its unit."""

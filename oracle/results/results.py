@@ -1,0 +1,291 @@
+"""A search's results, for notebooks and for all that is shown: each part computed when it is first looked at.
+
+import oracle
+results = oracle.load("digits")
+results.candidates.query("inside")
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from oracle.chance_level import Chance, chance_of
+from oracle.cycles import Cycle
+from oracle.grid import Grid
+from oracle.ledger import Ledger, Run, SearchRecord
+from oracle.opening import DEFAULT_LEDGER, open_recorded
+from oracle.results import frames
+from oracle.results.costs import PolicyCost, policy_costs
+from oracle.results.distributions import CycleDistributions, cycle_distributions, diagnosed_rates
+from oracle.results.recorded import load_search, recorded_spec
+from oracle.results.verdict import verdict
+from oracle.search import Search
+from oracle.spec import Spec
+from silo.curve import SiloCurve
+from silo.fit import CurveFit, fit_curve
+from silo.fit.rivals import RivalTable, compare_rivals
+from silo.intervals import CycleInterval
+from trials.recipe import Execution
+from trials.secrets import without_secrets
+from trials.tasks import PrunedNetwork, Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load(name: str, ledger: str | None = None) -> Results:
+    """Loads what a search has found so far; load it again to see what has been found since.
+
+    Args:
+        name: The search's name; of a spec with variants ``NAME.VARIANT``.
+        ledger: Database URL; by default $ORACLE_LEDGER, then that of a spec that names none.
+
+    Raises:
+        InvalidInput: The URL is none.
+        Refused: There is no such ledger, no such search in it, or its spec is another version's.
+    """
+    opened, record = open_recorded(name, ledger or os.environ.get("ORACLE_LEDGER") or DEFAULT_LEDGER)
+    try:
+        return Results.read(opened, record)
+    finally:
+        opened.close()
+
+
+class Passed(NamedTuple):
+    """A curve at one cycle: its rate, and whether that lies in the interval as stated; None without one."""
+
+    rate: float | None
+    inside: bool | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Results:
+    """A search as it stood when it was read. :data:`oracle.results.frames.COLUMNS` documents its frames.
+
+    Attributes:
+        search_spec: Its spec, passwords included: :attr:`spec` is without.
+        decided: The decided cycles, ascending.
+        outcomes: All finished trials, those of the cycle under way included.
+        prunings: All pruned networks.
+        chance: Chance level of the data set; None if it is not known.
+        execution: How its trainings were computed; None if that is not known.
+        recorded_runs: Its runs, oldest first.
+        resamples: Of the fit's bootstrap, where there are several replicates; 0 for none.
+        seed: Of the bootstrap.
+    """
+
+    search_spec: Spec
+    decided: tuple[Cycle, ...]
+    outcomes: tuple[Trial, ...]
+    prunings: tuple[PrunedNetwork, ...] = ()
+    chance: Chance | None = None
+    execution: Execution | None = None
+    recorded_runs: tuple[Run, ...] = ()
+    resamples: int = 1000
+    seed: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        spec: Spec,
+        search: Search,
+        *,
+        record: SearchRecord | None = None,
+        runs: Sequence[Run] = (),
+        resamples: int = 1000,
+        seed: int = 0,
+    ) -> Results:
+        """The results of a search's state as it is now; what the ledger knows of it comes with the record."""
+        return cls(
+            search_spec=spec,
+            decided=tuple(search.decisions),
+            outcomes=search.outcomes(),
+            prunings=tuple(p for cycle in range(spec.cycles) for p in search.prunings(cycle)),
+            chance=chance_of(record.identity) if record else None,
+            execution=record.execution if record else None,
+            recorded_runs=tuple(runs),
+            resamples=resamples,
+            seed=seed,
+        )
+
+    @classmethod
+    def read(cls, ledger: Ledger, record: SearchRecord, *, resamples: int = 1000, seed: int = 0) -> Results:
+        """Reads all that the ledger holds of a search; the ledger is not needed any more then.
+
+        Raises:
+            Refused: The recorded spec is not one that this version reads.
+        """
+        return cls.of(
+            recorded_spec(record),
+            load_search(ledger, record),
+            record=record,
+            runs=ledger.runs(record.name),
+            resamples=resamples,
+            seed=seed,
+        )
+
+    def __repr__(self) -> str:
+        cycles = f"{len(self.decided)}/{self.search_spec.cycles} cycles"
+        return f"Results({self.name!r}: {cycles}, {len(self.outcomes):,} trials)"
+
+    @property
+    def name(self) -> str:
+        """The search's name."""
+        return self.search_spec.name
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The spec as JSON-able data, without the passwords that its URLs may hold."""
+        shown: dict[str, Any] = without_secrets(self.search_spec.model_dump(mode="json"))
+        return shown
+
+    @property
+    def done(self) -> bool:
+        """Whether every cycle is decided."""
+        return len(self.decided) == self.search_spec.cycles
+
+    @property
+    def searched(self) -> bool:
+        """Whether rates were searched, so that there are intervals and a fit; else one rate was followed."""
+        return self.search_spec.searched
+
+    @property
+    def grid(self) -> Grid:
+        """The grid, or the range of the rates that were followed."""
+        return self.search_spec.rate_grid()
+
+    @property
+    def intervals_found(self) -> tuple[CycleInterval, ...]:
+        """Optimum and interval of each decided cycle."""
+        return tuple(each.interval for each in self.decided)
+
+    @property
+    def at_chance(self) -> tuple[int, ...]:
+        """The decided cycles in which nothing was learned; none where the chance level is not known."""
+        if self.chance is None:
+            return ()
+        highest = self.chance.highest
+        return tuple(each.cycle for each in self.decided if each.selected.accuracy <= highest)
+
+    @cached_property
+    def predicted(self) -> SiloCurve | None:
+        """SILO's curve with the spec's numbers; None without them, or where nothing was searched."""
+        return self.search_spec.silo_curve() if self.searched else None
+
+    @cached_property
+    def fit(self) -> CurveFit | None:
+        """The fitted curve with its bootstrap; None where nothing was searched or no cycle is decided."""
+        if not (self.decided and self.searched):
+            return None
+        # The curve is the same from either; only the bootstrap needs the accuracies.
+        accuracies = tuple(each.accuracies for each in self.decided) if self.resamples else ()
+        return fit_curve(
+            accuracies or self.intervals_found,
+            pruning_rate=self.search_spec.pruning.rate,
+            tolerance=self.search_spec.tolerance,
+            resamples=self.resamples,
+            seed=self.seed,
+        )
+
+    @property
+    def fitted(self) -> SiloCurve | None:
+        """The least-squares curve; None without a fit."""
+        return None if self.fit is None else self.fit.curve
+
+    @property
+    def point_fit(self) -> CurveFit | None:
+        """The fit without its bootstrap."""
+        return None if self.fit is None else replace(self.fit, bootstrap=None)
+
+    @cached_property
+    def rival_curves(self) -> RivalTable | None:
+        """Other curves fitted to the same intervals; None where there is no fit."""
+        if not (self.decided and self.searched):
+            return None
+        return compare_rivals(self.intervals_found, pruning_rate=self.search_spec.pruning.rate)
+
+    @cached_property
+    def policy_costs(self) -> tuple[PolicyCost, ...]:
+        """Costs of the Oracle, SILO and a hill climb; empty before the first decided cycle."""
+        return policy_costs(
+            self.decided,
+            policy=self.search_spec.policy.name,
+            grid=self.grid.values if self.searched else None,
+            known=self.predicted,
+            fitted=self.fitted,
+        )
+
+    @cached_property
+    def distributions(self) -> tuple[CycleDistributions, ...]:
+        """One per decided cycle whose statistics were asked for, ascending; else empty."""
+        return cycle_distributions(self.decided, self.search_spec.storage_root())
+
+    @cached_property
+    def diagnosed(self) -> tuple[float, ...]:
+        """Rate per cycle of ``distributions`` that their statistics predict."""
+        return diagnosed_rates(self.distributions)
+
+    def along(self, curve: SiloCurve | None) -> tuple[Passed, ...]:
+        """A curve's place at each decided cycle."""
+        if curve is None:
+            return (Passed(None, None),) * len(self.decided)
+        rates = [float(curve.max_lr(each.cycle)) for each in self.decided]
+        pairs = zip(rates, self.intervals_found, strict=True)
+        return tuple(Passed(rate, interval.contains(rate)) for rate, interval in pairs)
+
+    def missed(self, curve: SiloCurve) -> tuple[int, ...]:
+        """The decided cycles whose interval a curve is outside of."""
+        pairs = zip(self.decided, self.along(curve), strict=True)
+        return tuple(each.cycle for each, passed in pairs if not passed.inside)
+
+    def verdict(self, *, fitted: bool = True) -> str:
+        """The comparison in two or three sentences; without ``fitted`` those alone that need no fit."""
+        return verdict(self, fitted=fitted)
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row per finished training, those that diverged included; what failed has no outcome."""
+        return frames.frame("trials", self)
+
+    @cached_property
+    def candidates(self) -> pd.DataFrame:
+        """One row per candidate of each decided cycle."""
+        return frames.frame("candidates", self)
+
+    @cached_property
+    def intervals(self) -> pd.DataFrame:
+        """One row per decided cycle."""
+        return frames.frame("intervals", self)
+
+    @cached_property
+    def fits(self) -> pd.DataFrame:
+        """One row per SILO curve: predicted, least squares, and the one that keeps to the intervals best."""
+        return frames.frame("fits", self)
+
+    @cached_property
+    def rivals(self) -> pd.DataFrame:
+        """One row per kind of curve that was fitted to the optima."""
+        return frames.frame("rivals", self)
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """One row per way to set the rates."""
+        return frames.frame("costs", self)
+
+    @cached_property
+    def diagnostics(self) -> pd.DataFrame:
+        """One row per decided cycle whose selected networks have statistics."""
+        return frames.frame("diagnostics", self)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per run, oldest first."""
+        return frames.frame("runs", self)
+
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """All of them by name."""
+        return {name: getattr(self, name) for name in frames.FRAMES}
