@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
+from dashboards.figures.rates import add_diagnosed
 from dashboards.figures.rates_axes import cycle_ticks, rate_axis
 from dashboards.figures.rates_data import RatesData, rates_data
-from dashboards.figures.rates_traces import add_diagnosed
 from dashboards.style import (
     BLUE,
     GREEN,

@@ -48,8 +48,8 @@ def percentages(data: RatesData, cycles: Sequence[float | None]) -> list[float |
     return [None if cycle is None else rounded(100 * next(shares)) for cycle in cycles]
 
 
-def cycle_axes(data: RatesData) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The axis of cycles, and the one above it with the densities of the decided ones."""
+def cycle_axes(data: RatesData) -> dict[str, Any]:
+    """The axis of cycles, and the one above it with the densities of the decided ones, by plotly's paths."""
     ticks = cycle_ticks(data.cycles)
     beside = _beside(data)
     both = {"type": "linear", "range": [rounded(-beside), rounded(data.cycles - 1 + beside)]}
@@ -60,11 +60,11 @@ def cycle_axes(data: RatesData) -> tuple[dict[str, Any], dict[str, Any]]:
         "ticktext": [density_text(share) for share in data.density(shown)],
         "title.text": "weights left λ (%)",
     }
-    return {**both, **below}, {**both, **above}
+    return _flat({**both, **below}, {**both, **above})
 
 
-def density_axes(data: RatesData) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The axis of densities in %, logarithmic and falling, and the one above it with the cycles."""
+def density_axes(data: RatesData) -> dict[str, Any]:
+    """The axis of densities in %, logarithmic and falling, and the one above with the cycles, likewise."""
     beside = -math.log10(1 - data.pruning_rate) * _beside(data)
     first, last = (100 * share for share in data.density([0, data.cycles - 1]))
     ends = [rounded(math.log10(first) + beside), rounded(math.log10(last) - beside)]
@@ -77,7 +77,13 @@ def density_axes(data: RatesData) -> tuple[dict[str, Any], dict[str, Any]]:
         "ticktext": [str(cycle) for cycle in shown],
         "title.text": "pruning cycle m",
     }
-    return {**both, **below}, {**both, **above}
+    return _flat({**both, **below}, {**both, **above})
+
+
+def _flat(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both axes' properties by plotly's paths."""
+    axes = {"xaxis": below, "xaxis2": above}
+    return {f"{axis}.{key}": value for axis, found in axes.items() for key, value in found.items()}
 
 
 def rate_axis(data: RatesData) -> dict[str, Any]:

@@ -7,7 +7,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dashboards.style import GREEN, PURPLE, VERMILLION, density_text, plain_rate_text, short_name
+from dashboards.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    Series,
+    density_text,
+    plain_rate_text,
+    short_name,
+)
 from dashboards.tables.texts import optimum_accuracies
 from oracle.cycles import Cycle
 from oracle.results import Results
@@ -17,6 +30,15 @@ from silo.fit.rivals import RivalTable
 from silo.intervals import CycleInterval
 
 Points = tuple[tuple[int, float], ...]
+
+RIVAL_LOOKS = {
+    "constant": Series(color=BLACK, dash="longdash", symbol="circle"),
+    "linear": Series(color=ORANGE, dash="dashdot", symbol="circle"),
+    "exponential": Series(color=SKY, dash="longdashdot", symbol="circle"),
+    "logistic": Series(color=BLUE, dash="8px,3px,2px,3px,2px,3px", symbol="circle"),
+    "Theorem 2 bound": Series(color=GREY, dash="2px,5px", symbol="circle"),
+}
+"""Lines of the rivals by their names."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,10 +78,9 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 
 
 def _rates(results: Results) -> str:
-    spec = results.search_spec
-    if not spec.searched:
-        return f"policy {_component(spec.policy)}"
-    grid = spec.rate_grid()
+    if not results.searched:
+        return f"policy {_component(results.search_spec.policy)}"
+    grid = results.grid
     ends = f"{plain_rate_text(grid.values[0])} to {plain_rate_text(grid.values[-1])}"
     tried = [candidate.max_lr for row in results.decided for candidate in row.candidates] or grid.values
     low, high = min(tried), max(tried)

@@ -15,6 +15,7 @@ import click
 from oracle.cli.show import LEDGER, TARGET, open_searches
 from oracle.cli.specs import JSON, echo_json
 from oracle.results import Results
+from oracle.results.frames import COLUMNS
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -92,13 +93,13 @@ def write_export(results: Results, folder: Path, kind: str) -> list[Path]:
 
 def _one_document(results: Results) -> dict[str, bytes]:
     frames = {name: _records(frame) for name, frame in results.frames().items()}
-    return {f"{results.name}.json": _json({**_facts(results), "columns": _columns(), "frames": frames})}
+    return {f"{results.name}.json": _json({**_facts(results), "columns": COLUMNS, "frames": frames})}
 
 
 def _many_files(results: Results, write: Callable[[pd.DataFrame], bytes], kind: str) -> dict[str, bytes]:
     return {
         **{f"{name}.{kind}": write(frame) for name, frame in results.frames().items()},
-        "columns.json": _json(_columns()),
+        "columns.json": _json(COLUMNS),
         "search.json": _json(_facts(results)),
         "README.md": _readme(results, kind).encode(),
     }
@@ -115,12 +116,6 @@ def _facts(results: Results) -> dict[str, Any]:
     }
 
 
-def _columns() -> dict[str, dict[str, str]]:
-    from oracle.results.frames import COLUMNS
-
-    return COLUMNS
-
-
 def _readme(results: Results, kind: str) -> str:
     parts = [
         f"# {results.name}",
@@ -128,7 +123,7 @@ def _readme(results: Results, kind: str) -> str:
         "Learning rates are as they are, accuracies and densities are shares in [0, 1], times are UTC. "
         "`columns.json` has the tables below for programs, `search.json` the spec.",
     ]
-    for name, columns in _columns().items():
+    for name, columns in COLUMNS.items():
         rows = "\n".join(f"| {column} | {meaning} |" for column, meaning in columns.items())
         parts.append(f"## {name}.{kind}\n\n| column | what it is |\n|---|---|\n{rows}")
     return "\n\n".join(parts) + "\n"

@@ -89,6 +89,12 @@ def test_what_needs_no_fit_computes_none():
     assert found.fit is found.fit
 
 
+def test_to_look_at_searches_fits_nothing(call, tmp_path, monkeypatch):
+    url = write_ledger(tmp_path, *invent())
+    monkeypatch.setattr("oracle.results.results.fit_curve", None)
+    assert call("status", "invented", "--ledger", url)[0] == call("list", "--ledger", url)[0] == 0
+
+
 def test_where_a_curve_lies():
     found = results()
     curve = SiloCurve(q=9, beta=5, epsilon=0.02, delta=0.0, pruning_rate=0.2)
