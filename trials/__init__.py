@@ -1,4 +1,4 @@
-"""What one trial of a search is: networks, data sets, pruning, schedules, and the training of a pack.
+"""The trials of a search: networks, data sets, pruning, schedules, and the training of a pack.
 
 Needs torch alone: neither ray nor optuna nor a database is imported below here.
 """

@@ -29,7 +29,7 @@ _LASTING = {
     errno.EACCES: ("can't be written by this user", "make it writable"),
     errno.EPERM: ("can't be written by this user", "make it writable"),
 }
-"""What of a failed write would fail again at once: in words, and what would do."""
+"""Errors of a write that would come again at once: in words, and what would do."""
 
 
 class DamagedFile(SiloOracleError):

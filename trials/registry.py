@@ -21,7 +21,7 @@ def resolve(kind: str, name: str, known: Mapping[str, T]) -> T:
     """Finds the thing that a name stands for.
 
     Args:
-        kind: What is looked for, for messages: ``"network"``.
+        kind: Kind of the thing, for messages: ``"network"``.
         name: A key of ``known``, or ``"package.module:name"``, which is imported. The working directory is
             searched last, also where the interpreter doesn't search it by itself.
         known: The things that come with this project.
@@ -59,11 +59,11 @@ def call(
     function.
 
     Args:
-        kind: What the function makes, for messages: ``"network"``.
+        kind: Kind of thing that the function makes, for messages: ``"network"``.
         name: The function's name, as the user gave it.
-        function: What :func:`resolve` found.
-        arguments: What the user gave.
-        context: What the caller adds. The user can't set these.
+        function: The thing that :func:`resolve` found.
+        arguments: The user's arguments.
+        context: The caller's own arguments. The user can't set these.
 
     Raises:
         InvalidInput: The function can't be called with these arguments; it was not called.

@@ -49,7 +49,7 @@ def warmup_drops(
     Args:
         warmup: Length of the warmup, in the recipe's unit.
         drops: When the rate drops, ascending, in the recipe's unit.
-        factor: What each drop multiplies the rate by, in (0, 1].
+        factor: Factor of the rate at each drop, in (0, 1].
 
     Raises:
         InvalidInput: A length is negative or no number, the drops don't ascend or lie outside the training.

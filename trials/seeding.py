@@ -12,7 +12,7 @@ def derive_seed(seed: int, *path: int | str) -> int:
 
     Args:
         seed: The search's seed.
-        path: What the seed is for, for example ``(replicate, cycle, "order")``.
+        path: The use of the seed, for example ``(replicate, cycle, "order")``.
     """
     text = "/".join([str(seed), *map(str, path)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -46,12 +46,6 @@ class Assigns(Network):
         return outputs
 
 
-class Branches(Network):
-    def forward(self, inputs):
-        outputs = self.linear(inputs)
-        return outputs if outputs.sum() > 0 else -outputs
-
-
 class BranchesInEvaluation(Network):
     def forward(self, inputs):
         outputs = self.linear(inputs)
@@ -74,17 +68,6 @@ class CountsEvaluations(Network):
     def forward(self, inputs):
         self.calls += 0.0 if self.training else 1.0
         return self.linear(inputs) * (1.0 if self.training else self.calls)
-
-
-class Items(Network):
-    def forward(self, inputs):
-        outputs = self.linear(inputs)
-        return outputs / outputs.abs().max().item()
-
-
-class Drops(Network):
-    def forward(self, inputs):
-        return functional.dropout(self.linear(inputs), 0.5, self.training)
 
 
 class CountsCalls(Network):
@@ -190,10 +173,7 @@ def test_what_can_be_packed(make, shape):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (Branches, "data-dependent control flow"),
         (BranchesInEvaluation, "data-dependent control flow"),
-        (Items, r"calling \.item\(\)"),
-        (Drops, "random operation"),
         (CountsCalls, "packed and lone training differ"),
         (CountsEvaluations, "packed and lone training differ"),
         (lambda: nn.Linear(7, 4), "RuntimeError: Expected size"),

@@ -11,6 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trials.optimizers import OPTIMIZERS, build_optimizer
 from trials.recipe import Component
+from trials.testing import check_optimizer
+from trials.testing.optimizers import tensors_of
 
 COPIES, SIZE = 3, 67
 THEIRS = {
@@ -45,6 +47,7 @@ CASES = [
     *(("adamw", arguments) for arguments in ADAMS),
     *(("rmsprop", arguments) for arguments in RMSPROPS),
 ]
+WIDTHS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 each_case = pytest.mark.parametrize(("name", "arguments"), CASES, ids=str)
 
 DENSE = torch.ones(SIZE, dtype=torch.float64)
@@ -70,13 +73,11 @@ def gradient_at(weights, step):
 
 
 def states(optimizer):
-    """What it remembers of each weight."""
-    kept = [value for key, value in vars(optimizer).items() if not key.startswith("_")]
-    return [value for value in kept if isinstance(value, torch.Tensor) and value.dim()]
+    return list(tensors_of(optimizer).values())
 
 
-@each_case
 @pytest.mark.parametrize("mask", [DENSE, PRUNED], ids=["dense", "pruned"])
+@each_case
 def test_thirty_steps_are_those_of_torch(name, arguments, mask):
     weights = start() * mask
     theirs = [row.clone().requires_grad_() for row in weights]
@@ -94,49 +95,35 @@ def test_thirty_steps_are_those_of_torch(name, arguments, mask):
     assert not torch.allclose(weights[0], weights[1])
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop"])
-def test_the_defaults_are_those_of_torch(name):
-    theirs = THEIRS[name]([torch.zeros(1)]).defaults
-    ours = vars(built(name, {}))
-    shared = ours.keys() & theirs.keys()
-    assert {key: ours[key] for key in shared} == {key: theirs[key] for key in shared}
-    assert {"eps", "weight_decay"} < shared
+def test_the_defaults_are_those_of_torch():
+    for name in ("adam", "adamw", "rmsprop"):
+        theirs = THEIRS[name]([torch.zeros(1)]).defaults
+        ours = vars(built(name, {}))
+        shared = ours.keys() & theirs.keys()
+        assert {key: ours[key] for key in shared} == {key: theirs[key] for key in shared}
+        assert {"eps", "weight_decay"} < shared
 
 
 @each_case
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_copies_together_are_the_copies_alone_bit_for_bit(name, arguments, dtype):
-    mask = PRUNED.to(dtype)
-    together, alone = start(dtype) * mask, list((start(dtype) * mask).split(1))
-    pack, loners = built(name, arguments), [built(name, arguments) for _ in alone]
-    for step in range(10):
-        lr = rates(step, dtype)
-        gradients = gradient_at(together, step)
-        for row, loner, gradient, rate in zip(
-            alone, loners, gradients.clone().split(1), lr.split(1), strict=True
-        ):
-            loner.step(row, gradient, mask, rate)
-        pack.step(together, gradients, mask, lr)
-        assert torch.equal(together, torch.cat(alone))
+def test_it_keeps_to_the_contract(name, arguments):
+    check_optimizer(name, arguments)
 
 
 @each_case
-@pytest.mark.parametrize("poison", [math.inf, -math.inf, math.nan])
-def test_a_copy_that_diverges_is_as_with_torch_and_leaves_the_others_alone(name, arguments, poison):
-    healthy, weights = start() * PRUNED, start() * PRUNED
-    theirs = weights[1].clone().requires_grad_()
-    optimizer = THEIRS[name]([theirs], lr=rates()[1].item(), **arguments)
-    first, second = built(name, arguments), built(name, arguments)
-    for step in range(4):
-        gradients = gradient_at(start(), step)
-        first.step(healthy, gradients.clone(), PRUNED, rates())
-        gradients[1, ::3] = poison
-        theirs.grad = gradients[1].masked_fill(PRUNED == 0, 0.0)
-        second.step(weights, gradients, PRUNED, rates())
-        optimizer.step()
-    torch.testing.assert_close(weights[1], theirs.detach(), rtol=1e-12, atol=1e-12, equal_nan=True)
-    assert torch.equal(weights[::2], healthy[::2])
-    assert not weights[1].isfinite().all() and not weights[1, PRUNED == 0].any()
+def test_a_copy_that_diverges_does_so_as_with_torch(name, arguments):
+    for poison in (math.inf, -math.inf, math.nan):
+        weights = start() * PRUNED
+        theirs = weights[1].clone().requires_grad_()
+        optimizer = THEIRS[name]([theirs], lr=rates()[1].item(), **arguments)
+        ours = built(name, arguments)
+        for step in range(4):
+            gradients = gradient_at(start(), step)
+            gradients[1, ::3] = poison
+            theirs.grad = gradients[1].masked_fill(PRUNED == 0, 0.0)
+            ours.step(weights, gradients, PRUNED, rates())
+            optimizer.step()
+        torch.testing.assert_close(weights[1], theirs.detach(), rtol=1e-12, atol=1e-12, equal_nan=True)
+        assert not weights[1].isfinite().all() and not weights[1, PRUNED == 0].any()
 
 
 FLOATS = st.floats(width=32) | st.sampled_from([0.0, math.inf, -math.inf, math.nan, 3e38, -1e-45])
@@ -158,17 +145,16 @@ def test_pruned_weights_and_all_that_is_remembered_of_them_are_exactly_zero_afte
             assert not tensor[:, pruned].count_nonzero()
 
 
-@each_case
-def test_what_is_remembered(name, arguments):
-    optimizer, weights = built(name, arguments), start()
-    optimizer.step(weights, gradient_at(weights, 0), PRUNED, rates())
-    expected = {
-        "sgd": bool(arguments.get("momentum")),
-        "rmsprop": 1 + bool(arguments.get("momentum")) + arguments.get("centered", False),
-    }.get(name, 2 + arguments.get("amsgrad", False))
-    assert len(states(optimizer)) == expected
-    for state in states(optimizer):
-        assert state[:, PRUNED == 1].all()
+def test_only_what_the_arguments_need_is_remembered():
+    for name, arguments in CASES:
+        optimizer, weights = built(name, arguments), start()
+        optimizer.step(weights, gradient_at(weights, 0), PRUNED, rates())
+        expected = {
+            "sgd": bool(arguments.get("momentum")),
+            "rmsprop": 1 + bool(arguments.get("momentum")) + arguments.get("centered", False),
+        }.get(name, 2 + arguments.get("amsgrad", False))
+        assert len(states(optimizer)) == expected, (name, arguments)
+        assert all(state[:, PRUNED == 1].all() for state in states(optimizer))
 
 
 class Outputs(TorchDispatchMode):
@@ -185,21 +171,63 @@ class Outputs(TorchDispatchMode):
         return output
 
 
-@each_case
-def test_a_step_makes_no_new_tensor_of_the_weights_size(name, arguments):
-    optimizer, weights, gradients = built(name, arguments), start(), gradient_at(start(), 0)
-    optimizer.step(weights, gradients, PRUNED, rates())
-    scratch = [value for value in vars(optimizer).values() if isinstance(value, torch.Tensor)]
-    known = {tensor.untyped_storage().data_ptr() for tensor in (weights, gradients, *scratch)}
-    with Outputs() as outputs:
+def test_a_step_makes_no_new_tensor_of_the_weights_size():
+    for case in CASES:
+        optimizer, weights, gradients = built(*case), start(), gradient_at(start(), 0)
         optimizer.step(weights, gradients, PRUNED, rates())
-    assert weights.untyped_storage().data_ptr() in outputs.places <= known
+        scratch = [value for value in vars(optimizer).values() if isinstance(value, torch.Tensor)]
+        known = {tensor.untyped_storage().data_ptr() for tensor in (weights, gradients, *scratch)}
+        with Outputs() as outputs:
+            optimizer.step(weights, gradients, PRUNED, rates())
+        assert weights.untyped_storage().data_ptr() in outputs.places <= known, case
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_width_and_a_mask_after_another(name, dtype):
-    optimizer, weights = built(name, {}), start(dtype)
-    for mask in (PRUNED.to(dtype), PRUNED.roll(1).to(dtype).mul(PRUNED.to(dtype))):
-        optimizer.step(weights, gradient_at(start(dtype), 0), mask, rates(dtype=dtype))
-        assert not weights[:, mask == 0].any() and weights[:, mask == 1].all()
+def test_every_width_and_a_mask_after_another():
+    for name, dtype in itertools.product(OPTIMIZERS, WIDTHS):
+        optimizer, weights = built(name, {}), start(dtype)
+        for mask in (PRUNED.to(dtype), PRUNED.roll(1).to(dtype).mul(PRUNED.to(dtype))):
+            optimizer.step(weights, gradient_at(start(dtype), 0), mask, rates(dtype=dtype))
+            assert not weights[:, mask == 0].any() and weights[:, mask == 1].all(), (name, dtype)
+
+
+class Broken:
+    """An optimizer with one fault."""
+
+    STATE = ("velocity",)
+
+    def __init__(self, *, fault):
+        self.fault, self.velocity = fault, None
+
+    def begin(self, weights):
+        self.velocity = torch.ones_like(weights) if self.fault == "begin" else torch.zeros_like(weights)
+
+    def step(self, weights, gradients, mask, lr):
+        if self.velocity is None:
+            self.begin(weights)
+        gradients = gradients.masked_fill(mask == 0, 0.0)
+        if self.fault == "mixes":
+            gradients = gradients - gradients.mean(0, keepdim=True)
+        self.velocity.mul_(0.5).add_(gradients)
+        lr = lr.mean() if self.fault == "rates" else lr.unsqueeze(1)
+        weights.sub_(self.velocity * (lr + 0.1 * (self.fault == "floor")))
+        if self.fault != "mask":
+            weights.masked_fill_(mask == 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("mask", "weights of pruned entries are not 0 after step 0"),
+        ("mixes", "copies together and alone part at step 0"),
+        ("rates", "copies together and alone part at step 0"),
+        ("floor", "moves weights at a rate of 0"),
+        ("begin", "must set 'velocity' to zeros"),
+    ],
+)
+def test_the_contract_finds_what_is_broken(fault, message):
+    with pytest.raises(AssertionError, match=message):
+        check_optimizer(f"{__name__}:Broken", {"fault": fault})
+
+
+def test_an_own_optimizer_that_is_sound_passes():
+    check_optimizer(f"{__name__}:Broken", {"fault": None})

@@ -62,21 +62,6 @@ def test_remove_lowest_is_the_slow_definition(scored, rate):
     assert all(torch.equal(pruned[name], expected[name]) for name in masks)
 
 
-@given(st.integers(2, 400), st.floats(0.01, 0.6), st.integers(0, 2**32))
-def test_masks_are_nested_and_exactly_the_asked_number_goes(size, rate, seed):
-    generator = torch.Generator().manual_seed(seed)
-    masks = {"w": torch.ones(size, dtype=torch.bool)}
-    for _ in range(5):
-        left = alive(masks)
-        scores = {"w": torch.randint(10, (size,), generator=generator).float()}
-        if round(rate * left) == left:
-            break
-        pruned = remove_lowest(scores, masks, rate)
-        assert alive(pruned) == left - round(rate * left)
-        assert not bool((pruned["w"] & ~masks["w"]).any())
-        masks = pruned
-
-
 def test_halves_round_to_the_even_number():
     for left, gone in ((10, 2), (14, 4)):
         masks = {"w": torch.ones(left, dtype=torch.bool)}
@@ -90,18 +75,6 @@ def test_ties_go_by_the_order_of_the_masks_then_by_position():
     pruned = remove_lowest(scores, masks, 0.5)
     assert pruned["second"].tolist() == [[False, False], [True, True]]
     assert pruned["first"].tolist() == [True, False]
-
-
-def test_dead_weights_are_not_ranked():
-    masks = masks_of(w=[False] * 8 + [True] * 2)
-    pruned = remove_lowest(scores_of(w=[0] * 8 + [5, 4]), masks, 0.5)
-    assert pruned["w"].tolist() == [False] * 8 + [True, False]
-    assert masks["w"].tolist() == [False] * 8 + [True] * 2
-
-
-def test_nothing_goes_when_the_number_rounds_to_zero():
-    masks = masks_of(w=[True, True, False])
-    assert torch.equal(remove_lowest(scores_of(w=[1, 2, 3]), masks, 0.2)["w"], masks["w"])
 
 
 def test_the_last_weight_stays():

@@ -6,25 +6,60 @@ from silo.errors import InvalidInput
 from tests.trials.pruning_toys import linears, pruned, trained_network
 from tests.trials.toys import toy_data
 from trials.datasets import Dataset
-from trials.pruning import PRUNERS
+from trials.pruning import PRUNERS, Masks, Scores
 from trials.pruning.masks import (
     alive,
     full_masks,
     prunable_names,
 )
+from trials.testing import check_pruner
 
-ONE_TENSOR = sorted(set(PRUNERS) - {"l1_filter"})
+
+def test_golden_counts():
+    data = toy_data(shape=(100,), classes=10, kind=Dataset)
+    for name in sorted(set(PRUNERS) - {"l1_filter"}):
+        module, seen = nn.Sequential(nn.Linear(100, 10)), []
+        masks = full_masks(module, ["0.weight"])
+        for cycle in range(5):
+            masks = pruned(name, module, masks=masks, data=data, seed=cycle)
+            seen.append(alive(masks))
+        assert seen == [800, 640, 512, 410, 328], name
 
 
-@pytest.mark.parametrize("name", ONE_TENSOR)
-def test_golden_counts(name):
-    module = nn.Sequential(nn.Linear(100, 10))
-    masks = full_masks(module, ["0.weight"])
-    data, seen = toy_data(shape=(100,), classes=10, kind=Dataset), []
-    for cycle in range(5):
-        masks = pruned(name, module, masks=masks, data=data, seed=cycle)
-        seen.append(alive(masks))
-    assert seen == [800, 640, 512, 410, 328]
+def forgets_the_seed(trained):
+    return Scores({name: torch.rand(mask.shape) for name, mask in trained.masks.items()})
+
+
+def changes_the_network(trained):
+    for weight in trained.weights.values():
+        weight.mul_(0.5)
+    return Scores(trained.weights)
+
+
+def keeps_too_many(trained):
+    masks = {name: mask.clone() for name, mask in trained.masks.items()}
+    next(iter(masks.values())).view(-1)[0] = False
+    return Masks(masks)
+
+
+def prunes_what_is_kept(trained):
+    masks = {
+        name: torch.ones_like(each, dtype=torch.bool) for name, each in trained.module.named_parameters()
+    }
+    return Masks({**masks, **trained.masks})
+
+
+def test_the_contract_finds_what_is_broken():
+    for broken, scope, message in (
+        (forgets_the_seed, "global", "draws from torch's global generator"),
+        (changes_the_network, "global", "changes the network"),
+        (keeps_too_many, "global", "weights of .*: .* are wanted"),
+        (prunes_what_is_kept, None, "which is to be kept"),
+    ):
+        with pytest.raises(AssertionError, match=message):
+            check_pruner(f"{__name__}:{broken.__name__}", scope=scope)
+    with pytest.raises(AssertionError, match="are wanted"):
+        check_pruner("layer_magnitude", scope="global")
 
 
 def test_the_network_orders_the_masks_not_the_file_they_were_kept_in():

@@ -20,12 +20,12 @@ _USUAL = "pad_crop_flip"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """What a search trains, decides and reports on.
+    """The splits that a search trains, decides and reports on.
 
     Attributes:
-        train: What the weights are fitted to.
-        validation: What picks the epoch and the learning rate.
-        test: What is reported, and decides nothing.
+        train: Examples that the weights are fitted to.
+        validation: Examples that pick the epoch and the learning rate.
+        test: Examples whose accuracy is reported, and decides nothing.
         num_classes: Number of classes.
         mean: One number per channel (or feature), or a single one for all: see :meth:`normalise`.
         std: As ``mean``.
@@ -56,7 +56,7 @@ class Dataset:
         return dataclasses.replace(self, **{name: getattr(self, name).to(device) for name in SPLITS})
 
     def augmented(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """What is trained on in place of stored images: changed at random if ``augment`` is set.
+        """Stored images as a training sees them: changed at random if ``augment`` is set.
 
         Args:
             inputs: [B, C, H, W], a batch of the training split, before :meth:`normalise`.
@@ -72,7 +72,7 @@ class Dataset:
         return resolve("augmentation", self.augmentation, AUGMENTATIONS)
 
     def normalise(self, inputs: Tensor) -> Tensor:
-        """What the network sees: (x / 255 - mean) / std of uint8 inputs, (x - mean) / std of others.
+        """Inputs as the network sees them: (x / 255 - mean) / std of uint8, (x - mean) / std of others.
 
         Args:
             inputs: [B, *input_shape], a batch of any split, augmented or not, on any device.

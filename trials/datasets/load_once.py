@@ -12,7 +12,7 @@ LoadDataset = Callable[..., Dataset]
 
 
 def dataset_key(name: str, arguments: Mapping[str, Any], seed: int) -> str:
-    """What two data sets that are the same have in common."""
+    """A text that is the same for two data sets if they are."""
     return repr((name, dict(arguments), seed))
 
 
@@ -30,7 +30,7 @@ class LoadOnce:
     """Loads data sets, and keeps them.
 
     Args:
-        load: What loads one.
+        load: Loads one.
     """
 
     def __init__(self, load: LoadDataset) -> None:

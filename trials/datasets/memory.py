@@ -19,7 +19,7 @@ def require_memory(name: str, count: int, shape: Sequence[int], *, remedy: str) 
         name: The data set's name, for the message.
         count: Examples of all splits.
         shape: Shape of one, in bytes (uint8).
-        remedy: What to do about it, for the message.
+        remedy: A way out, for the message.
 
     Raises:
         InvalidInput: It needs more than there is; the message states both.

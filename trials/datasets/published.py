@@ -19,7 +19,7 @@ from trials.vision import load_torchvision
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What torchvision reads at once.
+    """A data set that torchvision reads at once.
 
     Attributes:
         arguments: The reader's own, such as ``{"train": True}``.

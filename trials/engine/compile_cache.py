@@ -166,7 +166,7 @@ class Library:
 
     Args:
         path: The library.
-        arguments: What it was compiled for: the library itself looks at no tensor's layout.
+        arguments: The tensors that it was compiled for: the library itself looks at no tensor's layout.
     """
 
     def __init__(self, path: Path, arguments: Sequence[Tensor]) -> None:
@@ -241,7 +241,7 @@ def _place(arguments: Sequence[Tensor]) -> str:
 
 @cache
 def _processor() -> str:
-    """What a library's instructions depend on."""
+    """The processor, as far as a library's instructions depend on it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())

@@ -208,4 +208,5 @@ class Engine:
 
 def worth_filling(count: int, execution: Execution) -> bool:
     """Whether a pack of ``count`` is trained by the execution's graph, filled up with idle copies."""
+    # An idle copy costs as much as a live one: with half of them idle, eager steps of the few are no slower.
     return execution.streams or 2 * count > execution.pack_size

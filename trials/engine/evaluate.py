@@ -23,7 +23,8 @@ both [K]."""
 
 def evaluation_batch(count: int) -> int:
     """Examples of a batch that splits ``count`` examples evenly: a graph is made for one size."""
-    return -(-count // -(-count // EVALUATION_BATCH))
+    batches = -(-count // EVALUATION_BATCH)  # as few as may be, and then as small as that many allow
+    return -(-count // batches)
 
 
 @torch.no_grad()

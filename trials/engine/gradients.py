@@ -190,7 +190,7 @@ _REASONS = (
     (r"inplace arithmetic", "it writes in place into a tensor that the copies share"),
     (r"dynamic shape", "the shape of a tensor depends on values, as with a boolean mask"),
 )
-"""What vmap says of modules that it doesn't take, and the same for who wrote the module."""
+"""Messages of vmap about modules that it doesn't take, and the same in words for who wrote the module."""
 
 _LONGEST_REASON = 160
 

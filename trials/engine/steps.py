@@ -98,7 +98,7 @@ class GraphStep:
     """
 
     program: Program
-    """What the graph has become: to be set before the first step."""
+    """The graph to call: to be set before the first step."""
 
     def __init__(self, module: nn.Module, optimizer: Component, count: int) -> None:
         self._module, self._optimizer, self._count = module, optimizer, count

@@ -1,4 +1,4 @@
-"""What the networks have in common: their initial weights and the shapes that they refuse."""
+"""Parts that the networks share: their initial weights, and the shapes that they refuse."""
 
 from torch import nn
 

@@ -35,7 +35,7 @@ class MobileNetV2(nn.Module):
     Args:
         input_shape: (C, H, W), H and W multiples of 8: three stages halve them.
         num_classes: Number of outputs.
-        shortcut: What a block of stride 1 that changes the channels adds to its output. ``"conv"``: a 1×1
+        shortcut: Added to the output of a block of stride 1 that changes the channels. ``"conv"``: a 1×1
             convolution with batch normalisation. ``"identity"``: nothing, so that, as in the paper, only
             blocks that keep the shape have a shortcut (2,237,770 parameters for 10 classes).
 

@@ -18,7 +18,7 @@ class ResNet20(nn.Module):
     Args:
         input_shape: (C, H, W), H and W multiples of 4: two stages halve them.
         num_classes: Number of outputs.
-        shortcut: What a block that changes the shape adds to its output. ``"identity"``: the paper's option
+        shortcut: Added to the output of a block that changes the shape. ``"identity"``: the paper's option
             A, every second pixel with channels of zeros around, no weights. ``"conv"``: option B, a 1×1
             convolution of stride 2 with batch normalisation.
 

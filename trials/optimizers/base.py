@@ -1,4 +1,4 @@
-"""What an optimizer over flat rows is, and how it keeps pruned entries at zero."""
+"""Optimizers over flat rows, and how they keep pruned entries at zero."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Stateful(Optimizer, Protocol):
 
 
 class MaskBits:
-    """What is done at the zeros of a mask, on the bits of the floats, and so whatever the floats are.
+    """The zeros of a mask, applied to the bits of the floats, and so whatever the floats are.
 
     A product with the mask would turn 0 · inf into NaN, and ``masked_fill_`` takes ten to fifty times as long
     as the product on a CPU; this takes as long. The bits are made once per mask, which mustn't be changed in

@@ -1,4 +1,4 @@
-"""What a pruner is given, and what it gives back."""
+"""The trained network that a pruner is given, and its answers: scores or masks."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def _behind(module: nn.Module, graph: Graph, squares: list[Tensor], index: int) 
 
 
 def _factors(module: nn.Module, edge: Edge) -> Tensor:
-    """What the way to each of the target's units multiplies its term by."""
+    """Factors by which the way to each of the target's units multiplies its term."""
     factors = torch.full((len(edge.units),), edge.gain, dtype=torch.float64)
     for name, channels in edge.norms:
         factors *= _squared_scale(module.get_submodule(name), channels.clamp(min=0))

@@ -36,7 +36,7 @@ def scale(operation: Operation) -> Flow:
 
 
 def move(operation: Operation) -> Flow | list[Flow]:
-    """What moves, leaves out or repeats entries does the same to their units."""
+    """Entries that are moved, left out or repeated take their units along."""
     nodes = operation.flowing()
     flow = operation.flows[nodes[0]] if len(nodes) == 1 else operation.only_flow()
     if isinstance(flow, list):  # an element of a tuple
