@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silo.cost import (
+    Cost,
     compare_costs,
     joint_search_cost,
     oracle_cost,
