@@ -35,7 +35,7 @@ _NARROWEST = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """The data to fit and the parameters allowed. Arrays of length n have one entry per cycle, in their order.
+    """The data to fit and the parameters allowed. Arrays of length n have one entry per cycle, in order.
 
     Attributes:
         intervals: n of them, sorted by cycle.
