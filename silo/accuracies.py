@@ -44,7 +44,7 @@ def optimized(means: FloatArray, tolerance: float) -> tuple[IntArray, IntArray, 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CycleAccuracies:
-    """What the Oracle measured in one pruning cycle: every candidate with every replicate.
+    """The Oracle's accuracies of one pruning cycle: every candidate with every replicate.
 
     Attributes:
         cycle: m, the number of completed pruning cycles; an int of at least 0.
@@ -89,7 +89,7 @@ class CycleAccuracies:
 
     @property
     def replicates(self) -> int:
-        """How often each candidate was trained."""
+        """The number of trainings of each candidate."""
         return int(self.accuracies.shape[1])
 
     def interval(self, tolerance: float = TOLERANCE) -> CycleInterval:

@@ -1,4 +1,8 @@
-"""Checks of numbers that come from outside: each returns the plain value or raises InvalidInput."""
+"""Checks of a user's values, for this package and those above it.
+
+Each check of a number returns its plain value or raises InvalidInput with one line that names it; ``nearest``
+ends such a line where a name is unknown.
+"""
 
 import difflib
 import math
@@ -63,8 +67,13 @@ def whole(name: str, value: object) -> int:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What to say about an unknown name: the known ones, and the nearest of them where one is near."""
+    """Advice on an unknown name: the known ones, and the nearest of them where one is near."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = most_alike(name, names)
+    hint = f"; did you mean {near!r}?" if near else ""
     return f"known are {', '.join(names)}{hint}"
+
+
+def most_alike(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """The known name most like this one; None where none has that likeness, in [0, 1]."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)), None)

@@ -1,4 +1,4 @@
-"""What the Oracle and SILO cost: the number of trainings of a whole search, exactly.
+"""The cost of the Oracle and of SILO: the number of trainings of a whole search, exactly.
 
 A training is one network of one cycle. It is fixed by its replicate and by the rates of its own cycle and all
 cycles before, so two rate sequences share the trainings of their common prefix. Cycles are m = 0 … k − 1, the

@@ -1,7 +1,6 @@
-"""What was measured, from a CSV file: intervals, or the accuracies that they come from."""
+"""Reads measurements from a CSV file: intervals, or the accuracies that they come from."""
 
 import csv
-import difflib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from silo import checks
 from silo.accuracies import CycleAccuracies, check_accuracies
 from silo.errors import InvalidInput
 from silo.intervals import CycleInterval, check_intervals
@@ -81,8 +81,8 @@ def _check_header(place: Path, header: list[str], kind: tuple[str, ...]) -> None
         if header.count(name) > 1:
             raise InvalidInput(f"{place}: has two columns {name!r}: give each once")
         known = (*kind, *CUT_COLUMNS)
-        if name not in known and (near := difflib.get_close_matches(name, known, n=1, cutoff=_LIKENESS)):
-            raise InvalidInput(f"{place}: has a column {name!r}: did you mean {near[0]!r}?")
+        if name not in known and (near := checks.most_alike(name, known, likeness=_LIKENESS)):
+            raise InvalidInput(f"{place}: has a column {name!r}: did you mean {near!r}?")
 
 
 def _intervals(place: Path, rows: list[tuple[int, Row]]) -> tuple[CycleInterval, ...]:
@@ -143,7 +143,7 @@ def _truth(text: str) -> bool:
 
 
 def _located(place: Path, line: int | None, make: Callable[[], Value]) -> Value:
-    """What ``make`` makes, its complaint with the file and line."""
+    """Calls ``make``, and adds the file and line to its complaint."""
     try:
         return make()
     except InvalidInput as error:

@@ -162,7 +162,7 @@ class SiloCurve:
         return self.q + float(np.logaddexp(0.0, log_odds)) / -math.log1p(-self.pruning_rate)
 
     def phases(self) -> dict[str, tuple[float, float]]:
-        """Where the four phases of the paper's Fig. 2 begin and end: real cycle numbers, by ``PHASES``."""
+        """The begin and end of each phase of the paper's Fig. 2: real cycle numbers, by ``PHASES``."""
         ends = [0.0, float(self.q), *(self.cycle_at(share) for share in _FAST), math.inf]
         return dict(zip(PHASES, pairwise(ends), strict=True))
 

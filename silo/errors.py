@@ -6,4 +6,4 @@ class SiloOracleError(Exception):
 
 
 class InvalidInput(SiloOracleError, ValueError):
-    """What the user gave can't be used: the message says what was wrong, what was given, what would do."""
+    """A value of the user's that can't be used: the message says what was wrong, given, and would do."""

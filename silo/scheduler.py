@@ -177,7 +177,7 @@ class SiloLR(LRScheduler):
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What a scheduler does not change from cycle to cycle, in whole iterations."""
+    """The settings that a scheduler keeps from cycle to cycle, in whole iterations."""
 
     curve: SiloCurve
     warmup: int

@@ -1,4 +1,4 @@
-"""What the paper proves about the learning rate of a pruned network, as numbers.
+"""The paper's theorems about the learning rate of a pruned network, as numbers.
 
 Source: Liu, Ghosh, Tan, Motani: Optimizing Learning Rate Schedules for Iterative Pruning of Deep Neural
 Networks, TMLR 08/2023, arXiv 2212.06144, Section 3.2. Its p may be 0 or 1; here, as everywhere in silo, it

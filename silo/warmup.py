@@ -13,7 +13,7 @@ UNITS = ("iterations", "epochs")
 
 
 def multiplier(step: int, *, warmup: int, milestones: Sequence[int], factor: float = 0.1) -> float:
-    """What to multiply ``max_lr`` by at one step: "increase to a over b Iters, 10x drop at c, d, e Iters".
+    """The multiple of ``max_lr`` at one step: "increase to a over b Iters, 10x drop at c, d, e Iters".
 
     With a warmup of w steps, step i (from 0) has (i + 1) / w, so that no step is lost on a rate of zero and
     step w − 1 is the first at the peak. From each milestone on the rate is multiplied by ``factor``; a

@@ -27,7 +27,7 @@ _CRITERIA: dict[Weighting, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class CurveFit:
-    """What the Oracle's intervals say about SILO's curve.
+    """SILO's curve as the Oracle's intervals have it: fitted, bounded, and what they cannot tell of it.
 
     Attributes:
         curve: the least-squares curve.
@@ -61,7 +61,7 @@ class CurveFit:
 
     @property
     def margin(self) -> float:
-        """That distance, a learning rate of at least 0.
+        """The distance of ``hitting`` to the nearest end, a learning rate of at least 0.
 
         Where no curve lies in all intervals it is below 0, and its size is the smallest worst violation that
         any curve gets away with.
@@ -75,7 +75,7 @@ class CurveFit:
 
     @property
     def closest(self) -> str:
-        """What ``fewest_misses`` is: ``inside all`` intervals, or outside the ``fewest misses``."""
+        """The kind of ``fewest_misses`` in words: ``inside all`` intervals, or with the ``fewest misses``."""
         return "inside all" if self.hitting else "fewest misses"
 
     @property
@@ -217,7 +217,7 @@ def _bootstrap(
 
 
 def _near(family: Family, targets: Targets, members: Members, problem: Problem) -> Near:
-    """What fits about as well: of the grid over q and beta, and of the minima."""
+    """The curves that fit about as well, of the grid over q and beta and of the minima."""
     branches, places = family.grid()
     loss = losses(family.shapes(branches, places), targets.optima, targets.weights, family.kind)[0]
     limit = _RIVAL_RMSE**2 * members.fits.loss.min() + EXACT_LOSS

@@ -200,7 +200,7 @@ def _on_grid(shapes: FloatArray, targets: Targets, kind: Kind) -> FloatArray:
 
 
 def _local(values: FloatArray, shape: tuple[int, ...]) -> BoolArray:
-    """Where losses (P, R) on a grid are below their neighbours before, and not above those after; (P, R)."""
+    """(P, R): whether losses on a grid are below their neighbours before, and not above those after."""
     grid = values.reshape(-1, *shape)
     inner = len(shape) - 1
     walled = np.pad(grid, ((0, 0), (0, 0), *[(1, 1)] * inner), constant_values=np.inf)

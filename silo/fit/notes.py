@@ -1,4 +1,4 @@
-"""What a fit's data cannot tell, in plain sentences."""
+"""Plain sentences on what a fit's data cannot tell."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _HIGHEST_USUAL = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Near:
-    """What fits the optima about as well as the least-squares curve.
+    """The curves that fit the optima about as well as the least-squares curve.
 
     Attributes:
         q: the q of such curves, ascending.

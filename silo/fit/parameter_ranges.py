@@ -16,7 +16,7 @@ _CHUNK = 2048
 
 @dataclass(frozen=True, kw_only=True)
 class Ranges:
-    """How far the parameters of K items reach.
+    """The reach of the parameters of K items.
 
     Attributes:
         empty: (K,), whether no curve lies in all intervals: a proof, not a failure to find one.

@@ -35,7 +35,7 @@ _NARROWEST = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What is fitted. Arrays of length n have one entry per cycle, in the order of the cycles.
+    """The data to fit and the parameters allowed. Arrays of length n have one entry per cycle, in order.
 
     Attributes:
         intervals: n of them, sorted by cycle.
@@ -70,7 +70,7 @@ class Problem:
         return self.low * (1 - WITHIN_SLACK), self.high * (1 + WITHIN_SLACK)
 
     def margin(self, rates: FloatArray) -> float:
-        """How far ``rates``, (n,) and divided by ``scale``, keep from the nearest end; below 0 outside."""
+        """The distance of ``rates``, (n,) and divided by ``scale``, from the nearest end; below 0 outside."""
         return float(np.minimum(rates - self.low, self.high - rates).min())
 
     def missed(self, curve: SiloCurve) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ _OUT_OF_PROPORTION = 1e3
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """What the intervals leave of the parameters for one q, within the betas that were asked for.
+    """The parameters that the intervals leave for one q, within the betas that were asked for.
 
     An end that the grid cut off bounds nothing. The ranges are those of the region's three coordinates: not
     every combination of them is inside. They are reached, and fall short of the truth by at most 1e-6 of
@@ -129,7 +129,7 @@ def items_of(problem: Problem, q_index: IntArray | None = None) -> Items:
 
 
 def best_region(problem: Problem, found: tuple[Region, ...]) -> Region:
-    """That whose curve is outside the fewest intervals, then keeps the largest distance to all ends.
+    """The region whose curve is outside the fewest intervals, then keeps the largest distance to all ends.
 
     Among equals it is that of the smallest q.
     """

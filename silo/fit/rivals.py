@@ -70,7 +70,7 @@ class Rival:
 
 @dataclass(frozen=True, kw_only=True)
 class RivalTable:
-    """What the same data say about each curve.
+    """SILO and its rivals, fitted to the same data.
 
     Attributes:
         rivals: simpler curves first, SILO last.

@@ -60,7 +60,7 @@ class OracleTable:
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyRow:
-    """What one schedule reached at one density: mean and spread over the paper's runs (5 where it says).
+    """One schedule's accuracy at one density: mean and spread over the paper's runs (5 where it says).
 
     Attributes:
         network: such as "ResNet-20".

@@ -74,12 +74,6 @@ def test_among_equals_but_for_rounding_the_smaller_rate_is_best(means: tuple[flo
     assert measured(*means).interval().optimum == GRID[0]
 
 
-def test_the_interval_is_the_run_around_the_best_and_ends_at_a_worse_rate() -> None:
-    found = measured(0.899, 0.89, 0.896, 0.9, 0.88).interval()
-    assert (found.low, found.optimum, found.high) == (GRID[2], GRID[3], GRID[3])
-    assert not found.low_cut and not found.high_cut
-
-
 def test_half_a_percent_below_the_best_is_within_it_and_a_little_more_is_not() -> None:
     assert measured(0.1, 0.895, 0.9, 0.895, 0.1).interval().low == GRID[1]
     assert measured(0.1, 0.895, 0.9, 0.895, 0.1).interval().high == GRID[3]
@@ -103,14 +97,6 @@ def test_an_end_on_the_grids_edge_is_cut_off(means: tuple[float, ...], low_cut: 
     assert (found.low_cut, found.high_cut) == (low_cut, high_cut)
 
 
-def test_a_tolerance_of_one_spans_the_grid_and_one_of_zero_the_equals() -> None:
-    cycle = measured(0.2, 0.9, 0.9, 0.8999, 1.0)
-    assert (cycle.interval(1).low, cycle.interval(1).high) == (GRID[0], GRID[4])
-    assert (cycle.interval(0).low, cycle.interval(0).high) == (GRID[4], GRID[4])
-    equals = measured(0.2, 0.9, 0.9, 0.8999).interval(0)
-    assert (equals.low, equals.optimum, equals.high) == (GRID[1], GRID[1], GRID[2])
-
-
 def test_accuracies_are_copies_that_nobody_can_change() -> None:
     rates, accuracies = np.array([0.1, 0.2]), np.array([[0.5, 0.6], [0.7, 0.8]])
     cycle = CycleAccuracies(cycle=np.int64(3), rates=rates, accuracies=accuracies)  # type: ignore[arg-type]
@@ -127,35 +113,18 @@ def test_accuracies_are_copies_that_nobody_can_change() -> None:
     ("name", "value", "shown", "advice"),
     [
         ("cycle", -1, "-1", "give an int"),
-        ("cycle", 2.0, "2.0", "give an int"),
-        ("cycle", True, "True", "give an int"),
         ("rates", [0.1, 0.2], r"\(3, 2\)", r"here \(2, r\)"),
-        ("rates", [0.3, 0.2, 0.1], r"\[0.3, 0.2, 0.1\]", "give one per candidate"),
         ("rates", [0.1, 0.1, 0.2], r"\[0.1, 0.1, 0.2\]", "each once"),
         ("rates", [0.0, 0.1, 0.2], r"\[0.0, 0.1, 0.2\]", "positive"),
-        ("rates", [-0.1, 0.1, 0.2], "-0.1", "positive"),
         ("rates", [0.1, math.nan, 0.2], "nan", "give one per candidate"),
-        ("rates", [0.1, 0.2, math.inf], "inf", "give one per candidate"),
         ("rates", [], r"\[\]", "give one per candidate"),
-        ("rates", 0.1, "0.1", "give one per candidate"),
-        ("rates", [[0.1, 0.2, 0.3]], r"\[\[0.1", "give one per candidate"),
         ("rates", ["0.1", "0.2", "0.3"], "'0.1'", "give one per candidate"),
-        ("rates", None, "None", "give one per candidate"),
-        ("rates", [10**400, 1, 2], "1000", "give one per candidate"),
-        ("rates", np.array([0.1, 0.2, 1j]), "1.j", "give one per candidate"),
         ("accuracies", [[95.3, 96], [97, 98], [90, 91]], "95.3", r"95.3 % is 0.953"),
         ("accuracies", [[-0.1, 0.6], [0.7, 0.8], [0.6, 0.7]], "-0.1", r"\[0, 1\]"),
-        ("accuracies", [[1 + 1e-9, 0.6], [0.7, 0.8], [0.6, 0.7]], "1.000000001", r"\[0, 1\]"),
         ("accuracies", [[0.5, math.nan], [0.7, 0.8], [0.6, 0.7]], "nan", "one number per replicate"),
         ("accuracies", [[0.5, 0.6], [0.7], [0.6, 0.7]], r"\[0.7\]", "one number per replicate"),
-        ("accuracies", np.array([["a", "b"], ["c", "d"]]), "'c'", "one number per replicate"),
         ("accuracies", [[True, False]] * 3, "True", "one number per replicate"),
-        ("accuracies", [[0.5, None], [0.7, 0.8], [0.6, 0.7]], "None", "one number per replicate"),
-        ("accuracies", [[0.5, 0.6], [0.7, 0.8]], r"\(2, 2\)", r"here \(3, r\)"),
-        ("accuracies", [0.5, 0.6, 0.7], r"\(3,\)", r"here \(3, r\)"),
-        ("accuracies", np.zeros((3, 2, 2)), r"\(3, 2, 2\)", r"here \(3, r\)"),
         ("accuracies", [[], [], []], r"\(3, 0\)", r"here \(3, r\)"),
-        ("accuracies", [], r"\(0,\)", r"here \(3, r\)"),
     ],
 )
 def test_bad_input_is_named_in_one_line(name: str, value: object, shown: str, advice: str) -> None:
@@ -172,7 +141,7 @@ def test_bad_input_is_named_in_one_line(name: str, value: object, shown: str, ad
     assert name == "cycle" or "cycle 2" in message
 
 
-@pytest.mark.parametrize("tolerance", [-0.001, 1.5, 50, math.nan, "0.005", True, None])
+@pytest.mark.parametrize("tolerance", [-0.001, 50, math.nan, None])
 def test_a_bad_tolerance_is_named(tolerance: object) -> None:
     with pytest.raises(InvalidInput, match=rf"tolerance must .*not {tolerance!r}: "):
         measured(0.5, 0.6).interval(tolerance)  # type: ignore[arg-type]

@@ -70,7 +70,7 @@ print("torch" in sys.modules)
 names = [one.name for one in pkgutil.walk_packages(silo.__path__, "silo.") if one.name != "silo.scheduler"]
 for name in names:
     importlib.import_module(name)
-print("torch" in sys.modules, "silo.fit.rivals" in names, "silo.fit.least_squares" in names)
+print("torch" in sys.modules, "silo.fit.rivals" in names, "silo.paper" in names)
 """
 
 

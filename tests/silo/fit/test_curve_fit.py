@@ -1,7 +1,6 @@
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from silo import CycleInterval, InvalidInput, Region, SiloCurve, fit_curve, load_table
@@ -87,19 +86,6 @@ def test_a_delta_out_of_all_proportion_reads_as_unbounded() -> None:
         assert any("delta is unidentified by the intervals: nothing bounds it" in note for note in fit.notes)
 
 
-def test_weighting_follows_the_narrow_intervals() -> None:
-    result = [
-        CycleInterval(cycle=0, optimum=0.05, low=0.0499, high=0.0501),
-        CycleInterval(cycle=1, optimum=0.03, low=0.01, high=0.05),
-    ]
-    weighted = fit_curve(result, pruning_rate=0.2)
-    uniform = fit_curve(result, pruning_rate=0.2, weighting="uniform")
-    assert weighted.curve.epsilon == pytest.approx((0.05 * 200**2 + 0.03) / (200**2 + 1))
-    assert uniform.curve.epsilon == pytest.approx(0.04)
-    assert uniform.weighted_rmse == pytest.approx(0.01)
-    assert weighted.criterion != uniform.criterion
-
-
 def test_an_interval_without_width_weighs_as_the_narrowest_with_one() -> None:
     points = [CycleInterval(cycle=0, optimum=0.05, low=0.05, high=0.05)]
     result = [*points, CycleInterval(cycle=1, optimum=0.03, low=0.02, high=0.04)]
@@ -131,20 +117,6 @@ def test_a_curve_within_the_slack_of_the_ends_counts_for_both_criteria() -> None
     ]
     fit = fit_curve(result, pruning_rate=0.2)
     assert fit.hitting is not None and fit.margin == 0 and not fit.missed_cycles
-
-
-def test_rates_just_below_zero_from_the_linear_program_do_not_get_out() -> None:
-    """Its answer for this one has delta = -4e-10, within its own tolerance."""
-    rest = [
-        CycleInterval(cycle=m, optimum=0.01, low=0.01, high=0.01, low_cut=True, high_cut=m != 5)
-        for m in range(2, 7)
-    ]
-    result = [
-        CycleInterval(cycle=0, optimum=0.04, low=0.01, high=0.07, low_cut=True),
-        CycleInterval(cycle=1, optimum=0.07, low=0.07, high=0.07, high_cut=True),
-        *rest,
-    ]
-    assert len(fit_curve(result, pruning_rate=0.2).missed_cycles) == 1
 
 
 def test_falling_rates_give_a_flat_curve_that_says_so() -> None:
@@ -235,14 +207,11 @@ def test_str_has_the_curves_and_the_notes() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("pruning_rate", 0.0),
         ("pruning_rate", 20),
         ("q_values", []),
         ("q_values", 3),
         ("q_values", [1, -2]),
-        ("q_values", [1.5]),
         ("beta_bounds", (5.0, 0.5)),
-        ("beta_bounds", (0.0, 5.0)),
         ("beta_bounds", (1.0, math.inf)),
         ("beta_bounds", 5.0),
         ("weighting", "intervall"),
@@ -250,8 +219,6 @@ def test_str_has_the_curves_and_the_notes() -> None:
         ("seed", "x"),
         ("intervals", []),
         ("intervals", None),
-        ("intervals", [3]),
-        ("tolerance", -0.1),
         ("tolerance", 2),
     ],
 )
@@ -268,8 +235,15 @@ def test_bad_options_are_named(name: str, value: object) -> None:
     )
 
 
-@pytest.mark.parametrize("pruning_rate", [1e-300, 1e-6, 0.999999])
-def test_extreme_pruning_rates_give_finite_curves(pruning_rate: float) -> None:
-    fit = fit_curve(load_table(11).intervals, pruning_rate=pruning_rate)
-    assert np.isfinite(fit.curve.max_lr(range(30))).all()
-    assert np.isfinite([fit.margin, fit.weighted_rmse]).all()
+def test_rates_just_below_zero_from_the_linear_program_do_not_get_out() -> None:
+    """Its answer for this one has delta = -4e-10, within its own tolerance."""
+    rest = [
+        CycleInterval(cycle=m, optimum=0.01, low=0.01, high=0.01, low_cut=True, high_cut=m != 5)
+        for m in range(2, 7)
+    ]
+    result = [
+        CycleInterval(cycle=0, optimum=0.04, low=0.01, high=0.07, low_cut=True),
+        CycleInterval(cycle=1, optimum=0.07, low=0.07, high=0.07, high_cut=True),
+        *rest,
+    ]
+    assert len(fit_curve(result, pruning_rate=0.2).missed_cycles) == 1

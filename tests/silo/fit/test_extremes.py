@@ -66,11 +66,6 @@ def test_nothing_warns_or_contradicts_itself(extreme: tuple[Result, dict[str, An
 PAPERS = SiloCurve(q=1, beta=4.0, epsilon=0.03, delta=0.06, pruning_rate=0.2)
 
 
-def test_sixty_cycles() -> None:
-    fit = check(around(PAPERS, range(60), width=0.01), pruning_rate=0.2)
-    assert fit.feasible_q == (1,) and fit.curve.beta == pytest.approx(4.0)
-
-
 def test_intervals_without_width_but_for_two_that_are_moved() -> None:
     fit = check(around(PAPERS, range(12), width=0.0, moved=(3, 7)), pruning_rate=0.2)
     assert fit.feasible_q == () and fit.missed_cycles == (3, 7) and fit.fewest_misses.q == 1

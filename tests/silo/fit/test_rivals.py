@@ -193,11 +193,6 @@ def test_the_left_out_error_is_that_of_refits(
     )
 
 
-def test_from_two_cycles_each_curve_predicts_the_one_by_the_other() -> None:
-    found = rivals(result([0, 1], [0.03, 0.05]))
-    assert [rival.loo_error for rival in found.values()] == pytest.approx([0.02] * 6, rel=1e-3)
-
-
 def test_few_cycles_leave_numbers_out_and_cannot_tell_the_shape() -> None:
     for n in (1, 2, 3, 4, 5, 6, 8):
         table = compare_rivals(rising(6)[:n], pruning_rate=0.2)
@@ -236,6 +231,7 @@ def test_an_s_shape_is_supported_by_data_that_have_one_and_by_no_others() -> Non
         for curve in (TRUE, SiloCurve(q=3, beta=5, epsilon=0.04, delta=0.03, pruning_rate=0.2)):
             verdict = compare_rivals(noisy(curve.max_lr, 16, seed), pruning_rate=0.2).verdict
             assert verdict.startswith("An S-shape is supported: its left-out error is ")
+            assert ("SILO's own" in verdict) == ("(logistic) against" in verdict)
         others = [
             lambda m: 0.05,
             lambda m: 0.02 + 0.004 * m,
@@ -245,12 +241,6 @@ def test_an_s_shape_is_supported_by_data_that_have_one_and_by_no_others() -> Non
         for rate, n in product(others, (5, 16)):
             verdict = compare_rivals(noisy(rate, n, seed), pruning_rate=0.2).verdict
             assert verdict.startswith(("An S-shape is not supported", "An S-shape cannot be told"))
-
-
-def test_a_straight_line_is_better_than_an_s() -> None:
-    verdict = compare_rivals(result(list(range(10)), [0.02 + 0.01 * m for m in range(10)]), pruning_rate=0.2)
-    assert verdict.verdict.startswith("An S-shape is not supported, a simpler curve predicts better: its ")
-    assert "(linear); SILO's own is " in verdict.verdict
 
 
 def test_no_s_shape_is_supported_against_the_criterion() -> None:
@@ -287,14 +277,6 @@ def test_tables_10_and_11_golden() -> None:
     assert errors["constant"] == pytest.approx(0.0124, rel=0.01)
     assert errors["linear"] == pytest.approx(0.00979, rel=0.01)
     assert errors["Theorem 2 bound"] == pytest.approx(0.00925, rel=0.01)
-
-
-def test_silo_is_not_said_twice_where_it_is_the_best_s() -> None:
-    verdict = compare_rivals(
-        result(list(range(20)), TRUE.max_lr(range(20)).tolist()), pruning_rate=0.2
-    ).verdict
-    assert verdict.startswith("An S-shape is supported: ") and "(SILO) against" in verdict
-    assert "own" not in verdict
 
 
 def test_one_cycle_gives_its_rate() -> None:
