@@ -71,6 +71,7 @@ class Policy(Protocol):
         searches: Whether a cycle has several candidates, so that optimum and interval mean something.
         candidates: Rates that a cycle begins with.
         extension: Most rates that a cycle may add to them.
+        rates: Those that every cycle begins with, ascending, where that is known beforehand; else none.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -83,6 +84,9 @@ class Policy(Protocol):
 
     @property
     def extension(self) -> int: ...
+
+    @property
+    def rates(self) -> tuple[float, ...]: ...
 
     def next_round(self, state: CycleState) -> Round | None:
         """The trainings that the cycle needs now.
@@ -116,6 +120,11 @@ class OraclePolicy:
         """See :class:`Policy`."""
         return 2 * self.grid.limit
 
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """See :class:`Policy`."""
+        return self.grid.values
+
     def next_round(self, state: CycleState) -> Round:
         """See :class:`Policy`."""
         return state.everywhere(self._extension(state) if state.trials else self.grid.values)
@@ -138,6 +147,7 @@ class _OneRate:
     searches = False
     candidates = 1
     extension = 0
+    rates: ClassVar[tuple[float, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

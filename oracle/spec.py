@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from oracle.grid import Grid
-from oracle.policies import OraclePolicy, Policy, make_policy
+from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
     ComponentSpec,
     GridSpec,
@@ -135,7 +134,7 @@ class Spec(Part):
             rewind_to=self.rewind_to,
             precision=training.precision,
             diagnostics=training.diagnostics,
-            device="cuda" if self.resources.gpus > 0 else "cpu",
+            device=self.device,
             threads=max(1, int(self.resources.cpus)),
         )
 
@@ -160,18 +159,8 @@ class Spec(Part):
         )
 
     @property
-    def searched(self) -> bool:
-        return self.policy_of_rates().searches
-
-    def rate_grid(self) -> Grid:
-        policy = self.policy_of_rates()
-        if isinstance(policy, OraclePolicy):
-            return policy.grid
-        span = policy.span(self.cycles)
-        return Grid(values=tuple(sorted({span.low, span.high})), scale=span.scale, limit=0)
-
-    @property
-    def device(self) -> str:
+    def device(self) -> Literal["cpu", "cuda"]:
+        """The kind of device of a worker."""
         return "cuda" if self.resources.gpus > 0 else "cpu"
 
     def storage_root(self) -> str:

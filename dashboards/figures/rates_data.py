@@ -143,7 +143,7 @@ def rates_data(results: Results, *, without: Collection[str] = ()) -> RatesData:
         fit=results.fit,
         rivals=None if "rivals" in without else results.rival_curves,
         diagnosed=tuple((one.cycle, rate) for one, rate in diagnosed),
-        scale=results.grid.scale,
+        scale=results.span.scale,
         rates=_rates(results),
     )
 
@@ -222,5 +222,5 @@ def _rates(results: Results) -> tuple[float, float]:
     """The Oracle's rates, of cycles that say something if there are any; before all, the grid's."""
     telling = [each for each in results.decided if each.cycle not in results.at_chance] or results.decided
     found = [rate for each in telling for rate in (each.interval.low, each.interval.high, *each.detached)]
-    values = found or results.grid.values
+    values = found or (results.span.low, results.span.high)
     return min(values), max(values)

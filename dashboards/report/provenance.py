@@ -80,13 +80,13 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 def _rates(results: Results) -> str:
     if not results.searched:
         return f"policy {_component(results.search_spec.policy)}"
-    grid = results.grid
-    ends = f"{plain_rate_text(grid.values[0])} to {plain_rate_text(grid.values[-1])}"
-    tried = [candidate.max_lr for row in results.decided for candidate in row.candidates] or grid.values
-    low, high = min(tried), max(tried)
-    wider = low < grid.values[0] or high > grid.values[-1]
+    span = results.span
+    ends = f"{plain_rate_text(span.low)} to {plain_rate_text(span.high)}"
+    tried = [candidate.max_lr for row in results.decided for candidate in row.candidates]
+    low, high = min(tried, default=span.low), max(tried, default=span.high)
+    wider = low < span.low or high > span.high
     reached = f", extended to {plain_rate_text(low)} to {plain_rate_text(high)}" if wider else ""
-    return f"{len(grid.values)} candidates for max_lr, {ends}{reached}, {grid.scale}"
+    return f"{results.policy.candidates} candidates for max_lr, {ends}{reached}, {span.scale}"
 
 
 def _component(given: ComponentSpec) -> str:

@@ -197,7 +197,7 @@ def open_search(target: str, ledger: str | None) -> tuple[Ledger, SearchRecord]:
 def command_of_one(target: str, ledger: str | None) -> str:
     """The command under way for one of a file's variants, one that searches if there is any."""
     specs = target_specs(target)
-    chosen = next((spec for spec in specs if spec.searched), specs[0])
+    chosen = next((spec for spec in specs if spec.policy_of_rates().searches), specs[0])
     url = ledger or chosen.ledger
     place = [] if url == DEFAULT_LEDGER else ["--ledger", shlex.quote(url)]
     return " ".join(["oracle", str(click.get_current_context().info_name), chosen.name, *place])

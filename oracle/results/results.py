@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oracle.chance_level import Chance, chance_of
 from oracle.cycles import Cycle
-from oracle.grid import Grid
 from oracle.ledger import Ledger, Run, SearchRecord
 from oracle.opening import DEFAULT_LEDGER, open_recorded
+from oracle.policies import Policy, Span
 from oracle.results import frames
 from oracle.results.costs import PolicyCost, policy_costs
 from oracle.results.distributions import CycleDistributions, cycle_distributions, diagnosed_rates
@@ -151,12 +151,17 @@ class Results:
     @property
     def searched(self) -> bool:
         """Whether rates were searched, so that there are intervals and a fit; else one rate was followed."""
-        return self.search_spec.searched
+        return self.policy.searches
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy that sets the rates."""
+        return self.search_spec.policy_of_rates()
 
     @property
-    def grid(self) -> Grid:
-        """The grid, or the range of the rates that were followed."""
-        return self.search_spec.rate_grid()
+    def span(self) -> Span:
+        """The range of the rates, as it was planned."""
+        return self.policy.span(self.search_spec.cycles)
 
     @property
     def intervals_found(self) -> tuple[CycleInterval, ...]:
@@ -214,7 +219,7 @@ class Results:
         return policy_costs(
             self.decided,
             policy=self.search_spec.policy.name,
-            grid=self.grid.values if self.searched else None,
+            grid=self.policy.rates if self.searched else None,
             known=self.predicted,
             fitted=self.fitted,
         )

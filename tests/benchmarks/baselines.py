@@ -32,7 +32,7 @@ def train_one(runner: Any, replicate: int, max_lr: float) -> dict[str, float]:
 
 def candidates(spec: Spec) -> list[tuple[int, float]]:
     """Replicate and rate of each trial of the first cycle."""
-    return [(r, value) for value in spec.rate_grid().values for r in range(spec.replicates)]
+    return [(r, value) for value in spec.policy_of_rates().rates for r in range(spec.replicates)]
 
 
 def plain_ray_tune(spec: Spec, workers: int) -> Run:
@@ -87,7 +87,7 @@ def _tuned(spec: Spec, trainable: Any, workers: int, *, reuse_actors: bool) -> R
     from ray import tune
 
     grid = {
-        "max_lr": tune.grid_search(list(spec.rate_grid().values)),
+        "max_lr": tune.grid_search(list(spec.policy_of_rates().rates)),
         "replicate": tune.grid_search(list(range(spec.replicates))),
     }
     tuner = tune.Tuner(
@@ -113,7 +113,7 @@ def optuna_grid(spec: Spec, workers: int) -> Run:
     folder = tempfile.mkdtemp()
     begin = time.perf_counter()
     runner = Runner(spec.recipe(execution=Execution()), storage=spec.storage_root() + "-optuna", threads=1)
-    grid = {"max_lr": list(spec.rate_grid().values), "replicate": list(range(spec.replicates))}
+    grid = {"max_lr": list(spec.policy_of_rates().rates), "replicate": list(range(spec.replicates))}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=f"sqlite:///{folder}/optuna.db", sampler=optuna.samplers.GridSampler(grid, seed=0)
