@@ -103,21 +103,19 @@ class Trial:
     cycle: Annotated[int, Meaning("m, how often the network has been pruned")]
     replicate: Annotated[int, Meaning("index of the independent seed")]
     max_lr: Annotated[float, Meaning("peak learning rate")]
-    accuracy: Annotated[
-        float, Meaning("validation accuracy in [0, 1] at the best validation; chance if it diverged")
-    ]
+    accuracy: Annotated[float, Meaning("in [0, 1], at the best validation; chance level if it diverged")]
     test_accuracy: Annotated[float, Meaning("in [0, 1], of the same weights")]
     best_step: Annotated[int, Meaning("optimizer steps until the best validation; 0 if there was none")]
     diverged: Annotated[bool, Meaning("whether a loss, an output or a weight became infinite or NaN")]
     train_loss: Annotated[
         float, Meaning("mean training loss between the last two validations; empty if it diverged")
     ]
-    pack: Annotated[int, Meaning("how many trainings ran together, in the same time on the same worker")]
-    worker: Annotated[str, Meaning("host name and process id of the worker")]
     started: Annotated[float, Meaning("when its pack started, UTC", time=True)]
     ended: Annotated[
         float, Meaning("when its pack's training ended, UTC, before its files were written", time=True)
     ]
+    pack: Annotated[int, Meaning("how many trainings ran together, in the same time on the same worker")]
+    worker: Annotated[str, Meaning("host name and process id of the worker")]
     checkpoint: StoredFile
     diagnostics: TrialDiagnostics | None = None
 

@@ -9,19 +9,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from oracle.cycles import Cycle
 from silo.errors import SiloOracleError
-from trials.tasks import StoredFile, TrialDiagnostics
+from trials.tasks import STATISTICS, StoredFile, TrialDiagnostics
 
 if TYPE_CHECKING:
     from trials.checkpoints import Store
     from trials.diagnostics import Histogram
-
-STATISTICS = tuple(each.name for each in fields(TrialDiagnostics) if each.name != "file")
-"""The numbers of a trial's statistics."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,7 @@ from oracle.results.columns import (
     records,
     series,
 )
-from oracle.results.distributions import STATISTICS
-from oracle.results.trial_columns import DENSITY, MEANINGS, TRIALS, trial_rows
+from oracle.results.trial_columns import DENSITY, STATISTICS, TRIALS, trial_rows
 from silo.curve import SiloCurve
 from trials.secrets import without_secrets
 
@@ -221,7 +220,9 @@ DIAGNOSTICS: Columns = {
         FLOAT, "peak learning rate of the selected networks, whose means over the replicates follow"
     ),
     **{
-        name: Column(FLOAT, MEANINGS[name], f"means.{name}") for name in STATISTICS if name != "flipped_signs"
+        name: Column(FLOAT, each.meaning, f"means.{name}")
+        for name, each in STATISTICS.items()
+        if name != "flipped_signs"
     },
     "predicted": Column(
         FLOAT, "max_lr at which updates are as wide as the dense network's: from gradient_std"

@@ -1,7 +1,4 @@
-"""The columns of the trials' frame.
-
-They are stated here until the fields of :class:`trials.tasks.Trial` and ``TrialDiagnostics`` have a meaning.
-"""
+"""The columns of the trials' frame: those of :class:`trials.tasks.Trial`, by its own names and meanings."""
 
 from __future__ import annotations
 
@@ -10,43 +7,42 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from oracle.results.columns import FLOAT, INT, TEXT, TIME, TRUTH, Column, Columns, Parts
-from oracle.results.distributions import STATISTICS
+from trials.tasks import Meaning, Trial, TrialDiagnostics, numbers_of
 
 if TYPE_CHECKING:
     from oracle.results.results import Results
 
 DENSITY = "share of the prunable weights that is left, in (0, 1]"
 
-MEANINGS = {
-    "gradient_std": "standard deviation of the weights' gradients; empty without diagnostics",
-    "update_std": "the same times max_lr",
-    "representation_std": "standard deviation of the hidden representations",
-    "activation_norm": "average activation norm (Definition 1 of the SILO paper)",
-    "gradient_norm": "average gradient norm of the last epoch (Definition 2)",
-    "flipped_signs": "share of the weights whose sign changed in the training",
+_KINDS = {int: INT, float: FLOAT, bool: TRUTH, str: TEXT}
+
+STATISTICS: Columns = {
+    name: Column(FLOAT, meaning.text, f"diagnostics.{name}")
+    for name, (_, meaning) in numbers_of(TrialDiagnostics).items()
 }
-"""Meanings of a trial's statistics."""
+"""Columns of a trial's statistics."""
+
+
+def _columns() -> Columns:
+    found: Columns = {}
+    for name, (kind, meaning) in numbers_of(Trial).items():
+        found["validation_accuracy" if name == "accuracy" else name] = _column(name, kind, meaning)
+        if name == "max_lr":
+            found["density"] = Column(FLOAT, DENSITY)
+        if name == "train_loss":
+            found["selected"] = Column(
+                TRUTH, "whether its cycle is decided and its rate the optimum: the network pruned next"
+            )
+            found |= STATISTICS
+    return found
+
+
+def _column(name: str, kind: type, meaning: Meaning) -> Column:
+    return Column(TIME if meaning.time else _KINDS[kind], meaning.text, name)
+
 
 TRIALS: Columns = {
-    "cycle": Column(INT, "m, how often the network has been pruned"),
-    "replicate": Column(INT, "index of the independent seed"),
-    "max_lr": Column(FLOAT, "peak learning rate"),
-    "density": Column(FLOAT, DENSITY),
-    "validation_accuracy": Column(
-        FLOAT, "in [0, 1], at the best validation; chance level if it diverged", "accuracy"
-    ),
-    "test_accuracy": Column(FLOAT, "in [0, 1], of the same weights"),
-    "best_step": Column(INT, "optimizer steps until the best validation; 0 if there was none"),
-    "diverged": Column(TRUTH, "whether a loss, an output or a weight became infinite or NaN"),
-    "train_loss": Column(FLOAT, "mean training loss between the last two validations; empty if it diverged"),
-    "selected": Column(
-        TRUTH, "whether its cycle is decided and its rate the optimum: the network pruned next"
-    ),
-    **{name: Column(FLOAT, MEANINGS[name], f"diagnostics.{name}") for name in STATISTICS},
-    "started": Column(TIME, "when its pack started, UTC"),
-    "ended": Column(TIME, "when its pack's training ended, UTC, before its files were written"),
-    "pack": Column(INT, "how many trainings ran together, in the same time on the same worker"),
-    "worker": Column(TEXT, "host name and process id of the worker"),
+    **_columns(),
     "checkpoint": Column(
         TEXT, "file of the weights, below the search's storage; deleted unless selected", "checkpoint.path"
     ),
