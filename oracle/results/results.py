@@ -62,6 +62,11 @@ class Passed(NamedTuple):
     inside: bool | None
 
 
+def _frame(name: str) -> cached_property[pd.DataFrame]:
+    """An attribute of results: one of the frames, made when it is first looked at."""
+    return cached_property(lambda results: frames.frame(name, results))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Results:
     """A search as it stood when it was read. :data:`oracle.results.frames.COLUMNS` documents its frames.
@@ -251,45 +256,29 @@ class Results:
         """The comparison in two or three sentences; without ``fitted`` those alone that need no fit."""
         return verdict(self, fitted=fitted)
 
-    @cached_property
-    def trials(self) -> pd.DataFrame:
-        """One row per finished training, those that diverged included; what failed has no outcome."""
-        return frames.frame("trials", self)
+    trials = _frame("trials")
+    """One row per finished training, those that diverged included; what failed has no outcome."""
 
-    @cached_property
-    def candidates(self) -> pd.DataFrame:
-        """One row per candidate of each decided cycle."""
-        return frames.frame("candidates", self)
+    candidates = _frame("candidates")
+    """One row per candidate of each decided cycle."""
 
-    @cached_property
-    def intervals(self) -> pd.DataFrame:
-        """One row per decided cycle."""
-        return frames.frame("intervals", self)
+    intervals = _frame("intervals")
+    """One row per decided cycle."""
 
-    @cached_property
-    def fits(self) -> pd.DataFrame:
-        """One row per SILO curve: predicted, least squares, and the one that keeps to the intervals best."""
-        return frames.frame("fits", self)
+    fits = _frame("fits")
+    """One row per SILO curve: predicted, least squares, and the one that keeps to the intervals best."""
 
-    @cached_property
-    def rivals(self) -> pd.DataFrame:
-        """One row per kind of curve that was fitted to the optima."""
-        return frames.frame("rivals", self)
+    rivals = _frame("rivals")
+    """One row per kind of curve that was fitted to the optima."""
 
-    @cached_property
-    def costs(self) -> pd.DataFrame:
-        """One row per way to set the rates."""
-        return frames.frame("costs", self)
+    costs = _frame("costs")
+    """One row per way to set the rates."""
 
-    @cached_property
-    def diagnostics(self) -> pd.DataFrame:
-        """One row per decided cycle whose selected networks have statistics."""
-        return frames.frame("diagnostics", self)
+    diagnostics = _frame("diagnostics")
+    """One row per decided cycle whose selected networks have statistics."""
 
-    @cached_property
-    def runs(self) -> pd.DataFrame:
-        """One row per run, oldest first."""
-        return frames.frame("runs", self)
+    runs = _frame("runs")
+    """One row per run, oldest first."""
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """All of them by name."""
