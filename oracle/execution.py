@@ -9,8 +9,8 @@ from oracle.spec import Spec
 from trials.recipe import Execution
 
 if TYPE_CHECKING:
-    from trials.engine.choose import ChosenExecution
     from trials.engine.measure import Speed
+    from trials.engine.workload import ChosenExecution
     from trials.runner import Runner
 
 
@@ -54,18 +54,19 @@ def choose_execution(spec: Spec, runner: Runner, workers: int) -> ChosenExecutio
         InvalidInput: The spec asks for a compiled or recorded step, and it can't be had.
     """
     from trials.engine import choose
+    from trials.engine.workload import Wishes, Workload
 
     training = spec.training
     return choose.choose_execution(
         spec.recipe(execution=Execution()),
         runner,
-        choose.Wishes(
+        Wishes(
             pack=training.pack,
             compile=training.compile,
             cuda_graph=training.cuda_graph,
             channels_last=training.channels_last,
         ),
-        choose.Workload(
+        Workload(
             cycles=spec.cycles,
             candidates=spec.policy_of_rates().candidates,
             replicates=spec.replicates,

@@ -22,7 +22,7 @@ from trials.secrets import without_secrets
 from trials.tasks import StoredFile
 
 if TYPE_CHECKING:
-    from trials.engine.choose import ChosenExecution
+    from trials.engine.workload import ChosenExecution
 
 _LOOK_SECONDS = 120.0
 """Seconds that a node has to look at the storage; a process of Ray's may have to start for it."""

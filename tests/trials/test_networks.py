@@ -58,26 +58,26 @@ def test_each_network_is_in_the_contract():
     assert SMALL.keys() == NETWORKS.keys()
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "shape"),
-    [
-        ("fc", {"hidden": [5]}, (7,)),
-        ("fc", {"hidden": []}, (2, 3, 3)),
-        ("resnet20", {}, (1, 8, 8)),
-        ("resnet20", {"shortcut": "conv"}, (3, 12, 20)),
-        ("vgg19", {}, (1, 32, 32)),
-        ("alexnet", {"dropout": 0.5}, (2, 32, 32)),
-        ("densenet40", {}, (1, 4, 12)),
-        ("mobilenetv2", {}, (1, 8, 24)),
-        ("resnet50", {}, (3, 20, 33)),
-        ("vit", {"patch": 5, "layers": 1, "heads": 2, "width": 6, "mlp": 8}, (3, 15, 15)),
-        ("vit_b_16", {}, (3, 48, 48)),
-    ],
-)
-def test_output_shape(name, arguments, shape):
-    network = build(name, arguments, shape, classes=4).eval()
-    with torch.no_grad():
-        assert network(random_inputs(2, shape, torch.float32)).shape == (2, 4)
+SHAPES = [
+    ("fc", {"hidden": [5]}, (7,)),
+    ("fc", {"hidden": []}, (2, 3, 3)),
+    ("resnet20", {}, (1, 8, 8)),
+    ("resnet20", {"shortcut": "conv"}, (3, 12, 20)),
+    ("vgg19", {}, (1, 32, 32)),
+    ("alexnet", {"dropout": 0.5}, (2, 32, 32)),
+    ("densenet40", {}, (1, 4, 12)),
+    ("mobilenetv2", {}, (1, 8, 24)),
+    ("resnet50", {}, (3, 20, 33)),
+    ("vit", {"patch": 5, "layers": 1, "heads": 2, "width": 6, "mlp": 8}, (3, 15, 15)),
+    ("vit_b_16", {}, (3, 48, 48)),
+]
+
+
+def test_output_shape():
+    for name, arguments, shape in SHAPES:
+        network = build(name, arguments, shape, classes=4).eval()
+        with torch.no_grad():
+            assert network(random_inputs(2, shape, torch.float32)).shape == (2, 4), name
 
 
 @pytest.mark.filterwarnings(UNVECTORISED)
@@ -88,14 +88,12 @@ def test_it_keeps_to_the_contract(name, monkeypatch):
     check_network(name, arguments, input_shape=shape, num_classes=4, packs=True)
 
 
-@pytest.mark.parametrize(
-    ("name", "norms"),
-    [("densenet40", 39), ("mobilenetv2", 57), ("resnet20", 21), ("resnet50", 53), ("vgg19", 16), ("vit", 0)],
-)
-def test_running_statistics_are_buffers(name, norms):
-    buffers = [buffer for buffer, _ in small(name).named_buffers()]
-    assert sum(buffer.endswith("running_mean") for buffer in buffers) == norms
-    assert sum(buffer.endswith("running_var") for buffer in buffers) == norms
+def test_running_statistics_are_buffers():
+    norms = {"densenet40": 39, "mobilenetv2": 57, "resnet20": 21, "resnet50": 53, "vgg19": 16, "vit": 0}
+    for name, count in norms.items():
+        buffers = [buffer for buffer, _ in small(name).named_buffers()]
+        assert sum(buffer.endswith("running_mean") for buffer in buffers) == count, name
+        assert sum(buffer.endswith("running_var") for buffer in buffers) == count, name
 
 
 @pytest.mark.filterwarnings(UNVECTORISED)

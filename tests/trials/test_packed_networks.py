@@ -103,12 +103,6 @@ def test_a_copy_in_a_pack_ends_as_it_does_alone(case):
             assert distance({name: ours.state[name]}, {name: theirs.state[name]}) > 1e-6, name
 
 
-def test_every_network_of_the_registry_can_be_packed(case):
-    module = toy_network(case.name, case.arguments, shape=case.shape)
-    data = toy_data(shape=case.shape, train=8)
-    assert why_not_packed(module, data.train.inputs.float(), data.train.labels) is None
-
-
 def test_dropout_in_the_large_transformer_stands_against_packing(monkeypatch):
     make_thin(monkeypatch)
     case = CASES["vit_b_16"]

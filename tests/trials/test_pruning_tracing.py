@@ -56,21 +56,6 @@ def test_feeding_layers():
     }
 
 
-@pytest.mark.parametrize("shortcut", ["identity", "conv"])
-def test_feeding_layers_of_resnet20(shortcut):
-    found = feeding(network("resnet20", {"shortcut": shortcut}))
-    stream = {"conv"}
-    for block in range(9):
-        assert found[f"blocks.{block}.conv1"] == stream
-        assert found[f"blocks.{block}.conv2"] == {f"blocks.{block}.conv1"}
-        if shortcut == "conv" and block in (3, 6):
-            assert found[f"blocks.{block}.shortcut.0"] == stream
-            stream = {f"blocks.{block}.shortcut.0"}
-        stream = stream | {f"blocks.{block}.conv2"}
-    assert found["head"] == stream
-    assert len(found) == 1 + 20 + 2 * (shortcut == "conv")
-
-
 def test_first_and_last_are_the_input_layer_and_the_classifier_of_every_network():
     """``keep: [first, last]`` goes by the order of registration; here is what it stands for."""
     for name, arguments, shape in (

@@ -1,5 +1,8 @@
 """Schedules step by step against torch's own schedulers."""
 
+import itertools
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -28,53 +31,42 @@ def theirs(make, steps):
     return rates
 
 
-@pytest.mark.parametrize("final", [0.0, 0.05, 1.0])
-@pytest.mark.parametrize("over", [1, 7, 29, 30])
-def test_linear_decay(over, final):
-    expected = theirs(lambda sgd: LinearLR(sgd, start_factor=1.0, end_factor=final, total_iters=over), 30)
-    assert ours("linear_decay", 30, over=over, final=final) == pytest.approx(expected, **EXACT)
+def test_linear_decay():
+    for over, final in itertools.product([1, 7, 29, 30], [0.0, 0.05, 1.0]):
+        make = partial(LinearLR, start_factor=1.0, end_factor=final, total_iters=over)
+        assert ours("linear_decay", 30, over=over, final=final) == pytest.approx(theirs(make, 30), **EXACT)
 
 
-@pytest.mark.parametrize("low", [0.0, 0.25])
-@pytest.mark.parametrize("half", [1, 4, 7, 29])
-def test_cyclical(half, low):
-    expected = theirs(
-        lambda sgd: CyclicLR(sgd, base_lr=low, max_lr=1.0, step_size_up=half, cycle_momentum=False), 30
-    )
-    assert ours("cyclical", 30, low=low, step=half) == pytest.approx(expected, **EXACT)
+def test_cyclical():
+    for half, low in itertools.product([1, 4, 7, 29], [0.0, 0.25]):
+        make = partial(CyclicLR, base_lr=low, max_lr=1.0, step_size_up=half, cycle_momentum=False)
+        assert ours("cyclical", 30, low=low, step=half) == pytest.approx(theirs(make, 30), **EXACT)
 
 
-@pytest.mark.parametrize("final", [0.0, 0.1])
-@pytest.mark.parametrize("warmup", [0, 2, 9, 29])
-def test_cosine(warmup, final):
-    def make(sgd):
+def test_cosine():
+    def make(sgd, warmup, final):
         decay = CosineAnnealingLR(sgd, T_max=30 - warmup, eta_min=final)
         if not warmup:
             return decay
         ramp = LinearLR(sgd, start_factor=1 / warmup, total_iters=warmup - 1)
         return SequentialLR(sgd, [ramp, decay], milestones=[warmup])
 
-    assert ours("cosine", 30, warmup=warmup, final=final) == pytest.approx(theirs(make, 30), **EXACT)
+    for warmup, final in itertools.product([0, 2, 9, 29], [0.0, 0.1]):
+        expected = theirs(partial(make, warmup=warmup, final=final), 30)
+        assert ours("cosine", 30, warmup=warmup, final=final) == pytest.approx(expected, **EXACT)
 
 
-@pytest.mark.parametrize("anneal", ["cos", "linear"])
-@pytest.mark.parametrize("steps", [1, 2, 3, 30, 67])
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_one_cycle():
+    shapes = [
         {},
         {"pct_start": 0.0},
         {"pct_start": 0.45, "div_factor": 10, "final_div_factor": 30},
         {"pct_start": 0.99, "div_factor": 1, "final_div_factor": 2},
-    ],
-    ids=str,
-)
-def test_one_cycle(arguments, steps, anneal):
-    arguments = {"anneal_strategy": anneal, **arguments}
-    expected = theirs(
-        lambda sgd: OneCycleLR(sgd, 1.0, total_steps=steps, cycle_momentum=False, **arguments), steps
-    )
-    assert ours("one_cycle", steps, **arguments) == pytest.approx(expected, **EXACT)
+    ]
+    for shape, steps, anneal in itertools.product(shapes, [1, 2, 3, 30, 67], ["cos", "linear"]):
+        arguments = {"anneal_strategy": anneal, **shape}
+        make = partial(OneCycleLR, max_lr=1.0, total_steps=steps, cycle_momentum=False, **arguments)
+        assert ours("one_cycle", steps, **arguments) == pytest.approx(theirs(make, steps), **EXACT)
 
 
 @settings(deadline=None, max_examples=30)

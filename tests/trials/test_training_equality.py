@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.trials.thin import make_thin
 from tests.trials.toys import (
     assert_same_outcome,
     double,
@@ -59,29 +58,23 @@ class Frozen(nn.Module):
         return self.head(self.second(self.first(features).relu()).relu())
 
 
-def thin_vgg(monkeypatch):
-    make_thin(monkeypatch)
-    return toy_network("vgg19", shape=(3, 32, 32))
-
-
 # Network, shape of its inputs, rates: the first is tame, the last comes near to the edge.
 CASES = {
-    "fc": (lambda patch: toy_network("fc"), (6,), [0.02, 0.1, 0.4]),
-    "resnet20": (lambda patch: toy_network("resnet20", shape=(1, 8, 8)), (1, 8, 8), [0.02, 0.1, 0.3]),
+    "fc": (lambda: toy_network("fc"), (6,), [0.02, 0.1, 0.4]),
+    "resnet20": (lambda: toy_network("resnet20", shape=(1, 8, 8)), (1, 8, 8), [0.02, 0.1, 0.3]),
     "conv shortcuts": (
-        lambda patch: toy_network("resnet20", {"shortcut": "conv"}, shape=(1, 8, 8)),
+        lambda: toy_network("resnet20", {"shortcut": "conv"}, shape=(1, 8, 8)),
         (1, 8, 8),
         [0.05, 0.2],
     ),
-    "vgg19": (thin_vgg, (3, 32, 32), [0.02, 0.1]),
-    "frozen, shared, assigned": (lambda patch: Frozen(), (6,), [0.02, 0.1, 0.4]),
+    "frozen, shared, assigned": (lambda: Frozen(), (6,), [0.02, 0.1, 0.4]),
 }
 
 
 @pytest.fixture(params=CASES)
-def case(request, monkeypatch):
+def case(request):
     make, shape, rates = CASES[request.param]
-    module = make(monkeypatch)
+    module = make()
     masks = random_masks(module)
     start = double(module.state_dict())
     with torch.no_grad():  # what a training starts from is given, the module's own weights play no part

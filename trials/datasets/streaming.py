@@ -43,7 +43,6 @@ class StreamedSplit(Examples):
     prepare: Prepare
     workers: int = 0
     device: torch.device | str = "cpu"
-
     labels: Tensor = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,8 +1,8 @@
 """How trainings are computed: packs of stacked networks, step by step or as compiled and recorded graphs.
 
-This is the engine's door: nobody outside needs to know which of its modules computes what. The one module
-that stands beside the door is :mod:`trials.engine.choose`, which trains to find out what is fastest, and so
-lies above :mod:`trials.training`.
+This is the engine's door: nobody outside needs to know which of its modules computes what. Beside the
+door stand :mod:`trials.engine.choose` and what it needs: it trains to find out what is fastest, and so lies
+above :mod:`trials.training`.
 """
 
 from trials.engine.engine import Engine

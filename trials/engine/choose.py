@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Literal, NamedTuple
 
 from torch import nn
 
 from silo.errors import InvalidInput
 from trials.engine import Engine, why_not_packed
 from trials.engine.measure import Speed, measure_speed
+from trials.engine.workload import ChosenExecution, Wishes, Workload
 from trials.recipe import Execution, Recipe
 from trials.runner import Runner
 from trials.training import count_validations, training_steps
@@ -47,56 +47,6 @@ _WORTH_LOOKING = 10.0
 
 _STREAMS = (8, 16)
 """CUDA graphs that are replayed side by side, at most; a cycle's candidates are shared out evenly."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """The parts of an execution that are fixed beforehand; None leaves one to be chosen.
-
-    Attributes:
-        pack: Most candidates that are trained together.
-        compile: Whether a whole step is one compiled graph.
-        cuda_graph: Whether steps are recorded on CUDA: one graph for a pack, or one for each candidate.
-        channels_last: Whether images lie in memory with their channels innermost.
-    """
-
-    pack: int | None = None
-    compile: bool | None = None
-    cuda_graph: Literal["off", "pack", "streams"] | None = None
-    channels_last: bool | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workload:
-    """A search's trainings, as far as their number and place count.
-
-    Attributes:
-        cycles: Cycles of the search.
-        candidates: Candidates of a cycle, as long as its grid doesn't extend.
-        replicates: Independent seeds.
-        workers: Workers at a time, among which a cycle's packs are shared out.
-        device: Type of the workers' device, for example ``cpu``.
-    """
-
-    cycles: int
-    candidates: int
-    replicates: int
-    workers: int
-    device: str = "cpu"
-
-
-class ChosenExecution(NamedTuple):
-    """How to compute a search's trainings.
-
-    Attributes:
-        execution: How.
-        reason: Why, in words.
-        graphs: The graphs that were compiled for it: see :class:`trials.engine.Engine`.
-    """
-
-    execution: Execution
-    reason: str
-    graphs: tuple[str, ...]
 
 
 def choose_execution(recipe: Recipe, runner: Runner, wishes: Wishes, workload: Workload) -> ChosenExecution:
@@ -144,22 +94,22 @@ class _Chooser:
             return execution, self._reason("as the spec says")
         alone = Execution(channels_last=bool(wishes.channels_last))
         if not self._here:
-            thumb = replace(alone, pack_size=self._thumb())
-            return thumb, self._reason("a rule of thumb, as this process has not the workers' device")
+            return self._by_thumb(alone, "as this process has not the workers' device")
         try:
             speed = self._speed(alone, 1)
         except Exception as error:  # what fails in training is the trials' to say, with its traceback
             self._notes.append(_said(error))
-            thumb = replace(alone, pack_size=self._thumb())
-            return thumb, self._reason("a rule of thumb, as a first training failed")
-        trainings = self._workload.cycles * self._workload.candidates * self._workload.replicates
-        total = trainings * speed.training(self._steps, self._validations)
+            return self._by_thumb(alone, "as a first training failed")
+        total = self._workload.trainings * speed.training(self._steps, self._validations)
         if total < _WORTH_MEASURING:
-            thumb = replace(alone, pack_size=self._thumb())
-            return thumb, self._reason("a rule of thumb, for a search of about a minute")
+            return self._by_thumb(alone, "for a search of about a minute")
         self._found = {alone: self._search_seconds(speed, 1)}
         self._measure(alone, speed.step)
         return self._best, self._reason(_ranking(self._found))
+
+    def _by_thumb(self, alone: Execution, because: str) -> tuple[Execution, str]:
+        thumb = replace(alone, pack_size=self._thumb())
+        return thumb, self._reason(f"a rule of thumb, {because}")
 
     def _fixed(self) -> Execution:
         wishes = self._wishes
@@ -201,13 +151,8 @@ class _Chooser:
 
     def _traced(self, execution: Execution) -> None:
         if reason := self._why_not_traced(execution):
-            what = (
-                "compiled"
-                if execution.compiled
-                else "CUDA graphs on streams"
-                if execution.streams
-                else "a CUDA graph"
-            )
+            recorded = "CUDA graphs on streams" if execution.streams else "a CUDA graph"
+            what = "compiled" if execution.compiled else recorded
             self._notes.append(f"its step can't be {what}: {reason}")
         else:
             self._try(execution)
@@ -237,23 +182,20 @@ class _Chooser:
         if wanted := self._wishes.pack:
             yield wanted
             return
-        sizes = {
-            math.ceil(self._workload.candidates / packs) for packs in range(1, self._workload.candidates + 1)
-        }
+        count = self._workload.candidates
+        sizes = {math.ceil(count / packs) for packs in range(1, count + 1)}
         fitting = sorted((size for size in sizes if 1 < size <= MOST_COPIES), reverse=True)
         yield from sorted(fitting, key=self._idle)[:3]
 
     def _idle(self, size: int) -> float:
         """Share of the workers' places that stay empty in a cycle."""
-        packs = math.ceil(self._workload.candidates / size) * self._workload.replicates
-        rounds = math.ceil(packs / self._workload.workers)
+        packs, rounds = self._workload.packs(size), self._workload.rounds(size)
         return round(1 - packs / (rounds * self._workload.workers), 6)
 
     def _search_seconds(self, speed: Speed, size: int) -> float:
-        packs = math.ceil(self._workload.candidates / size) * self._workload.replicates
-        rounds = math.ceil(packs / self._workload.workers)
         compilation = max(0.0, speed.first - speed.step)
-        return compilation + self._workload.cycles * rounds * speed.training(self._steps, self._validations)
+        rounds = self._workload.cycles * self._workload.rounds(size)
+        return compilation + rounds * speed.training(self._steps, self._validations)
 
     def _try(self, execution: Execution) -> None:
         try:

@@ -208,5 +208,5 @@ class Engine:
 
 def worth_filling(count: int, execution: Execution) -> bool:
     """Whether a pack of ``count`` is trained by the execution's graph, filled up with idle copies."""
-    # An idle copy costs as much as a live one: with half of them idle, eager steps of the few are no slower.
+    # The graph steps idle copies too, at the cost of live ones: half of it would be for nothing.
     return execution.streams or 2 * count > execution.pack_size
