@@ -57,9 +57,7 @@ RAW = "cycle,max_lr,replicate,accuracy\n"
             "",
             "mine.csv: has no column cycle, optimum, low, high, but none: give cycle, optimum, low, high per",
         ),
-        ("a;b\n1;2\n", "has no column cycle, optimum, low, high, but a;b"),
         ("cycle,optimum,low\n0,1,1\n", "has no column high, but cycle, optimum, low"),
-        ("cycle,max_lr,accuracy\n0,1,1\n", "has no column replicate, but"),
         (HEADER, "has a header, but no rows: give one per cycle"),
         (RAW, "has a header, but no rows: give one per training"),
         (
@@ -70,10 +68,7 @@ RAW = "cycle,max_lr,replicate,accuracy\n"
         (HEADER + "0,0.1,0.1,0.1\n1,0,1,0,2,0\n", "line 3: has more cells than the header's 4"),
         (HEADER + "0,0.1,0.1\n", "line 2: high must be a number, not ''"),
         (HEADER + "0.5,0.1,0.1,0.1\n", "line 2: cycle must be a whole number, not '0.5'"),
-        (HEADER + "0,x,0.1,0.1\n", "line 2: optimum must be a number, not 'x'"),
-        (HEADER + "0,nan,0.1,0.1\n", "line 2: optimum of cycle 0 must be finite, not nan"),
         (HEADER + "0,0.1,0.2,0.1\n", "line 2: cycle 0 needs low <= optimum <= high, not low=0.2"),
-        (HEADER + "-1,0.1,0.1,0.1\n", "line 2: cycle must be an integer of at least 0, not -1"),
         (HEADER + "0,0.1,0.1,0.1\n0,0.2,0.2,0.2\n", "cycle 0 was given twice"),
         (
             "cycle,optimum,low,high,low_cut\n0,1,1,1,maybe\n",

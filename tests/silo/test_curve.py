@@ -200,13 +200,6 @@ def test_densities_golden() -> None:
     assert str(cycle_at_density(1, 0.2)) == "0.0"
 
 
-def test_a_density_gives_a_float_and_an_array_its_shape() -> None:
-    assert isinstance(VGG.max_lr_at_density(0.5), float) and isinstance(cycle_at_density(0.5, 0.2), float)
-    table = VGG.max_lr_at_density(np.full((2, 3), 0.5))
-    assert table.shape == (2, 3) and table.dtype == np.float64
-    assert cycle_at_density([], 0.2).shape == (0,)  # type: ignore[union-attr]
-
-
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -247,13 +240,6 @@ def test_cycle_at_is_the_inverse_of_the_shape(curve: SiloCurve, share: float) ->
     start = replace(curve, q=0)
     assume(abs(math.log(share / (1 - share))) < 600 * curve.beta)
     assert shape(start.cycle_at(share), 0, curve.beta, curve.pruning_rate) == pytest.approx(share, abs=1e-12)
-
-
-@pytest.mark.parametrize("beta", [0.5, 3, 5, 20])
-@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
-def test_cycle_at_is_exact_for_usual_curves(beta: float, share: float) -> None:
-    curve = replace(VGG, beta=beta)
-    assert curve.max_lr(curve.cycle_at(share)) == pytest.approx(0.04 + 0.06 * share, rel=1e-12)
 
 
 @pytest.mark.parametrize("share", [0, 1, math.nan, "0.5"])

@@ -65,14 +65,6 @@ def test_a_scheduler_on_an_optimizer_whose_state_was_loaded(curve: SiloCurve) ->
     assert after.rates() == pytest.approx([curve.max_lr(5), curve.max_lr(5) / 10], rel=1e-12)
 
 
-def test_a_scheduler_on_a_state_from_before_any_scheduler() -> None:
-    plain, loaded = Toy(rates=(0.2, 0.02)), Toy(rates=(1.0, 1.0))
-    SiloLR(loaded.optimizer, CURVE)
-    loaded.optimizer.load_state_dict(plain.optimizer.state_dict())
-    SiloLR(loaded.optimizer, CURVE)
-    assert loaded.rates() == pytest.approx([CURVE.epsilon, CURVE.epsilon / 10], rel=1e-12)
-
-
 def test_a_new_group_is_measured_by_the_original_rates() -> None:
     toy = Toy(rates=(0.2, 0.02))
     scheduler = SiloLR(toy.optimizer, CURVE, milestones=[1])

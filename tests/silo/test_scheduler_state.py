@@ -31,10 +31,17 @@ def finish(toy: Toy, scheduler: SiloLR) -> list[list[float]]:
     return used
 
 
-@pytest.mark.parametrize("optimizer_first", [True, False])
-@pytest.mark.parametrize("passed", [0, 1, 3, 8])
-@pytest.mark.parametrize("copied", [through_torch, through_json])
-@pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop"])
+@pytest.mark.parametrize(
+    ("name", "copied", "passed", "optimizer_first"),
+    [
+        ("sgd", through_torch, 0, True),
+        ("sgd", through_json, 8, False),
+        ("adam", through_torch, 3, False),
+        ("adam", through_json, 1, True),
+        ("rmsprop", through_json, 0, False),
+        ("rmsprop", through_torch, 8, True),
+    ],
+)
 def test_resume_equals_no_resume(
     name: str, copied: Callable[[Any], Any], passed: int, optimizer_first: bool
 ) -> None:
@@ -106,14 +113,10 @@ MISSING = object()
         ({"cycle": MISSING, "factor": MISSING}, "lacks factor, cycle: give"),
         ({"curve": 0.1}, "its curve is a float"),
         ({"curve": CURVE.to_dict() | {"beta": -1}}, "beta must be above 0, not -1"),
-        ({"warmup": -1}, "warmup must be .* not -1"),
         ({"warmup": 2.5}, "warmup must be a whole number of iterations, not 2.5"),
         ({"milestones": [6, 4]}, r"milestones must ascend .* not \[6, 4\]"),
-        ({"factor": 0}, "factor must be above 0"),
         ({"ratios": [1.0]}, r"ratios must be 2, one for each parameter group, not \[1.0\]"),
-        ({"cycle": -1}, "cycle must be .* not -1"),
         ({"iteration": 1.5}, "iteration must be .* not 1.5"),
-        ({"iteration": None}, "iteration must be .* not None"),
     ],
 )
 def test_a_state_that_is_not_ours_changes_nothing(change: dict[str, Any], message: str) -> None:

@@ -146,7 +146,7 @@ def test_theorem_2_for_a_step_on_one_example() -> None:
     """E_WG ≥ α²·C/8, as (σ(y) − Y)² has a mean of at least 1/4 and h² one of C/2; at most twice that."""
     labels = np.arange(200) % 2
     seen = np.array([gradient_norms(k, 0.1, labels) for k in (0, 5, 10, 15)])
-    assert ((seen >= 0.95 * 0.1**2 / 8) & (seen <= 1.03 * 0.1**2 / 4)).all()
+    assert ((seen >= 0.97 * 0.1**2 / 8) & (seen <= 1.03 * 0.1**2 / 4)).all()
     bound = activation_bound([0, 5, 10, 15], pruning_rate=0.2, input_power=20, sigma_w=0.1)
     assert (np.diff(seen * bound) < 0).all()
     assert gradient_norms(5, 0.2, labels) == pytest.approx(4 * seen[1], rel=1e-9)
@@ -244,14 +244,11 @@ def test_bad_arguments_are_named(name: str, value: object) -> None:
 
 GRADIENT_ERRORS: list[tuple[list[Any], str]] = [
     ([[1.0, 2.0], [1.0]], r"^after must have the shape of before, \(2,\), not \(1,\)"),
-    ([[], []], r"^before must not be empty"),
     ([[1.0], [math.nan]], r"^after must be finite, not nan in 1 of 1 places"),
     ([[1e200], [-1e200]], r"^the change must be smaller"),
-    ([[1j], [1j]], r"^before must hold real numbers, not complex128"),
     ([[1.0, 2.0], [1.0, 2.0], [1, 0]], r"^active must hold booleans, not int"),
     ([[1.0, 2.0], [1.0, 2.0], [True]], r"^active must have the shape of before, \(2,\), not \(1,\)"),
     ([[1.0, 2.0], [1.0, 2.0], [False, False]], r"^active must be True somewhere"),
-    ([[1.0, 2.0], [1.0, 2.0], [[True], [True, False]]], r"^active must be an array"),
 ]
 
 

@@ -18,7 +18,6 @@ import pytest
 from silo import CurveFit, fit_curve
 from silo._arrays import FloatArray
 from silo.fit.widest_margin import widest_margin
-from tests.silo.effort import tries
 from tests.silo.fit.all_lines import reach
 from tests.silo.fit.written_out import (
     BOUNDS,
@@ -31,7 +30,6 @@ from tests.silo.fit.written_out import (
 )
 
 STEEPEST = 0.2239
-NAMES = list(RESULTS)[: tries(20) + 2]
 
 
 @cache
@@ -58,7 +56,7 @@ def least_possible(arrays: Arrays, q: int, left: FloatArray, right: FloatArray) 
 
 
 def test_no_beta_at_all_has_much_smaller_squares() -> None:
-    for name in NAMES:
+    for name in RESULTS:
         fit, arrays = fitted(name)
         proven = fit.weighted_rmse - 1e-3 * max(fit.weighted_rmse, 0.1 * arrays.top)
         for q in Q_VALUES:
@@ -79,7 +77,7 @@ def test_the_steepest_slope_is_that() -> None:
 
 
 def test_what_it_reports_is_so_and_no_beta_of_a_grid_is_better() -> None:
-    for name in NAMES:
+    for name in RESULTS:
         fit, arrays = fitted(name)
         squares = fit.weighted_rmse**2
         assert squares == pytest.approx(arrays.mean_square(arrays.rates(fit.curve)), rel=1e-6, abs=1e-20)
@@ -99,7 +97,7 @@ def test_what_it_reports_is_so_and_no_beta_of_a_grid_is_better() -> None:
 
 
 def test_no_beta_of_a_grid_is_beyond_the_ranges_or_has_fewer_misses_and_their_ends_are_reached() -> None:
-    for name in NAMES:
+    for name in RESULTS:
         fit, arrays = fitted(name)
         for region in fit.regions:
             betas = np.geomspace(*BOUNDS, 800)
@@ -122,6 +120,6 @@ def test_no_beta_of_a_grid_is_beyond_the_ranges_or_has_fewer_misses_and_their_en
 
 
 def test_the_results_are_of_both_kinds() -> None:
-    fits = [fitted(name)[0] for name in NAMES]
+    fits = [fitted(name)[0] for name in RESULTS]
     assert 4 <= sum(fit.hitting is not None for fit in fits) <= len(fits) - 4
     assert {len(region.missed_cycles) for fit in fits for region in fit.regions} >= {0, 1, 2, 3}

@@ -140,38 +140,3 @@ def test_equal_bounds_are_one_beta() -> None:
     assert found.tolist() == pytest.approx(
         [np.log(3.3), -np.log(3.3), exact[1], -exact[0], exact[3], -exact[2]], rel=1e-7
     )
-
-
-@pytest.mark.parametrize(
-    ("shape", "low", "high", "expected"),
-    [
-        ([0.0], [0.1], [0.2], [0, np.inf, 0.1, 0.2]),
-        ([0.5], [0.1], [0.2], [0, 0.4, 0, 0.2]),
-        ([0.0, 1.0], [0.1, 0.5], [0.2, 0.6], [0.3, 0.5, 0.1, 0.2]),
-        ([0.0, 1.0], [0.1, 0.5], [0.2, np.inf], [0.3, np.inf, 0.1, 0.2]),
-        ([0.5, 1.0], [0.1, 0.3], [0.2, 0.4], [0.2, 0.4, 0.0, 0.1]),
-        ([0.0, 1.0], [0.1, 0.0], [np.inf, np.inf], [0, np.inf, 0.1, np.inf]),
-    ],
-)
-def test_worked_by_hand(
-    shape: list[float], low: list[float], high: list[float], expected: list[float]
-) -> None:
-    row = np.array([shape])
-    found = extents(row, row, np.array([low]), np.array([high]))
-    assert not found.empty[0]
-    assert numbers(found, 0) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("shape", "low", "high"),
-    [
-        ([0.3, 0.3], [0.1, 0.3], [0.2, 0.4]),
-        ([0.0, 1.0], [0.3, 0.1], [0.4, 0.2]),
-        ([0.5, 0.5], [0.3, 0.1], [0.4, 0.2]),
-        ([0.5, 1.0], [0.1, 0.5], [0.2, 0.6]),
-    ],
-)
-def test_nothing_fits(shape: list[float], low: list[float], high: list[float]) -> None:
-    row = np.array([shape])
-    found = extents(row, row, np.array([low]), np.array([high]))
-    assert found.empty[0]
