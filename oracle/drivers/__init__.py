@@ -1,1 +1,1 @@
-"""What runs a session's tasks: here, on Ray Tune's workers, or not at all (replayed)."""
+"""What runs a session's tasks: here, or on Ray Tune's workers."""

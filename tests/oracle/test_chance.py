@@ -6,8 +6,8 @@ import pytest
 
 from oracle.chance_level import Chance, chance_of
 from oracle.comparison import compare
-from oracle.drivers.replay import replay
 from oracle.session import search_rules
+from oracle.testing.replay import replay
 from tests.support import small_spec
 from trials.recipe import Execution
 

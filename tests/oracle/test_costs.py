@@ -7,7 +7,7 @@ import pytest
 from oracle.comparison import compare
 from oracle.costs import climb, policy_costs, worker_seconds
 from oracle.decision import Candidate
-from oracle.drivers.replay import replayed_trial
+from oracle.testing.replay import replayed_trial
 from silo.cost import silo_tuning_cost
 from silo.curve import SiloCurve
 from tests.oracle.invented import invent, took

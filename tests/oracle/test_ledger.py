@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import optuna
 import pytest
 
-from oracle.drivers.replay import replayed_trial
 from oracle.errors import LeaseLost, LedgerFailed, Refused
 from oracle.ledger import Ledger, SearchRecord, lease, reading, writing
 from oracle.ledger.rows import Axis, to_row
+from oracle.testing.replay import replayed_trial
 from silo.errors import InvalidInput
 from trials.recipe import Execution
 from trials.tasks import PrunedNetwork, StoredFile

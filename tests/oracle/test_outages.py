@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError
 
 from dashboards.summary_study import SummaryStudy
 from oracle.drivers import in_process
-from oracle.drivers.replay import replayed_trial
 from oracle.ledger import Ledger, Retries, SearchRecord, database, lease, retrying, writing
 from oracle.ledger.rows import Axis
+from oracle.testing.replay import replayed_trial
 from tests.outages import Clock, answers_lost, locked
 from tests.support import open_session, small_spec
 from trials.recipe import Execution

@@ -5,10 +5,10 @@ import math
 import pytest
 
 from oracle.comparison import compare
-from oracle.drivers.replay import replayed_trial
 from oracle.grid import Grid
 from oracle.policies import AllrPolicy, CurvePolicy, FixedPolicy, make_policy
 from oracle.search import Rules, Search, Signal
+from oracle.testing.replay import replayed_trial
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from tests.support import results, run_in_process, small_spec
