@@ -1,10 +1,36 @@
-"""A search that the command has run."""
+"""A search that the command has run, and ledgers that wait for nothing long."""
+
+import shutil
 
 import pytest
+from click.testing import CliRunner
+from ruamel.yaml import YAML
+
+from oracle.cli.main import cli
+from tests.support import small_data
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    YAML(typ="safe").dump(small_data(folder), folder / "spec.yaml")
+    done = CliRunner().invoke(cli, ["run", str(folder / "spec.yaml"), "--driver", "in-process"])
+    assert done.exit_code == 0, done.output
+    return folder
 
 
 @pytest.fixture
-def finished(call, write, tmp_path):
-    code, _, err = call("run", write(), "--driver", "in-process")
-    assert code == 0, err
+def finished(finished_once, write, tmp_path):
+    """A folder with a spec, and what the command left of its search: ledger, networks and report."""
+    shutil.copytree(finished_once, tmp_path, dirs_exist_ok=True)
+    write()
     return tmp_path
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Ledgers ask a database that is away again at once."""
+    from oracle.ledger import database, retrying
+
+    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(database, "_SQLITE_TIMEOUT_SECONDS", 0.01)
