@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-fast test-arithmetics lint bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -18,6 +18,12 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest --numprocesses 2
+
+test-fast: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2
+
+test-arithmetics: $(VENV)/.installed
+	tests/arithmetics.sh
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

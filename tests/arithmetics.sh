@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Runs tests under the arithmetics of other processors: tests/arithmetics.sh [what pytest takes]. Each gives other last
-# digits, and a chaotic training other results. A test that passes in one and fails in another rests on rounding.
+# Runs tests under the arithmetics of other processors: tests/arithmetics.sh [what pytest takes]; by default what
+# trains, but for the slow ones. Each gives other last digits, and a chaotic training other results. A test that
+# passes in one and fails in another rests on rounding.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- tests/trials tests/oracle
+[ $# -gt 0 ] || set -- -m 'not slow' --numprocesses 2 tests/trials tests/oracle
 python=${PYTHON:-.venv/bin/python}
 
 try() {

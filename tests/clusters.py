@@ -160,6 +160,36 @@ def running(folder: Path, *, token: bool = True, cpus: int = 1, nodes: int = 1) 
         cluster.stop()
 
 
+class Shared(Cluster):
+    """A node that many tests use, each as a job of its own.
+
+    Attributes:
+        modules: A folder that its workers import from; a test's own modules have names of their own there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, token=False)
+        self.modules = folder / "modules"
+        self.modules.mkdir()
+        self.environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{self.modules}"
+
+    @property
+    def address(self) -> str:
+        """Where a driver reaches it."""
+        return f"{self._host}:{self.port}"
+
+
+@contextmanager
+def shared(folder: Path) -> Iterator[Shared]:
+    """A node of two CPUs that runs."""
+    cluster = Shared(folder)
+    try:
+        cluster.start_head(cpus=2)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens at."""
     with contextlib.ExitStack() as stack:

@@ -1,6 +1,15 @@
-"""How the tests are shared out, where several processes run them (``pytest --numprocesses 2``)."""
+"""Servers that tests share, the command as a user calls it, and how tests are shared out among processes."""
+
+import sys
 
 import pytest
+from ruamel.yaml import YAML
+
+SERVERS = {"browser", "bucket", "postgresql", "ray_cluster"}
+"""Fixtures that start a program of somebody else's; a test that uses one is slow."""
+
+SLOW_FOLDERS = ("tests/on_ray/", "tests/browser/")
+RAY_FOLDER = "tests/on_ray/"
 
 
 @pytest.fixture(scope="session")
@@ -12,39 +21,75 @@ def bucket():
         yield store
 
 
-CLUSTERS = (
-    "cluster",
-    "drivers",
-    "full_storage",
-    "measured_on_workers",
-    "network_cut",
-    "resume",
-    "searches",
-    "shared_data",
-    "storing",
-)
-"""Files of tests/oracle whose tests start Ray clusters."""
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL server of this process, a database for each test; a test that stops it starts it again."""
+    from tests.postgresql import running_server
+
+    with running_server() as server:
+        yield server
 
 
-def starts_clusters(nodeid):
-    return nodeid.startswith(tuple(f"tests/oracle/test_{name}.py" for name in CLUSTERS))
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory):
+    """A Ray cluster of this process, with one node of two CPUs; see :class:`tests.clusters.Shared`."""
+    from tests.clusters import shared
+
+    with shared(tmp_path_factory.mktemp("ray")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Calls the command in tmp_path; gives its exit code, output and errors."""
+    from oracle.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("oracle.cli.main.interrupt_on_signals", lambda: None)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["oracle", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes the file of a small search into tmp_path."""
+    from tests.support import small_data
+
+    def write_spec(**changes):
+        path = tmp_path / "spec.yaml"
+        YAML(typ="safe").dump(small_data(tmp_path, **changes), path)
+        return path
+
+    return write_spec
+
+
+def pytest_collection_modifyitems(items):
+    """Marks what is slow, and puts it first: what is left at the end is short, so that no process idles."""
+    for item in items:
+        if SERVERS & set(item.fixturenames) or item.nodeid.startswith(SLOW_FOLDERS):
+            item.add_marker("slow")
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not item.nodeid.startswith(RAY_FOLDER), item.path not in slow_files))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """One process runs all tests that start a Ray cluster: no two clusters are up at a time.
+    """Shares out files, in the order of the collection; those that start Ray clusters go to one process.
 
-    That process begins with them, since together they take longer than any other file.
+    Two clusters at a time would have more workers than a small machine has cores.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return "clusters" if starts_clusters(nodeid) else nodeid.partition("::")[0]
+            return RAY_FOLDER if nodeid.startswith(RAY_FOLDER) else nodeid.partition("::")[0]
 
     config.option.loadscopereorder = False
     return Scheduling(config, log)
-
-
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not starts_clusters(item.nodeid))

@@ -22,7 +22,7 @@ USER, PASSWORD = "searcher", "pass-Word/0f-the:tests"
 _SETTINGS = "-h 127.0.0.1 -k '' -c fsync=off -c shared_buffers=32MB -c max_connections=60"
 
 
-def engine() -> Path | None:
+def programs() -> Path | None:
     """The folder of the server's programs; None if they are not installed."""
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: path.parts[-3])
     on_path = shutil.which("initdb")
@@ -34,7 +34,7 @@ def engine() -> Path | None:
 @contextmanager
 def running_server() -> Iterator[Server]:
     """A server that runs; skips the test where none is installed, unless the environment says it must be."""
-    found = engine()
+    found = programs()
     if found is None:
         reason = "PostgreSQL's initdb is neither on the PATH nor below /usr/lib/postgresql"
         if os.environ.get(NEEDED):
@@ -52,8 +52,8 @@ def running_server() -> Iterator[Server]:
 class Server:
     """A server that can be stopped and started again on the same port."""
 
-    def __init__(self, folder: Path, engine: Path) -> None:
-        self._folder, self._programs = folder, engine
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self._folder, self._programs = folder, programs
         self._numbers = itertools.count()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from oracle.drivers.replay import replayed_trial
+from oracle.testing.replay import replayed_trial
 from tests.benchmarks.breakdown import breakdown, share_once_warm
 
 

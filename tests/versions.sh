@@ -20,7 +20,7 @@ try() {
     "$place/bin/python" -m pip install --quiet --constraint "build/constraints-$1.txt" --editable '.[dev,postgresql]'
     "$place/bin/python" -m pip install --quiet --upgrade --constraint "build/constraints-$1.txt" "${pins[@]}"
     "$place/bin/python" -m pip list 2>/dev/null | grep -E '^(ray|optuna) '
-    "$place/bin/python" -m pytest tests/oracle/test_{ledger,drivers,searches,cluster,jobs,package}.py tests/dashboards
+    "$place/bin/python" -m pytest tests/on_ray tests/oracle/test_{ledger,drivers,searches,jobs,package}.py tests/dashboards
 }
 
 [ $# -gt 0 ] || set -- oldest newest

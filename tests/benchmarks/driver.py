@@ -29,10 +29,10 @@ from rich.table import Table
 
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
-from oracle.drivers.replay import replayed
 from oracle.ledger.database import check_url
 from oracle.session import Session
 from oracle.spec import Spec
+from oracle.testing.replay import replayed
 from tests.benchmarks.breakdown import share_once_warm
 from tests.benchmarks.machine import header, keep
 from tests.benchmarks.sleeping import CURVE, invented, sleeping

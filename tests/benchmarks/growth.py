@@ -30,13 +30,13 @@ from rich.table import Table
 
 from dashboards.report import write_report
 from oracle.drivers import in_process
-from oracle.drivers.replay import replayed
 from oracle.ledger import Ledger
 from oracle.preflight import open_runner
 from oracle.results import Results
 from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
+from oracle.testing.replay import replayed
 from tests.benchmarks.machine import header, keep, peak_memory
 from tests.benchmarks.sleeping import CURVE, invented
 from tests.support import open_session

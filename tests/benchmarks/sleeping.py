@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from oracle.drivers.replay import replayed
+from oracle.testing.replay import replayed
 from silo.curve import SiloCurve
 from trials.tasks import Job, Result, Task, TrainPack
 

@@ -14,7 +14,6 @@ import pytest
 from dashboards.optuna.summary_study import SummaryStudy
 from oracle.drivers import in_process
 from tests.browser.chromium import SCREENSHOTS, Watched, running_browser
-from tests.postgresql import running_server
 from tests.support import open_session, small_spec
 
 ROOT = Path(__file__).parents[2]
@@ -40,12 +39,6 @@ def watched(browser):
 @pytest.fixture
 def page(watched):
     return watched.page
-
-
-@pytest.fixture(scope="session")
-def postgresql():
-    with running_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="package")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from oracle.drivers.replay import Accuracy, replay
 from oracle.results import Results
 from oracle.search import Rules, Search
 from oracle.spec import Spec
+from oracle.testing.replay import Accuracy, replay
 
 CENTERS = (0.034, 0.038, 0.046, 0.056, 0.062)
 GRID = {"low": 0.02, "high": 0.076, "step": 0.002, "scale": "linear"}

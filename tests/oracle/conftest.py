@@ -1,50 +1,36 @@
-"""The command as a user calls it, in a folder of its own."""
+"""A search that the command has run, and ledgers that wait for nothing long."""
 
-import sys
+import shutil
 
 import pytest
+from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from oracle.cli.main import main
-from tests.postgresql import running_server
+from oracle.cli.main import cli
 from tests.support import small_data
 
 
 @pytest.fixture(scope="session")
-def postgresql():
-    """A PostgreSQL server; a test that stops it starts it again."""
-    with running_server() as server:
-        yield server
+def finished_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    YAML(typ="safe").dump(small_data(folder), folder / "spec.yaml")
+    done = CliRunner().invoke(cli, ["run", str(folder / "spec.yaml"), "--driver", "in-process"])
+    assert done.exit_code == 0, done.output
+    return folder
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Calls the command in tmp_path; gives its exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("oracle.cli.main.interrupt_on_signals", lambda: None)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["oracle", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write_spec(**changes):
-        path = tmp_path / "spec.yaml"
-        YAML(typ="safe").dump(small_data(tmp_path, **changes), path)
-        return path
-
-    return write_spec
-
-
-@pytest.fixture
-def finished(call, write, tmp_path):
-    code, _, err = call("run", write(), "--driver", "in-process")
-    assert code == 0, err
+def finished(finished_once, write, tmp_path):
+    """A folder with a spec, and what the command left of its search: ledger, networks and report."""
+    shutil.copytree(finished_once, tmp_path, dirs_exist_ok=True)
+    write()
     return tmp_path
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Ledgers ask a database that is away again at once."""
+    from oracle.ledger import database, retrying
+
+    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(database, "_SQLITE_TIMEOUT_SECONDS", 0.01)

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from oracle.drivers.replay import Accuracy, replay
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.rows import Axis
 from oracle.search import Search
 from oracle.session import search_rules
 from oracle.spec import Spec
+from oracle.testing.replay import Accuracy, replay
 from trials.recipe import Execution
 from trials.tasks import StoredFile, Trial, TrialDiagnostics
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from oracle.chance_level import Chance, chance_of
-from oracle.drivers.replay import replay
 from oracle.results import Results
 from oracle.session import search_rules
+from oracle.testing.replay import replay
 from tests.support import small_spec
 from trials.recipe import Execution
 

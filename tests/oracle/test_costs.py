@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from oracle.cycles import Candidate
-from oracle.drivers.replay import replayed_trial
 from oracle.results import Results
 from oracle.results.costs import climb, policy_costs, worker_seconds
+from oracle.testing.replay import replayed_trial
 from silo.cost import silo_tuning_cost
 from silo.curve import SiloCurve
 from tests.oracle.invented import invent, took

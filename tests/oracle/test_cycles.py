@@ -1,7 +1,7 @@
 import pytest
 
 from oracle.cycles import decide
-from oracle.drivers.replay import replayed_trial
+from oracle.testing.replay import replayed_trial
 
 
 def decision(accuracies, tolerance=0.005):

@@ -9,15 +9,13 @@ import psutil
 import pytest
 
 from oracle.errors import LeaseLost, Refused
-from oracle.ledger import Ledger, Retries, database, lease, processes, retrying, tables
+from oracle.ledger import Ledger, Retries, lease, processes, retrying, tables
 from tests.outages import Clock, locked
 
 
 @pytest.fixture
-def new(tmp_path, monkeypatch):
+def new(tmp_path, impatient):
     """Opens the ledger; its driver is told of outages by the function that is given."""
-    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(database, "_SQLITE_TIMEOUT_SECONDS", 0.01)
     opened = []
 
     def make(say=lambda _: None):

@@ -1,19 +1,20 @@
+"""The ledger: its contract over each database, and what is said of its tables and files."""
+
 import dataclasses
 import sqlite3
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
 
-from oracle.drivers.replay import replayed_trial
 from oracle.errors import LeaseLost, LedgerFailed, Refused
 from oracle.ledger import Ledger, SearchRecord, lease, optuna_tables
 from oracle.ledger.rows import Axis, to_row
+from oracle.testing.ledgers import LEDGER_CHECKS
+from oracle.testing.replay import replayed_trial
 from silo.errors import InvalidInput
 from trials.recipe import Execution
-from trials.tasks import PrunedNetwork, StoredFile
 
 AXIS = Axis(low=0.01, high=0.1, log=True)
 
@@ -21,7 +22,7 @@ AXIS = Axis(low=0.01, high=0.1, log=True)
 ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def url(request, tmp_path):
     if request.param == "postgresql":
         return request.getfixturevalue("postgresql").database()
@@ -40,14 +41,13 @@ def ledger(url):
     opened.close()
 
 
+@pytest.mark.parametrize("check", LEDGER_CHECKS)
+def test_a_ledger_keeps_what_it_must(check, url):
+    check(url)
+
+
 def trial(cycle=0, replicate=0, max_lr=0.05, **changes):
     return dataclasses.replace(replayed_trial(cycle, replicate, max_lr, 0.75), **changes)
-
-
-def test_an_outcome_comes_back_as_it_was_written(ledger):
-    outcome = trial(started=1_700_000_000.25, ended=1_700_000_003.5, worker="host:1", pack=4)
-    ledger.add_outcomes("s", {"k": outcome}, axis=AXIS)
-    assert ledger.outcomes("s") == {"k": outcome}
 
 
 def test_a_study_that_somebody_deletes_under_a_search_is_named(ledger):
@@ -68,25 +68,6 @@ def test_a_diverged_outcome_has_no_nan_in_the_database(ledger, tmp_path):
     (found,) = ledger.outcomes("s").values()
     assert found.diverged
     assert found.train_loss != found.train_loss
-
-
-def test_each_cycle_has_a_study_whose_rows_hold_the_trainings_own_times(ledger):
-    ledger.add_outcomes("s", {"k": trial(cycle=3, started=1.7e9, ended=1.7e9 + 5)}, axis=AXIS)
-    study = optuna.load_study(study_name="s/cycle-03", storage=ledger.storage)
-    (row,) = study.trials
-    assert row.params == {"max_lr": 0.05}
-    assert row.value == 0.75
-    assert row.state == optuna.trial.TrialState.COMPLETE
-    assert row.duration.total_seconds() == 5
-    assert row.distributions["max_lr"].log
-    assert study.metric_names == ["validation accuracy"]
-    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
-
-
-def test_a_value_past_the_grids_edge_fits_into_its_study(ledger):
-    for index, max_lr in enumerate((0.005, 0.05, 0.4)):
-        ledger.add_outcomes("s", {str(index): trial(max_lr=max_lr)}, axis=AXIS)
-    assert len(ledger.outcomes("s")) == 3
 
 
 @pytest.mark.parametrize("time_zone", ["UTC", "America/New_York"])
@@ -156,23 +137,6 @@ def test_a_studys_attributes_replace_those_of_their_names_and_of_a_prefix(ledger
     assert attributes_of(ledger, other)[1]["plot:0"] == "theirs"
 
 
-def test_a_searchs_summary_study_comes_before_those_of_its_cycles(ledger):
-    ledger.add_outcomes("s", {"k": trial()}, axis=AXIS)
-    studies = sorted(ledger.storage.get_all_studies(), key=lambda study: study._study_id)
-    assert [study.study_name for study in studies] == ["s", "s/cycle-00"]
-
-
-def test_a_summary_row_is_written_once(ledger):
-    rows = [optuna.trial.create_trial(value=0.5, user_attrs={"key": f"cycle {cycle}"}) for cycle in range(3)]
-    for upto in (1, 3, 3):
-        ledger.add_summary_rows("s", rows[:upto])
-    assert [row.user_attrs["key"] for row in ledger.summary_study("s").trials] == [
-        "cycle 0",
-        "cycle 1",
-        "cycle 2",
-    ]
-
-
 def test_another_layout_of_optunas_tables_is_left_to_optuna(ledger, monkeypatch):
     monkeypatch.setattr(optuna_tables, "TRIED_LAYOUT", "v9")
     monkeypatch.setattr(optuna_tables, "_write_at_once", None)
@@ -199,53 +163,11 @@ def test_rows_read_at_once_are_those_that_optuna_reads(ledger):
     assert len(ours) == 1
 
 
-def test_a_failure_is_a_row_but_no_outcome(ledger):
-    ledger.add_failure("s", cycle=0, replicate=1, max_lr=0.05, error="boom", axis=AXIS)
-    assert ledger.outcomes("s") == {}
-    (row,) = optuna.load_study(study_name="s/cycle-00", storage=ledger.storage).trials
-    assert row.state == optuna.trial.TrialState.FAIL
-    assert row.user_attrs["error"] == "boom"
-
-
-def test_a_file_written_anew_replaces_the_first(ledger):
-    outcome = trial()
-    ledger.add_outcomes("s", {"k": outcome}, axis=AXIS)
-    anew = StoredFile(path=outcome.checkpoint.path, sha256="1" * 64)
-    for _ in range(2):
-        ledger.replace_checkpoint("s", "k", anew)
-    assert ledger.outcomes("s")["k"] == dataclasses.replace(outcome, checkpoint=anew)
-
-
-def test_a_pruning_comes_back_and_is_replaced(ledger):
-    first = PrunedNetwork(
-        cycle=1, replicate=0, start=StoredFile(path="p", sha256="0"), alive=8, prunable=10, parameters=12
-    )
-    second = dataclasses.replace(first, start=StoredFile(path="p", sha256="1"))
-    ledger.add_pruning("s", first)
-    ledger.add_pruning("s", second)
-    assert ledger.prunings("s") == (second,)
-
-
-def test_runs_are_kept_and_one_that_was_killed_counts_as_interrupted(ledger):
-    ledger.start_run("s", driver="ray", host="h", versions={"torch": "2"})
-    second = ledger.start_run("s", driver="ray", host="h", versions={})
-    ledger.end_run(second, state="failed", error="trace")
-    states = [(run.state, run.error) for run in ledger.runs("s")]
-    assert states == [("interrupted", None), ("failed", "trace")]
-
-
 @ON_SQLITE
 def test_sqlite_is_in_wal_mode_and_commits_are_durable(ledger):
     with ledger.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-
-
-def test_opening_at_once_from_many_threads_works(url):
-    with ThreadPoolExecutor(8) as pool:
-        for opened in pool.map(lambda _: Ledger(url, create=True), range(8)):
-            assert opened.searches() == ()
-            opened.close()
 
 
 @ON_SQLITE
@@ -280,13 +202,6 @@ def test_a_password_is_in_no_error():
     with pytest.raises(Refused) as caught:
         Ledger("postgresql+psycopg://me:secret@127.0.0.1:1/none", create=True)
     assert "secret" not in str(caught.value)
-
-
-def test_a_second_driver_on_this_host_is_refused_at_once(ledger):
-    with ledger.lease("s"), pytest.raises(Refused, match="is being run by process"), ledger.lease("s"):
-        pass
-    with ledger.lease("s") as again:
-        again.check()
 
 
 def test_a_lease_of_a_process_that_has_ended_is_taken_over_at_once(ledger):

@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError
 
 from dashboards.optuna.summary_study import SummaryStudy
 from oracle.drivers import in_process
-from oracle.drivers.replay import replayed_trial
-from oracle.ledger import Ledger, Retries, SearchRecord, database, lease, optuna_tables, retrying
+from oracle.ledger import Ledger, Retries, SearchRecord, lease, optuna_tables, retrying
 from oracle.ledger.rows import Axis
+from oracle.testing.replay import replayed_trial
 from tests.outages import Clock, answers_lost, locked
 from tests.support import open_session, small_spec
 from trials.recipe import Execution
@@ -38,10 +38,8 @@ def empty(tmp_path_factory):
 
 
 @pytest.fixture
-def new(empty, tmp_path, monkeypatch):
+def new(empty, tmp_path, impatient):
     """Opens ledgers that hold one search each, which wait for nothing long."""
-    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(database, "_SQLITE_TIMEOUT_SECONDS", 0.01)
     opened = []
 
     def make(say=lambda _: None):
@@ -125,8 +123,7 @@ def test_a_commit_whose_answer_is_lost_is_not_done_twice(new, name):
         assert everything(disturbed) == everything(undisturbed)
 
 
-def test_a_commit_whose_answer_is_lost_is_not_done_twice_on_postgresql(postgresql, monkeypatch):
-    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
+def test_a_commit_whose_answer_is_lost_is_not_done_twice_on_postgresql(postgresql, impatient):
     found, said, last = [], [], dict.fromkeys(WRITES, ())
     for _ in range(2):
         with closing(Ledger(postgresql.database(), create=True, retries=Retries(said.append))) as ledger:
@@ -169,9 +166,7 @@ def test_a_locked_database_is_waited_for(new):
     assert ledger.outcomes("s") == PACK
 
 
-def test_the_summary_study_waits_for_the_database_as_the_search_does(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(database, "_SQLITE_TIMEOUT_SECONDS", 0.01)
+def test_the_summary_study_waits_for_the_database_as_the_search_does(tmp_path, impatient, caplog):
     said = []
     with open_session(small_spec(tmp_path)) as session:
         session.ledger.retries = Retries(lambda line: (said.append(line), let_go()))
@@ -183,10 +178,9 @@ def test_the_summary_study_waits_for_the_database_as_the_search_does(tmp_path, m
     assert not caplog.records
 
 
-def test_an_interrupted_search_says_so_though_its_database_is_gone(call, write, monkeypatch):
+def test_an_interrupted_search_says_so_though_its_database_is_gone(call, write, impatient, monkeypatch):
     clock = Clock()
     monkeypatch.setattr(retrying, "time", clock)
-    monkeypatch.setattr(database, "_SQLITE_TIMEOUT_SECONDS", 0.01)
     with ExitStack() as stack:
 
         def interrupt(session, _):

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from oracle.drivers.replay import replayed_trial
 from oracle.policies import AllrPolicy, CurvePolicy, FixedPolicy, make_policy
 from oracle.results import Results
 from oracle.search import Rules, Search, Signal
+from oracle.testing.replay import replayed_trial
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from tests.support import results, run_in_process, small_spec

@@ -25,7 +25,7 @@ from tests.postgresql import PASSWORD
 from tests.support import small_data
 
 ROOT = Path(__file__).parents[2]
-READERS = 20
+READERS = 6
 SEARCH = {
     "network": {"name": "fc", "arguments": {"hidden": [32, 32]}},
     "cycles": 3,
@@ -130,7 +130,7 @@ def watch(url, stop, seen, failures):
                 record = ledger.search("small")
                 seen.append(len(Results.read(ledger, record).outcomes) if record else 0)
                 ledger.holder("small")
-                stop.wait(1.0)
+                stop.wait(0.5)
     except Exception as error:
         failures.append(error)
 

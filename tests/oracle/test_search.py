@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracle.drivers.replay import replay, replayed_trial
 from oracle.grid import Grid
 from oracle.policies import OraclePolicy
 from oracle.search import Rules, Search, Signal
+from oracle.testing.replay import replay, replayed_trial
 from trials.tasks import Damaged, Failed, PrunedNetwork, PruneNetwork, StoredFile, TrainPack
 
 RULES = Rules(

@@ -1,19 +1,14 @@
 """Whole searches over what a spec can name, small but real."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
-from oracle.ledger import Ledger
 from oracle.results import Results
-from tests.support import run_in_process, small_data, small_spec
+from tests.support import run_in_process, small_spec
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,53 +65,3 @@ def test_only_networks_that_are_needed_are_kept(tmp_path):
         session.search.checkpoint(cycle, replicate).path for cycle in range(3) for replicate in (0, 1)
     }
     assert kept == selected
-
-
-def test_a_network_and_a_data_set_of_ones_own_run_on_ray(tmp_path):
-    (tmp_path / "mine.py").write_text(
-        "import torch\n"
-        "from torch import nn\n"
-        "from trials.datasets import Dataset, Split\n"
-        "class Net(nn.Module):\n"
-        "    def __init__(self, *, input_shape, num_classes, width):\n"
-        "        super().__init__()\n"
-        "        self.layers = nn.Sequential(\n"
-        "            nn.Linear(input_shape[0], width), nn.BatchNorm1d(width), nn.ReLU(),\n"
-        "            nn.Linear(width, num_classes))\n"
-        "    def forward(self, x):\n"
-        "        return self.layers(x)\n"
-        "def load(*, seed, count):\n"
-        "    generator = torch.Generator().manual_seed(seed)\n"
-        "    def split():\n"
-        "        inputs = torch.randn(count, 6, generator=generator)\n"
-        "        return Split(inputs=inputs, labels=(inputs.sum(1) > 0).long())\n"
-        "    return Dataset(train=split(), validation=split(), test=split(), num_classes=2,\n"
-        "                   mean=(0.0,), std=(1.0,))\n"
-    )
-    changes = {
-        "network": {"name": "mine:Net", "arguments": {"width": 8}},
-        "dataset": {"name": "mine:load", "arguments": {"count": 128}},
-        "training": {"epochs": 4, "batch_size": 16},
-    }
-    YAML(typ="safe").dump(small_data(tmp_path, **changes), tmp_path / "spec.yaml")
-    done = subprocess.run(
-        [sys.executable, "-m", "oracle", "run", "spec.yaml"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    best = Results.read(ledger, ledger.search("small")).decided[0].selected
-    ledger.close()
-    assert best.accuracy > 0.8  # it learns which sums are positive
-
-
-def test_postgresql_urls_of_users_reach_its_driver(tmp_path):
-    """Without a server: the driver is there and says that nothing answers."""
-    from oracle.errors import Refused
-
-    with pytest.raises(Refused, match="connection"):
-        Ledger("postgresql+psycopg://nobody:secret@127.0.0.1:1/none", create=True)

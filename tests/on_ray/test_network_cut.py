@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from tests.clusters import Cluster
-from tests.oracle.test_cluster import MODULE, at_work, found, spec, wait_until
+from tests.on_ray.test_cluster import MODULE, at_work, found, spec, wait_until
 from tests.processes import rows
 from tests.support import results, run_in_process, small_spec
 

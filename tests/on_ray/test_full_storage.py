@@ -94,9 +94,10 @@ def goes_on(call, tmp_path, undisturbed):
 
 
 @pytest.mark.parametrize("driver", ["in-process", "ray"])
-def test_a_folder_that_becomes_full(tmp_path, disk, fails, goes_on, undisturbed, driver):
+def test_a_folder_that_becomes_full(tmp_path, disk, fails, goes_on, undisturbed, driver, ray_cluster):
     disk(f"size={CYCLE_0}")
-    process = start(write_spec(tmp_path, **SEARCH), "--driver", driver)
+    how = ("--address", ray_cluster.address) if driver == "ray" else ("--driver", driver)
+    process = start(write_spec(tmp_path, **SEARCH), *how)
     storage = f"storage {tmp_path}/networks/small on "
     fails(process, storage, "is full (No space left on device); free some space there")
     assert 0 < check_what_is_left(tmp_path) < rows(undisturbed)

@@ -24,9 +24,11 @@ def asked(monkeypatch):
     return found
 
 
-def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, write):
+def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, write, ray_cluster):
     for cycles in (1, 2):
-        code, _, err = call("run", write(cycles=cycles, resources={"workers": 1}))
+        code, _, err = call(
+            "run", write(cycles=cycles, resources={"workers": 1}), "--address", ray_cluster.address
+        )
         assert code == 0, err
     (choice,) = asked
     assert choice.execution == Execution(pack_size=16) and "rule of thumb" in choice.reason
@@ -36,9 +38,12 @@ def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, wr
     assert (record.execution, record.execution_reason) == (choice.execution, choice.reason)
 
 
-def test_what_a_worker_refuses_is_said_in_its_words(tmp_path):
+def test_what_a_worker_refuses_is_said_in_its_words(tmp_path, ray_cluster):
     optimizer = "tests.trials.test_engine:Odd"
     training = {"epochs": 1, "compile": True, "optimizer": {"name": optimizer, "arguments": {}}}
     spec = small_spec(tmp_path, training=training)
-    with cluster.cluster([spec], None), pytest.raises(InvalidInput, match="has no begin"):
+    with (
+        cluster.cluster([spec], ray_cluster.address),
+        pytest.raises(InvalidInput, match="has no begin"),
+    ):
         nodes.choose_execution_on_worker(spec, 1)

@@ -16,7 +16,6 @@ from ruamel.yaml import YAML
 
 from oracle.ledger import Ledger
 from tests.clusters import end, running
-from tests.object_store import object_store
 from tests.processes import rows
 from tests.support import results, run_in_process, small_data, small_spec
 
@@ -39,13 +38,7 @@ class Mine(nn.Sequential):
 
 
 @pytest.fixture(scope="module")
-def store():
-    with object_store() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def two_nodes(tmp_path_factory, store):
+def two_nodes(tmp_path_factory, bucket):
     with running(tmp_path_factory.mktemp("cluster"), nodes=2) as cluster:
         yield cluster
 
@@ -109,7 +102,7 @@ def at_work(cluster, folder):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another view of the disk takes a mount of its own")
-def test_a_node_that_sees_other_files_is_named_before_anything_starts(two_nodes, spec, store, tmp_path):
+def test_a_node_that_sees_other_files_is_named_before_anything_starts(two_nodes, spec, bucket, tmp_path):
     storage, images = tmp_path / "networks", tmp_path / "images"
     storage.mkdir()
     write_images(images)
@@ -122,7 +115,7 @@ def test_a_node_that_sees_other_files_is_named_before_anything_starts(two_nodes,
         refused = two_nodes.oracle("submit", spec(name="apart"), "--address", two_nodes.url)
         streamed = {"name": "image_folder", "arguments": {"root": str(images), "stream": True}}
         elsewhere = {
-            "storage": store.uri("apart"),
+            "storage": bucket.uri("apart"),
             "dataset": streamed,
             "training": {"epochs": 1, "batch_size": 4},
         }
@@ -173,7 +166,7 @@ def test_variants_share_the_cluster_in_turn_once_all_of_them_fit(two_nodes, spec
 
 
 def test_a_search_on_an_object_store_outlives_a_node_and_a_stop(
-    two_nodes, spec, store, tmp_path, monkeypatch
+    two_nodes, spec, bucket, tmp_path, monkeypatch
 ):
     mine, slow, address = tmp_path / "modules", tmp_path / "slow", ("--address", two_nodes.url)
     mine.mkdir()
@@ -181,7 +174,7 @@ def test_a_search_on_an_object_store_outlives_a_node_and_a_stop(
     slow.touch()
     network = {"name": "mine:Mine", "arguments": {"slow": str(slow)}}
     own = {"network": network, "training": {"epochs": 2, "batch_size": 64, "pack": 1, "compile": False}}
-    submit = ("submit", spec(**own, storage=store.uri("networks")), *address, "--working-dir", mine)
+    submit = ("submit", spec(**own, storage=bucket.uri("networks")), *address, "--working-dir", mine)
     first = two_nodes.oracle(*submit)
     assert first.returncode == 0, first.stderr + first.stdout
     assert "oracle: preflight passed: 2 workers on 2 nodes\n" in first.stdout

@@ -37,12 +37,12 @@ WIDTH = 8
 
 
 @pytest.fixture
-def noted(tmp_path, monkeypatch):
+def noted(tmp_path, monkeypatch, ray_cluster):
     """A data set that notes who loads it, and who that was so far."""
     name, loads = f"noted_{tmp_path.name.replace('-', '_')}", tmp_path / "loads"
-    (tmp_path / f"{name}.py").write_text(NOTED.format(loads=str(loads)))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    (ray_cluster.modules / f"{name}.py").write_text(NOTED.format(loads=str(loads)))
+    monkeypatch.syspath_prepend(ray_cluster.modules)
+    monkeypatch.setenv("PYTHONPATH", f"{ray_cluster.modules}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
     def spec(folder, count=512, **changes):
         dataset = {"name": f"{name}:load", "arguments": {"count": count, "width": WIDTH}}
@@ -69,20 +69,22 @@ class KillOnce(Observer):
             os.kill(self.killed, signal.SIGKILL)
 
 
-def run_sharing(spec, **options):
+def run_sharing(spec, address, **options):
     """Runs a search as the command does: on the data set that the preflight has loaded."""
     load = LoadOnce(load_dataset)
     preflight.examine(spec, preflight.open_runner(spec, load))
-    with cluster([spec], None) as [workers], open_session(spec, **options) as session:
+    with cluster([spec], address) as [workers], open_session(spec, **options) as session:
         assert ray_tune.run([session], workers, share(load.kept)) == {spec.name: Signal.DONE}
     assert not load.kept, "this process holds a copy of its own"
     return session
 
 
-def test_workers_load_nothing_and_find_what_one_process_finds_though_one_is_killed(tmp_path, noted):
+def test_workers_load_nothing_and_find_what_one_process_finds_though_one_is_killed(
+    tmp_path, noted, ray_cluster
+):
     spec, loaders = noted
     killer = KillOnce()
-    session = run_sharing(spec(tmp_path), observers=[killer])
+    session = run_sharing(spec(tmp_path), ray_cluster.address, observers=[killer])
     assert set(loaders()) == {os.getpid()}
     workers = {int(trial.worker.split(":")[1]) for trial in session.search.outcomes()}
     assert killer.killed in workers and len(workers) >= 2

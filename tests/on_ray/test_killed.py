@@ -1,0 +1,105 @@
+"""Nothing is lost, whatever ends the driver: the command is killed at random moments and run again."""
+
+import json
+import random
+import signal
+import subprocess
+
+import pytest
+
+from tests.processes import raw_rows, rows, run_undisturbed, start, table, write_spec
+
+KILLS = {"in-process": 3, "ray": 2}
+SEARCH = {
+    "network": {"name": "fc", "arguments": {"hidden": [32, 32]}},
+    "cycles": 4,
+    "training": {"epochs": 3, "batch_size": 32, "pack": 2, "compile": False},
+    "resources": {"workers": 2},
+}
+
+
+def kill_at(process, folder, threshold, delay):
+    """SIGKILL once the ledger holds so many rows, and a random moment later."""
+    while rows(folder) < threshold:
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+        pytest.fail(f"ended before it could be killed: {process.communicate()}")
+    try:
+        process.wait(delay)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_spec(folder, **SEARCH)
+    return run_undisturbed(folder, **SEARCH)
+
+
+@pytest.mark.parametrize("driver", ["in-process", "ray"])
+def test_killed_at_random_moments_a_search_ends_as_one_that_was_not(tmp_path, undisturbed, driver):
+    spec_file = write_spec(tmp_path, **SEARCH)
+    whole = rows(undisturbed)
+    generator = random.Random(f"moments {driver}")
+    killed_at = []
+    for kill in range(KILLS[driver]):
+        process = start(spec_file, "--driver", driver)
+        kill_at(process, tmp_path, round(whole * kill / (KILLS[driver] + 1)), generator.uniform(0.0, 0.4))
+        killed_at.append(rows(tmp_path))
+    assert killed_at == sorted(killed_at), "a finished row was lost"
+    assert killed_at[-1] < whole, "the last kill came too late to show anything"
+    process = start(spec_file, "--driver", driver, "--json")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert table(tmp_path) == table(undisturbed)
+    assert rows(tmp_path) == whole
+    assert raw_rows(tmp_path) == raw_rows(undisturbed)
+    assert json.loads(out)["verdict"]
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_an_interrupted_search_says_that_it_can_go_on(tmp_path, ray_cluster):
+    spec_file = write_spec(tmp_path, **SEARCH | {"cycles": 15})  # longer than a busy machine needs to look
+    # By SIGINT a search on Ray ends wherever a cluster's job is stopped.
+    on_ray, here = ("--address", ray_cluster.address), ("--driver", "in-process")
+    for number, options in ((signal.SIGTERM, on_ray), (signal.SIGINT, here)):
+        process = start(spec_file, *options)
+        target = rows(tmp_path) + 4
+        while rows(tmp_path) < target:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.05)
+        process.send_signal(number)
+        _, err = process.communicate()
+        assert process.returncode == 130, err
+        assert "Run the same command again" in err
+        assert "Traceback" not in err
+
+
+def test_a_finished_search_trains_nothing_again(undisturbed):
+    before = rows(undisturbed)
+    process = start(undisturbed / "spec.yaml")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert rows(undisturbed) == before
+    assert "cycle 0 of 0–3" not in err
+
+
+def test_a_search_is_stopped_through_its_ledger(tmp_path, call):
+    spec_file = write_spec(tmp_path, **SEARCH)
+    process = start(spec_file, "--driver", "in-process")
+    while not rows(tmp_path):
+        assert process.poll() is None, process.communicate()
+    code, out, err = call("stop", spec_file)
+    assert code == 0, err
+    assert out == "Search small has stopped; the command that began it goes on with it.\n"
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "search 'small' is interrupted; every finished trial is in the ledger" in err
+    code, out, _ = call("stop", spec_file)
+    assert (code, out) == (0, "Search small does not run.\n")
+    code, out, _ = call("status", spec_file, "--json")
+    assert json.loads(out)["state"] == "interrupted"

@@ -1,0 +1,56 @@
+"""A network and a data set of a user's own, on the cluster that the command starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from oracle.ledger import Ledger
+from oracle.results import Results
+from tests.support import small_data
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_network_and_a_data_set_of_ones_own_run_on_ray(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "from trials.datasets import Dataset, Split\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, *, input_shape, num_classes, width):\n"
+        "        super().__init__()\n"
+        "        self.layers = nn.Sequential(\n"
+        "            nn.Linear(input_shape[0], width), nn.BatchNorm1d(width), nn.ReLU(),\n"
+        "            nn.Linear(width, num_classes))\n"
+        "    def forward(self, x):\n"
+        "        return self.layers(x)\n"
+        "def load(*, seed, count):\n"
+        "    generator = torch.Generator().manual_seed(seed)\n"
+        "    def split():\n"
+        "        inputs = torch.randn(count, 6, generator=generator)\n"
+        "        return Split(inputs=inputs, labels=(inputs.sum(1) > 0).long())\n"
+        "    return Dataset(train=split(), validation=split(), test=split(), num_classes=2,\n"
+        "                   mean=(0.0,), std=(1.0,))\n"
+    )
+    changes = {
+        "network": {"name": "mine:Net", "arguments": {"width": 8}},
+        "dataset": {"name": "mine:load", "arguments": {"count": 128}},
+        "training": {"epochs": 4, "batch_size": 16},
+    }
+    YAML(typ="safe").dump(small_data(tmp_path, **changes), tmp_path / "spec.yaml")
+    done = subprocess.run(
+        [sys.executable, "-m", "oracle", "run", "spec.yaml"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    best = Results.read(ledger, ledger.search("small")).decided[0].selected
+    ledger.close()
+    assert best.accuracy > 0.8  # it learns which sums are positive
