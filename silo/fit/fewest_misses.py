@@ -118,15 +118,15 @@ def _vertices(
     """
     # The lines that hit every interval of a set fill a convex polygon: ε + δ·below_k ≤ high_k and ε +
     # δ·above_k ≥ low_k for its k, ε ≥ 0 and δ ≥ 0. Of its points with the largest ε take that with the
-    # smallest δ. More ε is ruled out by the upper end of some i: ε = high_i − δ·below_i. Along that end δ can
-    # fall no further, or ε would be larger, or δ smaller for the same ε. So unless δ is 0, one of these stops
-    # it:
-    # - the upper end of an earlier cycle, which ε + δ·below reaches as δ falls: both upper ends are met;
-    # - the lower end of a later cycle: that one and the upper end of i are met. The lower end of an earlier
-    # cycle j stops nothing: along the end of i it would only if low_j > high_i, and no curve, as its rates
-    # don't fall, hits both. Where δ is 0, the line is flat at an upper end. Where no upper end bounds ε, all
-    # of the set's lower ends are below the flat line at the highest of all. So these candidates, all pairs i
-    # < j of both kinds and the flat lines, hit every set that a curve can hit.
+    # smallest δ, and of the upper ends met there that of the earliest cycle i: ε = high_i − δ·below_i. As δ
+    # falls along it, ε does not fall, and no other upper end gets in the way: later ones are left, as below
+    # does not fall from cycle to cycle, and earlier ones are not met. So unless δ is 0, a lower end stops it,
+    # or ε could be larger, or δ smaller for the same ε: that of a later cycle j, where ε + δ·above_j = low_j.
+    # (Along the end of i an earlier or the same cycle's rate goes below its lower end only if that is above
+    # high_i: no curve hits both.) Where δ is 0, the line is flat at an upper end; where no upper end bounds
+    # ε, the flat line at the highest lower end of all hits the set. So the crossings of high_i with low_j, i
+    # < j, and the flat lines hit every set that a curve can hit. The crossings of two upper ends add nothing
+    # to the count: they are tried as what may violate the other intervals least.
     i, j = np.triu_indices(low.shape[1], k=1)
     with np.errstate(invalid="ignore"):
         rise = np.concatenate([low[:, j] - high[:, i], high[:, j] - high[:, i]], axis=1)
