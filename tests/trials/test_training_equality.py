@@ -62,11 +62,6 @@ class Frozen(nn.Module):
 CASES = {
     "fc": (lambda: toy_network("fc"), (6,), [0.02, 0.1, 0.4]),
     "resnet20": (lambda: toy_network("resnet20", shape=(1, 8, 8)), (1, 8, 8), [0.02, 0.1, 0.3]),
-    "conv shortcuts": (
-        lambda: toy_network("resnet20", {"shortcut": "conv"}, shape=(1, 8, 8)),
-        (1, 8, 8),
-        [0.05, 0.2],
-    ),
     "frozen, shared, assigned": (lambda: Frozen(), (6,), [0.02, 0.1, 0.4]),
 }
 
