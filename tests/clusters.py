@@ -30,9 +30,12 @@ class Cluster:
         folder: For logs and the token.
         token: Whether the cluster asks for a token.
         host: The address that the head has for its nodes.
+        dashboard: Whether it takes jobs; without, it starts in a fraction of the time.
     """
 
-    def __init__(self, folder: Path, *, token: bool = True, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, folder: Path, *, token: bool = True, host: str = "127.0.0.1", dashboard: bool = True
+    ) -> None:
         self._folder, self._host = folder, host
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         self.environment |= {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token" if token else "disabled"}
@@ -46,22 +49,26 @@ class Cluster:
             self.environment["RAY_AUTH_TOKEN_PATH"] = str(folder / "token")
         self.processes: list[subprocess.Popen[bytes]] = []
         self.folders: list[Path] = []
-        self.port, dashboard = free_ports(2)
-        self.url = f"http://127.0.0.1:{dashboard}"
-        self._dashboard = ["--include-dashboard=true", f"--dashboard-port={dashboard}"]
+        self.port, port = free_ports(2)
+        self.url = f"http://127.0.0.1:{port}"
+        self._with_dashboard = dashboard
+        self._dashboard = [f"--include-dashboard={str(dashboard).lower()}", f"--dashboard-port={port}"]
 
     def start_head(self, *, cpus: int = 1) -> None:
-        """Starts the head, and waits until it takes jobs."""
+        """Starts the head, and waits until it takes jobs, or drivers if it has no dashboard."""
         place = (f"--port={self.port}", f"--node-ip-address={self._host}", *self._dashboard)
-        self._start("--head", *place, f"--num-cpus={cpus}")
-        headers = {"Authorization": f"Bearer {self.token}"}
+        process = self._start("--head", *place, f"--num-cpus={cpus}")
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(requests.RequestException):
-                if requests.get(f"{self.url}/api/jobs/", headers=headers, timeout=10).ok and self.nodes():
-                    return
+        while not (self._takes_jobs() if self._with_dashboard else "Ray runtime started" in self.log()):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise TimeoutError(self.log())
             time.sleep(0.1)
-        raise TimeoutError(self.log())
+
+    def _takes_jobs(self) -> bool:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        with contextlib.suppress(requests.RequestException):
+            return requests.get(f"{self.url}/api/jobs/", headers=headers, timeout=10).ok and self.nodes() > 0
+        return False
 
     def join(self, *options: str, cpus: int = 1, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """Starts a node that joins the head, with a command before it (``unshare``); waits until it has."""
@@ -168,7 +175,7 @@ class Shared(Cluster):
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, token=False)
+        super().__init__(folder, token=False, dashboard=False)
         self.modules = folder / "modules"
         self.modules.mkdir()
         self.environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{self.modules}"
