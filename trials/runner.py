@@ -28,6 +28,7 @@ from trials.pruning.masks import alive, apply_masks, full_masks, prunable_names
 from trials.pruning.sparsity import Sparsity, sparsity
 from trials.recipe import Recipe
 from trials.seeding import derive_seed
+from trials.starts import pack_start, rewind_of, unpack_start, with_rewind
 from trials.tasks import (
     Damaged,
     Failed,
@@ -45,8 +46,6 @@ from trials.training import train_pack
 from trials.weights import InitialWeightsChanged, check_initial
 
 _T = TypeVar("_T")
-
-_WEIGHTS, _MASKS, _REWIND = "weights/", "masks/", "rewind/"
 
 
 class Runner:
@@ -157,7 +156,7 @@ class Runner:
     ) -> tuple[Trial, ...]:
         folder = f"cycle-{task.cycle:02d}/replicate-{task.replicate}"
         stored = [
-            self.store.write(f"{folder}/max_lr-{max_lr!r}.safetensors", _with_rewind(copy.state, copy.rewind))
+            self.store.write(f"{folder}/max_lr-{max_lr!r}.safetensors", with_rewind(copy.state, copy.rewind))
             for max_lr, copy in zip(task.max_lrs, copies, strict=True)
         ]
         noted = [
@@ -196,10 +195,10 @@ class Runner:
         recipe, module = self.recipe, self.network(task.replicate)
         trained = self.store.read(task.parent)
         names = prunable_names(module, keep=recipe.keep)
-        masks, rewind = full_masks(module, names), _rewind_of(trained)
+        masks, rewind = full_masks(module, names), rewind_of(trained)
         if task.parent_start is not None:
             started = self.store.read(task.parent_start)
-            masks, rewind = _unpack(started)[1], _rewind_of(started)
+            masks, rewind = unpack_start(started)[1], rewind_of(started)
         state = {name: tensor.clone() for name, tensor in named_tensors(module).items()}
         if recipe.retraining != "weight_rewinding":
             state = {name: trained.get(name, tensor) for name, tensor in state.items()}
@@ -217,11 +216,7 @@ class Runner:
             seed=derive_seed(recipe.seed, task.replicate, task.cycle, "prune"),
         )
         file = f"cycle-{task.cycle:02d}/replicate-{task.replicate}/start.safetensors"
-        tensors = {
-            **{_WEIGHTS + name: value for name, value in apply_masks(state, pruned).items()},
-            **{_MASKS + name: value for name, value in pruned.items()},
-            **{_REWIND + name: value for name, value in rewind.items()},
-        }
+        tensors = pack_start(apply_masks(state, pruned), pruned, rewind)
         # Filter pruning masks biases and BatchNorm too: those are no prunable weights.
         prunable = {name: pruned[name] for name in names}
         pruned_network = partial(
@@ -241,7 +236,7 @@ class Runner:
         Raises:
             DamagedFile: The file is missing or its checksum is another.
         """
-        return sparsity(_unpack(self.store.read(start))[1], self.network(0))
+        return sparsity(unpack_start(self.store.read(start))[1], self.network(0))
 
     def _start(self, task: TrainPack) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Weights and masks that a pack starts from; the last few are kept in memory."""
@@ -254,7 +249,7 @@ class Runner:
                 names = prunable_names(module, keep=self.recipe.keep)
                 self._starts[key] = (named_tensors(module), full_masks(module, names))
             else:
-                self._starts[key] = _unpack(self.store.read(task.start))
+                self._starts[key] = unpack_start(self.store.read(task.start))
         return self._starts[key]
 
 
@@ -268,21 +263,6 @@ def _answering(work: Callable[[], _T]) -> _T | Damaged | Failed:
         return Failed(error=str(error), lasting=True)
     except Exception:
         return Failed(error=traceback.format_exc())
-
-
-def _unpack(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    weights = {name.removeprefix(_WEIGHTS): t for name, t in tensors.items() if name.startswith(_WEIGHTS)}
-    masks = {name.removeprefix(_MASKS): t for name, t in tensors.items() if name.startswith(_MASKS)}
-    return weights, masks
-
-
-def _with_rewind(state: dict[str, Tensor], rewind: dict[str, Tensor] | None) -> dict[str, Tensor]:
-    return {**state, **{_REWIND + name: value for name, value in (rewind or {}).items()}}
-
-
-def _rewind_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state to rewind to, which every file since cycle 0 hands on; empty where there is none."""
-    return {name.removeprefix(_REWIND): t for name, t in tensors.items() if name.startswith(_REWIND)}
 
 
 @torch.no_grad()
