@@ -1,4 +1,4 @@
-"""The tensors in a search's files: a network that a cycle starts from, and the state that it may go back to."""
+"""The tensors in a search's files: a network that a cycle starts from, and the state to rewind to."""
 
 from __future__ import annotations
 
