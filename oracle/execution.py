@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
+from oracle.machine import cores
 from oracle.spec import Spec
 from trials.recipe import Execution
 
@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from trials.engine.measure import Speed
     from trials.engine.workload import ChosenExecution
     from trials.runner import Runner
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def room(spec: Spec) -> int:
