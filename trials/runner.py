@@ -7,11 +7,13 @@ import json
 import math
 import os
 import platform
+import resource
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -149,10 +151,17 @@ class Runner:
             max_lrs=task.max_lrs,
             engine=self._engine,
         )
-        return partial(self._store_trained, task, copies, started, time.time())
+        where = {
+            "started": started,
+            "ended": time.time(),
+            "pack": len(copies),
+            "worker": f"{platform.node()}:{os.getpid()}",
+            "peak_memory": _peak_memory(self.device),
+        }
+        return partial(self._store_trained, task, copies, where)
 
     def _store_trained(
-        self, task: TrainPack, copies: list[TrainedCopy], started: float, ended: float
+        self, task: TrainPack, copies: list[TrainedCopy], where: dict[str, Any]
     ) -> tuple[Trial, ...]:
         folder = f"cycle-{task.cycle:02d}/replicate-{task.replicate}"
         stored = [
@@ -163,18 +172,14 @@ class Runner:
             self._note(f"{folder}/max_lr-{max_lr!r}.diagnostics.json", copy.diagnostics)
             for max_lr, copy in zip(task.max_lrs, copies, strict=True)
         ]
-        worker = f"{platform.node()}:{os.getpid()}"
         return tuple(
             Trial(
                 cycle=task.cycle,
                 replicate=task.replicate,
                 max_lr=max_lr,
                 **copy.numbers(),
+                **where,
                 checkpoint=file,
-                started=started,
-                ended=ended,
-                pack=len(copies),
-                worker=worker,
                 diagnostics=note,
             )
             for max_lr, copy, file, note in zip(task.max_lrs, copies, stored, noted, strict=True)
@@ -251,6 +256,14 @@ class Runner:
             else:
                 self._starts[key] = unpack_start(self.store.read(task.start))
         return self._starts[key]
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Most bytes that this process has held so far, on CUDA in tensors on the device."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _answering(work: Callable[[], _T]) -> _T | Damaged | Failed:

@@ -116,6 +116,9 @@ class Trial:
     ]
     pack: Annotated[int, Meaning("how many trainings ran together, in the same time on the same worker")]
     worker: Annotated[str, Meaning("host name and process id of the worker")]
+    peak_memory: Annotated[
+        int, Meaning("most bytes that its worker has held until then, on CUDA in tensors there; 0: unknown")
+    ] = 0
     checkpoint: StoredFile
     diagnostics: TrialDiagnostics | None = None
 

@@ -6,6 +6,7 @@ import pytest
 
 import oracle
 from oracle.errors import Refused, TrialsFailed
+from oracle.results.frames import COLUMNS
 from silo.errors import InvalidInput
 from tests.support import small_data, small_spec
 
@@ -70,6 +71,12 @@ def test_changed_specs_are_refused_and_nothing_is_lost(write):
     with pytest.raises(Refused, match="seed: 0 -> 1"):
         oracle.run(write(cycles=1, seed=1), driver="in-process")
     assert oracle.run(write(cycles=1), driver="in-process").trials.equals(found.trials)
+
+
+def test_a_number_of_a_trial_reaches_the_export_with_its_meaning(tmp_path):
+    trials = oracle.run(small_spec(tmp_path, cycles=1), driver="in-process").trials
+    assert (trials.peak_memory > 10 * 2**20).all()  # torch alone takes more
+    assert "most bytes" in COLUMNS["trials"]["peak_memory"]
 
 
 def test_variants_run_side_by_side(write):
