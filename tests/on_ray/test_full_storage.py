@@ -94,10 +94,9 @@ def goes_on(call, tmp_path, undisturbed):
 
 
 @pytest.mark.parametrize("driver", ["in-process", "ray"])
-def test_a_folder_that_becomes_full(tmp_path, disk, fails, goes_on, undisturbed, driver, ray_cluster):
+def test_a_folder_that_becomes_full(tmp_path, disk, fails, goes_on, undisturbed, driver):
     disk(f"size={CYCLE_0}")
-    how = ("--address", ray_cluster.address) if driver == "ray" else ("--driver", driver)
-    process = start(write_spec(tmp_path, **SEARCH), *how)
+    process = start(write_spec(tmp_path, **SEARCH), "--driver", driver)
     storage = f"storage {tmp_path}/networks/small on "
     fails(process, storage, "is full (No space left on device); free some space there")
     assert 0 < check_what_is_left(tmp_path) < rows(undisturbed)

@@ -24,11 +24,9 @@ def asked(monkeypatch):
     return found
 
 
-def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, write, ray_cluster):
+def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, write):
     for cycles in (1, 2):
-        code, _, err = call(
-            "run", write(cycles=cycles, resources={"workers": 1}), "--address", ray_cluster.address
-        )
+        code, _, err = call("run", write(cycles=cycles, resources={"workers": 1}))
         assert code == 0, err
     (choice,) = asked
     assert choice.execution == Execution(pack_size=16) and "rule of thumb" in choice.reason

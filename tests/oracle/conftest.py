@@ -1,5 +1,6 @@
 """A search that the command has run, and ledgers that wait for nothing long."""
 
+import dataclasses
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from oracle.cli.main import cli
+from oracle.ledger import Ledger
 from tests.support import small_data
 
 
@@ -24,6 +26,11 @@ def finished(finished_once, write, tmp_path):
     """A folder with a spec, and what the command left of its search: ledger, networks and report."""
     shutil.copytree(finished_once, tmp_path, dirs_exist_ok=True)
     write()
+    places = {"storage": str(tmp_path / "networks"), "ledger": f"sqlite:///{tmp_path}/ledger.db"}
+    ledger = Ledger(places["ledger"])
+    record = ledger.search("small")
+    ledger.register(dataclasses.replace(record, spec=record.spec | places))
+    ledger.close()
     return tmp_path
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 
+import pytest
 from PIL import Image
 
 from oracle.ledger import Ledger
@@ -14,6 +15,7 @@ def ledger_digest(folder):
     return hashlib.sha256((folder / "ledger.db").read_bytes()).hexdigest()
 
 
+@pytest.mark.slow  # the spec that is written is measured, and compiled
 def test_init_writes_a_spec_that_is_valid_and_refuses_to_overwrite(call, tmp_path):
     code, out, _ = call("init", "mine.yaml")
     assert code == 0
