@@ -17,21 +17,23 @@ T = TypeVar("T")
 _BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def resolve(kind: str, name: str, known: Mapping[str, T]) -> T:
+def resolve(kind: str, name: str, known: Mapping[str, T | str]) -> T:
     """Finds the thing that a name stands for.
 
     Args:
         kind: Kind of the thing, for messages: ``"network"``.
         name: A key of ``known``, or ``"package.module:name"``, which is imported. The working directory is
             searched last, also where the interpreter doesn't search it by itself.
-        known: The things that come with this project.
+        known: The things that come with this project, themselves or as ``package.module:name``: those are
+            imported only if they are asked for.
 
     Raises:
         InvalidInput: The name is unknown, or its module or its attribute is missing.
     """
-    if name in known:
-        return known[name]
-    module_name, colon, attribute = name.partition(":")
+    given = known.get(name)
+    if given is not None and not isinstance(given, str):
+        return given
+    module_name, colon, attribute = (given or name).partition(":")
     if not colon:
         raise InvalidInput(
             f"unknown {kind} {name!r}: known are {listed(known)}{did_you_mean(name, known)}; "

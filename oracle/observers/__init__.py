@@ -37,10 +37,7 @@ def make_observers(spec: Spec) -> list[Observer]:
 def _make(name: str, arguments: Mapping[str, Any]) -> Observer:
     from trials.registry import call, resolve  # imports what loads torchvision
 
-    known: dict[str, Any] = dict.fromkeys(KNOWN)
-    if name in KNOWN:
-        known[name] = resolve("observer", KNOWN[name], {})
-    kind = resolve("observer", name, known)
+    kind: Callable[..., Any] = resolve("observer", name, KNOWN)
     try:
         made = call("observer", name, kind, arguments)
     except SiloOracleError:

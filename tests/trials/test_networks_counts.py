@@ -5,6 +5,7 @@ from torch import nn
 
 from trials.networks import NETWORKS
 from trials.pruning.masks import prunable_names
+from trials.registry import resolve
 
 CIFAR, IMAGENET = (3, 32, 32), (3, 224, 224)
 # All parameters, then convolution and linear weights.
@@ -28,7 +29,7 @@ COUNTS = [
 def outline(name, arguments, shape=CIFAR, classes=10):
     """The network without memory for its weights."""
     with torch.device("meta"):
-        return NETWORKS[name](input_shape=shape, num_classes=classes, **arguments)
+        return resolve("network", name, NETWORKS)(input_shape=shape, num_classes=classes, **arguments)
 
 
 def test_parameter_counts():

@@ -5,29 +5,22 @@ from typing import Any
 
 from silo.errors import InvalidInput
 from trials.datasets.base import Dataset
-from trials.datasets.cifar import cifar10, cifar100
-from trials.datasets.digits import digits
 from trials.datasets.examples import Examples, Split, beginning
-from trials.datasets.image_folder import image_folder
-from trials.datasets.imagenet import imagenet
-from trials.datasets.mnist import fashion_mnist, mnist
 from trials.datasets.streaming import StreamedSplit
-from trials.datasets.svhn import svhn
-from trials.datasets.synthetic import synthetic
 from trials.registry import call, resolve
 
 __all__ = ["DATASETS", "Dataset", "Examples", "Split", "StreamedSplit", "beginning", "load_dataset"]
 
-DATASETS: dict[str, Callable[..., Dataset]] = {
-    "digits": digits,
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "mnist": mnist,
-    "fashion_mnist": fashion_mnist,
-    "svhn": svhn,
-    "imagenet": imagenet,
-    "image_folder": image_folder,
-    "synthetic": synthetic,
+DATASETS = {
+    "digits": "trials.datasets.digits:digits",
+    "cifar10": "trials.datasets.cifar:cifar10",
+    "cifar100": "trials.datasets.cifar:cifar100",
+    "mnist": "trials.datasets.mnist:mnist",
+    "fashion_mnist": "trials.datasets.mnist:fashion_mnist",
+    "svhn": "trials.datasets.svhn:svhn",
+    "imagenet": "trials.datasets.imagenet:imagenet",
+    "image_folder": "trials.datasets.image_folder:image_folder",
+    "synthetic": "trials.datasets.synthetic:synthetic",
 }
 
 
@@ -44,7 +37,8 @@ def load_dataset(name: str, arguments: Mapping[str, Any], *, seed: int) -> Datas
         InvalidInput: No such data set, arguments that it doesn't take, missing or unreadable files, or data
             that can't be trained on (see :meth:`Dataset.check`).
     """
-    dataset = call("data set", name, resolve("data set", name, DATASETS), arguments, seed=seed)
+    load: Callable[..., Any] = resolve("data set", name, DATASETS)
+    dataset = call("data set", name, load, arguments, seed=seed)
     if not isinstance(dataset, Dataset):
         raise InvalidInput(
             f"data set {name!r} must give a trials.datasets.Dataset, it gave {type(dataset).__name__}"

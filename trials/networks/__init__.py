@@ -7,26 +7,18 @@ import torch
 from torch import nn
 
 from silo.errors import InvalidInput
-from trials.networks.alexnet import AlexNet
-from trials.networks.densenet import DenseNet40
-from trials.networks.fc import FullyConnected
-from trials.networks.mobilenet import MobileNetV2
-from trials.networks.resnet import ResNet20
-from trials.networks.resnet50 import resnet50
-from trials.networks.vgg import VGG19
-from trials.networks.vit import vit, vit_b_16
 from trials.registry import call, one_line, resolve
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "alexnet": AlexNet,
-    "densenet40": DenseNet40,
-    "fc": FullyConnected,
-    "mobilenetv2": MobileNetV2,
-    "resnet20": ResNet20,
-    "resnet50": resnet50,
-    "vgg19": VGG19,
-    "vit": vit,
-    "vit_b_16": vit_b_16,
+NETWORKS = {
+    "alexnet": "trials.networks.alexnet:AlexNet",
+    "densenet40": "trials.networks.densenet:DenseNet40",
+    "fc": "trials.networks.fc:FullyConnected",
+    "mobilenetv2": "trials.networks.mobilenet:MobileNetV2",
+    "resnet20": "trials.networks.resnet:ResNet20",
+    "resnet50": "trials.networks.resnet50:resnet50",
+    "vgg19": "trials.networks.vgg:VGG19",
+    "vit": "trials.networks.vit:vit",
+    "vit_b_16": "trials.networks.vit:vit_b_16",
 }
 
 
@@ -49,7 +41,7 @@ def build_network(
     Raises:
         InvalidInput: No such network, arguments that it doesn't take, or a shape that it can't be built for.
     """
-    builder = resolve("network", name, NETWORKS)
+    builder: Callable[..., Any] = resolve("network", name, NETWORKS)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # Not torch.manual_seed, which would seed the accelerators too.
         torch.default_generator.manual_seed(seed)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trials.optimizers.adam import Adam, adamw
 from trials.optimizers.base import Optimizer
-from trials.optimizers.rmsprop import RMSprop
-from trials.optimizers.sgd import SGD
 from trials.recipe import Component
 from trials.registry import call, resolve
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": SGD,
-    "adam": Adam,
-    "adamw": adamw,
-    "rmsprop": RMSprop,
+OPTIMIZERS = {
+    "sgd": "trials.optimizers.sgd:SGD",
+    "adam": "trials.optimizers.adam:Adam",
+    "adamw": "trials.optimizers.adam:adamw",
+    "rmsprop": "trials.optimizers.rmsprop:RMSprop",
 }
 
 
@@ -25,9 +22,5 @@ def build_optimizer(optimizer: Component) -> Optimizer:
     Raises:
         InvalidInput: The optimizer is unknown or an argument is wrong.
     """
-    return call(
-        "optimizer",
-        optimizer.name,
-        resolve("optimizer", optimizer.name, OPTIMIZERS),
-        optimizer.arguments,
-    )
+    kind: Callable[..., Optimizer] = resolve("optimizer", optimizer.name, OPTIMIZERS)
+    return call("optimizer", optimizer.name, kind, optimizer.arguments)

@@ -9,13 +9,7 @@ from torch import Tensor, nn
 from silo.errors import InvalidInput
 from trials.datasets.base import Dataset
 from trials.pruning.base import Masks, Scope, Scores, TrainedNetwork
-from trials.pruning.filters import l1_filter
-from trials.pruning.gradient import global_gradient
-from trials.pruning.lamp import lamp
-from trials.pruning.lap import lap
-from trials.pruning.magnitude import global_magnitude, layer_magnitude
 from trials.pruning.masks import prunable_names, remove_lowest, remove_lowest_of_each
-from trials.pruning.random import random
 from trials.registry import call, did_you_mean, resolve
 
 __all__ = ["PRUNERS", "Masks", "Pruner", "Scope", "Scores", "TrainedNetwork", "prune"]
@@ -23,14 +17,14 @@ __all__ = ["PRUNERS", "Masks", "Pruner", "Scope", "Scores", "TrainedNetwork", "p
 # (trained: TrainedNetwork, **arguments) -> Scores or Masks
 Pruner = Callable[..., Scores | Masks]
 
-PRUNERS: dict[str, Pruner] = {
-    "global_gradient": global_gradient,
-    "global_magnitude": global_magnitude,
-    "l1_filter": l1_filter,
-    "lamp": lamp,
-    "lap": lap,
-    "layer_magnitude": layer_magnitude,
-    "random": random,
+PRUNERS = {
+    "global_gradient": "trials.pruning.gradient:global_gradient",
+    "global_magnitude": "trials.pruning.magnitude:global_magnitude",
+    "l1_filter": "trials.pruning.filters:l1_filter",
+    "lamp": "trials.pruning.lamp:lamp",
+    "lap": "trials.pruning.lap:lap",
+    "layer_magnitude": "trials.pruning.magnitude:layer_magnitude",
+    "random": "trials.pruning.random:random",
 }
 
 
@@ -69,7 +63,7 @@ def prune(
             scores that can't be ranked, an answer that is no Scores or Masks or whose masks don't fit, or a
             rate that leaves nothing.
     """
-    pruner = resolve("pruner", pruner_name, PRUNERS)
+    pruner: Callable[..., Any] = resolve("pruner", pruner_name, PRUNERS)
     _check_fit(module, masks)
     _set_pruned_to_zero(module.eval(), masks)
     # In the order of the network, which breaks ties: a file may have given the masks back in another.
