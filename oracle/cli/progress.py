@@ -16,13 +16,14 @@ from oracle.session import Session
 from trials.tasks import Task, TrainPack, Trial
 
 
-def progress_observer(stream: TextIO = sys.stderr, *, several: bool = False) -> Observer:
+def progress_observer(stream: TextIO | None = None, *, several: bool = False) -> Observer:
     """The observer that suits the stream: live on a terminal, else plain lines.
 
     Args:
-        stream: Where to write.
+        stream: Where to write; by default the standard error of this moment.
         several: Whether searches run side by side, so that each line must name its own.
     """
+    stream = sys.stderr if stream is None else stream
     return _Live(stream, several) if stream.isatty() else _Plain(stream, several)
 
 
