@@ -36,6 +36,16 @@ def test_the_pruning_loop_runs_in_thirty_lines(capsys):
     assert sum(int(weight.count_nonzero()) for weight in scope["masks"]) == left
 
 
+def test_ten_lines_run_a_search_and_show_its_comparison(monkeypatch, tmp_path, capsys):
+    (code,) = (text for text in blocks("python") if "oracle.run" in text)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert len([line for line in code.splitlines() if line]) <= 10
+    printed = capsys.readouterr().out
+    assert "SILO's predicted curve lies in" in printed
+    assert re.search(r"cycle +optimum +low +high +silo_predicted +silo_inside", printed)
+
+
 def test_the_table_that_it_shows_is_what_the_command_prints(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["oracle", "fit", "--table", "11"])
     with pytest.raises(SystemExit):
