@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import types
 import typing
@@ -17,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from oracle.errors import Refused
 from oracle.spec import Spec
+from silo.checks import did_you_mean
 from silo.errors import InvalidInput
 
 
@@ -178,7 +178,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
         if problem["type"] == "extra_forbidden":
             known = _fields_at(problem["loc"][:-1])
             known += ["variants"] if len(problem["loc"]) == 1 else []
-            near = _nearest(str(problem["loc"][-1]), known)
+            near = did_you_mean(problem["loc"][-1], known)
             yield f"{field}: unknown field{near}; known: {', '.join(known)}"
         elif problem["type"] == "missing":
             yield f"{field}: is missing; {_description(problem['loc'])}"
@@ -191,11 +191,6 @@ def _problems(error: ValidationError) -> Iterator[str]:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:

@@ -77,3 +77,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def most_alike(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """The known name most like this one; None where none has that likeness, in [0, 1]."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)), None)
+
+
+def did_you_mean(name: object, choices: Iterable[str]) -> str:
+    """``" (did you mean 'x'?)"`` for the choice nearest to the name, in any case; empty if none is near."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    near = most_alike(str(name).lower(), by_lower, 0.5)
+    return f" (did you mean {by_lower[near]!r}?)" if near else ""

@@ -1,6 +1,5 @@
 """Things chosen by name: one of ours, or the user's own as ``package.module:name``."""
 
-import difflib
 import importlib
 import inspect
 import os
@@ -9,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
+from silo.checks import did_you_mean
 from silo.errors import InvalidInput
 from trials.vision import is_missing_operator, load_torchvision
 
@@ -92,13 +92,6 @@ def call(
 def listed(names: Iterable[str]) -> str:
     """The names in quotes, separated by commas; "nothing" for none."""
     return ", ".join(repr(name) for name in names) or "nothing"
-
-
-def did_you_mean(name: object, choices: Iterable[str]) -> str:
-    """``" (did you mean 'x'?)"`` for the choice nearest to the name, in any case; empty if none is near."""
-    by_lower = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
-    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
 
 
 def one_line(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 _NAMES = r"(?:[\w-]*[_-])?(?:password|passwd|secret|token|api_?key|access_?key|secret_?key|credentials)"
-"""What a field is called that holds a secret."""
+"""Names of fields that hold a secret."""
 
 _SHORTEST = 6
 """Characters of a field's value that may be a secret: ``token: cls`` is none."""

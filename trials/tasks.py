@@ -55,7 +55,7 @@ Task = TrainPack | PruneNetwork
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a number of a result is, with its range or unit: ledger, frames and exports take it from here.
+    """The meaning of a result's number, with its range or unit: ledger, frames and exports take it from here.
 
     Attributes:
         text: In a few words.
@@ -172,7 +172,7 @@ Result = tuple[Trial, ...] | PrunedNetwork | Damaged | Failed
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsFingerprint:
-    """What tells a network's parameters and buffers from others; see :mod:`trials.weights`.
+    """Tells a network's parameters and buffers from others; see :mod:`trials.weights`.
 
     Attributes:
         sha256: Of their names, types, shapes and bytes.

@@ -1,4 +1,4 @@
-"""What a driver must do: run a session's tasks to the outcomes that one process finds, whatever goes wrong.
+"""The contract of drivers: run a session's tasks to the outcomes that one process finds, whatever goes wrong.
 
 In a test of a driver of one's own, here with pytest::
 
@@ -164,7 +164,7 @@ def _spec(folder: Path, *, once: bool = True) -> Spec:
 
 @functools.cache
 def _expected() -> dict[Place, tuple[Any, ...]]:
-    """What one process finds."""
+    """The outcomes that one process finds."""
     with tempfile.TemporaryDirectory() as folder:
         return results(run_in_process(_spec(Path(folder))))
 

@@ -1,4 +1,4 @@
-"""What a ledger must keep, whatever database its URL names.
+"""The contract of ledgers, whatever database its URL names.
 
 In a test of a database of one's own, here with pytest::
 

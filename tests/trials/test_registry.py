@@ -2,8 +2,9 @@ import sys
 
 import pytest
 
+from silo.checks import did_you_mean
 from silo.errors import InvalidInput
-from trials.registry import call, did_you_mean, resolve
+from trials.registry import call, resolve
 
 KNOWN = {"resnet20": "a", "vgg19": "b"}
 

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from silo.checks import did_you_mean
 from silo.errors import InvalidInput
 from trials.datasets.base import Dataset
 from trials.pruning.base import Masks, Scope, Scores, TrainedNetwork
 from trials.pruning.masks import prunable_names, remove_lowest, remove_lowest_of_each
-from trials.registry import call, did_you_mean, resolve
+from trials.registry import call, resolve
 
 __all__ = ["PRUNERS", "Masks", "Pruner", "Scope", "Scores", "TrainedNetwork", "prune"]
 

@@ -10,8 +10,9 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
+from silo.checks import did_you_mean
 from silo.errors import InvalidInput
-from trials.registry import did_you_mean, listed
+from trials.registry import listed
 
 _LAYERS = (
     nn.Linear,
