@@ -6,7 +6,7 @@ from silo.checks import did_you_mean
 from silo.errors import InvalidInput
 from trials.registry import call, resolve
 
-KNOWN = {"resnet20": "a", "vgg19": "b"}
+KNOWN = {"resnet20": 1, "vgg19": 2}
 
 
 @pytest.fixture
@@ -25,7 +25,12 @@ def own_module(tmp_path, monkeypatch):
 
 
 def test_known_name():
-    assert resolve("network", "vgg19", KNOWN) == "b"
+    assert resolve("network", "vgg19", KNOWN) == 2
+
+
+def test_a_known_thing_may_be_imported_only_when_it_is_asked_for():
+    known = {"root": "math:sqrt", "broken": "nowhere.at.all:thing"}
+    assert resolve("function", "root", known)(4.0) == 2.0
 
 
 @pytest.mark.parametrize(("given", "near"), [("resnet", "resnet20"), ("VGG-19", "vgg19")])
