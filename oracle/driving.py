@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
+import ctypes
 import logging
+import os
 import platform
 import signal
 import sys
@@ -38,8 +39,16 @@ _log = logging.getLogger("oracle")
 
 
 def interrupt_main() -> None:
-    """Raises KeyboardInterrupt in the main thread, as Ctrl-C does."""
-    _thread.interrupt_main()
+    """Interrupts the main thread as Ctrl-C does.
+
+    By a real signal, so that a thread that waits in a library wakes up. A process that a shell has put into
+    the background ignores that one: it is interrupted at its next step in Python.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        main = ctypes.c_ulong(threading.main_thread().ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(KeyboardInterrupt))
+    else:
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 @dataclass(frozen=True, kw_only=True)

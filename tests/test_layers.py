@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = {"silo": 0, "trials": 1, "oracle": 2, "dashboards": 3, "oracle.service": 4, "oracle.cli": 5}
+TESTING = ("trials.testing", "oracle.testing")
 HEAVY = ("ray", "optuna", "optuna_dashboard", "sqlalchemy", "pydantic", "plotly", "pandas", "rich", "click")
 
 
@@ -43,6 +44,8 @@ def test_imports_point_down(path):
     for name in imported(path):
         other = level(name)
         assert other is None or other <= own, f"{module} imports {name}, which is above it"
+        if not module.startswith(TESTING):
+            assert not name.startswith(TESTING), f"{module} imports {name}, which is for tests"
         if own <= LEVELS["trials"]:
             assert name.split(".")[0] not in HEAVY, f"{module} imports {name}"
         if own == LEVELS["silo"] and module != "silo.scheduler":

@@ -279,8 +279,8 @@ def _on_node(node: str, function: Callable[..., Any]) -> Any:
 
 
 def _told(spec: Spec) -> Spec:
-    """The spec without its ledger, whose password a worker that doesn't know it can't give away."""
-    return spec.model_copy(update={"ledger": "sqlite:///none.db"})
+    """The spec without ledger and observers: passwords that a worker doesn't know it can't give away."""
+    return spec.model_copy(update={"ledger": "sqlite:///none.db", "observers": ()})
 
 
 def _short(error: Exception) -> str:

@@ -1,11 +1,16 @@
 """A search from Python: the same search, checks and results as the command's."""
 
 import logging
+import os
+import subprocess
+import sys
+import threading
 
 import pytest
 
 import oracle
 from oracle.errors import Refused, TrialsFailed
+from oracle.ledger import Ledger
 from oracle.results.frames import COLUMNS
 from silo.errors import InvalidInput
 from tests.support import small_data, small_spec
@@ -120,3 +125,40 @@ def test_it_says_what_it_knows(tmp_path):
     with pytest.raises(AttributeError, match="no attribute 'runn'"):
         _ = oracle.runn
     assert small_data(tmp_path)["name"] == "small"
+
+
+STOPPED = """
+import sys
+import oracle
+from pathlib import Path
+from tests.support import small_spec
+
+spec = small_spec(Path(sys.argv[1]), training={"iterations": 3000, "batch_size": 64, "pack": 1})
+try:
+    oracle.run(spec, driver="in-process")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_script_stops_when_it_is_asked_through_the_ledger(tmp_path):
+    spec = small_spec(tmp_path)
+    arguments = [sys.executable, "-c", STOPPED, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as script:
+        while script.poll() is None and not ((tmp_path / "ledger.db").exists() and asked(spec)):
+            threading.Event().wait(0.2)
+        assert script.communicate(timeout=120)[0] == "interrupted\n"
+    assert oracle.load("small", spec.ledger).runs.state.tolist() == ["interrupted"]
+
+
+def asked(spec):
+    """Asks for the search to stop, once it runs."""
+    try:
+        ledger = Ledger(spec.ledger)
+    except Refused:  # it is being made
+        return False
+    try:
+        return bool(ledger.runs(spec.name)) and ledger.ask_to_stop(spec.name)
+    finally:
+        ledger.close()
