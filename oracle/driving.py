@@ -224,10 +224,10 @@ def _run(
                 session.ledger.retries.give_up()
             stuck = signals.get(session.spec.name) is Signal.STUCK
             ended = "done" if session.search.done else "failed" if signals else state
-            session.end(ended)
             error = session.first_error if stuck else None if session.search.done else broken
             with suppress(*DATABASE_ERRORS) if failing else nullcontext():
                 session.ledger.end_run(runs[session.spec.name], state=ended, error=without_secrets(error))
+            session.end(ended)
 
 
 @contextmanager

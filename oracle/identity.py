@@ -9,6 +9,8 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from oracle.cycles import Cycle
 from oracle.spec import Spec
 from trials.recipe import Execution, Recipe
@@ -114,7 +116,7 @@ class Keys:
     """
 
     def __init__(self, identity: Mapping[str, Any], recipe: Recipe, decisions: Sequence[Cycle]) -> None:
-        told = without_secrets(recipe.to_dict())
+        told = _plain(without_secrets(recipe.to_dict()))
         self._base = _digest([identity["schema"], told, identity["data"], identity["code"]])
         self._initial = [each["sha256"] for each in identity["initial"]]
         self._decisions = decisions
@@ -133,8 +135,16 @@ def _digest(data: Any) -> str:
 
 
 def _plain(data: Any) -> Any:
-    """The data as JSON gives it back: tuples are lists, and keys are texts."""
-    return json.loads(json.dumps(data))
+    """The data as JSON gives it back: tuples are lists, dates are texts, and sets have an order."""
+    return json.loads(json.dumps(to_jsonable_python(_ordered(data))))
+
+
+def _ordered(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {name: _ordered(value) for name, value in data.items()}
+    if isinstance(data, set | frozenset):
+        return sorted(data, key=repr)
+    return [_ordered(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def _changes(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -92,7 +92,8 @@ class Policy(Protocol):
         """The trainings that the cycle needs now.
 
         Returns:
-            None as long as they depend on prunings to come; an empty round once the cycle can be decided.
+            None as long as they depend on prunings to come; an empty round once the cycle can be decided: by
+            then each rate was asked for in every replicate.
         """
 
     def span(self, cycles: int) -> Span:
@@ -147,7 +148,11 @@ class _OneRate:
     searches = False
     candidates = 1
     extension = 0
-    rates: ClassVar[tuple[float, ...]] = ()
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """See :class:`Policy`."""
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +176,11 @@ class FixedPolicy(_OneRate):
     """The same rate at every cycle."""
 
     max_lr: float
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """See :class:`Policy`."""
+        return (self.max_lr,)
 
     def next_round(self, state: CycleState) -> Round:
         """See :class:`Policy`."""

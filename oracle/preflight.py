@@ -41,8 +41,8 @@ class Facts:
         input_shape: Shape of one example.
         steps: Optimizer steps of one training.
         fingerprint: Checksum of the data set.
-        way: How the trainings are computed.
-        way_reason: Why, in words.
+        execution: How the trainings are computed.
+        execution_reason: Why, in words.
         code: Digests of the user's own modules.
         initial: Fingerprints of the initial weights by replicate.
         graphs: What this process has compiled for it.
@@ -219,14 +219,16 @@ def _initial_weights(runner: Runner, replicates: int) -> tuple[WeightsFingerprin
         InvalidInput: A network is another one each time that it is built.
     """
     from trials.engine.stacked import named_tensors
-    from trials.weights import alike, weights_fingerprint
+    from trials.weights import InitialWeightsChanged, check_initial, weights_fingerprint
 
     found = tuple(weights_fingerprint(named_tensors(runner.network(index))) for index in range(replicates))
-    if not alike(found[0], weights_fingerprint(named_tensors(runner.network(0)))):
+    try:
+        check_initial(named_tensors(runner.network(0)), found, 0)
+    except InitialWeightsChanged:
         raise InvalidInput(
             "its initial weights are others each time that it is built; draw them with torch's generator, "
             "which is seeded for each replicate, or seed yours in the constructor"
-        )
+        ) from None
     return found
 
 

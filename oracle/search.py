@@ -108,9 +108,7 @@ class Search:
 
     def planned(self) -> int:
         """Trials that the cycle under way means so far, its extensions included."""
-        if self.done:
-            return 0
-        return sum(len(rates) for asked in self._rounds[self.cycle] for rates in asked.values())
+        return 0 if self.done else len(self._asked(self.cycle))
 
     def outcomes(self) -> tuple[Trial, ...]:
         """All outcomes, by cycle, rate and replicate."""
@@ -227,16 +225,23 @@ class Search:
         if self.finished(cycle) < self.planned() or not self._complete(cycle):
             return False
         state = self._state(cycle)
-        if added := self.rules.policy.next_round(state):
+        added = self.rules.policy.next_round(state)
+        if added is None:
+            return False
+        if added:
             self._rounds[cycle].append(added)
         else:
             self.decisions.append(decide(cycle, state.trials, state.prunings, tolerance=self.rules.tolerance))
             self._rounds.append([])
         return True
 
+    def _asked(self, cycle: int) -> list[tuple[int, float]]:
+        """Replicate and rate of each trial that a cycle means so far, once."""
+        pairs = (pair for each in self._rounds[cycle] for pair in each.items())
+        return list(dict.fromkeys((replicate, rate) for replicate, rates in pairs for rate in rates))
+
     def _complete(self, cycle: int) -> bool:
-        asked = (pair for each in self._rounds[cycle] for pair in each.items())
-        return all((cycle, replicate, rate) in self._outcomes for replicate, rates in asked for rate in rates)
+        return all((cycle, *place) in self._outcomes for place in self._asked(cycle))
 
     def _begin(self) -> bool:
         """Asks for the first trainings of the cycle under way; gives whether they are known already."""
@@ -247,9 +252,8 @@ class Search:
 
     def _state(self, cycle: int) -> CycleState:
         trials: dict[float, dict[int, Trial]] = {}
-        for replicate, rates in (pair for asked in self._rounds[cycle] for pair in asked.items()):
-            for rate in rates:
-                trials.setdefault(rate, {})[replicate] = self._outcomes[cycle, replicate, rate]
+        for replicate, rate in self._asked(cycle):
+            trials.setdefault(rate, {})[replicate] = self._outcomes[cycle, replicate, rate]
         return CycleState(
             cycle=cycle,
             replicates=self.rules.replicates,

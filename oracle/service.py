@@ -98,7 +98,7 @@ def _run(
     place = None if isinstance(source, Spec) else source
     with searching(specs, driver=driver, address=address, observers=observers, path=place) as found:
         for search in found:
-            if search.error is not None:
+            if search.stuck:
                 raise TrialsFailed(
                     f"search {search.record.name!r} stops at a cycle whose trials fail; the same call tries "
                     f"them again. First error:\n{search.error}"
@@ -113,11 +113,13 @@ class Finished:
     Attributes:
         ledger: Its ledger, open.
         record: The search as the ledger knows it.
-        error: The first error of one that is stuck, as its tasks fail; else None.
+        stuck: Whether its tasks failed too often.
+        error: The first error of one that is stuck, if any is known.
     """
 
     ledger: Ledger
     record: SearchRecord
+    stuck: bool
     error: str | None
 
 
@@ -151,10 +153,13 @@ def searching(
         raise InvalidInput(f"there is no driver {driver!r}: give 'ray' or 'in-process'")
     if address and driver != "ray":
         raise InvalidInput(f"an address goes with driver 'ray', got {address!r} with {driver!r}")
-    from trials.datasets import load_dataset  # imports torch, which takes longer than to refuse a spec
+    import torch  # which takes longer than to refuse a spec
+
+    from trials.datasets import load_dataset
     from trials.datasets.load_once import LoadOnce
 
     with _saying_that_a_ledger_failed(specs.values()), ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())  # workers' threads are the spec's
         prepared, load = [], LoadOnce(load_dataset)
         retries = Retries(_log.warning)
         for variant, spec in specs.items():
@@ -162,7 +167,12 @@ def searching(
                 prepared.append(_prepare(spec, driver, stack, load, retries, observers))
         errors = drive(_groups(prepared, driver), driver, address, load, interrupt)
         yield [
-            Finished(ledger=each.ledger, record=each.record, error=errors.get(each.spec.name))
+            Finished(
+                ledger=each.ledger,
+                record=each.ledger.search(each.spec.name) or each.record,  # as a worker may have measured it
+                stuck=each.spec.name in errors,
+                error=errors.get(each.spec.name),
+            )
             for each in prepared
         ]
 

@@ -24,6 +24,10 @@ _ROUNDING = 1e-5
 """Share of the norm by which roundings can move a projection, with room: float32 rounds by 6e-8, and a single
 weight of 10⁸ alike is still 1e-4 of their norm."""
 
+_LARGEST = 1e4
+"""Size from which on a number is no weight, but a mask's or a table's: kept by its bytes alone, as beside it
+all weights would vanish."""
+
 _PORTION = 1 << 22
 """Weights that are looked at together."""
 
@@ -43,30 +47,42 @@ def alike(one: WeightsFingerprint, other: WeightsFingerprint) -> bool:
 
 def weights_fingerprint(tensors: Mapping[str, Tensor]) -> WeightsFingerprint:
     """The fingerprint of parameters and buffers by name; their order plays no part."""
-    shapes, content = hashlib.sha256(), hashlib.sha256()
+    shapes = hashlib.sha256()
     squares, projections, place = 0.0, [0.0] * len(_FREQUENCIES), 0
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
-        shapes.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        if tensor.numel():
-            content.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        shapes.update(_heading(name, tensor))
         flat = tensor.reshape(-1)
         for begin in range(0, len(flat), _PORTION):
             portion = flat[begin : begin + _PORTION]
-            # Infinities and NaN of a module's own would make all else vanish; their bytes tell them.
-            values = torch.nan_to_num(portion.double(), nan=0.0, posinf=0.0, neginf=0.0)
+            values = portion.double()
+            values = torch.where(values.abs() < _LARGEST, values, 0.0)  # neither NaN nor infinities
             at = torch.arange(place, place + len(values), dtype=torch.float64)
             squares += float(values.square().sum())
             for index, frequency in enumerate(_FREQUENCIES):
                 projections[index] += float(values @ torch.cos(frequency * at))
             place += len(values)
-    content.update(shapes.digest())
     return WeightsFingerprint(
-        sha256=content.hexdigest(),
+        sha256=weights_sha256(tensors),
         shapes=shapes.hexdigest(),
         norm=math.sqrt(squares),
         projections=tuple(projections),
     )
+
+
+def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Checksum of parameters and buffers by name: of their names, types, shapes and bytes."""
+    content = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        content.update(_heading(name, tensor))
+        if tensor.numel():
+            content.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()
+
+
+def _heading(name: str, tensor: Tensor) -> bytes:
+    return f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode()
 
 
 def check_initial(
@@ -82,7 +98,9 @@ def check_initial(
     Raises:
         InitialWeightsChanged: It begins with other weights.
     """
-    if index < len(begun_with) and not alike(weights_fingerprint(tensors), begun_with[index]):
+    if index >= len(begun_with) or weights_sha256(tensors) == begun_with[index].sha256:
+        return
+    if not alike(weights_fingerprint(tensors), begun_with[index]):
         raise InitialWeightsChanged(
             f"the initial weights of replicate {index} are not those that the search began with: the "
             "network's code, or a file that it loads, was changed; put it back, or give the search a new name"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -47,9 +49,9 @@ for command in (
 def main() -> None:
     """Runs the command that the process was called with, and exits."""
     interrupt_on_signals()
-    log_to_stderr()
     try:
-        code = cli.main(standalone_mode=False)
+        with logging_to_stderr():
+            code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
@@ -75,12 +77,19 @@ class _Echo(logging.Handler):
         click.echo(f"oracle: {without_secrets(record.getMessage())}", err=True)
 
 
-def log_to_stderr() -> None:
-    """Prints the package's log, its secrets taken out."""
-    logger = logging.getLogger("oracle")
-    if not any(isinstance(handler, _Echo) for handler in logger.handlers):
-        logger.addHandler(_Echo())
+@contextmanager
+def logging_to_stderr() -> Iterator[None]:
+    """Prints the package's log here, its secrets taken out, and nowhere else."""
+    logger, echo = logging.getLogger("oracle"), _Echo()
+    before = logger.level, logger.propagate
+    logger.addHandler(echo)
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # a user's module may have set up a log of its own
+    try:
+        yield
+    finally:
+        logger.removeHandler(echo)
+        logger.level, logger.propagate = before
 
 
 def _code(error: SiloOracleError) -> int:

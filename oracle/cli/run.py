@@ -47,7 +47,7 @@ def run(
             show_comparisons([(search.ledger, search.record) for search in found], as_json=as_json)
         except InvalidInput as failure:
             unwritten = failure
-    failed = [search for search in found if search.error is not None]
+    failed = [search for search in found if search.stuck]
     for search in failed:
         click.echo(
             f"oracle: some trials failed, search {search.record.name} stops at their cycle. First error:\n"

@@ -54,6 +54,11 @@ def cluster(specs: Sequence[Spec], address: str | None) -> Iterator[list[int]]:
     else:
         _check_reachable(address)
         options.update(address=address)
+    if ray.is_initialized():
+        raise Refused(
+            "this process is connected to a Ray cluster already; call ray.shutdown() first, or run the "
+            "search with the driver in-process"
+        )
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError) as error:

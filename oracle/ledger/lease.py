@@ -47,7 +47,7 @@ class Lease:
     ) -> None:
         self.retries = retries or Retries()
         self._engine, self._search, self._waiting, self._stopped = engine, search, waiting, stopped
-        self._owner, self._lost = uuid.uuid4().hex, False
+        self._owner, self._lost, self._asked = uuid.uuid4().hex, False, False
         self._stop = threading.Event()
         self._renewed = 0.0
         self._thread: threading.Thread | None = None
@@ -83,7 +83,11 @@ class Lease:
 
         Raises:
             LeaseLost: Another driver has taken the search over.
+            KeyboardInterrupt: Somebody asked for the search to stop, and the interrupt has not come through:
+                this process ignores it, or the search runs in another thread than the first.
         """
+        if self._asked:
+            raise KeyboardInterrupt
         if not self._lost and time.monotonic() - self._renewed > SECONDS:
             self.retries.call(lambda _: self._renew())
         if self._lost:
@@ -161,7 +165,7 @@ class Lease:
             try:
                 self._renew()
                 if not asked and self._is_asked_to_stop():
-                    asked = True
+                    asked = self._asked = True
                     self._stopped()
             except DATABASE_ERRORS:
                 continue  # the database is away; check() asks again before anything is written

@@ -66,7 +66,7 @@ def from_row(
         accuracy=accuracy,
         checkpoint=StoredFile(path=attributes["checkpoint"], sha256=attributes["sha256"]),
         diagnostics=_diagnostics(attributes),
-        **{name: _read(attributes.get(name)) for name in _PLAIN},
+        **{name: _read(attributes[name]) for name in _PLAIN if name in attributes},
     )
 
 

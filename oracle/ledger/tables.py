@@ -40,7 +40,7 @@ runs = Table(
     Column("search", String(63), ForeignKey("oracle_searches.name"), nullable=False, index=True),
     Column("started", Float, nullable=False),
     Column("ended", Float),
-    Column("state", String(16), nullable=False),  # running, done, failed, interrupted
+    Column("state", String(16), nullable=False),  # running, done, failed, interrupted, taken over
     Column("driver", String(32), nullable=False),
     Column("host", String(255), nullable=False),
     Column("versions", Text, nullable=False),  # JSON: package to version
@@ -118,8 +118,8 @@ class SearchRecord:
         name: The search's name.
         spec: The spec as it was last run, as JSON-able data.
         identity: What determines its outcomes.
-        way: How its trainings are computed.
-        way_reason: Why.
+        execution: How its trainings are computed.
+        execution_reason: Why.
         created: Seconds since 1970.
     """
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from oracle.observers.protocol import Observer
 from silo.errors import InvalidInput, SiloOracleError
+from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
     from oracle.cycles import Cycle
@@ -88,5 +89,5 @@ class _Careful(Observer):
                 "observer %r fails and hears no more, the search goes on: %s: %s",
                 self._name,
                 type(error).__name__,
-                lines[0],
+                without_secrets(lines[0]),
             )

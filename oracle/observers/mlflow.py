@@ -49,12 +49,13 @@ class MLflow(Observer):
         name = session.spec.name
         known = self._client.get_experiment_by_name(self._experiment)
         place = known.experiment_id if known else self._client.create_experiment(self._experiment)
-        found = self._client.search_runs([place], f"tags.{_SEARCH} = '{name}'", max_results=1)
+        mark = f"{name} {session.record.created!r}"  # another ledger may have a search of this name
+        found = self._client.search_runs([place], f"tags.{_SEARCH} = '{mark}'", max_results=1)
         if found:
             self._run = found[0].info.run_id
             self._client.update_run(self._run, status="RUNNING")
         else:
-            self._run = self._client.create_run(place, run_name=name, tags={_SEARCH: name}).info.run_id
+            self._run = self._client.create_run(place, run_name=name, tags={_SEARCH: mark}).info.run_id
             for field, value in _flat(without_secrets(session.spec.model_dump(mode="json"))).items():
                 self._client.log_param(self._run, field, str(value)[:_LONGEST])
         written = {metric.step for metric in self._client.get_metric_history(self._run, "optimum")}

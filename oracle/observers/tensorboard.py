@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oracle.cycles import Cycle
 from oracle.observers.numbers import cycle_numbers
@@ -45,7 +46,7 @@ class TensorBoard(Observer):
         """Opens the files; into a new folder it writes what is decided already."""
         root = self._root(session)
         is_new = not root.exists()
-        self._writer = self._open(str(root))
+        self._writer = self._begin(root)
         self._count = session.resumed
         for decision in session.search.decisions if is_new else ():
             self.decided(session, decision)
@@ -61,7 +62,7 @@ class TensorBoard(Observer):
         """Adds the cycle to the scalars, and its landscape."""
         for name, number in cycle_numbers(session, decision).items():
             self._writer.add_scalar(f"cycle/{name}", number, decision.cycle)
-        with self._open(str(self._root(session) / f"cycle-{decision.cycle:02d}")) as landscape:
+        with self._begin(self._root(session) / f"cycle-{decision.cycle:02d}") as landscape:
             for candidate in decision.candidates:
                 step = round(candidate.max_lr * _MILLIONTHS)
                 landscape.add_scalar("landscape/validation_accuracy", candidate.accuracy, step)
@@ -71,6 +72,10 @@ class TensorBoard(Observer):
         """Closes the files."""
         self._writer.add_text("state", state)
         self._writer.close()
+
+    def _begin(self, folder: Path) -> Any:
+        """A writer into a file of its own: by default two of one second would be one file."""
+        return self._open(str(folder), filename_suffix=f".{uuid.uuid4().hex}")
 
     def _root(self, session: Session) -> Path:
         return self._folder / session.spec.name

@@ -8,6 +8,7 @@ trains one candidate and prints its accuracy and seconds: that is what the shell
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from oracle.spec import Spec
-from trials.recipe import Execution, Recipe
+from trials.recipe import Execution
 from trials.tasks import TrainPack
 
 Run = dict[str, Any]
@@ -37,18 +38,17 @@ def candidates(spec: Spec) -> list[tuple[int, float]]:
 
 def plain_ray_tune(spec: Spec, workers: int) -> Run:
     """``tune.grid_search`` over a function, as Ray's documentation shows it: a fresh actor per trial."""
-    recipe, storage = spec.recipe(execution=Execution()).to_dict(), spec.storage_root() + "-plain"
+    recipe, storage = spec.recipe(execution=Execution()), spec.storage_root() + "-plain"
 
     def trainable(config: dict[str, Any]) -> None:
         import torch
         from ray import tune
 
         from tests.benchmarks.baselines import train_one
-        from trials.recipe import Recipe
         from trials.runner import Runner
 
         torch.set_num_threads(1)
-        runner = Runner(Recipe.from_dict(recipe), storage=storage)
+        runner = Runner(recipe, storage=storage)
         tune.report(train_one(runner, config["replicate"], config["max_lr"]))
 
     return _tuned(spec, trainable, workers, reuse_actors=False)
@@ -58,13 +58,13 @@ def ray_tune_reusing_actors(spec: Spec, workers: int) -> Run:
     """The same over a class with ``reuse_actors``: torch and the data stay in memory."""
     from ray import tune
 
-    recipe, storage = spec.recipe(execution=Execution()).to_dict(), spec.storage_root() + "-reused"
+    recipe, storage = spec.recipe(execution=Execution()), spec.storage_root() + "-reused"
 
     class Trainable(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
             from trials.runner import Runner
 
-            self.runner = Runner(Recipe.from_dict(recipe), storage=storage, threads=1)
+            self.runner = Runner(recipe, storage=storage)
             self.config = config
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -112,7 +112,7 @@ def optuna_grid(spec: Spec, workers: int) -> Run:
     torch.set_num_threads(1)
     folder = tempfile.mkdtemp()
     begin = time.perf_counter()
-    runner = Runner(spec.recipe(execution=Execution()), storage=spec.storage_root() + "-optuna", threads=1)
+    runner = Runner(spec.recipe(execution=Execution()), storage=spec.storage_root() + "-optuna")
     grid = {"max_lr": list(spec.policy_of_rates().rates), "replicate": list(range(spec.replicates))}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -133,8 +133,8 @@ def shell_loop(spec: Spec, workers: int) -> Run:
     """``xargs -P``: one Python process per training."""
     storage = spec.storage_root() + "-shell"
     folder = Path(tempfile.mkdtemp())
-    (folder / "recipe.json").write_text(json.dumps(spec.recipe(execution=Execution()).to_dict()))
-    lines = "\n".join(f"{folder}/recipe.json {storage} {r} {value!r}" for r, value in candidates(spec))
+    (folder / "recipe.pickle").write_bytes(pickle.dumps(spec.recipe(execution=Execution())))
+    lines = "\n".join(f"{folder}/recipe.pickle {storage} {r} {value!r}" for r, value in candidates(spec))
     command = ["xargs", "-P", str(workers), "-L", "1", sys.executable, "-m", "tests.benchmarks.baselines"]
     begin = time.perf_counter()
     done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
@@ -168,7 +168,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     file, storage, replicate, max_lr = sys.argv[1:]
-    runner = Runner(Recipe.from_dict(json.loads(Path(file).read_text())), storage=storage)
+    runner = Runner(pickle.loads(Path(file).read_bytes()), storage=storage)
     print(json.dumps(train_one(runner, int(replicate), float(max_lr))))
 
 

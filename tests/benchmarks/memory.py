@@ -59,8 +59,8 @@ def pack_growth(network: str, copies: int, compiled: bool) -> dict[str, int]:
     task = TrainPack(cycle=0, replicate=0, max_lrs=rates, start=None)
     with tempfile.TemporaryDirectory() as folder:
         # Another network's pack first: whatever torch imports for this way is not a copy's.
-        Runner(recipe_of("fc", {"hidden": [4]}, [4], 32, execution), storage=folder, threads=1).run(task)
-        runner = Runner(recipe_of(*NETWORKS[network], execution), storage=folder, threads=1)
+        Runner(recipe_of("fc", {"hidden": [4]}, [4], 32, execution), storage=folder).run(task)
+        runner = Runner(recipe_of(*NETWORKS[network], execution), storage=folder)
         weights = sum(each.numel() * each.element_size() for each in runner.network(0).parameters())
         before = forget_peak()
         trained = runner.run(task)

@@ -105,7 +105,7 @@ def measure(spec: Spec) -> dict[str, Any]:
 def within_a_pack(spec: Spec, execution: Execution) -> dict[str, float]:
     """Shares of a warm pack of cycle 0 in this process; they add up to 1."""
     with tempfile.TemporaryDirectory() as storage:
-        runner = Runner(spec.recipe(execution=execution), storage=storage, threads=1)
+        runner = Runner(spec.recipe(execution=execution), storage=storage)
         rates = spec.policy_of_rates().rates[: execution.pack_size]
         task = TrainPack(cycle=0, replicate=0, max_lrs=rates, start=None)
         runner.run(task)

@@ -30,7 +30,7 @@ class Record:
 def compared(tmp_path, dead, **changes):
     """Four cycles of four classes, those of ``dead`` as good as 260 right guesses of 1,000."""
     spec = small_spec(tmp_path, cycles=4, **changes)
-    peak = spec.policy_of_rates().rates[0]
+    peak = spec.policy_of_rates().span(4).low
     search = replay(
         search_rules(spec, Record),
         lambda cycle, _, max_lr: 0.26 if cycle in dead else 0.8 - abs(max_lr - peak),

@@ -18,7 +18,7 @@ def costs_of(spec, search, **curves):
     if not curves:
         return found.policy_costs
     fitted = found.fit.curve if found.fit else None
-    given = {"policy": "oracle", "grid": found.grid.values, "known": found.predicted, "fitted": fitted}
+    given = {"policy": "oracle", "grid": found.policy.rates, "known": found.predicted, "fitted": fitted}
     return policy_costs(found.decided, **{**given, **curves})
 
 

@@ -1,6 +1,7 @@
 """What determines an outcome is in its key, and a search that goes on with anything else is refused."""
 
 import dataclasses
+import datetime
 import importlib
 import json
 import os
@@ -13,10 +14,12 @@ import torch
 from oracle.errors import Refused
 from oracle.identity import Keys, identity
 from oracle.preflight import examine, open_runner
+from silo.errors import InvalidInput
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.checkpoints import StorageFailed
+from trials.own_code import _digest
 from trials.recipe import Component, Execution, Recipe
-from trials.weights import weights_fingerprint
+from trials.weights import alike, weights_fingerprint
 
 NETWORK = """
 import torch
@@ -202,6 +205,57 @@ def test_what_a_module_imports_of_the_same_project_counts_too(tmp_path, module):
     module("from torch.nn import GELU as cell\n", "owncells")
     with pytest.raises(Refused, match="the code of module owncells"), open_session(spec):
         pass
+
+
+def test_what_is_digested_is_code_and_not_what_else_is_loaded(tmp_path, module):
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import owntypes\n" + NETWORK
+    module("x = 1\n", "owntypes")
+    module("def late():\n    pass\n", "ownlate")
+    name = module(text + "\ndef unused():\n    import ownlate\n")
+    spec = small_spec(tmp_path, network={"name": name})
+    first = examine(spec, open_runner(spec)).code
+    assert list(first) == ["ownlate", "ownnets"]
+    importlib.import_module("owntypes"), importlib.import_module("ownlate")
+    assert examine(spec, open_runner(spec)).code == first
+
+
+def test_what_was_edited_since_it_was_imported_is_refused_and_so_is_half_a_file(tmp_path, module):
+    spec = small_spec(tmp_path, network={"name": module(NETWORK)})
+    examine(spec, open_runner(spec))
+    file = tmp_path / "own" / "ownnets.py"
+    file.write_text(NETWORK.replace("nn.ReLU()", "nn.GELU()"))
+    with pytest.raises(InvalidInput, match="was edited since this process imported it"):
+        examine(spec, open_runner(spec))
+    file.write_text("def net(:\n")
+    with pytest.raises(InvalidInput, match="can't be read as Python"):
+        examine(spec, open_runner(spec))
+
+
+@pytest.mark.parametrize("between", ["\f", "\r\n", "\t"])
+def test_changed_code_has_another_digest_whatever_stands_between_its_lines(tmp_path, between):
+    def digest(code):
+        return _digest(code.encode(), tmp_path / "m.py")
+
+    code = f"x = 1\n{between}\ny = 2\n# c\nz = '''a\n\n b'''\n"
+    others = [code.replace("y = 2", "y = 99"), code.replace("\n\n b", "\n b")]
+    assert len({digest(code), *map(digest, others)}) == 3
+    assert digest(code.replace("# c", "# d").replace("x = 1\n", "x = 1  # one\n\n")) == digest(code)
+
+
+def test_arguments_that_json_does_not_know_are_taken(tmp_path):
+    spec = small_spec(tmp_path)
+    arguments = {"hidden": [16], "since": datetime.date(2024, 1, 1), "names": {"b", "a"}}
+    spec = spec.model_copy(update={"network": spec.network.model_copy(update={"arguments": arguments})})
+    found = identity(spec, fingerprint="f", classes=10, validation=5, code={}, initial=())
+    plain = {"hidden": [16], "since": "2024-01-01", "names": ["a", "b"]}
+    assert found["recipe"]["network"]["arguments"] == plain
+    assert keys_of(spec, spec.recipe(execution=Execution()))
+
+
+def test_a_mask_beside_the_weights_hides_no_change():
+    mask = torch.full((128, 128), torch.finfo(torch.float32).min).triu(1)
+    one, other = ({"w": torch.randn(64, 64), "mask": mask} for _ in range(2))
+    assert not alike(weights_fingerprint(one), weights_fingerprint(other))
 
 
 def test_a_network_that_begins_differently_each_time_is_refused(tmp_path, module):

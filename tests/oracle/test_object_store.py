@@ -102,7 +102,7 @@ def test_credentials_in_an_error_are_in_no_row_or_line(tmp_path):
 def in_process_step(session, task):
     from trials.runner import Runner
 
-    runner = Runner(session.recipe, storage=session.spec.storage_root(), threads=1)
+    runner = Runner(session.recipe, storage=session.spec.storage_root())
     session.tell(task, runner.run(task))
 
 

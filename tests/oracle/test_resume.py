@@ -48,7 +48,7 @@ def test_a_damaged_start_is_pruned_again_and_changes_nothing(tmp_path, damage):
 def runner(spec: Spec, session):
     from trials.runner import Runner
 
-    return Runner(session.recipe, storage=spec.storage_root(), threads=1)
+    return Runner(session.recipe, storage=spec.storage_root())
 
 
 def drive(session, spec):

@@ -7,7 +7,8 @@ from PIL import Image
 
 from silo.errors import InvalidInput
 from tests.trials.test_image_folder import write_split
-from trials.datasets import imagenet, load_dataset, memory
+from trials.datasets import load_dataset, memory
+from trials.datasets.imagenet import imagenet
 
 MODULE = sys.modules[imagenet.__module__]  # the package's attribute is the function
 SIZE = 14  # of which 256/224 is 16
