@@ -27,6 +27,7 @@ from oracle.search import Search
 from oracle.spec import Spec
 from silo.curve import SiloCurve
 from silo.fit import CurveFit, fit_curve
+from silo.fit.bootstrap import bootstrap
 from silo.fit.rivals import RivalTable, compare_rivals
 from silo.intervals import CycleInterval
 from trials.recipe import Execution
@@ -187,29 +188,30 @@ class Results:
         return self.search_spec.silo_curve() if self.searched else None
 
     @cached_property
-    def fit(self) -> CurveFit | None:
-        """The fitted curve with its bootstrap; None where nothing was searched or no cycle is decided."""
+    def point_fit(self) -> CurveFit | None:
+        """The fitted curve; None where nothing was searched or no cycle is decided."""
         if not (self.decided and self.searched):
             return None
-        # The curve is the same from either; only the bootstrap needs the accuracies.
-        accuracies = tuple(each.accuracies for each in self.decided) if self.resamples else ()
-        return fit_curve(
-            accuracies or self.intervals_found,
+        return fit_curve(self.intervals_found, pruning_rate=self.search_spec.pruning.rate, resamples=0)
+
+    @cached_property
+    def fit(self) -> CurveFit | None:
+        """The same with its bootstrap, where there are several replicates."""
+        if self.point_fit is None or not self.resamples or self.search_spec.replicates < 2:
+            return self.point_fit
+        found = bootstrap(
+            tuple(each.accuracies for each in self.decided),
             pruning_rate=self.search_spec.pruning.rate,
             tolerance=self.search_spec.tolerance,
             resamples=self.resamples,
             seed=self.seed,
         )
+        return replace(self.point_fit, bootstrap=found)
 
     @property
     def fitted(self) -> SiloCurve | None:
         """The least-squares curve; None without a fit."""
-        return None if self.fit is None else self.fit.curve
-
-    @property
-    def point_fit(self) -> CurveFit | None:
-        """The fit without its bootstrap."""
-        return None if self.fit is None else replace(self.fit, bootstrap=None)
+        return None if self.point_fit is None else self.point_fit.curve
 
     @cached_property
     def rival_curves(self) -> RivalTable | None:
