@@ -30,9 +30,12 @@ def postgresql():
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster(tmp_path_factory):
-    """A Ray cluster of this process, with one node of two CPUs; see :class:`tests.clusters.Shared`."""
+    """A Ray cluster of a file's tests, with one node of two CPUs; see :class:`tests.clusters.Shared`.
+
+    Not of the whole session: tests kill workers, and a node that has lost many starts no more of them.
+    """
     from tests.clusters import shared
 
     with shared(tmp_path_factory.mktemp("ray")) as cluster:

@@ -66,8 +66,8 @@ class Ledger:
     @retried
     def search(self, name: str) -> SearchRecord | None:
         """A search; None if there is none of that name."""
+        query = select(tables.searches).where(tables.searches.c.name == name)
         with self.engine.connect() as connection:
-            query = select(tables.searches).where(tables.searches.c.name == name)
             row = connection.execute(query).one_or_none()
         return None if row is None else read_record(row)
 
@@ -227,14 +227,9 @@ class Ledger:
         with self.engine.begin() as connection:
             same_place = (table.c[name] == value for name, value in place.items())
             connection.execute(delete(table).where(*same_place))
-            connection.execute(
-                insert(table).values(
-                    **place,
-                    path=pruned.start.path,
-                    sha256=pruned.start.sha256,
-                    **{name: getattr(pruned, name) for name in _PRUNING[2:]},
-                )
-            )
+            file = {"path": pruned.start.path, "sha256": pruned.start.sha256}
+            numbers = {name: getattr(pruned, name) for name in _PRUNING[2:]}
+            connection.execute(insert(table).values(**place, **file, **numbers))
 
     @retried
     def prunings(self, search: str) -> tuple[PrunedNetwork, ...]:

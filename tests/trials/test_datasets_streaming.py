@@ -16,8 +16,9 @@ from torch import nn
 from silo.errors import InvalidInput
 from tests.trials.test_image_folder import write_split
 from tests.trials.toys import assert_bitwise_equal, random_masks, toy_recipe
-from trials.datasets import Split, StreamedSplit, imagenet, load_dataset, streaming
+from trials.datasets import Split, StreamedSplit, load_dataset, streaming
 from trials.datasets.base import SPLITS
+from trials.datasets.imagenet import imagenet
 from trials.pruning import prune
 from trials.pruning.masks import full_masks, prunable_names
 from trials.recipe import Component, Execution

@@ -24,6 +24,8 @@ FULL = {
     "rewind_to": 2_000,
     "precision": "bf16",
     "diagnostics": True,
+    "device": "cuda",
+    "threads": 3,
 }
 
 
