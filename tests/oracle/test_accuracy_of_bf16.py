@@ -1,6 +1,10 @@
 """ResNet-20 on small images: bf16 costs no accuracy."""
 
+import pytest
+
 from tests.oracle.tables_of_ways import EAGER, equivalent, images, losses, search
+
+pytestmark = pytest.mark.slow
 
 MARGIN = 0.02
 """Six pairs on 300 images each: one standard error of a single accuracy is 0.007 here. A training that

@@ -15,6 +15,8 @@ from tests.oracle.tables_of_ways import (
 )
 from tests.support import needs_compiler
 
+pytestmark = pytest.mark.slow
+
 WAYS = {
     "packs": EAGER | {"pack": 4},
     "a pack larger than the candidates": EAGER | {"pack": 8},
