@@ -34,7 +34,7 @@ def postgresql():
 def ray_cluster(tmp_path_factory):
     """A Ray cluster of a file's tests, with one node of two CPUs; see :class:`tests.clusters.Shared`.
 
-    Not of the whole session: tests kill workers, and what they do to a node is no other file's concern.
+    For commands alone: a process that has had a cluster of its own can't use another one after it.
     """
     from tests.clusters import shared
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import socket
@@ -67,6 +68,7 @@ def cluster(specs: Sequence[Spec], address: str | None) -> Iterator[list[int]]:
         # Of one started here, no spec has the CPUs that it was given for another's workers.
         yield [worker_count(spec, cpus=math.inf if address else _local_cpus(spec)) for spec in specs]
     finally:
+        gc.collect()  # handles of its actors, while it is there
         ray.shutdown()
 
 

@@ -36,12 +36,12 @@ def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, wr
     assert (record.execution, record.execution_reason) == (choice.execution, choice.reason)
 
 
-def test_what_a_worker_refuses_is_said_in_its_words(tmp_path, ray_cluster):
+def test_what_a_worker_refuses_is_said_in_its_words(tmp_path):
     optimizer = "tests.trials.test_engine:Odd"
     training = {"epochs": 1, "compile": True, "optimizer": {"name": optimizer, "arguments": {}}}
     spec = small_spec(tmp_path, training=training)
     with (
-        cluster.cluster([spec], ray_cluster.address),
+        cluster.cluster([spec], None),
         pytest.raises(InvalidInput, match="has no begin"),
     ):
         nodes.choose_execution_on_worker(spec, 1)

@@ -37,12 +37,12 @@ WIDTH = 8
 
 
 @pytest.fixture
-def noted(tmp_path, monkeypatch, ray_cluster):
+def noted(tmp_path, monkeypatch):
     """A data set that notes who loads it, and who that was so far."""
     name, loads = f"noted_{tmp_path.name.replace('-', '_')}", tmp_path / "loads"
-    (ray_cluster.modules / f"{name}.py").write_text(NOTED.format(loads=str(loads)))
-    monkeypatch.syspath_prepend(ray_cluster.modules)
-    monkeypatch.setenv("PYTHONPATH", f"{ray_cluster.modules}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    (tmp_path / f"{name}.py").write_text(NOTED.format(loads=str(loads)))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
     def spec(folder, count=512, **changes):
         dataset = {"name": f"{name}:load", "arguments": {"count": count, "width": WIDTH}}
@@ -79,12 +79,10 @@ def run_sharing(spec, address, **options):
     return session
 
 
-def test_workers_load_nothing_and_find_what_one_process_finds_though_one_is_killed(
-    tmp_path, noted, ray_cluster
-):
+def test_workers_load_nothing_and_find_what_one_process_finds_though_one_is_killed(tmp_path, noted):
     spec, loaders = noted
     killer = KillOnce()
-    session = run_sharing(spec(tmp_path), ray_cluster.address, observers=[killer])
+    session = run_sharing(spec(tmp_path), None, observers=[killer])
     assert set(loaders()) == {os.getpid()}
     workers = {int(trial.worker.split(":")[1]) for trial in session.search.outcomes()}
     assert killer.killed in workers and len(workers) >= 2

@@ -27,9 +27,9 @@ STEP_SECONDS = 0.03
 
 
 @pytest.mark.parametrize("check", DRIVER_CHECKS)
-def test_tune_is_a_driver(check, tmp_path, ray_cluster):
+def test_tune_is_a_driver(check, tmp_path):
     def run(session):
-        with cluster([session.spec], ray_cluster.address) as [workers]:
+        with cluster([session.spec], None) as [workers]:
             return ray_tune.run([session], workers)[session.spec.name]
 
     check(run, tmp_path)
@@ -71,10 +71,10 @@ def pid_of(trial):
     return int(trial.worker.split(":")[1])
 
 
-def test_both_workers_work_in_every_cycle(tmp_path, ray_cluster):
+def test_both_workers_work_in_every_cycle(tmp_path):
     flag = tmp_path / "slow"
     spec = small_spec(tmp_path, **BUSY, cycles=3, network=slow(flag, STEP_SECONDS))
-    with cluster([spec], ray_cluster.address) as [workers], open_session(spec) as session:
+    with cluster([spec], None) as [workers], open_session(spec) as session:
         flag.touch()
         assert ray_tune.run([session], workers) == {"small": Signal.DONE}
     by_cycle = defaultdict(lambda: defaultdict(list))
@@ -88,11 +88,11 @@ def test_both_workers_work_in_every_cycle(tmp_path, ray_cluster):
         assert overlap, f"the workers of cycle {cycle} took turns"
 
 
-def test_workers_killed_within_and_between_cycles_are_replaced_and_nothing_changes(tmp_path, ray_cluster):
+def test_workers_killed_within_and_between_cycles_are_replaced_and_nothing_changes(tmp_path):
     killer, flag = KillWorkers(), tmp_path / "slow"
     busy = BUSY | {"cycles": 40, "pruning": {"rate": 0.05}, "network": slow(flag, STEP_SECONDS)}
     spec = small_spec(tmp_path, **busy)
-    address = ray_cluster.address
+    address = None
     with cluster([spec], address) as [workers], open_session(spec, observers=[killer]) as session:
         flag.touch()
         with pytest.raises(Enough):
@@ -110,13 +110,13 @@ def test_workers_killed_within_and_between_cycles_are_replaced_and_nothing_chang
         assert any(trial.started > last and pid_of(trial) != pid for trial in trials)
 
 
-def test_searches_side_by_side_share_the_workers_and_find_what_each_finds_alone(tmp_path, ray_cluster):
+def test_searches_side_by_side_share_the_workers_and_find_what_each_finds_alone(tmp_path):
     specs = [
         small_spec(tmp_path, name="a", cycles=2),
         small_spec(tmp_path, name="b", cycles=4, policy={"name": "fixed", "arguments": {"max_lr": 0.1}}),
     ]
     with ExitStack() as stack:
-        [workers] = stack.enter_context(cluster([specs[0]], ray_cluster.address))
+        [workers] = stack.enter_context(cluster([specs[0]], None))
         sessions = [stack.enter_context(open_session(spec)) for spec in specs]
         assert ray_tune.run(sessions, workers) == {"a": Signal.DONE, "b": Signal.DONE}
     for spec, session in zip(specs, sessions, strict=True):
@@ -128,9 +128,9 @@ def test_searches_side_by_side_share_the_workers_and_find_what_each_finds_alone(
     assert min(first)[0] < max(second)[1] and min(second)[0] < max(ended for _, ended in first)
 
 
-def test_workers_that_die_before_they_take_anything_end_the_search_in_words(tmp_path, ray_cluster):
+def test_workers_that_die_before_they_take_anything_end_the_search_in_words(tmp_path):
     spec = small_spec(tmp_path)
-    with cluster([spec], ray_cluster.address), open_session(spec) as session:
+    with cluster([spec], None), open_session(spec) as session:
         desk = ray.remote(TaskQueue).remote()
         workers = ray_tune._Workers([session], 1, desk)
         asked = len(session.search.out)
@@ -141,8 +141,8 @@ def test_workers_that_die_before_they_take_anything_end_the_search_in_words(tmp_
         assert workers.over and len(session.search.out) == asked
 
 
-def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one(tmp_path, ray_cluster):
-    with cluster([small_spec(tmp_path)], ray_cluster.address):
+def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one(tmp_path):
+    with cluster([small_spec(tmp_path)], None):
         desk = ray.remote(TaskQueue).remote()
         waiting = desk.take.remote("dead")
         assert ray.get(desk.lost.remote("dead"))[0] == []
@@ -154,21 +154,21 @@ def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one(tmp_path, ray
         assert ray.get([desk.take.remote("third"), desk.take.remote("fourth")]) == [None, None]
 
 
-def test_a_worker_that_can_never_run_is_refused(tmp_path, ray_cluster):
+def test_a_worker_that_can_never_run_is_refused(tmp_path):
     spec = small_spec(tmp_path, resources={"gpus": 64})
     why = "needs 64 GPU on one node, the cluster's largest has 0 GPU"
-    with pytest.raises(Refused, match=why), cluster([spec], ray_cluster.address):
+    with pytest.raises(Refused, match=why), cluster([spec], None):
         pass
 
 
-def test_a_training_that_never_ends_is_ended_by_the_time_limit(tmp_path, ray_cluster):
+def test_a_training_that_never_ends_is_ended_by_the_time_limit(tmp_path):
     flag = tmp_path / "hangs"
     training = {"epochs": 1, "batch_size": 64, "compile": False}
     resources = {"workers": 1, "time_limit": 10}
     network = slow(flag, 7200)
     spec = small_spec(tmp_path, network=network, cycles=1, training=training, resources=resources)
     heard = Heard()
-    address = ray_cluster.address
+    address = None
     with cluster([spec], address) as [workers], open_session(spec, observers=[heard]) as session:
         flag.touch()
         assert ray_tune.run([session], workers) == {"small": Signal.DONE}
