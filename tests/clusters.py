@@ -168,17 +168,11 @@ def running(folder: Path, *, token: bool = True, cpus: int = 1, nodes: int = 1) 
 
 
 class Shared(Cluster):
-    """A node that many tests use, each as a job of its own.
-
-    Attributes:
-        modules: A folder that its workers import from; a test's own modules have names of their own there.
-    """
+    """A node that many tests use, each as a job of its own."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, token=False, dashboard=False)
-        self.modules = folder / "modules"
-        self.modules.mkdir()
-        self.environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{self.modules}"
+        self.environment["PYTHONPATH"] = str(ROOT)
 
     @property
     def address(self) -> str:
