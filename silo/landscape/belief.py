@@ -1,0 +1,196 @@
+"""What is known of one cycle: chances and ranges, counted in draws of its scores over the rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from silo._arrays import FloatArray, IntArray
+from silo.accuracies import optimized
+
+Verdict = Literal["inside", "outside", "unknown"]
+
+#: A verdict is stated at this chance or more.
+SURE = 0.9
+#: Two humps are stated where so many draws have a valley between them, half the tolerance deep or more.
+_HUMPS = 0.5
+
+
+class Loss(NamedTuple):
+    """What a rate loses against the cycle's best.
+
+    Attributes:
+        mean: Its mean.
+        low: Lower end of the 90 % range.
+        high: Upper end.
+        within: Chance that it is at most the tolerance.
+    """
+
+    mean: float
+    low: float
+    high: float
+    within: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether a rate is within the tolerance of the best, if that can be told."""
+        if np.isnan(self.within):
+            return "unknown"
+        return "inside" if self.within >= SURE else "outside" if self.within <= 1 - SURE else "unknown"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CycleBelief:
+    """What the trainings tell of one cycle's rates.
+
+    Attributes:
+        cycle: m.
+        rates: (n,), the cycle's candidates, ascending.
+        trained: (n,), in how many replicates each was trained.
+        tolerance: How far below the best a score may be.
+        draws: (S, n), draws of the mean score that infinitely many replicates would have, up to a level that
+            is common to a draw's rates; None where the cycle says nothing: at no rate anything was learned.
+        noise: Standard deviation of a training's score at one rate, as the replicates tell it.
+        jumped: Chance that the cycle's curve has nothing to do with that of the cycle before.
+    """
+
+    cycle: int
+    rates: FloatArray
+    trained: IntArray
+    tolerance: float
+    draws: FloatArray | None
+    noise: float
+    jumped: float
+
+    @property
+    def silent(self) -> bool:
+        """Whether the cycle says nothing of the rates."""
+        return self.draws is None
+
+    @cached_property
+    def ends(self) -> tuple[IntArray, IntArray, IntArray]:
+        """(S,) each: indices of the optimum and the interval's two ends, per draw."""
+        assert self.draws is not None, "a silent cycle has no draws: ask ``silent`` first"
+        return optimized(self.draws, self.tolerance)
+
+    @cached_property
+    def inside(self) -> FloatArray:
+        """(n,), the chance that each candidate lies in the optimized interval; NaN where nothing is known."""
+        if self.draws is None:
+            return np.full(self.rates.size, np.nan)
+        _, low, high = self.ends
+        index = np.arange(self.rates.size)
+        return np.asarray(((index >= low[:, None]) & (index <= high[:, None])).mean(axis=0))
+
+    @cached_property
+    def best(self) -> FloatArray:
+        """(n,), the chance that each candidate is the optimum; NaN where nothing is known."""
+        if self.draws is None:
+            return np.full(self.rates.size, np.nan)
+        return np.bincount(self.ends[0], minlength=self.rates.size) / len(self.draws)
+
+    @cached_property
+    def means(self) -> FloatArray:
+        """(n,), the mean loss of each candidate against the best; NaN where nothing is known."""
+        if self.draws is None:
+            return np.full(self.rates.size, np.nan)
+        return np.asarray((self.draws.max(axis=1, keepdims=True) - self.draws).mean(axis=0))
+
+    def optimum(self, among: IntArray | None = None) -> int:
+        """Index of the candidate that loses least on average, the smaller rate among equals.
+
+        Args:
+            among: Indices to choose from, all by default.
+        """
+        known = np.arange(self.rates.size) if among is None else np.asarray(among)
+        return int(known[np.argmin(self.means[known])])
+
+    @cached_property
+    def stated(self) -> tuple[int, int]:
+        """Indices of the likeliest interval's ends: the run around the optimum that is rather in than out."""
+        first = last = self.optimum()
+        while first > 0 and self.inside[first - 1] >= 0.5:
+            first -= 1
+        while last < self.rates.size - 1 and self.inside[last + 1] >= 0.5:
+            last += 1
+        return first, last
+
+    @cached_property
+    def sure(self) -> float:
+        """Chance that both ends of the likeliest interval are right within a step of the grid."""
+        if self.draws is None:
+            return float("nan")
+        _, low, high = self.ends
+        first, last = self.stated
+        return float(((abs(low - first) <= 1) & (abs(high - last) <= 1)).mean())
+
+    def end_range(self, end: Literal["low", "high"], level: float = 0.9) -> tuple[float, float]:
+        """The central share ``level`` of an end's rates, as candidates; NaN where nothing is known."""
+        if self.draws is None:
+            return float("nan"), float("nan")
+        at = self.ends[1 if end == "low" else 2]
+        tails = (1 - level) / 2, (1 + level) / 2
+        first, last = np.quantile(at, tails, method="closest_observation").astype(int)
+        return float(self.rates[first]), float(self.rates[last])
+
+    def core(self) -> tuple[float, float] | None:
+        """The rates that are surely inside: the run of candidates with a chance of 0.9; None without one."""
+        return self._run(SURE)
+
+    def reach(self) -> tuple[float, float] | None:
+        """The rates that may be inside: all beyond them are outside with a chance of 0.9."""
+        return self._run(1 - SURE)
+
+    def _run(self, chance: float) -> tuple[float, float] | None:
+        at = np.flatnonzero(self.inside >= chance)
+        return (float(self.rates[at[0]]), float(self.rates[at[-1]])) if at.size else None
+
+    def losses(self, rate: float) -> FloatArray:
+        """(S,), what a rate loses against the best: linear in ln(max_lr) between candidates.
+
+        Beyond the candidates it is taken to lose what the grid's end loses.
+        """
+        assert self.draws is not None, "a silent cycle has no draws: ask ``silent`` first"
+        at = float(np.interp(np.log(rate), np.log(self.rates), np.arange(self.rates.size)))
+        left = min(int(at), max(self.rates.size - 2, 0))
+        right = min(left + 1, self.rates.size - 1)
+        value = (1 - (at - left)) * self.draws[:, left] + (at - left) * self.draws[:, right]
+        return np.asarray(self.draws.max(axis=1) - value)
+
+    def loss(self, rate: float) -> Loss:
+        """What a rate loses against the best of the candidates; NaN where that is not known.
+
+        Beyond the grid nothing is known of a rate, unless the grid's end is outside already.
+        """
+        nothing = Loss(*[float("nan")] * 4)
+        if self.draws is None:
+            return nothing
+        lost = self.losses(rate)
+        low, high = np.quantile(lost, (0.05, 0.95))
+        found = Loss(
+            mean=float(lost.mean()),
+            low=float(low),
+            high=float(high),
+            within=float((lost <= self.tolerance).mean()),
+        )
+        slack = 1e-9
+        beyond = not self.rates[0] * (1 - slack) <= rate <= self.rates[-1] * (1 + slack)
+        return nothing if beyond and found.verdict != "outside" else found
+
+    @cached_property
+    def two_humps(self) -> bool:
+        """Whether two humps, rather than one, reach to within the tolerance of the best.
+
+        The interval is a run of rates around the best one: it tells half then, and which half is luck.
+        """
+        if self.draws is None or self.rates.size < 3:
+            return False
+        up = np.maximum.accumulate(self.draws, axis=1)
+        down = np.maximum.accumulate(self.draws[:, ::-1], axis=1)[:, ::-1]
+        lower = np.minimum(up, down)
+        good = lower >= self.draws.max(axis=1, keepdims=True) - self.tolerance
+        valley = good & (lower - self.draws > self.tolerance / 2)
+        return bool(valley.any(axis=1).mean() >= _HUMPS)

@@ -1,0 +1,270 @@
+"""The landscape: what trainings tell of the scores at all rates of all cycles.
+
+Per cycle c, replicate r and rate x = ln(max_lr), in tolerances:
+
+    score = level_c + curve_c(x) + replicate_{c,r} + deviation_{c,r}(x) + noise     if it did not collapse
+    P(collapse) = Φ((x − T_c) / w)                                                  on the right side only
+    f_c(x) = curve_c(x) − P(collapse) · depth        the mean over all replicates, up to the level
+
+``Landscape`` goes forward through the cycles; ``beliefs`` draws f of all cycles together and backward, and
+what is stated of optimum, interval and curves is counted in these draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import qmc
+
+from silo import checks
+from silo._arrays import FloatArray, IntArray
+from silo.accuracies import TOLERANCE, CycleAccuracies, check_accuracies
+from silo.errors import InvalidInput
+from silo.landscape import collapse, curve
+from silo.landscape.belief import CycleBelief
+from silo.landscape.noise import NoiseLevel, collapsed
+from silo.landscape.prior import PRIOR, Prior
+from silo.landscape.scores import CycleScores, check_scores
+
+SAMPLES = 1024
+# Where the best score falls by so many clips, and replicates disagree, too, nothing trains.
+_FALL = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """What the trainings of a cycle, and of those before, tell.
+
+    Attributes:
+        scores: The cycle's trainings.
+        curve: Of the rates that don't collapse.
+        edge: (T, w), where collapse begins.
+        noise: Of its trainings.
+        depth: Sum of ln(depth of a collapse, in tolerances), and the number of collapses that it rests on.
+        best: The best mean score.
+        gap: Cycles since the one before that says something.
+    """
+
+    scores: CycleScores
+    curve: curve.CurveState
+    edge: FloatArray
+    noise: NoiseLevel
+    depth: tuple[float, int]
+    best: float
+    gap: int
+
+
+@dataclass(frozen=True, eq=False)
+class Landscape:
+    """The forward pass over the cycles of a search.
+
+    Attributes:
+        rates: (n,), all rates that any cycle may try, ascending.
+        tolerance: How far below the best a score may be: the unit of all scores.
+        chance: The score that guessing reaches, if known: a cycle that stays below has told nothing.
+        prior: The model's settings.
+    """
+
+    rates: FloatArray
+    tolerance: float = TOLERANCE
+    chance: float | None = None
+    prior: Prior = field(default=PRIOR)
+
+    @cached_property
+    def components(self) -> curve.Components:
+        """The curve's settings on this grid."""
+        return curve.Components(np.log(self.rates), self.prior)
+
+    @cached_property
+    def edges(self) -> collapse.EdgeGrid:
+        """The edge's settings on this grid."""
+        return collapse.EdgeGrid(np.log(self.rates), self.prior)
+
+    def given(self, scores: CycleScores, before: Known | None = None) -> Known | None:
+        """What is known with a cycle's trainings so far; their order plays no part.
+
+        Args:
+            scores: All of the cycle's trainings so far.
+            before: What the last cycle left that says something; None without one.
+
+        Returns:
+            None for a cycle that says nothing of the rates, as at no rate anything was learned.
+        """
+        place = np.searchsorted(self.rates, scores.grid[scores.index])
+        means = np.full(self.rates.size, -np.inf)
+        for at in np.unique(place):
+            means[at] = scores.score[place == at].mean()
+        best = int(means.argmax())
+        top = float(means[best])
+        limit = top - self.prior.clip * self.tolerance
+        failed = collapsed(scores.score, place, best, limit)
+        value = (np.maximum(scores.score, limit) - top) / self.tolerance
+        if self._silent(scores, place, best, top, before):
+            return None
+        gap = 1 if before is None else scores.cycle - before.scores.cycle
+        curve_before, edge, noise, depth = self._predicted(before, gap)
+        kept = ~failed
+        noise = noise.given(place[kept], scores.replicate[kept], value[kept])
+        found = curve.evidence(self.components, place[kept], scores.replicate[kept], value[kept])
+        state = curve.given(self.components, curve_before, found, noise.variance, first=before is None)
+        if failed.any():  # further up the edge collapses are deeper, and of no account: all is lost there
+            lowest = failed & (place == place[failed].min())
+            fallen = np.log((top - scores.score[lowest]) / self.tolerance)
+            depth = depth[0] + float(fallen.sum()), depth[1] + int(lowest.sum())
+        return Known(
+            scores=scores, curve=state.without_forgotten, edge=self.edges.given(edge, place, failed),
+            noise=noise, depth=depth, best=top, gap=gap,
+        )  # fmt: skip
+
+    def _predicted(
+        self, before: Known | None, gap: int
+    ) -> tuple[curve.CurveState, FloatArray, NoiseLevel, tuple[float, int]]:
+        if before is None:
+            nothing = float(np.log(self.prior.depth)), 1
+            return self.components.start, self.edges.start, NoiseLevel.before(self.prior), nothing
+        ahead = curve.predicted(self.components, before.curve, gap)
+        return ahead, self.edges.predicted(before.edge, gap), before.noise, before.depth
+
+    def _silent(
+        self, scores: CycleScores, place: IntArray, best: int, top: float, before: Known | None
+    ) -> bool:
+        if self.chance is not None and top <= self.chance:
+            return True
+        clip = self.prior.clip * self.tolerance
+        if before is None or top >= before.best - _FALL * clip:
+            return False
+        # A lower level that trainings agree on is a level; an erratic one is luck. The replicates of the best
+        # rate tell, or where there is one alone, the rates beside it.
+        near = place == best
+        if near.sum() < 2:
+            tried = np.unique(place)
+            at = int(np.searchsorted(tried, best))
+            near = np.isin(place, tried[max(at - 1, 0) : at + 2])
+        return float(scores.score[near].std()) > clip
+
+    def beliefs(
+        self, scores: Sequence[CycleScores], known: Sequence[Known | None], samples: int = SAMPLES
+    ) -> tuple[CycleBelief, ...]:
+        """What all cycles' trainings together tell of each.
+
+        Args:
+            scores: The cycles' trainings, ascending.
+            known: What ``given`` made of each.
+            samples: Draws.
+        """
+        told = [one for one in known if one is not None]
+        draws = dict(zip([one.scores.cycle for one in told], self._draws(told, samples), strict=True))
+        return tuple(
+            self._belief(each, one, draws.get(each.cycle)) for each, one in zip(scores, known, strict=True)
+        )
+
+    def _belief(self, scores: CycleScores, one: Known | None, draws: FloatArray | None) -> CycleBelief:
+        here = np.searchsorted(self.rates, scores.grid)
+        return CycleBelief(
+            cycle=scores.cycle,
+            rates=scores.grid,
+            trained=scores.trained,
+            tolerance=self.tolerance,
+            draws=None if draws is None else draws[:, here] * self.tolerance,
+            noise=float("nan") if one is None else float(np.sqrt(one.noise.variance)) * self.tolerance,
+            jumped=0.0 if one is None else one.curve.jumped,
+        )
+
+    def _draws(self, told: list[Known], samples: int) -> list[FloatArray]:
+        """Per cycle (S, n), draws of f in tolerances."""
+        if not told:
+            return []
+        n, last = self.rates.size, told[-1]
+        gaps = [one.gap for one in told]
+        uniform, normal, lasting = _numbers(samples, n, len(told))
+        weight = np.exp(last.curve.log_weight)
+        ends = np.floor(np.cumsum(weight) * samples + 0.5).astype(int)
+        which = np.searchsorted(ends, np.arange(samples), side="right").clip(max=weight.size - 1)
+        which = which[np.random.default_rng(3).permutation(samples)]
+        curves = curve.drawn(self.components, [one.curve for one in told], gaps, which, normal, uniform[0])
+        collapses = self.edges.drawn([one.edge for one in told], gaps, uniform[1])
+        root = np.linalg.cholesky(self.components.neighbours + 1e-6 * np.eye(n))
+        factor = self.components.table[last.curve.kept[which], 0]
+        replicates, found = self._replicates(told), []
+        for one, drawn, collapse_chance in zip(told, curves, collapses, strict=True):
+            scale = factor[:, None] * np.sqrt(self.prior.lasting * one.noise.variance / replicates)
+            depth = np.exp(last.depth[0] / last.depth[1])
+            found.append(drawn + scale * (lasting @ root.T) - collapse_chance * depth)
+        return found
+
+    def _replicates(self, told: list[Known]) -> FloatArray:
+        """(n,), over how many replicates a rate's lasting noise is averaged; the most for one untrained."""
+        pairs = {
+            (float(one.scores.grid[i]), int(r))
+            for one in told
+            for i, r in zip(one.scores.index, one.scores.replicate, strict=True)
+        }
+        count = np.zeros(self.rates.size)
+        for rate, _ in pairs:
+            count[np.searchsorted(self.rates, rate)] += 1
+        return np.where(count > 0, count, max(count.max(), 1.0))
+
+
+def learn(
+    measured: Iterable[CycleScores] | Iterable[CycleAccuracies],
+    *,
+    tolerance: float = TOLERANCE,
+    chance: float | None = None,
+    samples: int = SAMPLES,
+) -> tuple[CycleBelief, ...]:
+    """What a search's trainings tell of the rates of each cycle, each cycle by the trainings of all.
+
+    The same trainings give the same numbers, in whatever order they come.
+
+    Args:
+        measured: One per cycle: scores with holes, or accuracies without. All of one score: the higher the
+            better.
+        tolerance: How far below the best a score may be, above 0; 0.005 for 0.5 % of accuracy.
+        chance: The score that guessing reaches, if known.
+        samples: Draws, at least 2.
+
+    Returns:
+        One per cycle, ascending.
+
+    Raises:
+        InvalidInput: A value is missing or outside its range.
+    """
+    given = list(measured)
+    if given and isinstance(given[0], CycleAccuracies):
+        scores = tuple(CycleScores.of(one) for one in check_accuracies(given))  # type: ignore[arg-type]
+    else:
+        scores = check_scores(given)  # type: ignore[arg-type]
+    checks.positive("tolerance", tolerance)
+    if checks.whole("samples", samples) < 2:
+        raise InvalidInput(f"samples must be at least 2, not {samples}: give 1024")
+    landscape = Landscape(np.unique(np.concatenate([one.grid for one in scores])), tolerance, chance)
+    known: list[Known | None] = []
+    last: Known | None = None
+    for one in scores:
+        known.append(landscape.given(one, last))
+        last = known[-1] or last
+    return landscape.beliefs(scores, known, samples)
+
+
+@lru_cache(maxsize=8)
+def _numbers(samples: int, n: int, cycles: int) -> tuple[FloatArray, list[FloatArray], FloatArray]:
+    """Fixed numbers: (2, cycles, S) uniform; per cycle (S, n) and once (S, n) standard normal.
+
+    Each cycle has its own scrambled Sobol points in an order of its own, so that cycles are independent.
+    """
+    uniform, normal = np.empty((2, cycles, samples)), []
+    for c in range(cycles):
+        points = _sobol(n + 2, samples, seed=c + 1)
+        uniform[:, c] = points[:, n:].T
+        normal.append(np.asarray(ndtri(points[:, :n])))
+    return uniform, normal, np.asarray(ndtri(_sobol(n, samples, seed=0)))
+
+
+def _sobol(dimensions: int, samples: int, seed: int) -> FloatArray:
+    random = np.random.default_rng(seed)
+    points = qmc.Sobol(dimensions, scramble=True, rng=random).random(1 << (samples - 1).bit_length())
+    return np.asarray(points[random.permutation(len(points))[:samples]].clip(1e-6, 1 - 1e-6))
