@@ -3,6 +3,7 @@
     fit = fit_curve(load_table(11).intervals, pruning_rate=0.2)
     print(fit)  # the least-squares curve, one inside every interval, and what the data cannot tell
     rate = fit.curve.max_lr(6)  # the peak learning rate of cycle 6
+    learn(accuracies)[6].loss(rate)  # what that rate loses at cycle 6, with its range
 
 ``silo.scheduler`` sets the rate in a PyTorch training loop, ``silo.theory`` has the paper's bounds, and
 ``silo.cost`` counts the trainings that the Oracle and SILO take.
@@ -15,20 +16,23 @@ from silo.accuracies import CycleAccuracies
 from silo.curve import PHASES, SiloCurve, cycle_at_density, shape
 from silo.errors import InvalidInput, SiloOracleError
 from silo.fit import CurveFit, fit_curve
-from silo.fit.bootstrap import Bootstrap, bootstrap
+from silo.fit.drawn_fits import DrawnFits
 from silo.fit.regions import Region
 from silo.fit.rivals import Rival, RivalTable, compare_rivals
 from silo.intervals import CycleInterval, check_intervals
+from silo.landscape import CycleBelief, CycleScores, learn
 from silo.paper import AccuracyRow, AccuracyTable, OracleTable, load_table
 
 __all__ = [
     "PHASES",
     "AccuracyRow",
     "AccuracyTable",
-    "Bootstrap",
     "CurveFit",
     "CycleAccuracies",
+    "CycleBelief",
     "CycleInterval",
+    "CycleScores",
+    "DrawnFits",
     "InvalidInput",
     "OracleTable",
     "Region",
@@ -36,11 +40,11 @@ __all__ = [
     "RivalTable",
     "SiloCurve",
     "SiloOracleError",
-    "bootstrap",
     "check_intervals",
     "compare_rivals",
     "cycle_at_density",
     "fit_curve",
+    "learn",
     "load_table",
     "shape",
 ]

@@ -12,14 +12,22 @@ from rich.table import Table
 from rich.text import Text
 
 from dashboards.figures.rates import Across, rates_figure
-from dashboards.figures.rates_data import DrawnCurve, RatesData, fitted_curves, interval_words
+from dashboards.figures.rates_data import (
+    DrawnCurve,
+    RatesData,
+    as_judged,
+    fitted_curves,
+    interval_words,
+    runs,
+)
 from dashboards.style import VERMILLION, density_text, plain_rate_text, rate_text
-from dashboards.tables.texts import INSIDE, OUTSIDE, interval_text
-from oracle.results.verdict import cycles_in_words
+from dashboards.tables.texts import INSIDE, MARKS, OUTSIDE, interval_text
+from oracle.results.verdict import cycles_in_words, loss_text, where
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from silo.fit.rivals import RivalTable
 from silo.intervals import CycleInterval
+from silo.landscape import CycleBelief, best_constant, judge
 
 _STRIP = 44
 _LOG_FROM = 5.0
@@ -39,6 +47,7 @@ class FitView:
         rates: Its rate per interval, as printed; by default those of ``curve``.
         rates_name: What those are called.
         densities: Shares of the weights that are left, per interval; empty where they are not known.
+        beliefs: What the trainings tell, per interval; empty where there are none, as of a printed table.
     """
 
     title: str
@@ -49,6 +58,7 @@ class FitView:
     rates: tuple[float, ...] = ()
     rates_name: str = "SILO"
     densities: tuple[float, ...] = ()
+    beliefs: tuple[CycleBelief, ...] = ()
 
     def stated(self) -> tuple[float, ...]:
         """The stated curve's rate per interval; empty without one."""
@@ -61,8 +71,16 @@ class FitView:
         pairs = zip(self.intervals, self.stated(), strict=False)
         return [interval.cycle for interval, rate in pairs if not interval.contains(rate)]
 
+    def mark(self, index: int, rate: float) -> str:
+        """The mark of a rate at one of the cycles: by its loss, or without trainings, by the interval."""
+        if self.beliefs:
+            return MARKS[self.beliefs[index].loss(rate).verdict]
+        return INSIDE if self.intervals[index].contains(rate) else OUTSIDE
+
     def verdict(self) -> str:
-        """Whether the stated curve and any curve lie in all intervals, in two sentences."""
+        """Where the stated curve and the fitted one lie, no surer than the data are."""
+        if self.beliefs:
+            return self._known_verdict()
         n, found = len(self.intervals), []
         if self.stated():
             missed = self.missed()
@@ -77,6 +95,18 @@ class FitView:
             few = self.fit.missed_cycles
             found.append(f"No SILO curve lies in all {n}: every one misses {len(few)} or more.")
         return " ".join(found)
+
+    def _known_verdict(self) -> str:
+        tolerance, found = self.beliefs[0].tolerance, []
+        curves = [(self.rates_name, self.curve)] if self.curve else []
+        for name, curve in [*curves, ("The fitted curve", self.fit.curve)]:
+            if (judged := judge(self.beliefs, curve.max_lr)) is not None:
+                lost = loss_text(judged.mean)
+                found.append(f"{name} is {where(judged, tolerance)}. It loses {lost} on average.")
+        if (constant := best_constant(self.beliefs)) is not None:
+            rate = constant.rates[0]
+            found.append(f"The best constant rate, {rate:.2g}, loses {loss_text(constant.mean)}.")
+        return " ".join(found) or "These trainings tell nothing of the rates."
 
 
 def fit_table(view: FitView) -> Table:
@@ -102,7 +132,7 @@ def fit_table(view: FitView) -> Table:
         cells = [str(interval.cycle), *([density_text(view.densities[k])] if view.densities else [])]
         cells += [rate_text(interval.optimum), interval_text(interval)]
         rates = [*([stated[k]] if stated else []), view.fit.curve.max_lr(interval.cycle)]
-        cells += [f"{rate_text(rate)} {_mark(interval, rate)}" for rate in rates]
+        cells += [f"{rate_text(rate)} {view.mark(k, rate)}" for rate in rates]
         table.add_row(*cells, Text(_strip(view, interval, rates)))
     return table
 
@@ -132,7 +162,12 @@ def _data(view: FitView) -> RatesData:
         intervals=view.intervals,
         densities=view.densities,
         texts=texts,
-        curves=(*_stated_curve(view), *fitted_curves(view.fit, view.intervals)),
+        curves=tuple(
+            as_judged(drawn, judge(view.beliefs, drawn.curve.max_lr)) if view.beliefs else drawn
+            for drawn in (*_stated_curve(view), *fitted_curves(view.fit, view.intervals))
+        ),
+        core=runs(view.beliefs, "core"),
+        reach=runs(view.beliefs, "reach"),
         fit=view.fit,
         rivals=view.rivals,
         scale="log" if _logarithmic(low, high) else "linear",
@@ -175,10 +210,6 @@ def _rate_range(view: FitView) -> tuple[float, float, bool]:
         return low / factor, high * factor, True
     margin = _PADDING * (high - low) or 0.1 * high
     return max(low - margin, 0.0), high + margin, False
-
-
-def _mark(interval: CycleInterval, rate: float) -> str:
-    return INSIDE if interval.contains(rate) else OUTSIDE
 
 
 def _scale_text(view: FitView) -> str:

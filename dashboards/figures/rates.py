@@ -31,11 +31,13 @@ Across = Literal["cycle", "density"]
 DISPENSABLE = ("rivals", "diagnosed", "switch", "band", "texts")
 """Parts that a figure can do without, in the order in which they go where there is little room."""
 
-_CROSS = "✗ a curve is outside the interval"
+_CROSS = "✗ a curve is outside"
+_QUESTION = "? can't be told"
 
 _PLACE = "%{xaxis.title.text}: %{x:.4g}<br>"
 """A point's place, whichever axis is shown."""
 
+_PALE = "rgba(86,180,233,0.35)"
 _GREEN_VEIL = "rgba(0,158,115,0.18)"
 
 
@@ -44,9 +46,10 @@ def comparison_figure(
 ) -> go.Figure:
     """The Oracle's optima and intervals over the cycles, SILO's curves through them, and what else is known.
 
-    An interval's end has a cap, or an open triangle where the grid ended. A ✗ marks a cycle whose interval a
-    curve is outside of. Grey is what was no better than chance. Rivals are drawn once they are clicked in
-    the legend. The axis of ``max_lr`` is logarithmic if the grid is.
+    A wide bar holds the rates that are surely in the interval, a pale one those that may be; thin caps, or an
+    open triangle where the grid ended, are the point estimate's ends. A ✗ marks a cycle at which a curve is
+    surely outside, a ? one for which that can't be told. Grey is what was no better than chance. Rivals are
+    drawn once they are clicked in the legend. The axis of ``max_lr`` is logarithmic if the grid is.
 
     Args:
         results: The search.
@@ -68,6 +71,7 @@ def rates_figure(data: RatesData, *, across: Across = "cycle", without: Collecti
     if "band" not in without:
         _add_band(figure, data)
     if data.searched:
+        _add_known(figure, data)
         _add_intervals(figure, data)
         _add_detached(figure, data.detached)
     _add_chance(figure, data)
@@ -86,11 +90,18 @@ def rates_figure(data: RatesData, *, across: Across = "cycle", without: Collecti
 
 
 def _layout(data: RatesData) -> go.Layout:
-    missed = any(drawn.misses for drawn in data.curves)
+    signs = [
+        sign
+        for sign, marked in (
+            (_CROSS, any(drawn.misses for drawn in data.curves)),
+            (_QUESTION, any(drawn.unknown for drawn in data.curves)),
+        )
+        if marked
+    ]
     return go.Layout(
         template=template(),
         height=520,
-        legend={"y": 1.17, **legend_title(data.title, _CROSS if missed else "")},
+        legend={"y": 1.17, **legend_title(data.title, ", ".join(signs))},
         hovermode="closest",
         xaxis2={
             "title": {"standoff": 6},
@@ -122,17 +133,36 @@ def _lay_across(figure: go.Figure, data: RatesData, across: Across, *, buttons: 
     add_switch(figure, choices, ("cycle", "density").index(across), buttons=buttons and bool(figure.data))
 
 
+def _add_known(figure: go.Figure, data: RatesData) -> None:
+    """Pale bars over the rates that may be in the interval, full ones over those that surely are."""
+    for name, runs, color in (
+        ("maybe inside", data.reach, _PALE),
+        ("surely inside", data.core, SKY),
+    ):
+        if runs:
+            figure.add_scatter(
+                x=[x for cycle, _, _ in runs for x in (cycle, cycle, None)],
+                y=[y for _, low, high in runs for y in (rounded(low), rounded(high), None)],
+                name=name,
+                mode="lines+markers",
+                line={"color": color, "width": 9},
+                marker={"symbol": "square", "size": 9, "color": color},
+                hovertemplate=f"{_PLACE}{name} to %{{y:.4g}}<extra></extra>",
+            )
+
+
 def _add_intervals(figure: go.Figure, data: RatesData) -> None:
-    """Bars with caps; an end that the grid's edge cut off is an open triangle of its own."""
+    """Bars with caps, thin ones where it is known how sure they are; an end that the grid cut off is open."""
     shown = [i for i in data.intervals if i.cycle not in data.at_chance]
+    color, width = (BLUE, 1) if data.reach else (SKY, 5)
     if shown:
         figure.add_scatter(
             x=[x for i in shown for x in (i.cycle, i.cycle, None)],
             y=[y for i in shown for y in (rounded(i.low), rounded(i.high), None)],
-            name="Oracle interval",
+            name="interval, point estimate" if data.reach else "Oracle interval",
             mode="lines+markers",
-            line={"color": SKY, "width": 5},
-            marker={"symbol": "line-ew", "size": 13, "line": {"color": SKY, "width": 3}},
+            line={"color": color, "width": width},
+            marker={"symbol": "line-ew", "size": 13, "line": {"color": color, "width": min(width, 3)}},
             hovertemplate=f"{_PLACE}interval ends at %{{y:.4g}}<extra></extra>",
         )
     cut = [(i.cycle, i.low, "triangle-down") for i in shown if i.low_cut]
@@ -197,6 +227,17 @@ def _add_curve(figure: go.Figure, drawn: DrawnCurve) -> None:
             marker={"symbol": "x-thin", "size": 12, "line": {"color": drawn.color, "width": 3}},
             hovertemplate=f"{drawn.name}<br>{_PLACE}outside at %{{y:.4g}}<extra></extra>",
         )
+    if drawn.unknown:
+        figure.add_scatter(
+            **_places(drawn.unknown),
+            name=f"{drawn.name}: can't be told",
+            legendgroup=drawn.name,
+            showlegend=False,
+            mode="text",
+            text="<b>?</b>",
+            textfont={"size": 15, "color": drawn.color},
+            hovertemplate=f"{drawn.name}<br>{_PLACE}can't be told at %{{y:.4g}}<extra></extra>",
+        )
 
 
 def _add_rivals(figure: go.Figure, data: RatesData) -> None:
@@ -210,17 +251,17 @@ def _add_rivals(figure: go.Figure, data: RatesData) -> None:
 
 
 def _add_band(figure: go.Figure, data: RatesData) -> None:
-    """The central 95 % of the curves fitted to resampled trainings, cycle by cycle."""
-    if data.fit is None or data.fit.bootstrap is None:
+    """The central 90 % of the curves fitted to draws of what the trainings tell, cycle by cycle."""
+    if data.fit is None or data.fit.drawn is None:
         return
     cycles = rates_axes.steps(data.intervals[-1].cycle)
-    low, high = data.fit.bootstrap.band(cycles)
+    low, high = data.fit.drawn.band(cycles)
     # A rate of 0 has no place on a logarithmic axis, and would break the outline.
     floor = data.rates[0] / 1e3 if data.scale == "log" else 0.0
     figure.add_scatter(
         x=[*cycles, *reversed(cycles)],
         y=[rounded(max(rate, floor)) for rate in (*high, *reversed(low))],
-        name="95 % band",
+        name="90 % band",
         fill="toself",
         mode="lines",
         line={"width": 0},

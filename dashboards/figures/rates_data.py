@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -28,8 +29,10 @@ from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from silo.fit.rivals import RivalTable
 from silo.intervals import CycleInterval
+from silo.landscape import CycleBelief, JudgedCurve
 
 Points = tuple[tuple[int, float], ...]
+Runs = tuple[tuple[int, float, float], ...]
 
 RIVAL_LOOKS = {
     "constant": Series(color=BLACK, dash="longdash", symbol="circle"),
@@ -49,7 +52,8 @@ class DrawnCurve:
         name: As the legend calls it.
         curve: The curve.
         last: The cycle up to which it is drawn.
-        misses: Cycle and rate where it is outside the interval.
+        misses: Cycle and rate where it is outside.
+        unknown: Cycle and rate where that can't be told.
         color: Its colour.
         dash: Its dash.
     """
@@ -60,6 +64,7 @@ class DrawnCurve:
     misses: Points
     color: str
     dash: str
+    unknown: Points = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +80,8 @@ class RatesData:
         texts: What an optimum says when pointed at, per interval.
         optimum_name: What the optima are called.
         searched: Whether there are intervals, and not only rates.
+        core: Cycle and ends of the rates that are surely in the interval.
+        reach: The same of those that may be in it.
         detached: Cycle and rate of what is as good as the optimum, but beyond a gap.
         at_chance: The cycles in which nothing was learned.
         curves: SILO's curves.
@@ -93,6 +100,8 @@ class RatesData:
     texts: tuple[str, ...] = ()
     optimum_name: str = "Oracle optimum"
     searched: bool = True
+    core: Runs = ()
+    reach: Runs = ()
     detached: Points = ()
     at_chance: tuple[int, ...] = ()
     curves: tuple[DrawnCurve, ...] = ()
@@ -137,6 +146,8 @@ def rates_data(results: Results, *, without: Collection[str] = ()) -> RatesData:
         texts=_texts(results),
         optimum_name="Oracle optimum" if results.searched else f"policy {results.search_spec.policy.name}",
         searched=results.searched,
+        core=runs(results.beliefs, "core"),
+        reach=runs(results.beliefs, "reach"),
         detached=tuple((each.cycle, rate) for each in cycles for rate in each.detached),
         at_chance=at_chance,
         curves=tuple(_curves(results)),
@@ -146,6 +157,12 @@ def rates_data(results: Results, *, without: Collection[str] = ()) -> RatesData:
         scale=results.span.scale,
         rates=_rates(results),
     )
+
+
+def runs(beliefs: Sequence[CycleBelief], which: Literal["core", "reach"]) -> Runs:
+    """The rates that surely are in the interval, or those that may be, of the cycles that have any."""
+    found = [(each.cycle, each.core() if which == "core" else each.reach()) for each in beliefs]
+    return tuple((cycle, *run) for cycle, run in found if run is not None)
 
 
 def fitted_curves(fit: CurveFit, intervals: Sequence[CycleInterval]) -> tuple[DrawnCurve, DrawnCurve]:
@@ -185,14 +202,22 @@ def _curves(results: Results) -> list[DrawnCurve]:
                 name="SILO, predicted",
                 curve=results.predicted,
                 last=results.search_spec.cycles - 1,
-                misses=_at(results.predicted, results.missed(results.predicted)),
+                misses=(),
                 color=VERMILLION,
                 dash="solid",
             )
         )
     if results.fit is not None:
         found += fitted_curves(results.fit, results.intervals_found)
-    return found
+    return [as_judged(drawn, results.judged(drawn.curve.max_lr)) for drawn in found]
+
+
+def as_judged(drawn: DrawnCurve, judged: JudgedCurve | None) -> DrawnCurve:
+    """The curve with the cycles at which it is surely outside, and where that can't be told."""
+    if judged is None:
+        return replace(drawn, misses=())
+    misses, unknown = judged.cycles("outside"), judged.cycles("unknown")
+    return replace(drawn, misses=_at(drawn.curve, misses), unknown=_at(drawn.curve, unknown))
 
 
 def _at(curve: SiloCurve, cycles: Sequence[int]) -> Points:

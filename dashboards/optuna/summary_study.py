@@ -74,7 +74,7 @@ class SummaryStudy(Observer):
 
     def _write(self, session: Session, state: str) -> None:
         """Waits for a database that is away, as everything does that is written into the ledger."""
-        results = Results.of(session.spec, session.search, record=session.record, resamples=0)
+        results = Results.of(session.spec, session.search, record=session.record, draws=0)
         ledger, name = session.ledger, results.name
         log = session.search.rules.policy.span(session.spec.cycles).scale == "log"
         new = results.decided[self._described :]
@@ -127,8 +127,9 @@ def summary_attributes(results: Results, state: str) -> dict[str, Any]:
         "trials finished": len(results.outcomes),
     }
     if results.predicted is not None:
-        inside = decided - len(results.missed(results.predicted))
-        found["SILO's curve inside"] = f"{inside} of {decided} intervals"
+        judged = results.judged(results.predicted.max_lr)
+        inside, unknown = (len(judged.cycles(each)) if judged else 0 for each in ("inside", "unknown"))
+        found["SILO's curve inside"] = f"{inside} of {decided} cycles, can't be told in {unknown}"
     return {**found, "as of": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
 
 

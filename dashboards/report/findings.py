@@ -11,12 +11,16 @@ from dashboards.tables.texts import progress, subject
 from oracle.results import Results
 from oracle.results.costs import PolicyCost, mean_test_accuracy, shared_cycles
 from oracle.results.frames import Parameter
-from oracle.results.verdict import cycles_in_words
+from oracle.results.verdict import cycle_ranges, cycles_in_words, loss_text
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
+from silo.fit.drawn_fits import DrawnFits, percent
 from silo.fit.rivals import RivalTable
+from silo.landscape import JudgedCurve, Verdict
 
 _SYMBOLS: dict[Parameter, str] = {"q": "q", "beta": "β", "epsilon": "ε", "delta": "δ"}
+
+_VERDICTS: tuple[Verdict, ...] = ("inside", "unknown", "outside")
 
 _TOUCHING = 1e-6  # of the rates: a distance from an end that is none
 
@@ -36,7 +40,8 @@ def findings(results: Results) -> dict[str, Any]:
         "tolerance": percent_text(results.search_spec.tolerance),
         "fit": fit,
         "curves": _curves(results, fit) if fit else [],
-        "confidence": _confidence(fit) if fit and fit.bootstrap else "",
+        "confidence": _confidence(fit.drawn) if fit and fit.drawn else "",
+        "losses": _losses(results),
         "rivals": _rivals(rivals) if rivals else [],
         "costs": [_cost(each, cycles) for each in results.policy_costs],
         "cost_notes": [
@@ -81,15 +86,44 @@ def _numbers(curve: SiloCurve) -> list[str]:
     return [f"{value + 0.0:.4g}" for value in (curve.q, curve.beta, curve.epsilon, curve.delta)]
 
 
-def _confidence(found: CurveFit) -> str:
-    assert found.bootstrap is not None
-    ends = [(symbol, found.bootstrap.interval(name)) for name, symbol in _SYMBOLS.items()]
+def _confidence(drawn: DrawnFits) -> str:
+    ends = [(symbol, drawn.interval(name)) for name, symbol in _SYMBOLS.items()]
     ranges = ", ".join(f"{symbol} {_range(*pair)}" for symbol, pair in ends)
-    feasible = percent_text(float(found.bootstrap.feasible.mean()))
+    some, constant = (percent(float(share.mean())) for share in (drawn.feasible, drawn.constant))
     return (
-        f"95 % of {found.bootstrap.resamples:,} fits to resampled trainings have {ranges} (each by itself); "
-        f"in {feasible} of them some SILO curve lies in every interval."
+        f"90 % of {drawn.draws:,} fits, each to a draw of what the trainings tell, have {ranges} (each by "
+        f"itself); in {some} of the draws some SILO curve lies in every interval, in {constant} some "
+        "constant rate does."
     )
+
+
+def _losses(results: Results) -> list[list[str]]:
+    """What each curve loses on average, least first; none where the trainings tell nothing."""
+    curves: list[tuple[str, JudgedCurve | None]] = []
+    if results.predicted is not None:
+        curves.append(("SILO, predicted", results.judged(results.predicted.max_lr)))
+    if results.fit is not None:
+        curves.append(("SILO, least squares", results.judged(results.fit.curve.max_lr)))
+        curves.append((f"SILO, {results.fit.closest}", results.judged(results.fit.fewest_misses.max_lr)))
+    if results.constant is not None:
+        curves.append((f"best constant, {results.constant.rates[0]:.2g}", results.constant))
+    known = [(name, judged) for name, judged in curves if judged is not None]
+    known.sort(key=lambda one: one[1].mean.mean)
+    return [
+        [
+            name,
+            loss_text(judged.mean),
+            *(", ".join(cycle_ranges(judged.cycles(each))) or "–" for each in _VERDICTS),
+            percent(judged.mean.within),
+            _against(judged, known[0][1]),
+        ]
+        for name, judged in known
+    ]
+
+
+def _against(judged: JudgedCurve, least: JudgedCurve) -> str:
+    """The chance to lose less than the curve that is expected to lose least."""
+    return "–" if judged is least else percent(judged.better_than(least))
 
 
 def _range(low: float, high: float) -> str:

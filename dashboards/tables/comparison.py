@@ -24,6 +24,7 @@ from dashboards.tables.texts import (
     optimum_accuracies,
     optimum_cell,
     progress,
+    run_text,
     subject,
     units,
 )
@@ -38,7 +39,9 @@ COLUMNS = FRAMES["intervals"]
 """The columns of :func:`comparison_rows` and of the CSV; rates are as they are, not in units of 1e-2."""
 
 
-def comparison_table(results: Results, *, by_row: bool | None = None, accuracies: bool = True) -> Table:
+def comparison_table(
+    results: Results, *, by_row: bool | None = None, accuracies: bool = True, terminal: bool = False
+) -> Table:
     """Optimum, interval and SILO's rates per decided cycle, in the form of the paper's Tables 10 and 11.
 
     Args:
@@ -46,8 +49,9 @@ def comparison_table(results: Results, *, by_row: bool | None = None, accuracies
         by_row: Whether each cycle is a row, not a column; by default where there are more than
             :data:`~dashboards.tables.accuracy.WIDEST_PAPER_LAYOUT`.
         accuracies: Whether the accuracies at the optimum are shown, too.
+        terminal: Whether there is little room: what may be inside is left out.
     """
-    rows = [row for row in _rows(results) if accuracies or not row.accuracy]
+    rows = [row for row in _rows(results, terminal=terminal) if accuracies or not row.accuracy]
     if by_row is None:
         by_row = len(results.decided) > WIDEST_PAPER_LAYOUT
     if by_row:
@@ -75,7 +79,7 @@ def comparison_table(results: Results, *, by_row: bool | None = None, accuracies
 
 def terminal_table(results: Results) -> TerminalTable:
     """One row per cycle, at most 100 columns wide, legible without colour."""
-    table = comparison_table(results, by_row=True)
+    table = comparison_table(results, by_row=True, terminal=True)
     if results.decided:
         table = replace(table, notes=(units(results), *marks(results, rates=False)))
     return TerminalTable(table=table)
@@ -150,7 +154,7 @@ class _Row:
     accuracy: bool = False
 
 
-def _rows(results: Results) -> list[_Row]:
+def _rows(results: Results, *, terminal: bool) -> list[_Row]:
     """The facts of the cycles. Without a search there is no optimum, interval or fit."""
     rate, cycles = f"({RATE_UNIT_TEXT})", results.decided
     place = [
@@ -176,7 +180,15 @@ def _rows(results: Results) -> list[_Row]:
             f"Oracle optimized interval {rate}",
             [interval_cell(cycle) for cycle in cycles],
         ),
+        _Row(
+            f"surely\ninside\n{rate}",
+            f"surely inside {rate}",
+            texts(*(run_text(belief.core()) for belief in results.beliefs)),
+        ),
     ]
+    if not terminal:
+        maybe = texts(*(run_text(belief.reach()) for belief in results.beliefs))
+        found.append(_Row(f"maybe\ninside\n{rate}", f"maybe inside {rate}", maybe))
     for header, label, curve in (
         ("predicted", "SILO's estimated max_lr", results.predicted),
         ("fitted", "fitted curve", results.fitted),

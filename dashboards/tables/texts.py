@@ -11,8 +11,10 @@ from oracle.results import Results
 from oracle.results.results import Passed
 from oracle.results.verdict import cycles_in_words
 from silo.intervals import CycleInterval
+from silo.landscape import Verdict
 
-INSIDE, OUTSIDE = "✓", "✗"
+INSIDE, OUTSIDE, UNKNOWN = "✓", "✗", "?"
+MARKS: dict[Verdict, str] = {"inside": INSIDE, "outside": OUTSIDE, "unknown": UNKNOWN}
 BELOW, ABOVE, BEYOND_GAP, DIVERGED = "≤", "≥", "†", "‡"
 
 
@@ -44,8 +46,9 @@ def units(results: Results, *, accuracies: bool = True) -> str:
     sentence = "λ: share of the prunable weights that is left. Rates in units of 1e-2. "
     if results.searched:
         sentence += (
-            f"Interval: within {tolerance} of the best validation accuracy; {INSIDE} inside it, "
-            f"{OUTSIDE} outside. "
+            f"Interval: within {tolerance} of the best mean validation accuracy, a point estimate. Surely "
+            f"inside: with a chance of 0.9. {INSIDE} within {tolerance} of the best with a chance of 0.9, "
+            f"{OUTSIDE} not within it with that chance, {UNKNOWN} these trainings can't tell. "
         )
     where = " of the optimum" if results.searched else ""
     return f"{sentence}Accuracies{where} in %{deviation}." if accuracies else sentence.strip()
@@ -62,10 +65,7 @@ def marks(results: Results, *, rates: bool) -> list[str]:
     found = []
     cut = [row for row in rows if row.interval.low_cut or row.interval.high_cut]
     if cut and results.searched:
-        found.append(
-            f"{BELOW} {ABOVE} The grid ended here: the interval may reach further; rates beyond it count "
-            f"as outside ({_where(cut)})."
-        )
+        found.append(f"{BELOW} {ABOVE} The grid ended here: the interval may reach further ({_where(cut)}).")
     if apart := [row for row in rows if row.detached]:
         tolerance = percent_text(results.search_spec.tolerance)
         listed = "; ".join(_beyond_gap(row) for row in apart) if rates else _where(apart)
@@ -89,7 +89,13 @@ def curve_cell(passed: Passed) -> Cell:
     """A curve's rate and whether it is inside; nothing without a curve."""
     if passed.rate is None:
         return Cell(text="")
-    return Cell(text=rate_text(passed.rate), mark=INSIDE if passed.inside else OUTSIDE)
+    assert passed.loss is not None, "a curve that has a rate was judged"
+    return Cell(text=rate_text(passed.rate), mark=MARKS[passed.loss.verdict])
+
+
+def run_text(run: tuple[float, float] | None) -> str:
+    """``[3.6, 4.2]``; – where there is none."""
+    return "–" if run is None else f"[{rate_text(run[0])}, {rate_text(run[1])}]"
 
 
 def optimum_accuracies(cycle: Cycle) -> tuple[str, str]:

@@ -89,9 +89,7 @@ def _report(targets: tuple[str, ...], ledger: str | None, paper_table: int | Non
             f"compare: {searches[0][1].name} is one search: name another one, or see it alone by: "
             f"oracle report {targets[0]}"
         )
-    return compare_report(
-        [Results.read(opened, record, resamples=0) for opened, record in searches], also=also
-    )
+    return compare_report([Results.read(opened, record, draws=0) for opened, record in searches], also=also)
 
 
 def _searches(targets: tuple[str, ...], ledger: str | None) -> list[tuple[Ledger, SearchRecord]]:

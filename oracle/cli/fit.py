@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,12 +12,15 @@ import click
 from oracle.cli.show import LEDGER, console, open_search
 from oracle.cli.specs import JSON, echo_json
 from oracle.results import Results
+from silo import checks
 from silo.accuracies import CycleAccuracies, intervals_and_accuracies
 from silo.csv_file import load_csv
 from silo.errors import InvalidInput
 from silo.fit import fit_curve
+from silo.fit.drawn_fits import drawn_fits
 from silo.fit.rivals import compare_rivals
 from silo.intervals import CycleInterval
+from silo.landscape import learn
 from silo.paper import OracleTable, load_table
 
 if TYPE_CHECKING:
@@ -63,13 +67,12 @@ def _options(function: Function) -> Function:
                 help="Of the least squares: by the intervals' widths, or all alike.",
             ),
             click.option(
-                "--resamples",
+                "--draws",
                 type=int,
-                default=1000,
+                default=500,
                 show_default=True,
-                help="Of the bootstrap, where there are several replicates; 0 for none.",
+                help="Of what the trainings tell, where their accuracies are given; 0 for none.",
             ),
-            click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap."),
             click.option(
                 "--figure",
                 type=click.Path(dir_okay=False, path_type=Path),
@@ -171,7 +174,7 @@ def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitV
         raise InvalidInput(f"fit: search {record.name!r} has decided no cycle yet: let it run on")
     return _view(
         tuple(each.accuracies for each in results.decided),
-        options | {"tolerance": spec.tolerance},
+        options | {"tolerance": spec.tolerance, "chance": results.chance.highest if results.chance else None},
         pruning_rate=spec.pruning.rate,
         title=record.name,
         curve=results.predicted,
@@ -188,14 +191,15 @@ def _view(
     tolerance = _PAPERS_TOLERANCE if options["tolerance"] is None else options["tolerance"]
     if options["q_max"] < 0:
         raise InvalidInput(f"fit: --q-max must be at least 0, not {options['q_max']}: give 5")
-    intervals, _ = intervals_and_accuracies(measured, tolerance)
+    intervals, accuracies = intervals_and_accuracies(measured, tolerance)
     shared = {
         "pruning_rate": pruning_rate,
         "q_values": range(options["q_max"] + 1),
         "weighting": options["weighting"],
     }
-    found = fit_curve(
-        measured, tolerance=tolerance, resamples=options["resamples"], seed=options["seed"], **shared
-    )
+    found = fit_curve(intervals, **shared)
+    beliefs = learn(accuracies, tolerance=tolerance, chance=options.get("chance")) if accuracies else ()
+    if checks.whole("draws", options["draws"]) and beliefs:
+        found = replace(found, drawn=drawn_fits(beliefs, draws=options["draws"], **shared))
     rivals = compare_rivals(intervals, **shared)
-    return FitView(title=title, intervals=intervals, fit=found, rivals=rivals, **shown)
+    return FitView(title=title, intervals=intervals, fit=found, rivals=rivals, beliefs=beliefs, **shown)

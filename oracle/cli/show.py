@@ -245,7 +245,7 @@ def _status(ledger: Ledger, record: SearchRecord, *, watched: bool) -> dict[str,
         "trials": len(results.outcomes),
         "storage": results.search_spec.storage_root(),
         "created": record.created,
-        "verdict": results.verdict(fitted=False) or None,
+        "verdict": results.point_verdict() or None,
         "error": error,
     }
 

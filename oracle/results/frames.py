@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -27,6 +28,7 @@ from oracle.results.columns import (
 )
 from oracle.results.trial_columns import DENSITY, STATISTICS, TRIALS, trial_rows
 from silo.curve import SiloCurve
+from silo.landscape import CycleBelief
 from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -66,17 +68,24 @@ CANDIDATES: Columns = {
     "max_lr": Column(FLOAT, "peak learning rate"),
     **_accuracies("row"),
     "diverged": Column(INT, "replicates that diverged"),
-    "optimum": Column(TRUTH, "whether it is the Oracle optimized max_lr"),
-    "inside": Column(TRUTH, "whether it lies in the Oracle optimized interval"),
+    "optimum": Column(TRUTH, "whether it is the Oracle optimized max_lr, a point estimate"),
+    "inside": Column(TRUTH, "whether it lies in the Oracle optimized interval, a point estimate"),
     "detached": Column(TRUTH, "whether it is within the tolerance, but beyond a worse rate"),
+    "p_inside": Column(FLOAT, "chance that it lies in the optimized interval; empty where nothing is known"),
+    "p_optimum": Column(FLOAT, "chance that it is the optimum; empty where nothing is known"),
+    "loss": Column(FLOAT, "expected loss of validation accuracy against the best; empty where not known"),
 }
 
 
 def _candidate_rows(results: Results) -> Iterator[Parts]:
-    for each in results.decided:
-        for candidate in each.candidates:
+    for each, belief in zip(results.decided, results.beliefs or repeat(None), strict=False):
+        for k, candidate in enumerate(each.candidates):
             rate, interval = candidate.max_lr, each.interval
+            told = belief if belief is not None and not belief.silent else None
             yield {
+                "p_inside": float(told.inside[k]) if told else None,
+                "p_optimum": float(told.best[k]) if told else None,
+                "loss": float(told.means[k]) if told else None,
                 "row": candidate,
                 "of": each,
                 "optimum": rate == interval.optimum,
@@ -85,13 +94,45 @@ def _candidate_rows(results: Results) -> Iterator[Parts]:
             }
 
 
+def _passed(prefix: str, rate: str, curve: str, place: str) -> Columns:
+    """A curve's rate in a row's cycle, and what is known of that."""
+    return {
+        rate: Column(FLOAT, f"max_lr of {curve}", f"{place}.rate"),
+        f"{prefix}_inside": Column(MAYBE, "whether it lies in [low, high]", f"{place}.inside"),
+        f"{prefix}_verdict": Column(
+            TEXT, "inside, outside or unknown: whether it is within the tolerance", f"{place}.loss.verdict"
+        ),
+        f"{prefix}_within": Column(FLOAT, "chance that it is within the tolerance", f"{place}.loss.within"),
+        **_losses(f"{prefix}_", f"{place}.loss."),
+    }
+
+
+def _losses(prefix: str, place: str) -> Columns:
+    """An expected loss with its range."""
+    return {
+        f"{prefix}loss": Column(FLOAT, "accuracy that it loses against the best, expected", f"{place}mean"),
+        f"{prefix}loss_low": Column(FLOAT, "lower end of that loss's 90 % range", f"{place}low"),
+        f"{prefix}loss_high": Column(FLOAT, "upper end of that loss's 90 % range", f"{place}high"),
+    }
+
+
+ENDS: tuple[Literal["low", "high"], ...] = ("low", "high")
+_OF_BELIEF = {
+    "likely_optimum",
+    *(f"{end}_{bound}" for end in ENDS for bound in ("from", "to")),
+    *(f"{name}_{end}" for name in ("surely_inside", "maybe_inside") for end in ENDS),
+    "sure",
+    "jumped",
+    "two_humps",
+}
+
 INTERVALS: Columns = {
     "cycle": Column(INT, "m, how often the network has been pruned"),
     "density": Column(FLOAT, f"{DENSITY}, mean over the replicates"),
     "density_all": Column(FLOAT, "the same share of all parameters"),
-    "optimum": Column(FLOAT, "Oracle optimized max_lr", "interval.optimum"),
-    "low": Column(FLOAT, "lower end of the Oracle optimized interval", "interval.low"),
-    "high": Column(FLOAT, "upper end of the Oracle optimized interval", "interval.high"),
+    "optimum": Column(FLOAT, "Oracle optimized max_lr, by the means: a point estimate", "interval.optimum"),
+    "low": Column(FLOAT, "lower end of the Oracle optimized interval, likewise", "interval.low"),
+    "high": Column(FLOAT, "upper end of the Oracle optimized interval, likewise", "interval.high"),
     "low_cut": Column(
         TRUTH,
         "whether the grid ended at low, so that the interval may reach further down",
@@ -106,20 +147,48 @@ INTERVALS: Columns = {
         TEXT, "rates within the tolerance that a worse one separates from the interval; ';' between them"
     ),
     **_accuracies("selected", "of the optimum, "),
-    "silo_predicted": Column(
-        FLOAT, "max_lr of SILO's curve with the spec's numbers; empty without them", "predicted.rate"
+    "likely_optimum": Column(FLOAT, "candidate that is expected to lose least"),
+    **{
+        f"{end}_{bound}": Column(FLOAT, f"{word} end of the 90 % range of the interval's {name} end")
+        for end, name in (("low", "lower"), ("high", "upper"))
+        for bound, word in (("from", "lower"), ("to", "upper"))
+    },
+    **{
+        f"{name}_{end}": Column(FLOAT, f"{word} end of the rates that {meaning}; empty if there are none")
+        for name, meaning in (
+            ("surely_inside", "lie in the interval with a chance of 0.9"),
+            ("maybe_inside", "lie in it with a chance of 0.1"),
+        )
+        for end, word in (("low", "lower"), ("high", "upper"))
+    },
+    "sure": Column(FLOAT, "chance that both ends of the likeliest interval are right within a candidate"),
+    "jumped": Column(FLOAT, "chance that the cycle's curve has nothing to do with the one before"),
+    "two_humps": Column(MAYBE, "whether two separate ranges are good: the interval tells of one"),
+    **_passed(
+        "silo", "silo_predicted", "SILO's curve with the spec's numbers; empty without them", "predicted"
     ),
-    "silo_inside": Column(MAYBE, "whether it lies in [low, high]", "predicted.inside"),
-    "fitted": Column(FLOAT, "max_lr of the fitted curve", "fitted.rate"),
-    "fitted_inside": Column(MAYBE, "whether it lies in [low, high]", "fitted.inside"),
+    **_passed("fitted", "fitted", "the fitted curve", "fitted"),
 }
 
 
 def _interval_rows(results: Results) -> Iterator[Parts]:
-    predicted = results.along(results.predicted)
-    fitted = results.along(results.fitted)
-    for each, one, other in zip(results.decided, predicted, fitted, strict=True):
-        yield {"row": each, "selected": each.selected, "predicted": one, "fitted": other}
+    predicted, fitted = results.along(results.predicted), results.along(results.fitted)
+    beliefs = results.beliefs or repeat(None)
+    for each, belief, one, other in zip(results.decided, beliefs, predicted, fitted, strict=False):
+        known = {} if belief is None or belief.silent else _known(belief)
+        nothing = dict.fromkeys(name for name in INTERVALS if name in _OF_BELIEF)
+        parts = {"row": each, "selected": each.selected, "predicted": one, "fitted": other}
+        yield {**parts, **nothing, **known}
+
+
+def _known(belief: CycleBelief) -> dict[str, Any]:
+    """What is known of a cycle, by its columns."""
+    found: dict[str, Any] = {"likely_optimum": float(belief.rates[belief.optimum()])}
+    for end in ENDS:
+        found[f"{end}_from"], found[f"{end}_to"] = belief.end_range(end)
+    for name, run in (("surely_inside", belief.core()), ("maybe_inside", belief.reach())):
+        found[f"{name}_low"], found[f"{name}_high"] = run or (None, None)
+    return {**found, "sure": belief.sure, "jumped": belief.jumped, "two_humps": belief.two_humps}
 
 
 Parameter = Literal["q", "beta", "epsilon", "delta"]
@@ -142,10 +211,12 @@ FITS: Columns = {
     "rmse": Column(FLOAT, "root of the mean squared distance to the optima, a learning rate"),
     "weighted_rmse": Column(FLOAT, "the same with the weights of the fit; of the least-squares curve alone"),
     **{
-        f"{name}_{end}": Column(FLOAT, f"{word} end of {name}'s central 95 % over the bootstrap's resamples")
+        f"{name}_{end}": Column(FLOAT, f"{word} end of {name}'s 90 % range, over fits to what is known")
         for name in _NUMBERS
         for end, word in (("low", "lower"), ("high", "upper"))
     },
+    **_losses("", "judged.mean."),
+    "everywhere": Column(FLOAT, "chance that it is within the tolerance in all cycles", "judged.mean.within"),
 }
 
 
@@ -154,19 +225,20 @@ def _fit_rows(results: Results) -> Iterator[Parts]:
         yield _curve(results, "predicted", results.predicted)
     if fit := results.fit:
         ends = {}
-        if fit.bootstrap is not None:
+        if fit.drawn is not None:
             for name in PARAMETERS:
-                ends[f"{name}_low"], ends[f"{name}_high"] = fit.bootstrap.interval(name)
+                ends[f"{name}_low"], ends[f"{name}_high"] = fit.drawn.interval(name)
         yield {**_curve(results, "least squares", fit.curve), "weighted_rmse": fit.weighted_rmse, **ends}
         yield _curve(results, fit.closest, fit.fewest_misses)
 
 
 def _curve(results: Results, name: str, curve: SiloCurve) -> dict[str, Any]:
     missed = results.missed(curve)
-    away = np.array([passed.rate for passed in results.along(curve)])
+    away = np.array([float(curve.max_lr(each.cycle)) for each in results.decided])
     away -= np.array([interval.optimum for interval in results.intervals_found])
     return {
         "row": curve,
+        "judged": results.judged(curve.max_lr),
         "curve": name,
         "inside": len(results.decided) - len(missed),
         "missed_cycles": missed,
@@ -187,12 +259,15 @@ RIVALS: Columns = {
     "aicc": Column(
         FLOAT, "corrected information criterion, only differences mean anything; empty with few cycles"
     ),
+    **_losses("", "judged.mean."),
+    "everywhere": Column(FLOAT, "chance that it is within the tolerance in all cycles", "judged.mean.within"),
 }
 
 
 def _rival_rows(results: Results) -> Iterator[Parts]:
     for rival in results.rival_curves.rivals if results.rival_curves else ():
-        yield {"row": rival, "values": json.dumps(rival.values)}
+        judged = results.judged(lambda m, rival=rival: float(rival.max_lr([m])[0]))  # type: ignore[misc]
+        yield {"row": rival, "values": json.dumps(rival.values), "judged": judged}
 
 
 COSTS: Columns = {

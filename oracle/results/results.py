@@ -8,7 +8,7 @@ results.candidates.query("inside")
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,20 +22,25 @@ from oracle.results import frames
 from oracle.results.costs import PolicyCost, policy_costs
 from oracle.results.distributions import CycleDistributions, cycle_distributions, diagnosed_rates
 from oracle.results.recorded import load_search, recorded_spec
-from oracle.results.verdict import verdict
+from oracle.results.verdict import point_verdict, verdict
 from oracle.search import Search
 from oracle.spec import Spec
 from silo.curve import SiloCurve
 from silo.fit import CurveFit, fit_curve
-from silo.fit.bootstrap import bootstrap
+from silo.fit.drawn_fits import drawn_fits
 from silo.fit.rivals import RivalTable, compare_rivals
 from silo.intervals import CycleInterval
+from silo.landscape import CycleBelief, JudgedCurve, Loss, best_constant, judge, learn
 from trials.recipe import Execution
 from trials.secrets import without_secrets
 from trials.tasks import PrunedNetwork, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+DRAWS = 500
+"""Draws of what the trainings tell that a curve is fitted to."""
 
 
 def load(name: str, ledger: str | None = None) -> Results:
@@ -57,10 +62,17 @@ def load(name: str, ledger: str | None = None) -> Results:
 
 
 class Passed(NamedTuple):
-    """A curve at one cycle: its rate, and whether that lies in the interval as stated; None without one."""
+    """A curve at one cycle.
+
+    Attributes:
+        rate: Its rate; None without a curve.
+        inside: Whether that lies in the interval as stated, the point estimate.
+        loss: What it loses there against the best rate, with its range and verdict.
+    """
 
     rate: float | None
     inside: bool | None
+    loss: Loss | None
 
 
 def _frame(name: str) -> cached_property[pd.DataFrame]:
@@ -80,8 +92,7 @@ class Results:
         chance: Chance level of the data set; None if it is not known.
         execution: How its trainings were computed; None if that is not known.
         recorded_runs: Its runs, oldest first.
-        resamples: Of the fit's bootstrap, where there are several replicates; 0 for none.
-        seed: Of the bootstrap.
+        draws: Of what the trainings tell, each with a fit of its own; 0 for none.
     """
 
     search_spec: Spec
@@ -91,8 +102,7 @@ class Results:
     chance: Chance | None = None
     execution: Execution | None = None
     recorded_runs: tuple[Run, ...] = ()
-    resamples: int = 1000
-    seed: int = 0
+    draws: int = DRAWS
 
     @classmethod
     def of(
@@ -102,8 +112,7 @@ class Results:
         *,
         record: SearchRecord | None = None,
         runs: Sequence[Run] = (),
-        resamples: int = 1000,
-        seed: int = 0,
+        draws: int = DRAWS,
     ) -> Results:
         """The results of a search's state as it is now; what the ledger knows of it comes with the record."""
         return cls(
@@ -114,12 +123,11 @@ class Results:
             chance=chance_of(record.identity) if record else None,
             execution=record.execution if record else None,
             recorded_runs=tuple(runs),
-            resamples=resamples,
-            seed=seed,
+            draws=draws,
         )
 
     @classmethod
-    def read(cls, ledger: Ledger, record: SearchRecord, *, resamples: int = 1000, seed: int = 0) -> Results:
+    def read(cls, ledger: Ledger, record: SearchRecord, *, draws: int = DRAWS) -> Results:
         """Reads all that the ledger holds of a search; the ledger is not needed any more then.
 
         Raises:
@@ -130,8 +138,7 @@ class Results:
             load_search(ledger, record),
             record=record,
             runs=ledger.runs(record.name),
-            resamples=resamples,
-            seed=seed,
+            draws=draws,
         )
 
     def __repr__(self) -> str:
@@ -192,21 +199,15 @@ class Results:
         """The fitted curve; None where nothing was searched or no cycle is decided."""
         if not (self.decided and self.searched):
             return None
-        return fit_curve(self.intervals_found, pruning_rate=self.search_spec.pruning.rate, resamples=0)
+        return fit_curve(self.intervals_found, pruning_rate=self.search_spec.pruning.rate)
 
     @cached_property
     def fit(self) -> CurveFit | None:
-        """The same with its bootstrap, where there are several replicates."""
-        if self.point_fit is None or not self.resamples or self.search_spec.replicates < 2:
+        """The same with its confidence: a fit to each of many draws of what the trainings tell."""
+        if self.point_fit is None or not self.draws:
             return self.point_fit
-        found = bootstrap(
-            tuple(each.accuracies for each in self.decided),
-            pruning_rate=self.search_spec.pruning.rate,
-            tolerance=self.search_spec.tolerance,
-            resamples=self.resamples,
-            seed=self.seed,
-        )
-        return replace(self.point_fit, bootstrap=found)
+        drawn = drawn_fits(self.beliefs, pruning_rate=self.search_spec.pruning.rate, draws=self.draws)
+        return replace(self.point_fit, drawn=drawn)
 
     @property
     def fitted(self) -> SiloCurve | None:
@@ -241,22 +242,53 @@ class Results:
         """Rate per cycle of ``distributions`` that their statistics predict."""
         return diagnosed_rates(self.distributions)
 
+    @cached_property
+    def beliefs(self) -> tuple[CycleBelief, ...]:
+        """What all trainings together tell of each decided cycle; empty where nothing was searched."""
+        if not (self.decided and self.searched):
+            return ()
+        return learn(
+            [each.accuracies for each in self.decided],
+            tolerance=self.search_spec.tolerance,
+            chance=self.chance.highest if self.chance else None,
+        )
+
+    def judged(self, curve: Callable[[int], float]) -> JudgedCurve | None:
+        """A curve against what the trainings tell; None where they tell nothing.
+
+        Args:
+            curve: Cycle to max_lr.
+        """
+        return judge(self.beliefs, curve)
+
+    @cached_property
+    def constant(self) -> JudgedCurve | None:
+        """The constant rate that loses least on average; None where the trainings tell nothing."""
+        return best_constant(self.beliefs)
+
     def along(self, curve: SiloCurve | None) -> tuple[Passed, ...]:
         """A curve's place at each decided cycle."""
         if curve is None:
-            return (Passed(None, None),) * len(self.decided)
+            return (Passed(None, None, None),) * len(self.decided)
         rates = [float(curve.max_lr(each.cycle)) for each in self.decided]
-        pairs = zip(rates, self.intervals_found, strict=True)
-        return tuple(Passed(rate, interval.contains(rate)) for rate, interval in pairs)
+        return tuple(
+            Passed(rate, interval.contains(rate), belief.loss(rate))
+            for rate, interval, belief in zip(rates, self.intervals_found, self.beliefs, strict=True)
+        )
 
     def missed(self, curve: SiloCurve) -> tuple[int, ...]:
-        """The decided cycles whose interval a curve is outside of."""
-        pairs = zip(self.decided, self.along(curve), strict=True)
-        return tuple(each.cycle for each, passed in pairs if not passed.inside)
+        """The decided cycles whose interval, as the point estimate states it, a curve is outside of."""
+        rates = [float(curve.max_lr(each.cycle)) for each in self.decided]
+        pairs = zip(rates, self.intervals_found, strict=True)
+        return tuple(interval.cycle for rate, interval in pairs if not interval.contains(rate))
 
-    def verdict(self, *, fitted: bool = True) -> str:
-        """The comparison in two or three sentences; without ``fitted`` those alone that need no fit."""
-        return verdict(self, fitted=fitted)
+    def verdict(self) -> str:
+        """The comparison in a few sentences, no surer than the trainings are."""
+        return verdict(self)
+
+    def point_verdict(self) -> str:
+        """A sentence by the point estimates alone, which takes no time, and says little."""
+        return point_verdict(self)
 
     trials = _frame("trials")
     """One row per finished training, those that diverged included; what failed has no outcome."""

@@ -1,57 +1,116 @@
-"""A search's verdict, in a few sentences."""
+"""A search's verdict, in a few sentences, no surer than its trainings are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from silo.errors import InvalidInput
+from silo.landscape import JudgedCurve, Loss
 
 if TYPE_CHECKING:
     from oracle.results.results import Results
 
+SURE = 0.9
+"""Chance from which one curve is said to lose less than another."""
 
-def verdict(results: Results, *, fitted: bool) -> str:
-    """Two or three sentences; without ``fitted`` those that need no fit, which takes a while."""
+
+def verdict(results: Results) -> str:
+    """What the trainings tell of SILO's curve, of the fitted one beside a constant, and what to doubt."""
     if not results.decided:
         return "No cycle is decided yet."
     if not results.searched:
         sentence = f"Policy {results.search_spec.policy.name}: one rate per cycle, nothing is searched."
         return " ".join([sentence, *_at_chance(results)])
-    said = [*_of_prediction(results), *(_of_fit(results) if fitted else []), *_reservations(results)]
-    return " ".join(said)
+    return " ".join([*_of_prediction(results), *_of_fit(results), *_reservations(results)])
+
+
+def point_verdict(results: Results) -> str:
+    """Where SILO's predicted curve lies by the point estimates, which other seeds may contradict."""
+    if not (results.decided and results.searched and results.predicted):
+        return "" if results.searched else verdict(results)
+    count = len(results.decided)
+    inside = count - len(results.missed(results.predicted))
+    return (
+        f"By point estimates alone, SILO's predicted curve lies in {inside} of {count} intervals; "
+        "`oracle report` says how sure that is."
+    )
 
 
 def cycles_in_words(cycles: Sequence[int]) -> str:
-    """``cycle 3`` or ``cycles 3, 7 and 9``."""
+    """``cycle 3`` or ``cycles 3, 7 and 9``; three or more in a row are ``5–8``."""
     if not cycles:
         raise InvalidInput("no cycles to name")
+    named = cycle_ranges(cycles)
     if len(cycles) == 1:
-        return f"cycle {cycles[0]}"
-    return f"cycles {', '.join(map(str, cycles[:-1]))} and {cycles[-1]}"
+        return f"cycle {named[0]}"
+    if len(named) == 1:
+        return f"cycles {named[0]}"
+    return f"cycles {', '.join(named[:-1])} and {named[-1]}"
+
+
+def cycle_ranges(cycles: Sequence[int]) -> list[str]:
+    """Ascending cycles as texts, three or more in a row as one: ``5–8``."""
+    breaks = [k + 1 for k, (one, other) in enumerate(pairwise(cycles)) if other != one + 1]
+    runs = [cycles[a:b] for a, b in pairwise([0, *breaks, len(cycles)])]
+    return [
+        text
+        for run in runs
+        for text in ([f"{run[0]}–{run[-1]}"] if len(run) > 2 else [str(cycle) for cycle in run])
+    ]
+
+
+def loss_text(loss: Loss) -> str:
+    """``0.16 % [0.05, 0.30]``: what is lost, with its 90 % range; no digit that says more than it knows."""
+    return f"{100 * loss.mean:.2f} % [{100 * loss.low:.2f}, {100 * loss.high:.2f}]"
 
 
 def _of_prediction(results: Results) -> list[str]:
     if results.predicted is None:
         return []
-    missed, count = results.missed(results.predicted), len(results.decided)
-    sentence = f"SILO's predicted curve lies in {count - len(missed)} of {count} Oracle optimized intervals"
-    return [f"{sentence}; it misses {cycles_in_words(missed)}." if missed else f"{sentence}."]
+    judged = results.judged(results.predicted.max_lr)
+    if judged is None:
+        return ["These trainings tell nothing of SILO's predicted curve."]
+    return [f"SILO's predicted curve is {where(judged, results.search_spec.tolerance)}."]
+
+
+def where(judged: JudgedCurve, tolerance: float) -> str:
+    """At how many cycles a curve is within the tolerance, outside, and where that can't be told."""
+    count, inside = len(judged.beliefs), judged.cycles("inside")
+    unknown, outside = judged.cycles("unknown"), judged.cycles("outside")
+    parts = [f"within {100 * tolerance:.3g} % of the best in {len(inside)} of {_cycles(count)}"]
+    if unknown:
+        parts.append(f"for {len(unknown)} ({', '.join(cycle_ranges(unknown))}) these trainings can't tell")
+    named = f" ({', '.join(cycle_ranges(outside))})" if outside else ""
+    parts.append(f"it is outside in {len(outside) or 'none'}{named}")
+    return "; ".join(parts)
+
+
+def _cycles(count: int) -> str:
+    return f"{count} cycle{'s' if count > 1 else ''}"
 
 
 def _of_fit(results: Results) -> list[str]:
-    assert results.fit is not None, "a search with decided cycles has one"
-    if results.fit.hitting is not None:
-        return ["A SILO curve that lies in every interval exists."]
-    missed, count = results.fit.missed_cycles, len(results.decided)
+    """The fitted curve beside the best constant: which loses less, if that can be told."""
+    if results.fitted is None or results.constant is None:
+        return []
+    fitted = results.judged(results.fitted.max_lr)
+    assert fitted is not None, "the constant was judged by the same cycles"
+    rate, less = float(results.constant.rates[0]), fitted.better_than(results.constant)
+    told = "these trainings can't tell them apart"
+    if less >= SURE:
+        told = "SILO's curve loses less"
+    elif less <= 1 - SURE:
+        told = "the constant loses less"
     return [
-        f"No SILO curve lies in every interval; the best lies in {count - len(missed)} of "
-        f"{count} and misses {cycles_in_words(missed)}."
+        f"The fitted SILO curve loses {loss_text(fitted.mean)} on average, "
+        f"the best constant rate, {rate:.2g}, loses {loss_text(results.constant.mean)}: {told}."
     ]
 
 
 def _reservations(results: Results) -> list[str]:
-    """Reasons to doubt the intervals."""
+    """Reasons to doubt what is stated."""
     found = _at_chance(results)
     cut = [each.cycle for each in results.decided if each.interval.low_cut or each.interval.high_cut]
     if cut:
@@ -59,6 +118,17 @@ def _reservations(results: Results) -> list[str]:
     diverged = [each.cycle for each in results.decided if each.selected.diverged]
     if diverged:
         found.append(f"Even the optimum of {cycles_in_words(diverged)} diverged in a replicate.")
+    if humps := [belief.cycle for belief in results.beliefs if belief.two_humps]:
+        found.append(f"Two separate ranges of rates are good at {cycles_in_words(humps)}.")
+    if jumped := [belief.cycle for belief in results.beliefs if belief.jumped > 0.5]:
+        found.append(
+            f"At {cycles_in_words(jumped)} the rates have little to do with those of the cycle before."
+        )
+    if results.search_spec.replicates == 1:
+        found.append("With one replicate, the noise of a training is known by the curves' smoothness alone.")
+    silent = [each.cycle for each in results.beliefs if each.silent and each.cycle not in results.at_chance]
+    if silent:
+        found.append(f"At {cycles_in_words(silent)} trainings fail at random: they say nothing of the rates.")
     return found
 
 

@@ -9,13 +9,15 @@ import numpy as np
 from silo import checks
 from silo.accuracies import TOLERANCE, CycleAccuracies, intervals_and_accuracies
 from silo.curve import SiloCurve
-from silo.fit.bootstrap import Bootstrap, bootstrap
+from silo.fit.drawn_fits import DrawnFits, drawn_fits
 from silo.fit.families import Family, silo_family
 from silo.fit.least_squares import Members, Targets, curves_of, losses, minima
 from silo.fit.notes import Near, notes
 from silo.fit.problem import EXACT_LOSS, Problem, Weighting, free_part, make_problem
 from silo.fit.regions import Region, best_region, regions
 from silo.intervals import CycleInterval
+from silo.landscape import learn
+from silo.landscape.model import SAMPLES
 
 _RIVAL_RMSE = 1.05
 
@@ -39,7 +41,7 @@ class CurveFit:
             intervals the one with the largest margin, else the one with the fewest misses.
         regions: for each q that was tried, ascending, what the intervals leave of beta, epsilon and delta.
         notes: what the data cannot tell, one sentence each.
-        bootstrap: the fits to resampled trainings; None without several replicates' accuracies.
+        drawn: the fits to draws of what the trainings tell; None without their accuracies.
     """
 
     curve: SiloCurve
@@ -49,7 +51,7 @@ class CurveFit:
     best: Region
     regions: tuple[Region, ...]
     notes: tuple[str, ...]
-    bootstrap: Bootstrap | None = None
+    drawn: DrawnFits | None = None
 
     @property
     def hitting(self) -> SiloCurve | None:
@@ -102,7 +104,7 @@ class CurveFit:
             "feasible_q": list(self.feasible_q),
             "regions": [region.to_dict() for region in self.regions],
             "notes": list(self.notes),
-            "bootstrap": self.bootstrap.to_dict() if self.bootstrap else None,
+            "drawn": self.drawn.to_dict() if self.drawn else None,
         }
 
     def __str__(self) -> str:
@@ -123,8 +125,8 @@ class CurveFit:
             missed = ", ".join(f"m={cycle}" for cycle in self.missed_cycles)
             lines.append(f"No curve lies in all intervals. Fewest misses: {_in_words(self.fewest_misses)}")
             lines.append(f"  outside at {missed}")
-        if self.bootstrap:
-            lines.append(str(self.bootstrap))
+        if self.drawn:
+            lines.append(str(self.drawn))
         return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
 
 
@@ -136,8 +138,7 @@ def fit_curve(
     beta_bounds: tuple[float, float] = (0.5, 20.0),
     weighting: Weighting = "interval",
     tolerance: float = TOLERANCE,
-    resamples: int = 1000,
-    seed: int = 0,
+    draws: int = 500,
 ) -> CurveFit:
     """Fits SILO's curve (Liu et al., TMLR 08/2023, Equation 3) to an Oracle's optima and to its intervals.
 
@@ -154,7 +155,7 @@ def fit_curve(
 
     Args:
         measured: per measured cycle its optimum and interval, or its accuracies, from which those and the
-            bootstrap come; in any order, at least one cycle.
+            confidence come (``silo.landscape``); in any order, at least one cycle.
         pruning_rate: p, the share of the remaining weights pruned after each cycle, in (0, 1).
         q_values: the q to try; ints of at least 0.
         beta_bounds: lowest and highest beta to try, both above 0.
@@ -163,15 +164,12 @@ def fit_curve(
             highest rate; ``"uniform"`` weights all alike.
         tolerance: of the intervals, where accuracies are given: how far below the best mean accuracy still
             counts as good; an absolute share.
-        resamples: of the bootstrap, where each cycle has the accuracies of two replicates or more; 0 for
-            none. ``bootstrap`` itself offers more.
-        seed: of the bootstrap.
+        draws: of what the accuracies tell, each with a fit of its own; 0 for none.
 
     Raises:
         InvalidInput: a value is missing or outside its range.
     """
-    checks.whole("resamples", resamples)
-    checks.whole("seed", seed)
+    checks.whole("draws", draws)
     intervals, accuracies = intervals_and_accuracies(measured, tolerance)
     problem = make_problem(intervals, pruning_rate, q_values, beta_bounds, weighting)
     searched, fixed = free_part(problem, len(problem.intervals))
@@ -190,26 +188,23 @@ def fit_curve(
         best=best_region(problem, found),
         regions=found,
         notes=notes(problem, curve, found, fixed=fixed, near=_near(family, targets, members, searched)),
-        bootstrap=_bootstrap(problem, accuracies, weighting, tolerance, resamples, seed),
+        drawn=_drawn(problem, accuracies, weighting, tolerance, draws),
     )
 
 
-def _bootstrap(
+def _drawn(
     problem: Problem,
     accuracies: tuple[CycleAccuracies, ...],
     weighting: Weighting,
     tolerance: float,
-    resamples: int,
-    seed: int,
-) -> Bootstrap | None:
-    if not accuracies or resamples == 0 or min(one.replicates for one in accuracies) < 2:
+    draws: int,
+) -> DrawnFits | None:
+    if not accuracies or draws == 0:
         return None
-    return bootstrap(
-        accuracies,
+    return drawn_fits(
+        learn(accuracies, tolerance=tolerance, samples=max(SAMPLES, draws)),
         pruning_rate=problem.pruning_rate,
-        resamples=resamples,
-        seed=seed,
-        tolerance=tolerance,
+        draws=draws,
         q_values=problem.q_values,
         beta_bounds=problem.beta_bounds,
         weighting=weighting,

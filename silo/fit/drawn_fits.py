@@ -1,15 +1,15 @@
-"""Confidence from the replicates: resampled trainings, new optima and intervals, new fits."""
+"""Confidence of a fit: draws of what is known of the landscape, their optima and intervals, a fit to each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from silo import checks
 from silo._arrays import BoolArray, FloatArray, IntArray
-from silo.accuracies import TOLERANCE, CycleAccuracies, check_accuracies, check_tolerance, optimized
+from silo.accuracies import grid_interval
 from silo.curve import SiloCurve, check_cycles, shape
 from silo.errors import InvalidInput
 from silo.fit.branch_and_bound import Items
@@ -26,25 +26,24 @@ from silo.fit.problem import (
     weights_of,
 )
 from silo.intervals import SLACK
+from silo.landscape import CycleBelief
 
-Unit = Literal["cycle", "chain"]
+Parameter = Literal["q", "beta", "epsilon", "delta"]
 
-# Brackets around a minimum shrink to less than 1e-7 of log beta: far below what resampling moves.
+# Brackets around a minimum shrink to less than 1e-7 of log beta: far below what draws differ by.
 _ZOOM_ROUNDS = 6
-_LEVEL = 0.95
-_RANGED = ("beta", "epsilon", "delta")
+_LEVEL = 0.9
+_RANGED: tuple[Parameter, ...] = ("beta", "epsilon", "delta")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Bootstrap:
-    """B fits to resampled trainings. Rates are learning rates.
+class DrawnFits:
+    """B fits, each to a draw of all cycles' optima and intervals. Rates are learning rates.
 
     Attributes:
-        seed: of the resampling: the same seed gives the same numbers.
-        unit: what was drawn together, see ``bootstrap``.
         pruning_rate: p of all curves.
-        cycles: (n,), the measured cycles, ascending.
-        optima: (B, n), the optima of the resampled trainings.
+        cycles: (n,), the measured cycles that say something, ascending.
+        optima: (B, n), the drawn optima.
         low: (B, n), the lower ends of their intervals.
         high: (B, n), the upper ends.
         low_cut: (B, n), whether the grid ended there.
@@ -53,11 +52,9 @@ class Bootstrap:
         beta: (B,).
         epsilon: (B,).
         delta: (B,).
-        feasible: (B,), whether some curve lies in all the resampled intervals.
+        feasible: (B,), whether some SILO curve lies in all the drawn intervals.
     """
 
-    seed: int
-    unit: Unit
     pruning_rate: float
     cycles: IntArray
     optima: FloatArray
@@ -72,13 +69,18 @@ class Bootstrap:
     feasible: BoolArray
 
     @property
-    def resamples(self) -> int:
+    def draws(self) -> int:
         """B."""
         return int(self.q.size)
 
-    def interval(
-        self, name: Literal["q", "beta", "epsilon", "delta"], level: float = _LEVEL
-    ) -> tuple[float, float]:
+    @property
+    def constant(self) -> BoolArray:
+        """(B,), whether some constant rate lies in all the drawn intervals; ends cut off bound nothing."""
+        low = np.where(self.low_cut, 0.0, self.low).max(axis=1)
+        high = np.where(self.high_cut, np.inf, self.high).min(axis=1)
+        return np.asarray(low <= high * (1 + SLACK))
+
+    def interval(self, name: Parameter, level: float = _LEVEL) -> tuple[float, float]:
         """The central share ``level`` of a parameter's values (percentile interval).
 
         Raises:
@@ -109,7 +111,7 @@ class Bootstrap:
         return low, high
 
     def inside(self, curve: SiloCurve) -> dict[int, float]:
-        """Per cycle the share of resampled intervals that the curve lies in; ends cut off bound nothing."""
+        """Per cycle the share of drawn intervals that the curve lies in; ends cut off bound nothing."""
         rates = curve.max_lr(self.cycles)
         above = self.low_cut | (rates >= self.low * (1 - SLACK))
         below = self.high_cut | (rates <= self.high * (1 + SLACK))
@@ -117,17 +119,16 @@ class Bootstrap:
         return dict(zip(self.cycles.tolist(), shares.tolist(), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """Its summary, ready for JSON: 95 % intervals, and per cycle those of the optimum."""
+        """Its summary, ready for JSON: 90 % ranges, and per cycle those of the optimum."""
         low, high = np.quantile(self.optima, _tails(_LEVEL), axis=0)
         values, counts = np.unique(self.q, return_counts=True)
         return {
-            "resamples": self.resamples,
-            "seed": self.seed,
-            "unit": self.unit,
+            "draws": self.draws,
             "level": _LEVEL,
             **{name: list(self.interval(name)) for name in ("beta", "epsilon", "delta")},
-            "q": {str(q): count / self.resamples for q, count in zip(values, counts.tolist(), strict=True)},
+            "q": {str(q): count / self.draws for q, count in zip(values, counts.tolist(), strict=True)},
             "feasible": float(self.feasible.mean()),
+            "constant": float(self.constant.mean()),
             "optima": {
                 str(m): ends
                 for m, *ends in zip(self.cycles.tolist(), low.tolist(), high.tolist(), strict=True)
@@ -135,19 +136,26 @@ class Bootstrap:
         }
 
     def __str__(self) -> str:
-        summary = self.to_dict()
-        ranges = [f"{name} {low:.4g} to {high:.4g}" for name in _RANGED for low, high in [summary[name]]]
-        shares = ", ".join(f"{q} in {_percent(share)}" for q, share in summary["q"].items())
+        ranges = ", ".join("{} {:.3g} to {:.3g}".format(name, *self.interval(name)) for name in _RANGED)
+        values, counts = np.unique(self.q, return_counts=True)
+        shares = ", ".join(
+            f"{q} in {percent(count / self.draws)}"
+            for q, count in zip(values.tolist(), counts.tolist(), strict=True)
+        )
+        some, constant = percent(float(self.feasible.mean())), percent(float(self.constant.mean()))
         return (
-            f"{self.resamples} resamples by {self.unit} (seed {self.seed}), 95 % intervals:\n"
-            f"  {', '.join(ranges)}; q = {shares}\n"
-            f"  a curve in every interval exists in {_percent(summary['feasible'])} of them"
+            f"Of {self.draws:,} least-squares curves of draws of what the trainings tell, 90 % have\n"
+            f"  {ranges}\n"
+            f"  q: {shares}\n"
+            f"  in {some} of the draws some SILO curve is in all intervals, in {constant} some constant rate"
         )
 
 
-def _percent(share: float) -> str:
-    """A share of the resamples to three digits: 2 of 1,000 are not none, 999 are not all."""
-    return f"{100 * share:.3g} %"
+def percent(share: float) -> str:
+    """Three digits, never rounded to all or nothing: of 1,000 draws, 999 are not all."""
+    if 0.999 < share < 1:
+        return "over 99.9 %"
+    return "under 0.1 %" if 0 < share < 0.001 else f"{100 * share:.3g} %"
 
 
 def _tails(level: float) -> tuple[float, float]:
@@ -157,64 +165,51 @@ def _tails(level: float) -> tuple[float, float]:
     return (1 - share) / 2, (1 + share) / 2
 
 
-def bootstrap(
-    accuracies: Sequence[CycleAccuracies],
+def drawn_fits(
+    beliefs: Iterable[CycleBelief],
     *,
     pruning_rate: float,
-    resamples: int = 1000,
-    seed: int = 0,
-    unit: Unit = "cycle",
-    tolerance: float = TOLERANCE,
+    draws: int = 500,
     q_values: Sequence[int] = range(0, 6),
     beta_bounds: tuple[float, float] = (0.5, 20.0),
     weighting: Weighting = "interval",
-) -> Bootstrap:
-    """Resamples the trainings, and fits the least-squares curve to each resample as ``fit_curve`` does.
-
-    A resample draws r − 1 of a cycle's r replicates with replacement, so that the means vary as much as means
-    of r independent trainings do (Rao and Wu, JASA 83, 1988); r draws would vary too little by (r − 1) / r. A
-    replicate is drawn for all candidates of a cycle together, since they share their seed: what makes one
-    replicate better than another does not count as noise between rates.
+) -> DrawnFits | None:
+    """Fits the least-squares curve to each of several draws, as ``fit_curve`` does to the means.
 
     Args:
-        accuracies: one per measured cycle, in any order, each with two replicates or more.
+        beliefs: What is known of the cycles, as ``learn`` returns it: draws of all cycles together.
         pruning_rate: p, in (0, 1).
-        resamples: B, at least 1.
-        seed: of the resampling, at least 0.
-        unit: ``"cycle"`` draws anew for each cycle: trainings of different cycles vary independently.
-            ``"chain"`` draws whole replicates for all cycles together, since a replicate's networks descend
-            from each other; with few replicates there are few different resamples. It needs the same number
-            of replicates in each cycle.
-        tolerance: of the interval, an absolute share of accuracy.
+        draws: B, at least 1, at most those of the beliefs.
         q_values: as for ``fit_curve``.
         beta_bounds: as for ``fit_curve``.
         weighting: as for ``fit_curve``.
 
+    Returns:
+        None where no cycle says anything.
+
     Raises:
-        InvalidInput: a value is missing or outside its range, or a cycle has one replicate only.
+        InvalidInput: a value is outside its range.
     """
-    measured = check_accuracies(accuracies)
-    intervals = [one.interval(tolerance) for one in measured]
-    problem = make_problem(intervals, pruning_rate, q_values, beta_bounds, weighting)
-    count, start = checks.whole("resamples", resamples), checks.whole("seed", seed)
-    if count < 1:
-        raise InvalidInput("resamples must be at least 1, not 0: give 1000")
-    draws = _draws(measured, count, start, unit)
-    ends = [
-        _resampled(one, counts, check_tolerance(tolerance))
-        for one, counts in zip(measured, draws, strict=True)
+    if checks.whole("draws", draws) < 1:
+        raise InvalidInput("draws must be at least 1, not 0: give 500")
+    told = [belief for belief in beliefs if not belief.silent]
+    if not told:
+        return None
+    stated = [
+        grid_interval(belief.cycle, belief.rates.tolist(), belief.optimum(), *belief.stated)
+        for belief in told
     ]
+    problem = make_problem(stated, pruning_rate, q_values, beta_bounds, weighting)
+    ends = [_drawn(belief, draws) for belief in told]
     optima, low, high, low_cut, high_cut = (np.stack(column, axis=1) for column in zip(*ends, strict=True))
     scale = high.max(axis=1, keepdims=True)
-    searched, _ = free_part(problem, len(measured))
+    searched, _ = free_part(problem, len(told))
     targets = Targets(optima=optima / scale, weights=weights_of((high - low) / scale, weighting))
     family = silo_family(searched.logits, searched.beta_bounds)
     best = minima(family, targets, rounds=_ZOOM_ROUNDS).best(EXACT_LOSS)
-    return Bootstrap(
-        seed=start,
-        unit=unit,
+    return DrawnFits(
         pruning_rate=problem.pruning_rate,
-        cycles=np.array([one.cycle for one in measured]),
+        cycles=np.array([belief.cycle for belief in told]),
         optima=optima,
         low=low,
         high=high,
@@ -230,38 +225,12 @@ def bootstrap(
     )
 
 
-def _draws(measured: Sequence[CycleAccuracies], count: int, seed: int, unit: Unit) -> list[FloatArray]:
-    """Per cycle (B, r): the weight of each replicate in each resample; rows sum to 1."""
-    if unit not in get_args(Unit):
-        raise InvalidInput(f"there is no unit {unit!r}: {checks.nearest(str(unit), get_args(Unit))}")
-    for one in measured:
-        if one.replicates < 2:
-            raise InvalidInput(
-                f"a bootstrap needs two replicates or more, not {one.replicates} as in cycle {one.cycle}: "
-                "train each candidate with several seeds"
-            )
-    random = np.random.default_rng(seed)
-    if unit == "cycle":
-        return [_weights(random, count, one.replicates) for one in measured]
-    if len({one.replicates for one in measured}) > 1:
-        raise InvalidInput(
-            f"unit 'chain' needs the same number of replicates in each cycle, not "
-            f"{[one.replicates for one in measured]}: give unit 'cycle'"
-        )
-    return [_weights(random, count, measured[0].replicates)] * len(measured)
-
-
-def _weights(random: np.random.Generator, count: int, replicates: int) -> FloatArray:
-    drawn = random.multinomial(replicates - 1, np.full(replicates, 1 / replicates), size=count)
-    return np.asarray(drawn / (replicates - 1), dtype=np.float64)
-
-
-def _resampled(
-    one: CycleAccuracies, weights: FloatArray, tolerance: float
+def _drawn(
+    belief: CycleBelief, draws: int
 ) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray, BoolArray]:
     """Optima, lower and upper ends, and whether those are cut off; (B,) each."""
-    best, first, last = optimized(weights @ one.accuracies.T, tolerance)
-    rates = one.rates
+    best, first, last = (index[:draws] for index in belief.ends)
+    rates = belief.rates
     return rates[best], rates[first], rates[last], first == 0, last == rates.size - 1
 
 
