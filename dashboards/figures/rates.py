@@ -37,7 +37,7 @@ _QUESTION = "? can't be told"
 _PLACE = "%{xaxis.title.text}: %{x:.4g}<br>"
 """A point's place, whichever axis is shown."""
 
-_PALE = "rgba(86,180,233,0.35)"
+_PALE = "#C4E4F7"
 _GREEN_VEIL = "rgba(0,158,115,0.18)"
 
 
@@ -159,7 +159,7 @@ def _add_intervals(figure: go.Figure, data: RatesData) -> None:
         figure.add_scatter(
             x=[x for i in shown for x in (i.cycle, i.cycle, None)],
             y=[y for i in shown for y in (rounded(i.low), rounded(i.high), None)],
-            name="interval, point estimate" if data.reach else "Oracle interval",
+            name="point estimate" if data.reach else "Oracle interval",
             mode="lines+markers",
             line={"color": color, "width": width},
             marker={"symbol": "line-ew", "size": 13, "line": {"color": color, "width": min(width, 3)}},

@@ -49,7 +49,8 @@ def comparison_table(
         by_row: Whether each cycle is a row, not a column; by default where there are more than
             :data:`~dashboards.tables.accuracy.WIDEST_PAPER_LAYOUT`.
         accuracies: Whether the accuracies at the optimum are shown, too.
-        terminal: Whether there is little room: what may be inside is left out.
+        terminal: Whether there is little room: what may be inside is left out, and the validation accuracies,
+            of which that of the best is too high by chance.
     """
     rows = [row for row in _rows(results, terminal=terminal) if accuracies or not row.accuracy]
     if by_row is None:
@@ -169,6 +170,7 @@ def _rows(results: Results, *, terminal: bool) -> list[_Row]:
             f"{name}\naccuracy\n(%)", f"{name} accuracy (%)", [pair[k] for pair in accuracies], accuracy=True
         )
         for k, name in enumerate(("validation", "test"))
+        if not (terminal and results.searched and name == "validation")
     ]
     optima = [optimum_cell(cycle) for cycle in cycles]
     if not results.searched:

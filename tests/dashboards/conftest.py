@@ -70,7 +70,7 @@ def make_search() -> Callable[..., tuple[Spec, Search]]:
 @pytest.fixture
 def make_results(make_search: Callable[..., tuple[Spec, Search]]) -> Callable[..., Results]:
     """Results without a bootstrap; takes what ``make_search`` takes."""
-    return lambda *arguments, **fields: Results.of(*make_search(*arguments, **fields), resamples=0)
+    return lambda *arguments, **fields: Results.of(*make_search(*arguments, **fields), draws=0)
 
 
 def renamed(results: Results, name: str) -> Results:

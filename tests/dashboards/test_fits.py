@@ -87,7 +87,7 @@ def test_the_band_surrounds_the_curve_of_replicates():
         good = 0.9 - 0.05 * np.log(rates / curve.max_lr(cycle)) ** 2
         noise = 0.002 * random.normal(size=(30, 4))
         measured.append(CycleAccuracies(cycle=cycle, rates=rates, accuracies=good[:, None] + noise))
-    fit = fit_curve(measured, pruning_rate=0.2, resamples=100)
+    fit = fit_curve(measured, pruning_rate=0.2, draws=100)
     view = FitView(title="x", intervals=tuple(one.interval() for one in measured), fit=fit)
     band = next(trace for trace in fit_figure(view).data if trace.name == "95 % band")
     half = len(band.x) // 2

@@ -17,8 +17,8 @@ from tests.dashboards.test_report import Page, made, run
 from tests.oracle.invented import invent, noted, peak, took
 
 
-def found_by(*arguments, runs=(), resamples=50, **options):
-    return Results.of(*invent(*arguments, **options), runs=runs, resamples=resamples)
+def found_by(*arguments, runs=(), draws=50, **options):
+    return Results.of(*invent(*arguments, **options), runs=runs, draws=draws)
 
 
 def words(found):
@@ -142,7 +142,7 @@ def test_a_large_search_stays_a_small_page(tmp_path):
     def shallow(cycle, replicate, max_lr):
         return 0.8 + 0.1 * peak(cycle, replicate, max_lr)
 
-    found = found_by(shallow, cycles=25, replicates=5, grid=grid, resamples=10)
+    found = found_by(shallow, cycles=25, replicates=5, grid=grid, draws=10)
     assert len(found.decided[0].candidates) == 50 and len(found.outcomes) == 25 * 50 * 5
     assert write_report(found, tmp_path).stat().st_size < 6e6
 

@@ -35,7 +35,7 @@ def session_of(make_search, ledger):
 
 
 def of(session):
-    return Results.of(session.spec, session.search, resamples=0)
+    return Results.of(session.spec, session.search, draws=0)
 
 
 def shown(ledger):

@@ -35,7 +35,7 @@ def compared(tmp_path, dead, **changes):
         search_rules(spec, Record),
         lambda cycle, _, max_lr: 0.26 if cycle in dead else 0.8 - abs(max_lr - peak),
     )
-    return replace(Results.of(spec, search, resamples=0), chance=Chance(classes=4, validation=1000))
+    return replace(Results.of(spec, search, draws=0), chance=Chance(classes=4, validation=1000))
 
 
 @pytest.mark.parametrize(

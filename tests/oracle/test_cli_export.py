@@ -55,7 +55,7 @@ def results(request):
     run = Run(
         started=1e9 / 7, ended=None, state="running", driver="ray", host="a,b", versions={}, error='x\n"y"'
     )
-    return Results.of(spec, search, runs=(run,), resamples=20)
+    return Results.of(spec, search, runs=(run,), draws=20)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -108,7 +108,7 @@ def test_json_says_what_was_written(call, ledger, tmp_path):
 
 def test_missing_and_infinite_numbers_are_null_in_json(tmp_path):
     spec, search = invent(change=lambda trial: replace(noted(trial), train_loss=math.inf), decided=1)
-    write_export(Results.of(spec, search, resamples=20), tmp_path, "json")
+    write_export(Results.of(spec, search, draws=20), tmp_path, "json")
     row = json.loads((tmp_path / "invented.json").read_text())["frames"]["trials"][0]
     assert (row["train_loss"], row["gradient_norm"], row["flipped_signs"]) == (None, None, 0.25)
 

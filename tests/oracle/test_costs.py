@@ -14,7 +14,7 @@ from tests.oracle.invented import invent, took
 
 
 def costs_of(spec, search, **curves):
-    found = Results.of(spec, search, resamples=0)
+    found = Results.of(spec, search, draws=0)
     if not curves:
         return found.policy_costs
     fitted = found.fit.curve if found.fit else None

@@ -41,16 +41,16 @@ ODD = {
 }
 
 
-def results(runs=(), resamples=20, seed=0, **fields):
-    return Results.of(*invent(**fields), runs=runs, resamples=resamples, seed=seed)
+def results(runs=(), draws=20, **fields):
+    return Results.of(*invent(**fields), runs=runs, draws=draws)
 
 
 def test_results_are_read_from_the_ledger(tmp_path):
     spec, search = invent(change=noted)
     ledger = Ledger(write_ledger(tmp_path, spec, search))
-    found = Results.read(ledger, ledger.search(spec.name), resamples=50, seed=3)
+    found = Results.read(ledger, ledger.search(spec.name), draws=50)
     ledger.close()
-    expected = results(change=noted, resamples=50, seed=3)
+    expected = results(change=noted, draws=50)
     assert found.fit.to_dict() == expected.fit.to_dict()
     assert found.rival_curves == expected.rival_curves and found.policy_costs == expected.policy_costs
     assert found.diagnosed == expected.diagnosed and len(found.diagnosed) == 4
@@ -60,13 +60,13 @@ def test_results_are_read_from_the_ledger(tmp_path):
 
 @pytest.mark.parametrize("tolerance", [0.005, 0.05])
 def test_the_fit_is_that_of_the_accuracies_and_the_rivals_that_of_the_intervals(tolerance):
-    found = results(tolerance=tolerance, resamples=50, seed=1)
+    found = results(tolerance=tolerance, draws=50)
     accuracies = [each.accuracies for each in found.decided]
-    expected = fit_curve(accuracies, pruning_rate=0.2, tolerance=tolerance, resamples=50, seed=1)
+    expected = fit_curve(accuracies, pruning_rate=0.2, tolerance=tolerance, draws=50)
     assert found.fit.to_dict() == expected.to_dict()
     assert found.fit.bootstrap.resamples == 50 and found.fit.bootstrap.seed == 1
     assert found.rival_curves == compare_rivals(found.intervals_found, pruning_rate=0.2)
-    assert found.point_fit.to_dict() == results(tolerance=tolerance, resamples=0).fit.to_dict()
+    assert found.point_fit.to_dict() == results(tolerance=tolerance, draws=0).fit.to_dict()
 
 
 @pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
