@@ -26,7 +26,7 @@ from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
     from oracle.preflight import Facts
-    from trials.datasets.load_once import LoadOnce
+    from trials.datasets import LoadOnce
 
 PREFLIGHT_PASSED = "preflight passed:"
 """How the line begins after which a search on a cluster isn't refused any more."""

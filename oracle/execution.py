@@ -1,17 +1,22 @@
-"""A search's execution: its spec in the words of :mod:`trials.engine.choose`, which knows no specs."""
+"""A search's execution on this machine: its spec in the words of :mod:`trials.engine.choose`."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from oracle.machine import cores
-from oracle.spec import Spec
 from trials.recipe import Execution
 
 if TYPE_CHECKING:
+    from oracle.spec import Spec
+    from trials.engine.choose import ChosenExecution
     from trials.engine.measure import Speed
-    from trials.engine.workload import ChosenExecution
     from trials.runner import Runner
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def room(spec: Spec) -> int:
@@ -49,7 +54,7 @@ def choose_execution(spec: Spec, runner: Runner, workers: int) -> ChosenExecutio
         InvalidInput: The spec asks for a compiled or recorded step, and it can't be had.
     """
     from trials.engine import choose
-    from trials.engine.workload import Wishes, Workload
+    from trials.engine.choose import Wishes, Workload
 
     training = spec.training
     return choose.choose_execution(

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oracle.execution import evaluations, measure_speed, room
-from oracle.machine import cores
+from oracle.execution import cores, evaluations, measure_speed, room
 from oracle.preflight import Facts, examine, open_runner
 from oracle.spec import Spec
 from silo.errors import InvalidInput

@@ -14,13 +14,13 @@ from oracle.identity import differences, identity, settled
 from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec
 from silo.errors import InvalidInput, SiloOracleError
-from trials.own_code import code_digests
 from trials.recipe import Component, Execution
+from trials.registry import code_digests
 from trials.secrets import without_secrets
 from trials.tasks import WeightsFingerprint
 
 if TYPE_CHECKING:
-    from trials.datasets.load_once import LoadDataset
+    from trials.datasets import LoadDataset
     from trials.runner import Runner
 
 _TRIED_EXAMPLES = 2
@@ -120,11 +120,6 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         build_optimizer(recipe.optimizer)
     with _naming("dataset", recipe.dataset):
         data, train = runner.data, len(runner.data.train.labels)
-    if recipe.batch_size > train:
-        raise InvalidInput(
-            f"training.batch_size: {recipe.batch_size} is larger than the training split ({train} examples); "
-            "take a smaller batch"
-        )
     steps, per_epoch, _ = training_steps(recipe, train)
     with _naming("training.schedule", recipe.schedule):
         rate_multipliers(recipe, cycle=0, steps=steps, per_epoch=per_epoch)
@@ -146,7 +141,6 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         )
     prunable = sum(weights[name].numel() for name in names)
     _check_enough_weights(spec, prunable)
-    _try_forward(spec, runner)
     elsewhere = here and runner.device.type != spec.device
     choice = choose_execution(spec, runner.on(spec.device) if elsewhere else runner, workers or room(spec))
     return Facts(
@@ -271,24 +265,3 @@ def _check_enough_weights(spec: Spec, prunable: int) -> None:
                 f"{removed} of the {alive} weights that are left; take fewer cycles or another pruning.rate"
             )
         alive -= removed
-
-
-def _try_forward(spec: Spec, runner: Runner) -> None:
-    import torch
-
-    data = runner.data
-    inputs = data.normalise(data.train.first(2)[0])
-    try:
-        with torch.no_grad():
-            outputs = runner.network(0).eval()(inputs)
-    except RuntimeError as error:
-        raise InvalidInput(
-            f"network {spec.network.name!r} doesn't take inputs of shape {tuple(data.input_shape)} from "
-            f"data set {spec.dataset.name!r}: {str(error).splitlines()[0]}"
-        ) from error
-    wanted = (len(inputs), data.num_classes)
-    if tuple(outputs.shape) != wanted:
-        raise InvalidInput(
-            f"network {spec.network.name!r} gives outputs of shape {tuple(outputs.shape)} for {len(inputs)} "
-            f"inputs; data set {spec.dataset.name!r} needs {wanted}"
-        )

@@ -27,7 +27,7 @@ from silo.errors import InvalidInput
 from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
-    from trials.datasets.load_once import LoadOnce
+    from trials.datasets import LoadOnce
 
     Source = Spec | str | Path
 
@@ -155,8 +155,7 @@ def searching(
         raise InvalidInput(f"an address goes with driver 'ray', got {address!r} with {driver!r}")
     import torch  # which takes longer than to refuse a spec
 
-    from trials.datasets import load_dataset
-    from trials.datasets.load_once import LoadOnce
+    from trials.datasets import LoadOnce, load_dataset
 
     with _saying_that_a_ledger_failed(specs.values()), ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())  # workers' threads are the spec's

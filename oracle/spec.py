@@ -169,3 +169,7 @@ class Spec(Part):
             return f"{str(Path(self.storage).expanduser().absolute()).rstrip('/')}/{self.name}"
         base, mark, options = self.storage.partition("?")
         return f"{base.rstrip('/')}/{self.name}{mark}{options}"
+
+
+DEFAULT_LEDGER: str = Spec.model_fields["ledger"].default
+"""The ledger of a spec that names none."""

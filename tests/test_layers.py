@@ -54,7 +54,7 @@ def test_imports_point_down(path):
 
 INTERNALS = {
     "ray._private": {"oracle/drivers/ray_internals.py"},
-    "storages._rdb": {"oracle/ledger/optuna_tables.py"},
+    "storages._rdb": {"oracle/ledger/rows.py"},
 }
 
 

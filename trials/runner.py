@@ -18,19 +18,23 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from trials.checkpoints import DamagedFile, StorageFailed, Store
-from trials.datasets import Dataset, load_dataset
-from trials.datasets.load_once import LoadDataset, key_of, split_seed
+from trials.checkpoints import (
+    DamagedFile,
+    StorageFailed,
+    Store,
+    pack_start,
+    rewind_of,
+    unpack_start,
+    with_rewind,
+)
+from trials.datasets import Dataset, LoadDataset, key_of, load_dataset, split_seed
 from trials.diagnostics import Statistics
-from trials.early_stopping import TrainedCopy
 from trials.engine import Engine, compile_if_possible, named_tensors
 from trials.networks import build_network
 from trials.pruning import prune
-from trials.pruning.masks import alive, apply_masks, full_masks, prunable_names
-from trials.pruning.sparsity import Sparsity, sparsity
+from trials.pruning.masks import Sparsity, alive, apply_masks, full_masks, prunable_names, sparsity
 from trials.recipe import Recipe
 from trials.seeding import derive_seed
-from trials.starts import pack_start, rewind_of, unpack_start, with_rewind
 from trials.tasks import (
     Damaged,
     Failed,
@@ -44,7 +48,7 @@ from trials.tasks import (
     TrialDiagnostics,
     WeightsFingerprint,
 )
-from trials.training import train_pack
+from trials.training import TrainedCopy, train_pack
 from trials.weights import InitialWeightsChanged, check_initial
 
 _T = TypeVar("_T")

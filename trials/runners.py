@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 
-from trials.datasets import Dataset, load_dataset
-from trials.datasets.load_once import LoadDataset
+from trials.datasets import Dataset, LoadDataset, load_dataset
 from trials.runner import Runner
 from trials.tasks import Job, Result, Task
 

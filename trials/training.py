@@ -1,10 +1,11 @@
 """The training of one pack: candidates that start from the same weights, see the same batches, and differ by
-their peak learning rate alone."""
+their peak learning rate alone. Each keeps the weights of its best validation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,94 @@ from torch import Tensor, nn
 from silo.errors import InvalidInput
 from trials.datasets import Dataset
 from trials.diagnostics import Statistics, Watch, active_weights, statistics_of_copy
-from trials.early_stopping import BestWeights, TrainedCopy
-from trials.engine import Engine, StackedNetwork, flat_mask
+from trials.engine import CountCorrect, Engine, StackedNetwork, flat_mask
 from trials.pruning.masks import apply_masks
 from trials.recipe import Recipe
 from trials.schedules import multipliers
 from trials.seeding import derive_seed, generator
+
+_SCORES = ("accuracy", "test_accuracy", "best_step", "diverged", "train_loss")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedCopy:
+    """One candidate's training: the numbers that its :class:`trials.tasks.Trial` has, and its tensors.
+
+    Attributes:
+        accuracy: Validation accuracy in [0, 1] at the best validation; chance level if it diverged.
+        test_accuracy: Test accuracy in [0, 1] of the same weights; chance level if it diverged.
+        best_step: Optimizer steps until the best validation; 0 if there was none.
+        diverged: Whether a loss, an output or a weight became infinite or NaN.
+        train_loss: Mean training loss between the last two validations; NaN if it diverged.
+        state: Parameters and buffers at the best validation (the starting ones if there was none).
+        rewind: Parameters and buffers at the point that later cycles go back to; None where they don't, and
+            after cycle 0.
+        diagnostics: Statistics of the weights at the best validation; None where none were wanted.
+    """
+
+    accuracy: float
+    test_accuracy: float
+    best_step: int
+    diverged: bool
+    train_loss: float
+    state: dict[str, Tensor]
+    rewind: dict[str, Tensor] | None = None
+    diagnostics: Statistics | None = None
+
+    def numbers(self) -> dict[str, Any]:
+        """The numbers of the trial, by name."""
+        return {name: getattr(self, name) for name in _SCORES}
+
+
+class BestWeights:
+    """Keeps, of each copy, the weights of its best validation (early stopping), the first among equals."""
+
+    def __init__(self, module: nn.Module, copies: StackedNetwork) -> None:
+        count, device = copies.flat.shape[0], copies.flat.device
+        self.copies = copies.clone(module)
+        self.correct = torch.full((count,), -1, dtype=torch.long, device=device)
+        self.step = torch.zeros(count, dtype=torch.long, device=device)
+        self.diverged = torch.zeros(count, dtype=torch.bool, device=device)
+        self.loss = torch.full((count,), float("nan"), device=device)
+
+    def update(
+        self, copies: StackedNetwork, step: int, correct: Tensor, finite: Tensor, loss: Tensor
+    ) -> None:
+        """Takes a validation after ``step`` steps into account.
+
+        Args:
+            copies: The copies as they were validated.
+            step: Optimizer steps so far.
+            correct: [K], right answers.
+            finite: [K], whether all that was seen since the last validation was finite.
+            loss: [K], mean training loss since then.
+        """
+        self.diverged |= ~finite
+        self.loss = torch.where(self.diverged, float("nan"), loss)
+        improved = (correct > self.correct) & ~self.diverged
+        self.correct = torch.where(improved, correct, self.correct)
+        self.step = torch.where(improved, step, self.step)
+        self.copies.take(copies, improved)
+
+    def outcomes(self, count_correct: CountCorrect, data: Dataset) -> list[TrainedCopy]:
+        """The trainings as they ended, with the test accuracies of the weights that were kept."""
+        tested, _ = count_correct(self.copies, data, data.test)
+        columns = (self.correct, tested, self.step, self.diverged, self.loss)
+        chance = 1.0 / data.num_classes
+        validated, total = len(data.validation.labels), len(data.test.labels)
+        return [
+            TrainedCopy(
+                accuracy=chance if diverged else correct / validated,
+                test_accuracy=chance if diverged else test / total,
+                best_step=step,
+                diverged=diverged,
+                train_loss=loss,
+                state=self.copies.state(index),
+            )
+            for index, (correct, test, step, diverged, loss) in enumerate(
+                zip(*(each.tolist() for each in columns), strict=True)
+            )
+        ]
 
 
 def training_steps(recipe: Recipe, train_count: int) -> tuple[int, int, int]:
@@ -29,8 +112,8 @@ def training_steps(recipe: Recipe, train_count: int) -> tuple[int, int, int]:
     per_epoch = train_count // recipe.batch_size
     if not per_epoch:
         raise InvalidInput(
-            f"batch_size {recipe.batch_size} is larger than the training split ({train_count} examples): "
-            "take a smaller batch"
+            f"training.batch_size {recipe.batch_size} is larger than the training split ({train_count} "
+            "examples): take a smaller batch"
         )
     per_unit = per_epoch if recipe.unit == "epochs" else 1
     every = recipe.evaluate_every * per_unit if recipe.evaluate_every else per_epoch

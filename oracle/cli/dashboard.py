@@ -8,10 +8,10 @@ from contextlib import ExitStack
 
 import click
 
-from oracle.cli.show import LEDGER, command_of_one, open_ledger, open_searches
-from oracle.cli.signals import ignore_signals
+from oracle.cli.run import ignore_signals
+from oracle.cli.show import LEDGER, command_of_one, open_searches
 from oracle.ledger import Ledger
-from oracle.opening import DEFAULT_LEDGER
+from oracle.spec import DEFAULT_LEDGER
 from silo.errors import InvalidInput
 
 
@@ -64,7 +64,7 @@ def dashboard(
 def _opened(target: str | None, url: str | None, stack: ExitStack) -> tuple[Ledger, str | None]:
     """The ledger, and the search to begin with: the one that is meant, or the only one there is."""
     if target is None:
-        ledger = open_ledger(url or DEFAULT_LEDGER, create=False)
+        ledger = Ledger(url or DEFAULT_LEDGER)
         stack.callback(ledger.close)
         names = [record.name for record in ledger.searches()]
     else:

@@ -18,9 +18,8 @@ from oracle.cli.dashboard import dashboard
 from oracle.cli.export import export
 from oracle.cli.fit import fit
 from oracle.cli.jobs import logs, stop, submit
-from oracle.cli.run import run
+from oracle.cli.run import interrupt_on_signals, run
 from oracle.cli.show import list_searches, report, status
-from oracle.cli.signals import interrupt_on_signals
 from oracle.cli.sparsity import sparsity
 from oracle.cli.specs import init, plan, schema, validate
 from oracle.errors import LeaseLost, Refused

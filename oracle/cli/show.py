@@ -15,10 +15,9 @@ from rich.table import Table
 
 from oracle.cli.specs import JSON, echo_json, job_name, target_specs
 from oracle.errors import Refused
-from oracle.ledger import Ledger, Retries, SearchRecord
-from oracle.opening import DEFAULT_LEDGER, open_recorded
+from oracle.ledger import Ledger, SearchRecord
 from oracle.results import Results
-from oracle.spec import Spec
+from oracle.spec import DEFAULT_LEDGER, Spec
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def list_searches(context: click.Context, ledger: str | None, address: str | Non
         ]
     else:
         columns = ("name", "state", "cycles", "trials", "created")
-        opened = open_ledger(ledger or DEFAULT_LEDGER, create=False)
+        opened = Ledger(ledger or DEFAULT_LEDGER)
         found = [_status(opened, record, watched=False) for record in opened.searches()]
     if as_json:
         echo_json(found)
@@ -172,11 +171,6 @@ def _show(results: Results, folder: Path, *, as_json: bool, images: Sequence[str
     return {}
 
 
-def open_ledger(url: str, *, create: bool, retries: Retries | None = None) -> Ledger:
-    """The ledger at a URL."""
-    return Ledger(url, create=create, retries=retries)
-
-
 def open_search(target: str, ledger: str | None) -> tuple[Ledger, SearchRecord]:
     """The ledger and the search that a spec file without variants or a name means.
 
@@ -211,11 +205,11 @@ def open_searches(target: str, ledger: str | None) -> list[tuple[Ledger, SearchR
     """
     specs = target_specs(target)
     if not specs:
-        return [open_recorded(target, ledger or DEFAULT_LEDGER)]
+        return [Ledger.open_search(target, ledger or DEFAULT_LEDGER)]
     found, missing = [], []
     for spec in specs:
         try:
-            found.append(open_recorded(spec.name, ledger or spec.ledger))
+            found.append(Ledger.open_search(spec.name, ledger or spec.ledger))
         except Refused as error:
             missing.append((spec.name, error))
     if not found:

@@ -15,7 +15,7 @@ from oracle.results import load_search, recorded_spec
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from trials.pruning.sparsity import Row, Sparsity
+    from trials.pruning.masks import Row, Sparsity
 
 _COLLAPSED = 0.01
 """A tensor of which a smaller share is left may have cut the network in two."""

@@ -16,7 +16,7 @@ from oracle.drivers import ray_internals
 from oracle.drivers.nodes import worker_count
 from oracle.drivers.tokens import answers_without_token
 from oracle.errors import Refused
-from oracle.machine import cores
+from oracle.execution import cores
 from oracle.spec import Spec
 
 # What Tune and Ray would print, log and sync of their own, read by them when an experiment starts.

@@ -8,7 +8,7 @@ from oracle.search import Signal
 from oracle.session import Session
 
 if TYPE_CHECKING:
-    from trials.datasets.load_once import LoadDataset
+    from trials.datasets import LoadDataset
 
 
 def run(session: Session, load: LoadDataset | None = None) -> Signal:

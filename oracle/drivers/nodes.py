@@ -22,7 +22,7 @@ from trials.secrets import without_secrets
 from trials.tasks import StoredFile
 
 if TYPE_CHECKING:
-    from trials.engine.workload import ChosenExecution
+    from trials.engine.choose import ChosenExecution
 
 _LOOK_SECONDS = 120.0
 """Seconds that a node has to look at the storage; a process of Ray's may have to start for it."""
@@ -155,7 +155,7 @@ def check_nodes(sessions: Sequence[Session], shared: Mapping[str, Any]) -> int:
 
 def _check_data(sessions: Sequence[Session], shared: Mapping[str, Any], nodes: Mapping[str, str]) -> None:
     """Has each node look at the data sets that its workers will load themselves, each once."""
-    from trials.datasets.load_once import key_of
+    from trials.datasets import key_of
 
     unshared = (session for session in sessions if key_of(session.recipe) not in shared)
     wanted = {repr(session.spec.dataset): session for session in unshared}  # whatever the seed of its split

@@ -21,7 +21,7 @@ def share(datasets: MutableMapping[str, Dataset]) -> dict[str, Any]:
     """Moves data sets that lie in memory into the object store, for as long as this process lives.
 
     Args:
-        datasets: Data sets by :func:`trials.datasets.load_once.dataset_key`; what is shared is taken out.
+        datasets: Data sets by :func:`trials.datasets.dataset_key`; what is shared is taken out.
 
     Returns:
         Key to a reference, for :class:`SharedData`. What can't be shared is left out: a streamed data set, or
@@ -54,8 +54,7 @@ class SharedData:
 
     def __call__(self, name: str, arguments: Mapping[str, Any], *, seed: int) -> Dataset:
         """As :func:`trials.datasets.load_dataset`; a shared copy was checked by who put it there."""
-        from trials.datasets import load_dataset
-        from trials.datasets.load_once import dataset_key
+        from trials.datasets import dataset_key, load_dataset
 
         reference = self._shared.get(dataset_key(name, arguments, seed))
         if reference is not None:

@@ -1,23 +1,176 @@
-"""Opening the ledger's database: Optuna's storage and our tables on one engine."""
+"""The ledger's database: the tables that Optuna has no place for, and opening them beside Optuna's."""
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
-from sqlalchemy import URL, create_engine, event, func, inspect, make_url, select
-from sqlalchemy.engine import Connection
+from sqlalchemy import (
+    URL,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+)
+from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from oracle.errors import Refused
-from oracle.ledger import tables
 from oracle.ledger.retrying import reason
 from silo.errors import InvalidInput
+from trials.recipe import Execution
+
+SCHEMA_VERSION = 4
+
+metadata = MetaData()
+
+schema = Table(
+    "oracle_schema",
+    metadata,
+    Column("version", Integer, primary_key=True),
+)
+
+searches = Table(
+    "oracle_searches",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("spec", Text, nullable=False),  # JSON: the spec as it was last run
+    Column("identity", Text, nullable=False),  # JSON: what determines the outcomes
+    Column("execution", Text, nullable=False),  # JSON: how the trainings are computed
+    Column("execution_reason", Text, nullable=False),
+    Column("created", Float, nullable=False),  # seconds since 1970, as all times here
+)
+
+runs = Table(
+    "oracle_runs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("search", String(63), ForeignKey("oracle_searches.name"), nullable=False, index=True),
+    Column("started", Float, nullable=False),
+    Column("ended", Float),
+    Column("state", String(16), nullable=False),  # running, done, failed, interrupted, taken over
+    Column("driver", String(32), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("versions", Text, nullable=False),  # JSON: package to version
+    Column("error", Text),  # the first traceback of a run that failed
+)
+
+prunings = Table(
+    "oracle_prunings",
+    metadata,
+    Column("search", String(63), ForeignKey("oracle_searches.name"), primary_key=True),
+    Column("cycle", Integer, primary_key=True),
+    Column("replicate", Integer, primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("alive", Integer, nullable=False),
+    Column("prunable", Integer, nullable=False),
+    Column("parameters", Integer, nullable=False),
+    Column("norm_drop", Float, nullable=False),
+)
+
+rewritten = Table(
+    "oracle_rewritten",
+    metadata,
+    Column("key", String(64), primary_key=True),  # of a finished trial whose first file was lost
+    Column("search", String(63), nullable=False, index=True),
+    Column("sha256", String(64), nullable=False),
+)
+
+leases = Table(
+    "oracle_leases",
+    metadata,
+    Column("search", String(63), primary_key=True),
+    Column("owner", String(32), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process_started", Float, nullable=False),
+    Column("beat", Integer, nullable=False),
+)
+
+stops = Table(
+    "oracle_stops",
+    metadata,
+    Column("owner", String(32), primary_key=True),  # of a lease: who is asked to give it back
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of a driver.
+
+    Attributes:
+        started: Seconds since 1970.
+        ended: Seconds since 1970; None if it has not ended, or was killed.
+        state: ``running``, ``done``, ``failed`` or ``interrupted``.
+        driver: What drove it.
+        host: Where.
+        versions: Package to version.
+        error: First traceback of a run that failed.
+    """
+
+    started: float
+    ended: float | None
+    state: str
+    driver: str
+    host: str
+    versions: dict[str, str]
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRecord:
+    """A search as the ledger knows it.
+
+    Attributes:
+        name: The search's name.
+        spec: The spec as it was last run, as JSON-able data.
+        identity: What determines its outcomes.
+        execution: How its trainings are computed.
+        execution_reason: Why.
+        created: Seconds since 1970.
+    """
+
+    name: str
+    spec: dict[str, Any]
+    identity: dict[str, Any]
+    execution: Execution
+    execution_reason: str
+    created: float
+
+
+def read_record(row: Row[Any]) -> SearchRecord:
+    """A search from its row.
+
+    Raises:
+        Refused: The row can't be read.
+    """
+    fields = row._mapping
+    try:
+        parsed = {name: json.loads(fields[name]) for name in ("spec", "identity", "execution")}
+        parsed["execution"] = Execution(**parsed["execution"])
+    except (ValueError, TypeError) as error:
+        raise Refused(f"ledger: the record of search {fields['name']!r} can't be read ({error})") from error
+    return SearchRecord(**{**fields, **parsed})
+
 
 _SQLITE_TIMEOUT_SECONDS = 15
 _POSTGRESQL_OPTIONS = {
@@ -90,7 +243,7 @@ def open_storage(url: str, *, create: bool) -> RDBStorage:
 
 def _check(url: URL, *, create: bool) -> None:
     """Looks at the database without changing it; makes SQLite's folder and turns its WAL on if it is new."""
-    database = Path(url.database) if _is_sqlite_file(url) and url.database else None
+    database = Path(url.database) if _is_sqlite(url) and url.database else None
     if database is not None and not database.exists():
         if not create:
             raise Refused(f"ledger {_shown(url)}: there is no such file; 'oracle run' makes it")
@@ -121,22 +274,22 @@ def _check(url: URL, *, create: bool) -> None:
 
 
 def _check_version(connection: Connection, url: URL, *, create: bool) -> None:
-    if not inspect(connection).has_table(tables.schema.name):
+    if not inspect(connection).has_table(schema.name):
         if create:
             return
         raise Refused(f"ledger {_shown(url)}: there is no ledger in this database; 'oracle run' makes it")
-    version = connection.execute(select(tables.schema.c.version)).scalar()
-    if version not in (None, tables.SCHEMA_VERSION):
+    version = connection.execute(select(schema.c.version)).scalar()
+    if version not in (None, SCHEMA_VERSION):
         raise Refused(
             f"ledger {_shown(url)}: made by another version of this program (schema {version}, this one "
-            f"writes {tables.SCHEMA_VERSION}); use that version, or name a new ledger"
+            f"writes {SCHEMA_VERSION}); use that version, or name a new ledger"
         )
 
 
 @contextmanager
 def _alone(url: URL) -> Iterator[None]:
     """Lets one process at a time make PostgreSQL's tables; SQLite's don't take long to fail and try again."""
-    if url.get_backend_name() == "sqlite":
+    if _is_sqlite(url):
         yield
         return
     engine = create_engine(url, connect_args=_connect_args(url))
@@ -149,17 +302,17 @@ def _alone(url: URL) -> Iterator[None]:
 
 
 def _open(url: URL) -> RDBStorage:
-    sqlite = url.get_backend_name() == "sqlite"
+    sqlite = _is_sqlite(url)
     storage = RDBStorage(
         url.render_as_string(hide_password=False),
         engine_kwargs={"connect_args": _connect_args(url), "pool_pre_ping": not sqlite},
     )
     event.listen(storage.engine, "connect", _sqlite_settings if sqlite else _postgresql_settings)
     storage.engine.dispose()
-    tables.metadata.create_all(storage.engine)
+    metadata.create_all(storage.engine)
     with storage.engine.begin() as connection:
-        if connection.execute(select(tables.schema.c.version)).scalar() is None:
-            connection.execute(tables.schema.insert().values(version=tables.SCHEMA_VERSION))
+        if connection.execute(select(schema.c.version)).scalar() is None:
+            connection.execute(schema.insert().values(version=SCHEMA_VERSION))
     return storage
 
 
@@ -179,13 +332,13 @@ def _postgresql_settings(connection: object, _record: object) -> None:
 
 
 def _connect_args(url: URL) -> dict[str, object]:
-    if url.get_backend_name() == "sqlite":
+    if _is_sqlite(url):
         return {"timeout": _SQLITE_TIMEOUT_SECONDS}
     return {name: value for name, value in _POSTGRESQL_OPTIONS.items() if name not in url.query}
 
 
-def _is_sqlite_file(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+def _is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
 
 
 def _shown(url: URL) -> str:

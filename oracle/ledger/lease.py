@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 
+import psutil
 from sqlalchemy import Engine, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from oracle.errors import LeaseLost, Refused
-from oracle.ledger import processes
+from oracle.ledger.database import leases, stops
 from oracle.ledger.retrying import DATABASE_ERRORS, Retries, retried
-from oracle.ledger.tables import leases, stops
+
+_Row = Row[tuple[object, ...]]
 
 SECONDS = 20.0
 """A lease that has not been renewed for so long, watched by the contender's own clock, is taken over."""
@@ -98,9 +102,9 @@ class Lease:
         row = {
             "search": self._search,
             "owner": self._owner,
-            "host": processes.host(),
+            "host": this_host(),
             "pid": os.getpid(),
-            "process_started": processes.started(os.getpid()),
+            "process_started": start_of(os.getpid()),
             "beat": 0,
         }
         try:
@@ -120,36 +124,21 @@ class Lease:
             )
 
     @retried
-    def _current(self) -> Row[tuple[object, ...]] | None:
+    def _current(self) -> _Row | None:
         return _row(self._engine, self._search)
 
-    def _watch(self, seen: Row[tuple[object, ...]]) -> None:
-        """Waits until the lease has stood still for long enough; refuses as soon as it is renewed.
-
-        Only an unbroken watch counts: while the database is away, its holder can't renew the lease either.
-        """
-        holder = _named(seen)
-        if seen.host == processes.host():
+    def _watch(self, seen: _Row) -> None:
+        """Waits until the lease has stood still for long enough; refuses as soon as it is renewed."""
+        holder, here = _named(seen), seen.host == this_host()
+        if not here:
+            self._waiting(f"search {self._search!r} is leased to {holder}; watching whether it still runs")
+        if here or _renewed(seen, self._current):
             raise Refused(
                 f"search {self._search!r} is being run by {holder}; stop that one first, or wait for it"
             )
-        self._waiting(f"search {self._search!r} is leased to {holder}; watching whether it still runs")
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            time.sleep(SECONDS / 20)
-            asked = time.monotonic()
-            now = self._current()
-            if time.monotonic() - asked > SECONDS / 4:
-                deadline = time.monotonic() + SECONDS
-            if now is None:
-                return
-            if (now.owner, now.beat) != (seen.owner, seen.beat):
-                raise Refused(
-                    f"search {self._search!r} is being run by {holder}; stop that one first, or wait for it"
-                )
 
     @retried
-    def _evict(self, seen: Row[tuple[object, ...]]) -> None:
+    def _evict(self, seen: _Row) -> None:
         with self._engine.begin() as connection:
             connection.execute(
                 delete(leases).where(
@@ -202,27 +191,36 @@ def holder(
     if row is None or _is_dead(row):
         return None
     named = _named(row)
-    if not watched or row.host == processes.host():
+    if not watched or row.host == this_host():
         return named
     waiting(f"search {search!r} is leased to {named}; watching whether it still runs")
+    renewed = _renewed(row, lambda: _row(engine, search))
+    return _named(renewed) if renewed else None
+
+
+def _renewed(seen: _Row, read: Callable[[], _Row | None]) -> _Row | None:
+    """A lease once it is another or has been renewed; None if it is given back or stood still long enough.
+
+    Only an unbroken watch counts: while the database is away, its holder can't renew the lease either.
+    """
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        time.sleep(SECONDS / 40)
+        time.sleep(SECONDS / 20)
         asked = time.monotonic()
-        now = _row(engine, search)
-        if time.monotonic() - asked > SECONDS / 4:  # its holder couldn't renew it either
+        now = read()
+        if time.monotonic() - asked > SECONDS / 4:
             deadline = time.monotonic() + SECONDS
-        if now != row:
-            return None if now is None else _named(now)
+        if now is None or (now.owner, now.beat) != (seen.owner, seen.beat):
+            return now
     return None
 
 
-def _row(engine: Engine, search: str) -> Row[tuple[object, ...]] | None:
+def _row(engine: Engine, search: str) -> _Row | None:
     with engine.connect() as connection:
         return connection.execute(select(leases).where(leases.c.search == search)).one_or_none()
 
 
-def _named(row: Row[tuple[object, ...]]) -> str:
+def _named(row: _Row) -> str:
     return f"process {row.pid} on {str(row.host).split('/')[0]}"
 
 
@@ -237,9 +235,41 @@ def ask_to_stop(engine: Engine, search: str) -> bool:
     return True
 
 
-def _is_dead(row: Row[tuple[object, ...]]) -> bool:
+def _is_dead(row: _Row) -> bool:
     """Whether the holder is known to have ended: a process of this host that is no more."""
-    if row.host != processes.host():
+    if row.host != this_host():
         return False
-    started = processes.started(int(str(row.pid)))
+    started = start_of(int(str(row.pid)))
     return started is None or abs(started - float(str(row.process_started))) > 1.0
+
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_STATE, _START_TIME = 3 - 3, 22 - 3  # fields of /proc/PID/stat, counted from its third on
+
+
+def this_host() -> str:
+    """The place in which a process's number and start mean the same: host, boot, and what ``/proc`` shows.
+
+    The node's name stands before the first slash.
+    """
+    if not _BOOT.exists():
+        return f"{platform.node()}/{int(psutil.boot_time())}"
+    return f"{platform.node()}/{_BOOT.read_text().strip()}/{os.readlink('/proc/self/ns/pid')}"
+
+
+def start_of(pid: int) -> float | None:
+    """When a process of this host was started; None if it is no more.
+
+    On Linux in clock ticks since boot, whatever the clock is set to; elsewhere in seconds since 1970.
+    """
+    if not _BOOT.exists():
+        try:
+            return psutil.Process(pid).create_time()
+        except psutil.NoSuchProcess:
+            return None
+    try:
+        # The name in parentheses is the process's own choice, and may hold both spaces and parentheses.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[_STATE] in "ZX" else float(fields[_START_TIME])

@@ -15,13 +15,20 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from sqlalchemy import delete, insert, select, update
 
-from oracle.errors import LedgerFailed
-from oracle.ledger import lease, tables
-from oracle.ledger.database import open_storage
-from oracle.ledger.optuna_tables import Attributes, read_rows, write_attributes, write_rows
+from oracle.errors import LedgerFailed, Refused
+from oracle.ledger import database, lease
+from oracle.ledger.database import Run, SearchRecord, open_storage, read_record
 from oracle.ledger.retrying import Retries, retried
-from oracle.ledger.rows import Axis, failed_row, from_row, to_row
-from oracle.ledger.tables import Run, SearchRecord, read_record
+from oracle.ledger.rows import (
+    Attributes,
+    Axis,
+    failed_row,
+    from_row,
+    read_rows,
+    to_row,
+    write_attributes,
+    write_rows,
+)
 from trials.tasks import PrunedNetwork, StoredFile, Trial
 
 _METRIC = "validation accuracy"
@@ -51,6 +58,22 @@ class Ledger:
         self.engine = self.storage.engine
         self._studies: dict[str, optuna.Study] = {}
 
+    @classmethod
+    def open_search(cls, name: str, url: str) -> tuple[Ledger, SearchRecord]:
+        """The ledger at a URL, and a search that it holds.
+
+        Raises:
+            InvalidInput: The URL is none.
+            Refused: There is no ledger, or no such search in it.
+        """
+        opened = cls(url)
+        record = opened.search(name)
+        if record is None:
+            known = ", ".join(found.name for found in opened.searches()) or "none"
+            opened.close()
+            raise Refused(f"no search {name!r} in this ledger; there are: {known}")
+        return opened, record
+
     def close(self) -> None:
         """Gives the database's connections back."""
         self.storage.remove_session()
@@ -60,13 +83,13 @@ class Ledger:
     def searches(self) -> tuple[SearchRecord, ...]:
         """All searches, by name."""
         with self.engine.connect() as connection:
-            rows = connection.execute(select(tables.searches).order_by(tables.searches.c.name)).all()
+            rows = connection.execute(select(database.searches).order_by(database.searches.c.name)).all()
         return tuple(read_record(row) for row in rows)
 
     @retried
     def search(self, name: str) -> SearchRecord | None:
         """A search; None if there is none of that name."""
-        query = select(tables.searches).where(tables.searches.c.name == name)
+        query = select(database.searches).where(database.searches.c.name == name)
         with self.engine.connect() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else read_record(row)
@@ -85,11 +108,11 @@ class Ledger:
         """
         values = {"spec": json.dumps(record.spec), "identity": json.dumps(record.identity)}
         with self.engine.begin() as connection:
-            query = update(tables.searches).where(tables.searches.c.name == record.name)
+            query = update(database.searches).where(database.searches.c.name == record.name)
             if connection.execute(query.values(**values)).rowcount == 0:
                 fixed = {name: getattr(record, name) for name in ("name", "execution_reason", "created")}
                 fixed["execution"] = json.dumps(asdict(record.execution))
-                connection.execute(insert(tables.searches).values(**values, **fixed))
+                connection.execute(insert(database.searches).values(**values, **fixed))
         self.summary_study(record.name)
 
     @retried
@@ -103,7 +126,7 @@ class Ledger:
             "execution_reason": record.execution_reason,
         }
         with self.engine.begin() as connection:
-            query = update(tables.searches).where(tables.searches.c.name == record.name)
+            query = update(database.searches).where(database.searches.c.name == record.name)
             connection.execute(query.values(**fixed))
         self.register(record)
 
@@ -137,7 +160,7 @@ class Ledger:
 
     @retried
     def _add_run(self, row: dict[str, Any]) -> None:
-        table = tables.runs
+        table = database.runs
         with self.engine.begin() as connection:
             connection.execute(delete(table).where(table.c.id == row["id"]))
             abandoned = (table.c.search == row["search"]) & (table.c.state == "running")
@@ -148,15 +171,15 @@ class Ledger:
     def end_run(self, run: str, *, state: str, error: str | None = None) -> None:
         """Records how a run ended."""
         with self.engine.begin() as connection:
-            query = update(tables.runs).where(tables.runs.c.id == run)
+            query = update(database.runs).where(database.runs.c.id == run)
             connection.execute(query.values(state=state, ended=time.time(), error=error))
 
     @retried
     def runs(self, search: str) -> tuple[Run, ...]:
         """The runs of a search, oldest first."""
         with self.engine.connect() as connection:
-            query = select(tables.runs).where(tables.runs.c.search == search)
-            rows = connection.execute(query.order_by(tables.runs.c.started)).mappings().all()
+            query = select(database.runs).where(database.runs.c.search == search)
+            rows = connection.execute(query.order_by(database.runs.c.started)).mappings().all()
         return tuple(
             Run(
                 **{name: row[name] for name in ("started", "ended", "state", "driver", "host", "error")},
@@ -198,7 +221,7 @@ class Ledger:
 
         Optuna lets no finished row change, so this stands beside the row.
         """
-        table = tables.rewritten
+        table = database.rewritten
         with self.engine.begin() as connection:
             connection.execute(delete(table).where(table.c.key == key))
             connection.execute(insert(table).values(key=key, search=search, sha256=file.sha256))
@@ -207,7 +230,7 @@ class Ledger:
     def outcomes(self, search: str) -> dict[str, Trial]:
         """All finished trials of a search by their keys."""
         with self.engine.connect() as connection:
-            query = select(tables.rewritten).where(tables.rewritten.c.search == search)
+            query = select(database.rewritten).where(database.rewritten.c.search == search)
             rewritten = {row.key: row.sha256 for row in connection.execute(query)}
         found: dict[str, Trial] = {}
         for cycle, study in self._cycle_studies(search):
@@ -222,7 +245,7 @@ class Ledger:
     @retried
     def add_pruning(self, search: str, pruned: PrunedNetwork) -> None:
         """Records a pruned network, replacing an earlier one of the same cycle and replicate."""
-        table = tables.prunings
+        table = database.prunings
         place = {"search": search, "cycle": pruned.cycle, "replicate": pruned.replicate}
         with self.engine.begin() as connection:
             same_place = (table.c[name] == value for name, value in place.items())
@@ -235,7 +258,7 @@ class Ledger:
     def prunings(self, search: str) -> tuple[PrunedNetwork, ...]:
         """The pruned networks of a search."""
         with self.engine.connect() as connection:
-            query = select(tables.prunings).where(tables.prunings.c.search == search)
+            query = select(database.prunings).where(database.prunings.c.search == search)
             rows = connection.execute(query).mappings().all()
         return tuple(
             PrunedNetwork(

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from oracle.chance_level import Chance, chance_of
 from oracle.cycles import Cycle
 from oracle.ledger import Ledger, Run, SearchRecord
-from oracle.opening import DEFAULT_LEDGER, open_recorded
 from oracle.policies import Policy, Span
 from oracle.results import frames
 from oracle.results.costs import PolicyCost, policy_costs
@@ -24,7 +23,7 @@ from oracle.results.distributions import CycleDistributions, cycle_distributions
 from oracle.results.recorded import load_search, recorded_spec
 from oracle.results.verdict import point_verdict, verdict
 from oracle.search import Search
-from oracle.spec import Spec
+from oracle.spec import DEFAULT_LEDGER, Spec
 from silo.curve import SiloCurve
 from silo.fit import CurveFit, fit_curve
 from silo.fit.drawn_fits import drawn_fits
@@ -54,7 +53,7 @@ def load(name: str, ledger: str | None = None) -> Results:
         InvalidInput: The URL is none.
         Refused: There is no such ledger, no such search in it, or its spec is another version's.
     """
-    opened, record = open_recorded(name, ledger or os.environ.get("ORACLE_LEDGER") or DEFAULT_LEDGER)
+    opened, record = Ledger.open_search(name, ledger or os.environ.get("ORACLE_LEDGER") or DEFAULT_LEDGER)
     try:
         return Results.read(opened, record)
     finally:

@@ -40,8 +40,7 @@ from oracle.testing.replay import replayed
 from tests.benchmarks.machine import header, keep, peak_memory
 from tests.benchmarks.sleeping import CURVE, invented
 from tests.support import open_session
-from trials.datasets import load_dataset
-from trials.datasets.load_once import LoadOnce
+from trials.datasets import LoadOnce, load_dataset
 from trials.tasks import TrainPack
 
 CYCLES, REPLICATES = 25, 10

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from oracle.machine import cores
+from oracle.execution import cores
 
 RESULTS = Path(__file__).parent / "results"
 

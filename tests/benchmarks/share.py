@@ -31,7 +31,7 @@ import trials.training
 from oracle.cli.specs import example
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
-from oracle.machine import cores
+from oracle.execution import cores
 from oracle.spec import Spec
 from oracle.spec_file import parse_spec
 from tests.benchmarks.breakdown import breakdown, share_once_warm

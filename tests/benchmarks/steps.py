@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.benchmarks.machine import header, keep
 from trials.datasets import Dataset, Split
 from trials.engine import Engine, StackedNetwork, Step, named_tensors
-from trials.engine.precision import computing
+from trials.engine.engine import computing
 from trials.networks import build_network
 from trials.recipe import Component, Execution, Recipe
 

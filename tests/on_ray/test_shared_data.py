@@ -14,8 +14,7 @@ from oracle.drivers.shared_data import SharedData, share
 from oracle.observers.protocol import Observer
 from oracle.search import Signal
 from tests.support import open_session, results, run_in_process, small_spec
-from trials.datasets import load_dataset
-from trials.datasets.load_once import LoadOnce, dataset_key
+from trials.datasets import LoadOnce, dataset_key, load_dataset
 
 # Notes who loads it.
 NOTED = """

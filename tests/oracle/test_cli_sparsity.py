@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trials.pruning.sparsity import Row, Sparsity
+from trials.pruning.masks import Row, Sparsity
 
 
 def test_every_tensor_and_both_totals(finished, call):

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from oracle.errors import LeaseLost, Refused
-from oracle.ledger import Ledger, Retries, lease, processes, retrying, tables
+from oracle.ledger import Ledger, Retries, database, lease, retrying
 from tests.outages import Clock, locked
 
 
@@ -38,7 +38,7 @@ def test_a_lease_that_is_anothers_after_an_outage_is_lost(new):
     def end(_):
         let_go()
         with ledger.engine.begin() as connection:
-            connection.execute(tables.leases.update().values(owner="another"))
+            connection.execute(database.leases.update().values(owner="another"))
 
     ledger = new(end)
     with pytest.raises(LeaseLost), ledger.lease("s") as held, locked(ledger) as let_go:
@@ -61,7 +61,7 @@ def test_a_watch_that_the_database_interrupts_begins_anew(new, monkeypatch):
     holder = lease.Lease(ledger.engine, "s")
     assert holder._insert()
     with ledger.engine.begin() as connection:
-        connection.execute(tables.leases.update().values(host="elsewhere/boot"))
+        connection.execute(database.leases.update().values(host="elsewhere/boot"))
     contender = ledger.lease("s")
     current, looks = contender._current, itertools.count()
 
@@ -82,13 +82,13 @@ def test_a_watch_that_the_database_interrupts_begins_anew(new, monkeypatch):
 @pytest.mark.parametrize("beats", [False, True])
 def test_a_lease_of_another_machine_is_believed_or_watched(new, monkeypatch, beats):
     monkeypatch.setattr(lease, "SECONDS", 0.4)
-    monkeypatch.setattr(processes, "host", lambda: "afar/1")
+    monkeypatch.setattr(lease, "this_host", lambda: "afar/1")
     ledger = new()
     held = ledger.lease("s").__enter__()
     if not beats:
         held._stop.set()
         held._thread.join()
-    monkeypatch.setattr(processes, "host", lambda: "here/1")
+    monkeypatch.setattr(lease, "this_host", lambda: "here/1")
     said, holder = [], f"process {os.getpid()} on afar"
     assert ledger.holder("s") == holder
     assert ledger.holder("s", watched=True, waiting=said.append) == (holder if beats else None)
@@ -102,7 +102,7 @@ def test_a_lease_is_not_taken_for_ended_while_the_database_is_slow(new, monkeypa
     held = lease.Lease(ledger.engine, "s")
     assert held._insert()
     with ledger.engine.begin() as connection:
-        connection.execute(tables.leases.update().values(host="elsewhere/boot"))
+        connection.execute(database.leases.update().values(host="elsewhere/boot"))
     row, looks = lease._row, itertools.count()
 
     def slow(*given):
@@ -131,11 +131,11 @@ def test_a_holder_is_alive_though_the_clock_was_set(new, monkeypatch, jump):
 
 
 def test_without_proc_a_process_is_told_by_what_psutil_says(monkeypatch, tmp_path):
-    assert "boot" not in processes.host()
-    monkeypatch.setattr(processes, "_BOOT", tmp_path / "none")
-    assert processes.started(os.getpid()) == psutil.Process().create_time()
-    assert processes.host().endswith(f"/{int(psutil.boot_time())}")
-    assert processes.started(ended().pid) is None
+    assert "boot" not in lease.this_host()
+    monkeypatch.setattr(lease, "_BOOT", tmp_path / "none")
+    assert lease.start_of(os.getpid()) == psutil.Process().create_time()
+    assert lease.this_host().endswith(f"/{int(psutil.boot_time())}")
+    assert lease.start_of(ended().pid) is None
 
 
 def ended():
@@ -145,14 +145,14 @@ def ended():
 
 
 def test_a_process_that_has_ended_is_no_more_even_if_nobody_took_notice():
-    assert processes.started(ended().pid) is None
+    assert lease.start_of(ended().pid) is None
     process = subprocess.Popen(["true"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert processes.started(process.pid) is None
+    assert lease.start_of(process.pid) is None
     process.wait()
 
 
 def test_a_process_may_have_any_name(tmp_path):
     (tmp_path / "a) Z 1 (b").symlink_to("/bin/cat")
     with subprocess.Popen([tmp_path / "a) Z 1 (b"], stdin=subprocess.PIPE) as process:
-        assert processes.started(process.pid) >= processes.started(os.getpid())
+        assert lease.start_of(process.pid) >= lease.start_of(os.getpid())

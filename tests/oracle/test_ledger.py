@@ -9,7 +9,8 @@ import optuna
 import pytest
 
 from oracle.errors import LeaseLost, LedgerFailed, Refused
-from oracle.ledger import Ledger, SearchRecord, lease, optuna_tables
+from oracle.ledger import Ledger, SearchRecord, lease
+from oracle.ledger import rows as optuna_rows
 from oracle.ledger.rows import Axis, to_row
 from oracle.testing.ledgers import LEDGER_CHECKS
 from oracle.testing.replay import replayed_trial
@@ -94,14 +95,14 @@ def test_rows_written_at_once_are_those_that_optuna_writes(ledger, time_zone, mo
 def test_a_pack_is_written_whole_or_not_at_all(ledger, monkeypatch):
     ledger.add_outcomes("s", {"first": trial()}, axis=AXIS)
     pack = {"a": trial(max_lr=0.02), "b": trial(max_lr=0.03, worker="w" * 10)}
-    parts = optuna_tables._parts
+    parts = optuna_rows._parts
 
     def cut(row):
         if row.params["max_lr"] == 0.03:
             raise OSError("the disk is full")
         return parts(row)
 
-    monkeypatch.setattr(optuna_tables, "_parts", cut)
+    monkeypatch.setattr(optuna_rows, "_parts", cut)
     with pytest.raises(OSError, match="full"):
         ledger.add_outcomes("s", pack, axis=AXIS)
     assert set(ledger.outcomes("s")) == {"first"}
@@ -116,9 +117,9 @@ def attributes_of(ledger, study):
     return found.user_attrs, found.system_attrs
 
 
-@pytest.mark.parametrize("layout", [optuna_tables.TRIED_LAYOUT, "v9"])
+@pytest.mark.parametrize("layout", [optuna_rows.TRIED_LAYOUT, "v9"])
 def test_a_studys_attributes_replace_those_of_their_names_and_of_a_prefix(ledger, monkeypatch, layout):
-    monkeypatch.setattr(optuna_tables, "TRIED_LAYOUT", layout)
+    monkeypatch.setattr(optuna_rows, "TRIED_LAYOUT", layout)
     study, other = ledger.summary_study("s"), ledger.cycle_study("s", 0)
     ledger.describe(other, {"cycle": 0}, system={"plot:0": "theirs"})
     ledger.describe(
@@ -138,9 +139,9 @@ def test_a_studys_attributes_replace_those_of_their_names_and_of_a_prefix(ledger
 
 
 def test_another_layout_of_optunas_tables_is_left_to_optuna(ledger, monkeypatch):
-    monkeypatch.setattr(optuna_tables, "TRIED_LAYOUT", "v9")
-    monkeypatch.setattr(optuna_tables, "_write_at_once", None)
-    monkeypatch.setattr(optuna_tables, "_read_at_once", None)
+    monkeypatch.setattr(optuna_rows, "TRIED_LAYOUT", "v9")
+    monkeypatch.setattr(optuna_rows, "_write_at_once", None)
+    monkeypatch.setattr(optuna_rows, "_read_at_once", None)
     pack = {"a": trial(max_lr=0.02), "b": trial(max_lr=0.03)}
     ledger.add_outcomes("s", pack, axis=AXIS)
     assert ledger.outcomes("s") == pack
@@ -158,7 +159,7 @@ def test_rows_read_at_once_are_those_that_optuna_reads(ledger):
     ledger.add_failure("s", cycle=0, replicate=0, max_lr=0.1, error="", axis=AXIS)
     for _, study in ledger._cycle_studies("s"):
         rows = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
-        ours = list(optuna_tables.read_rows(ledger.storage, study))
+        ours = list(optuna_rows.read_rows(ledger.storage, study))
         assert ours == [(row.params["max_lr"], row.value, row.user_attrs) for row in rows]
     assert len(ours) == 1
 

@@ -11,7 +11,8 @@ from sqlalchemy.exc import OperationalError
 
 from dashboards.optuna.summary_study import SummaryStudy
 from oracle.drivers import in_process
-from oracle.ledger import Ledger, Retries, SearchRecord, lease, optuna_tables, retrying
+from oracle.ledger import Ledger, Retries, SearchRecord, lease, retrying
+from oracle.ledger import rows as optuna_rows
 from oracle.ledger.rows import Axis
 from oracle.testing.replay import replayed_trial
 from tests.outages import Clock, answers_lost, locked
@@ -147,7 +148,7 @@ def test_a_part_of_a_pack_that_was_written_is_left_out_by_optunas_own_writing_to
         add(study, rows[:2])
         raise OperationalError("", {}, Exception("the connection is lost"))
 
-    monkeypatch.setattr(optuna_tables, "TRIED_LAYOUT", "v9")
+    monkeypatch.setattr(optuna_rows, "TRIED_LAYOUT", "v9")
     monkeypatch.setattr(optuna.Study, "add_trials", cut)
     ledger = new()
     ledger.add_outcomes("s", PACK, axis=AXIS)

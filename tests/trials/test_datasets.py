@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from silo.errors import InvalidInput
 from trials.datasets import Dataset, Split, load_dataset
-from trials.datasets.arguments import folder_of, whole_number
 from trials.datasets.augment import pad_crop, pad_crop_flip
 from trials.datasets.base import channel_statistics
 from trials.datasets.splits import split_indices
@@ -176,24 +175,6 @@ def test_fingerprints_that_ledgers_hold_stay():
 def test_to_moves_every_split():
     moved = dataset().to("meta")
     assert {each.inputs.device.type for each in (moved.train, moved.validation, moved.test)} == {"meta"}
-
-
-def test_splits_refuse_a_size_that_is_no_number():
-    for size in (0, -1, 2.5, "30", True, None):
-        with pytest.raises(InvalidInput, match="validation_size must be a whole number from 1 on"):
-            whole_number("validation_size", size)
-
-
-@pytest.mark.parametrize("root", [3, None, ["data"], "~nobody-of-this-name/data"])
-def test_a_root_that_is_no_folder(root):
-    for name in ("cifar10", "imagenet", "image_folder"):
-        with pytest.raises(InvalidInput, match=r"root .* can't be used: give a folder"):
-            load_dataset(name, {"root": root}, seed=0)
-
-
-def test_a_root_in_the_home_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert folder_of("~/data") == tmp_path / "data"
 
 
 def spoiled(value):

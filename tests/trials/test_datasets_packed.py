@@ -4,9 +4,8 @@ import pickle
 import pytest
 import torch
 
-from trials.datasets import Dataset, Split, StreamedSplit, load_dataset
+from trials.datasets import Dataset, LoadOnce, Split, StreamedSplit, load_dataset
 from trials.datasets.images import Listing
-from trials.datasets.load_once import LoadOnce
 from trials.datasets.packed import pack
 
 

@@ -5,7 +5,7 @@ import torch
 
 from tests.trials.toys import toy_data, toy_network, toy_recipe
 from trials.datasets import Dataset
-from trials.engine.precision import computing
+from trials.engine.engine import computing
 from trials.training import train_pack
 
 CPU = torch.device("cpu")

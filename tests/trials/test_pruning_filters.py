@@ -29,8 +29,7 @@ from tests.trials.pruning_toys import (
     toy,
 )
 from tests.trials.toys import Exact, double, toy_recipe, train
-from trials.pruning.masks import alive, apply_masks, full_masks, prunable_names
-from trials.pruning.sparsity import sparsity
+from trials.pruning.masks import alive, apply_masks, full_masks, prunable_names, sparsity
 
 
 def masked(module, masks):

@@ -16,9 +16,9 @@ from tests.trials.toys import (
     toy_recipe,
     train,
 )
-from trials.early_stopping import TrainedCopy
 from trials.recipe import Component
 from trials.seeding import derive_seed
+from trials.training import TrainedCopy
 
 STEPS, PER_EPOCH, BATCH = 30, 6, 8
 WARMUP, DROPS = 10, (18, 25)

@@ -1,23 +1,24 @@
-"""The data sets, by name."""
+"""The data sets, by name; loaded once where several ask."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from silo.errors import InvalidInput
-from trials.datasets.base import Dataset
-from trials.datasets.examples import Examples, Split, beginning
+from trials.datasets.base import Dataset, Examples, Split, beginning
 from trials.datasets.streaming import StreamedSplit
+from trials.recipe import Recipe
 from trials.registry import call, resolve
+from trials.seeding import derive_seed
 
 __all__ = ["DATASETS", "Dataset", "Examples", "Split", "StreamedSplit", "beginning", "load_dataset"]
 
 DATASETS = {
     "digits": "trials.datasets.digits:digits",
-    "cifar10": "trials.datasets.cifar:cifar10",
-    "cifar100": "trials.datasets.cifar:cifar100",
-    "mnist": "trials.datasets.mnist:mnist",
-    "fashion_mnist": "trials.datasets.mnist:fashion_mnist",
-    "svhn": "trials.datasets.svhn:svhn",
+    "cifar10": "trials.datasets.published:cifar10",
+    "cifar100": "trials.datasets.published:cifar100",
+    "mnist": "trials.datasets.published:mnist",
+    "fashion_mnist": "trials.datasets.published:fashion_mnist",
+    "svhn": "trials.datasets.published:svhn",
     "imagenet": "trials.datasets.imagenet:imagenet",
     "image_folder": "trials.datasets.image_folder:image_folder",
     "synthetic": "trials.datasets.synthetic:synthetic",
@@ -45,3 +46,40 @@ def load_dataset(name: str, arguments: Mapping[str, Any], *, seed: int) -> Datas
         )
     dataset.check()
     return dataset
+
+
+LoadDataset = Callable[..., Dataset]
+"""``(name, arguments, *, seed) -> Dataset``, as :func:`trials.datasets.load_dataset`."""
+
+
+def dataset_key(name: str, arguments: Mapping[str, Any], seed: int) -> str:
+    """A text that is the same for two data sets if they are."""
+    return repr((name, dict(arguments), seed))
+
+
+def key_of(recipe: Recipe) -> str:
+    """The key of the data set that a recipe trains on."""
+    return dataset_key(recipe.dataset.name, recipe.dataset.arguments, split_seed(recipe))
+
+
+def split_seed(recipe: Recipe) -> int:
+    """The seed that a recipe's data set is split with."""
+    return derive_seed(recipe.seed, "split")
+
+
+class LoadOnce:
+    """Loads data sets, and keeps them.
+
+    Args:
+        load: Loads one.
+    """
+
+    def __init__(self, load: LoadDataset) -> None:
+        self._load = load
+        self.kept: dict[str, Dataset] = {}
+
+    def __call__(self, name: str, arguments: Mapping[str, Any], *, seed: int) -> Dataset:
+        key = dataset_key(name, arguments, seed)
+        if key not in self.kept:
+            self.kept[key] = self._load(name, arguments, seed=seed)
+        return self.kept[key]

@@ -3,8 +3,7 @@
 import torch
 
 from silo.errors import InvalidInput
-from trials.datasets.base import Dataset, channel_statistics
-from trials.datasets.examples import Split
+from trials.datasets.base import Dataset, Split, channel_statistics
 from trials.datasets.splits import share_of, split_indices
 
 

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from silo.errors import InvalidInput
-from trials.datasets.arguments import folder_of
-from trials.datasets.base import Dataset, statistics_of
-from trials.datasets.examples import Examples
+from trials.datasets.base import Dataset, Examples, statistics_of
+from trials.datasets.checks import folder_of, require_memory
 from trials.datasets.images import Listing, list_images, open_image, require_same_classes
-from trials.datasets.memory import require_memory
 from trials.datasets.splits import share_of, split_indices
 from trials.datasets.streaming import read_workers, split_of
 

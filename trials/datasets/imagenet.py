@@ -5,10 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trials.datasets.arguments import folder_of, whole_number
 from trials.datasets.base import Dataset
+from trials.datasets.checks import available_memory, folder_of, require_memory, whole_number
 from trials.datasets.images import list_images, require_same_classes
-from trials.datasets.memory import available_memory, require_memory
 from trials.datasets.splits import share_of, split_indices
 from trials.datasets.streaming import read_workers, split_of
 from trials.vision import load_torchvision

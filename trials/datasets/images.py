@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
-from trials.datasets.examples import Split
+from trials.datasets.base import Split
 from trials.registry import listed, one_line
 from trials.vision import load_torchvision
 

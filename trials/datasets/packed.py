@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trials.datasets.base import SPLITS, Dataset
-from trials.datasets.examples import Split
+from trials.datasets.base import SPLITS, Dataset, Split
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
-from trials.datasets.examples import Split
+from trials.datasets.base import Split
 
 
 def split_indices(labels: Tensor, sizes: Sequence[int], *, seed: int) -> tuple[Tensor, ...]:

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from silo.errors import InvalidInput
-from trials.datasets.arguments import whole_number
-from trials.datasets.examples import Examples, Split
+from trials.datasets.base import Examples, Split
+from trials.datasets.checks import whole_number
 from trials.datasets.images import Listing, Prepare, decode, decode_files
 
 _Loaded = tuple[Tensor | InvalidInput, Tensor]

@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
-from trials.datasets.arguments import whole_number
-from trials.datasets.base import Dataset, channel_statistics
-from trials.datasets.examples import Split
-from trials.datasets.memory import require_memory
+from trials.datasets.base import Dataset, Split, channel_statistics
+from trials.datasets.checks import require_memory, whole_number
 from trials.seeding import generator
 
 _MIDDLE, _AMPLITUDE = 128, 48

@@ -1,4 +1,4 @@
-"""The step and the evaluation of one recipe's trainings, as its execution says."""
+"""The step and the evaluation of one recipe's trainings, as its execution and its precision say."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from trials.engine.cuda_graphs import CudaGraphSteps
 from trials.engine.evaluate import GraphEvaluation, count_correct, evaluation_batch
 from trials.engine.gradients import lone_gradients, packed_gradients, quiet_vmap
 from trials.engine.graphs import Program, Traced, as_traced, compile_all
-from trials.engine.precision import computing
 from trials.engine.stacked import StackedNetwork, named_tensors
 from trials.engine.steps import Batch, EagerStep, GraphStep, Step
 from trials.optimizers import build_optimizer
-from trials.recipe import Execution, Recipe
+from trials.recipe import Execution, Precision, Recipe
 
 Compiler = Callable[[Sequence[Traced]], list[Program]]
 
@@ -210,3 +209,30 @@ def worth_filling(count: int, execution: Execution) -> bool:
     """Whether a pack of ``count`` is trained by the execution's graph, filled up with idle copies."""
     # The graph steps idle copies too, at the cost of live ones: half of it would be for nothing.
     return execution.streams or 2 * count > execution.pack_size
+
+
+@contextmanager
+def computing(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Computes with a precision on a device, and sets back what was set before."""
+    if device.type == "cuda":
+        with _cuda_kernels(tf32=precision == "tf32"), _autocast(precision, device):
+            yield
+    else:
+        with _autocast(precision, device):
+            yield
+
+
+def _autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def _cuda_kernels(*, tf32: bool) -> Iterator[None]:
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    matmul.allow_tf32 = cudnn.allow_tf32 = tf32
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before

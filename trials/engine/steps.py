@@ -20,8 +20,7 @@ from silo.errors import InvalidInput
 from trials.engine.gradients import Gradients, TensorTree, functional_gradients
 from trials.engine.graphs import Captured, Program, Traced, trace
 from trials.engine.stacked import StackedNetwork
-from trials.optimizers import build_optimizer
-from trials.optimizers.base import Optimizer, Stateful
+from trials.optimizers import Optimizer, Stateful, build_optimizer
 from trials.recipe import Component
 
 Batch = tuple[Tensor, Tensor]
@@ -105,7 +104,7 @@ class GraphStep:
         if not isinstance(build_optimizer(optimizer), Stateful):
             raise InvalidInput(
                 f"optimizer {optimizer.name!r} can't be compiled: it has no begin() and STATE; "
-                "see trials.optimizers.base.Stateful"
+                "see trials.optimizers.Stateful"
             )
         self._tensors: list[Any] | None = None
 

@@ -1,4 +1,4 @@
-"""The networks that can be pruned, by name."""
+"""The networks that can be pruned, by name, and the parts that they share."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,9 +39,12 @@ def build_network(
         seed: Seed of the initial weights.
 
     Raises:
-        InvalidInput: No such network, arguments that it doesn't take, or a shape that it can't be built for.
+        InvalidInput: No such network, arguments that it doesn't take, no class, or a shape that it can't be
+            built for.
     """
     builder: Callable[..., Any] = resolve("network", name, NETWORKS)
+    if num_classes < 1:
+        raise InvalidInput(f"{name} can't be built for {num_classes} classes: it needs at least one")
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # Not torch.manual_seed, which would seed the accelerators too.
         torch.default_generator.manual_seed(seed)
@@ -71,4 +74,57 @@ def _try_out(name: str, network: nn.Module, input_shape: tuple[int, ...], num_cl
         raise InvalidInput(
             f"network {name!r} gives outputs of shape {shape} for two inputs of shape {tuple(input_shape)}: "
             f"it must be {(2, num_classes)}, one output per class"
+        )
+
+
+def initialise(network: nn.Module) -> None:
+    """Draws the initial weights from the global generator, in the order of the modules.
+
+    Convolution and linear weights are Kaiming-normal: N(0, 2 / fan_in), the variance for ReLU of He et al.
+    2015 (arXiv 1502.01852, equation 10). Their biases are 0. Batch normalisation starts with scale 1 and
+    shift 0.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
+def require_image(network: str, input_shape: tuple[int, ...], divisor: int) -> None:
+    """Raises InvalidInput unless the shape is (C, H, W) with H and W multiples of ``divisor``."""
+    image = len(input_shape) == 3 and min(input_shape) >= 1
+    if not image or input_shape[1] % divisor or input_shape[2] % divisor:
+        raise InvalidInput(
+            f"{network} can't take inputs of shape {tuple(input_shape)}: "
+            f"it needs (channels, height, width) with height and width multiples of {divisor}"
+        )
+
+
+def require_32_pixels(network: str, input_shape: tuple[int, ...]) -> None:
+    """Raises InvalidInput unless the shape is (C, 32, 32)."""
+    if len(input_shape) != 3 or input_shape[0] < 1 or tuple(input_shape[1:]) != (32, 32):
+        raise InvalidInput(
+            f"{network} can't take inputs of shape {tuple(input_shape)}: it needs (channels, 32, 32), "
+            "which it halves to one pixel; resnet20 and fc take other sizes"
+        )
+
+
+def require_colour(network: str, input_shape: tuple[int, ...]) -> None:
+    """Raises InvalidInput unless the shape is (3, H, W), which torchvision's networks are made for."""
+    if len(input_shape) != 3 or input_shape[0] != 3 or min(input_shape) < 1:
+        raise InvalidInput(
+            f"{network} can't take inputs of shape {tuple(input_shape)}: it needs (3, height, width), images "
+            "of three colours; resnet20 and fc take any number of channels"
+        )
+
+
+def require_dropout(network: str, dropout: float) -> None:
+    """Raises InvalidInput unless the share that is dropped is in [0, 1)."""
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise InvalidInput(
+            f"{network} can't be built with dropout = {dropout!r}: give a share of at least 0 and below 1"
         )

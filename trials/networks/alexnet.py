@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from trials.networks.base import initialise, require_32_pixels, require_classes, require_dropout
+from trials.networks import initialise, require_32_pixels, require_dropout
 
 
 class AlexNet(nn.Module):
@@ -27,13 +27,12 @@ class AlexNet(nn.Module):
             Above 0 the candidates of a cycle can't be trained together.
 
     Raises:
-        InvalidInput: Another input shape, a dropout outside [0, 1), or no class.
+        InvalidInput: Another input shape, or a dropout outside [0, 1).
     """
 
     def __init__(self, *, input_shape: tuple[int, ...], num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         require_32_pixels("alexnet", input_shape)
-        require_classes("alexnet", num_classes)
         require_dropout("alexnet", dropout)
         self.features = nn.Sequential(
             nn.Conv2d(input_shape[0], 64, 11, stride=4, padding=5),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from silo.errors import InvalidInput
-from trials.networks.base import initialise, require_classes
+from trials.networks import initialise
 
 
 class FullyConnected(nn.Module):
@@ -22,14 +22,13 @@ class FullyConnected(nn.Module):
         hidden: Widths of the hidden layers, the first one first. Empty for a linear classifier.
 
     Raises:
-        InvalidInput: A width, a side of the input or the number of classes is below 1.
+        InvalidInput: A width or a side of the input is below 1.
     """
 
     def __init__(
         self, *, input_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int] = (256, 256, 256)
     ) -> None:
         super().__init__()
-        require_classes("fc", num_classes)
         if not input_shape or min(input_shape) < 1:
             raise InvalidInput(
                 f"fc can't take inputs of shape {tuple(input_shape)}: every side must be at least 1"

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu6
 
 from silo.errors import InvalidInput
-from trials.networks.base import initialise, require_classes, require_image
+from trials.networks import initialise, require_image
 
 # The paper's table 2: expansion, channels, blocks, stride of the first block. Its first stage of 24 channels
 # has stride 2.
@@ -40,13 +40,12 @@ class MobileNetV2(nn.Module):
             blocks that keep the shape have a shortcut (2,237,770 parameters for 10 classes).
 
     Raises:
-        InvalidInput: Another input shape, another shortcut, or no class.
+        InvalidInput: Another input shape, or another shortcut.
     """
 
     def __init__(self, *, input_shape: tuple[int, ...], num_classes: int, shortcut: str = "conv") -> None:
         super().__init__()
         require_image("mobilenetv2", input_shape, divisor=8)
-        require_classes("mobilenetv2", num_classes)
         if shortcut not in SHORTCUTS:
             raise InvalidInput(f"mobilenetv2 has no shortcut {shortcut!r}: it is 'conv' or 'identity'")
         self.conv = nn.Conv2d(input_shape[0], 32, 3, padding=1, bias=False)

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from silo.errors import InvalidInput
-from trials.networks.base import initialise, require_classes, require_image
+from trials.networks import initialise, require_image
 
 SHORTCUTS = ("identity", "conv")
 
@@ -23,13 +23,12 @@ class ResNet20(nn.Module):
             convolution of stride 2 with batch normalisation.
 
     Raises:
-        InvalidInput: Another input shape, another shortcut, or no class.
+        InvalidInput: Another input shape, or another shortcut.
     """
 
     def __init__(self, *, input_shape: tuple[int, ...], num_classes: int, shortcut: str = "identity") -> None:
         super().__init__()
         require_image("resnet20", input_shape, divisor=4)
-        require_classes("resnet20", num_classes)
         if shortcut not in SHORTCUTS:
             raise InvalidInput(f"resnet20 has no shortcut {shortcut!r}: it is 'identity' or 'conv'")
         self.conv = nn.Conv2d(input_shape[0], 16, 3, padding=1, bias=False)

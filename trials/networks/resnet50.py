@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from trials.networks.base import require_classes, require_colour
+from trials.networks import require_colour
 from trials.vision import load_torchvision
 
 
@@ -21,9 +21,8 @@ def resnet50(*, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
         num_classes: Number of outputs.
 
     Raises:
-        InvalidInput: Another input shape, no class, or torchvision is not installed.
+        InvalidInput: Another input shape, or torchvision is not installed.
     """
     require_colour("resnet50", input_shape)
-    require_classes("resnet50", num_classes)
     network: nn.Module = load_torchvision().models.resnet50(num_classes=num_classes)
     return network

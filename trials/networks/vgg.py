@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from trials.networks.base import initialise, require_32_pixels, require_classes
+from trials.networks import initialise, require_32_pixels
 
 # Channels of the convolutions before each of the five pools: configuration E.
 STAGES = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
@@ -22,13 +22,12 @@ class VGG19(nn.Module):
         num_classes: Number of outputs.
 
     Raises:
-        InvalidInput: Another input shape, or no class.
+        InvalidInput: Another input shape.
     """
 
     def __init__(self, *, input_shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__()
         require_32_pixels("vgg19", input_shape)
-        require_classes("vgg19", num_classes)
         layers: list[nn.Module] = []
         fan_in = input_shape[0]
         for stage in STAGES:

@@ -7,7 +7,7 @@ own, among them a head of zeros: the first step changes the head alone.
 from torch import nn
 
 from silo.errors import InvalidInput
-from trials.networks.base import require_classes, require_colour, require_dropout
+from trials.networks import require_colour, require_dropout
 from trials.vision import load_torchvision
 
 
@@ -24,8 +24,7 @@ def vit_b_16(*, input_shape: tuple[int, ...], num_classes: int, dropout: float =
             blocks, in [0, 1). Above 0 the candidates of a cycle can't be trained together.
 
     Raises:
-        InvalidInput: Another input shape, a dropout outside [0, 1), no class, or torchvision is not
-            installed.
+        InvalidInput: Another input shape, a dropout outside [0, 1), or torchvision is not installed.
     """
     return _transformer(
         "vit_b_16", input_shape, num_classes, dropout, patch=16, layers=12, heads=12, width=768, mlp=3072
@@ -93,7 +92,6 @@ def _transformer(
             f"{network} can't take inputs of shape {tuple(input_shape)}: "
             f"it needs square images with a side that is a multiple of {patch}, its patch"
         )
-    require_classes(network, num_classes)
     require_dropout(network, dropout)
     transformer: nn.Module = load_torchvision().models.VisionTransformer(
         image_size=input_shape[1],

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trials.optimizers import _checks
-from trials.optimizers.base import MaskBits
+from trials.optimizers import MaskBits, read_betas, read_eps, read_flag, read_not_negative
 
 
 class Adam:
@@ -39,10 +38,10 @@ class Adam:
         amsgrad: bool = False,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        self.betas, self.eps = _checks.betas(betas), _checks.eps(eps)
-        self.weight_decay = _checks.not_negative("weight_decay", weight_decay)
-        self.amsgrad = _checks.flag("amsgrad", amsgrad)
-        self.decoupled_weight_decay = _checks.flag("decoupled_weight_decay", decoupled_weight_decay)
+        self.betas, self.eps = read_betas(betas), read_eps(eps)
+        self.weight_decay = read_not_negative("weight_decay", weight_decay)
+        self.amsgrad = read_flag("amsgrad", amsgrad)
+        self.decoupled_weight_decay = read_flag("decoupled_weight_decay", decoupled_weight_decay)
         self.steps: Tensor | None = None
         self.mean: Tensor | None = None
         self.square: Tensor | None = None
@@ -50,14 +49,14 @@ class Adam:
         self._pruned = MaskBits()
 
     def begin(self, weights: Tensor) -> None:
-        """See :class:`trials.optimizers.base.Stateful`."""
+        """See :class:`trials.optimizers.Stateful`."""
         # A tensor, so that one compiled graph serves every step.
         self.steps = torch.zeros((), dtype=torch.float64, device=weights.device)
         self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
         self.largest_square = torch.zeros_like(weights) if self.amsgrad else None
 
     def step(self, weights: Tensor, gradients: Tensor, mask: Tensor, lr: Tensor) -> None:
-        """See :class:`trials.optimizers.base.Optimizer`."""
+        """See :class:`trials.optimizers.Optimizer`."""
         if self.steps is None:
             self.begin(weights)
         assert self.steps is not None and self.mean is not None and self.square is not None

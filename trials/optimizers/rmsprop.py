@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trials.optimizers import _checks
-from trials.optimizers.base import MaskBits
+from trials.optimizers import MaskBits, read_eps, read_flag, read_not_negative, read_share
 
 
 class RMSprop:
@@ -36,10 +35,10 @@ class RMSprop:
         momentum: float = 0.0,
         centered: bool = False,
     ) -> None:
-        self.alpha, self.eps = _checks.share("alpha", alpha), _checks.eps(eps)
-        self.weight_decay = _checks.not_negative("weight_decay", weight_decay)
-        self.momentum = _checks.share("momentum", momentum)
-        self.centered = _checks.flag("centered", centered)
+        self.alpha, self.eps = read_share("alpha", alpha), read_eps(eps)
+        self.weight_decay = read_not_negative("weight_decay", weight_decay)
+        self.momentum = read_share("momentum", momentum)
+        self.centered = read_flag("centered", centered)
         self.square: Tensor | None = None
         self.mean: Tensor | None = None
         self.velocity: Tensor | None = None
@@ -47,13 +46,13 @@ class RMSprop:
         self._pruned = MaskBits()
 
     def begin(self, weights: Tensor) -> None:
-        """See :class:`trials.optimizers.base.Stateful`."""
+        """See :class:`trials.optimizers.Stateful`."""
         self.square, self._denominator = torch.zeros_like(weights), torch.empty_like(weights)
         self.mean = torch.zeros_like(weights) if self.centered else None
         self.velocity = torch.zeros_like(weights) if self.momentum else None
 
     def step(self, weights: Tensor, gradients: Tensor, mask: Tensor, lr: Tensor) -> None:
-        """See :class:`trials.optimizers.base.Optimizer`."""
+        """See :class:`trials.optimizers.Optimizer`."""
         if self.square is None:
             self.begin(weights)
         assert self.square is not None

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
-from trials.optimizers import _checks
-from trials.optimizers.base import MaskBits
+from trials.optimizers import MaskBits, read_flag, read_not_negative, read_share
 
 
 class SGD:
@@ -26,20 +25,20 @@ class SGD:
     STATE = ("velocity",)
 
     def __init__(self, *, momentum: float = 0.9, weight_decay: float = 1e-4, nesterov: bool = False) -> None:
-        self.momentum = _checks.share("momentum", momentum)
-        self.weight_decay = _checks.not_negative("weight_decay", weight_decay)
-        self.nesterov = _checks.flag("nesterov", nesterov)
+        self.momentum = read_share("momentum", momentum)
+        self.weight_decay = read_not_negative("weight_decay", weight_decay)
+        self.nesterov = read_flag("nesterov", nesterov)
         if nesterov and momentum == 0.0:
             raise InvalidInput("optimizer.nesterov needs a momentum above 0, got momentum 0")
         self.velocity: Tensor | None = None
         self._pruned = MaskBits()
 
     def begin(self, weights: Tensor) -> None:
-        """See :class:`trials.optimizers.base.Stateful`."""
+        """See :class:`trials.optimizers.Stateful`."""
         self.velocity = torch.zeros_like(weights) if self.momentum else None
 
     def step(self, weights: Tensor, gradients: Tensor, mask: Tensor, lr: Tensor) -> None:
-        """See :class:`trials.optimizers.base.Optimizer`."""
+        """See :class:`trials.optimizers.Optimizer`."""
         if self.weight_decay:
             gradients.add_(weights, alpha=self.weight_decay)
         self._pruned.zero(gradients, mask)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from silo.errors import InvalidInput
-from trials.pruning.base import Masks, TrainedNetwork
+from trials.pruning import Masks, TrainedNetwork
 from trials.pruning.tracing import Edge, Graph, Site, depthwise, follow
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from silo.errors import InvalidInput
-from trials.pruning.base import Scope, Scores, TrainedNetwork, check_scope
+from trials.pruning import Scope, Scores, TrainedNetwork, check_scope
 from trials.pruning.tracing import Edge, Graph, cover, follow
 from trials.registry import listed
 

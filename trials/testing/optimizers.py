@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trials.optimizers import build_optimizer
-from trials.optimizers.base import Optimizer, Stateful
+from trials.optimizers import Optimizer, Stateful, build_optimizer
 from trials.recipe import Component
 from trials.testing.assertions import require, require_equal
 

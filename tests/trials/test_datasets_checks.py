@@ -2,8 +2,8 @@ import psutil
 import pytest
 
 from silo.errors import InvalidInput
-from trials.datasets import memory
-from trials.datasets.memory import available_memory, require_memory
+from trials.datasets import checks, load_dataset
+from trials.datasets.checks import available_memory, folder_of, require_memory, whole_number
 
 FREE = 5_000_000_000
 
@@ -44,7 +44,7 @@ def test_this_machine():
 
 
 def test_the_message_states_what_is_needed_and_what_there_is(monkeypatch):
-    monkeypatch.setattr(memory, "available_memory", lambda: 1_500_000_000)
+    monkeypatch.setattr(checks, "available_memory", lambda: 1_500_000_000)
     require_memory("mine", 500_000, (3, 10, 100), remedy="")
     with pytest.raises(InvalidInput) as caught:
         require_memory("mine", 1_331_167, (3, 224, 224), remedy="take less")
@@ -52,3 +52,21 @@ def test_the_message_states_what_is_needed_and_what_there_is(monkeypatch):
         "data set 'mine' needs 200.4 GB of memory in every worker (1,331,167 examples of 3×224×224 bytes), "
         "1.5 GB are available: take less"
     )
+
+
+def test_splits_refuse_a_size_that_is_no_number():
+    for size in (0, -1, 2.5, "30", True, None):
+        with pytest.raises(InvalidInput, match="validation_size must be a whole number from 1 on"):
+            whole_number("validation_size", size)
+
+
+@pytest.mark.parametrize("root", [3, None, ["data"], "~nobody-of-this-name/data"])
+def test_a_root_that_is_no_folder(root):
+    for name in ("cifar10", "imagenet", "image_folder"):
+        with pytest.raises(InvalidInput, match=r"root .* can't be used: give a folder"):
+            load_dataset(name, {"root": root}, seed=0)
+
+
+def test_a_root_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert folder_of("~/data") == tmp_path / "data"
