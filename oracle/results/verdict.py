@@ -28,14 +28,17 @@ def verdict(results: Results) -> str:
 
 def point_verdict(results: Results) -> str:
     """Where SILO's predicted curve lies by the point estimates, which other seeds may contradict."""
-    if not (results.decided and results.searched and results.predicted):
-        return "" if results.searched else verdict(results)
-    count = len(results.decided)
-    inside = count - len(results.missed(results.predicted))
-    return (
-        f"By point estimates alone, SILO's predicted curve lies in {inside} of {count} intervals; "
-        "`oracle report` says how sure that is."
-    )
+    if not (results.decided and results.searched):
+        return verdict(results)
+    found = _at_chance(results)
+    if results.predicted is not None:
+        count = len(results.decided)
+        inside = count - len(results.missed(results.predicted))
+        found.append(
+            f"By point estimates alone, SILO's predicted curve lies in {inside} of {count} intervals; "
+            "`oracle report` says how sure that is."
+        )
+    return " ".join(found)
 
 
 def cycles_in_words(cycles: Sequence[int]) -> str:

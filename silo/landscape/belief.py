@@ -154,7 +154,8 @@ class CycleBelief:
         Beyond the candidates it is taken to lose what the grid's end loses.
         """
         assert self.draws is not None, "a silent cycle has no draws: ask ``silent`` first"
-        at = float(np.interp(np.log(rate), np.log(self.rates), np.arange(self.rates.size)))
+        inside = min(max(rate, float(self.rates[0])), float(self.rates[-1]))
+        at = float(np.interp(np.log(inside), np.log(self.rates), np.arange(self.rates.size)))
         left = min(int(at), max(self.rates.size - 2, 0))
         right = min(left + 1, self.rates.size - 1)
         value = (1 - (at - left)) * self.draws[:, left] + (at - left) * self.draws[:, right]
