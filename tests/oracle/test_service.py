@@ -103,6 +103,34 @@ def test_trials_that_fail_raise_with_the_first_error(write, tmp_path, monkeypatc
     assert ended.runs.state.tolist() == ["failed"] and len(ended.trials) == 0
 
 
+class Fails(oracle.Observer):
+    """Fails at the first event that it hears of."""
+
+    heard = 0
+
+    def started(self, session):
+        self.heard += 1
+        raise RuntimeError("no network\nmore")
+
+    decided = ended = trained = started
+
+
+def test_an_observer_that_fails_is_named_once_and_ends_no_search(write, caplog):
+    path = write(cycles=1, variants={"low": {"seed": 1}, "high": {"seed": 2}})
+    failing = Fails()
+    with caplog.at_level(logging.WARNING, logger="oracle"):
+        found = oracle.run_variants(path, driver="in-process", observers=[failing])
+    assert [results.runs.state.tolist() for results in found.values()] == [["done"], ["done"]]
+    assert failing.heard == 1
+    (said,) = [record.getMessage() for record in caplog.records if "observer" in record.getMessage()]
+    assert said == "observer 'Fails' fails and hears no more, the search goes on: RuntimeError: no network"
+
+
+def test_what_is_no_observer_is_refused(write):
+    with pytest.raises(InvalidInput, match=r"observers: got dict, which is no oracle\.observers\.Observer"):
+        oracle.run(write(), driver="in-process", observers=[{}])
+
+
 def test_an_interrupt_keeps_what_has_finished(tmp_path):
     class Interrupts(oracle.Observer):
         def decided(self, session, decision):
