@@ -38,7 +38,7 @@ def own_authentication() -> Iterator[None]:
     next cluster without tokens could then make no call to this process, and would end its actors.
     """
     before = os.environ.get(AUTH_MODE)
-    _look_at_environment()
+    look_at_environment()
     try:
         yield
     finally:
@@ -46,7 +46,7 @@ def own_authentication() -> Iterator[None]:
             os.environ.pop(AUTH_MODE, None)
         else:
             os.environ[AUTH_MODE] = before
-        _look_at_environment()
+        look_at_environment()
 
 
 def asks_for_token() -> bool:
@@ -56,8 +56,8 @@ def asks_for_token() -> bool:
     return bool(is_token_auth_enabled())
 
 
-def _look_at_environment() -> None:
-    """Makes Ray forget the mode and the token that it has read."""
+def look_at_environment() -> None:
+    """Makes Ray forget the mode and the token that it has read; not while this process is connected."""
     from ray import _raylet
 
     raylet: Any = _raylet  # its stubs leave these out

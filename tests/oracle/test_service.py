@@ -10,7 +10,6 @@ import pytest
 
 import oracle
 from oracle.errors import Refused, TrialsFailed
-from oracle.ledger import Ledger
 from oracle.results.frames import COLUMNS
 from silo.errors import InvalidInput
 from tests.support import small_data, small_spec
@@ -148,7 +147,8 @@ def test_an_interrupt_keeps_what_has_finished(tmp_path):
 
 
 def test_it_says_what_it_knows(tmp_path):
-    assert {"run", "run_variants", "load", "Observer", "Results", "Spec", "load_spec"} == set(oracle.__all__)
+    runs = {"run", "run_variants", "submit", "status", "stop", "Observer"}
+    assert runs | {"load", "Results", "Spec", "load_spec"} == set(oracle.__all__)
     assert all(getattr(oracle, name).__doc__ for name in oracle.__all__)
     with pytest.raises(AttributeError, match="no attribute 'runn'"):
         _ = oracle.runn
@@ -169,24 +169,24 @@ except KeyboardInterrupt:
 """
 
 
-def test_a_script_stops_when_it_is_asked_through_the_ledger(tmp_path):
+def test_a_script_is_stopped_through_the_ledger(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     spec = small_spec(tmp_path)
     arguments = [sys.executable, "-c", STOPPED, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as script:
-        while script.poll() is None and not ((tmp_path / "ledger.db").exists() and asked(spec)):
+        while script.poll() is None and not ((tmp_path / "ledger.db").exists() and stopped(spec)):
             threading.Event().wait(0.2)
         assert script.communicate(timeout=120)[0] == "interrupted\n"
     assert oracle.load("small", spec.ledger).runs.state.tolist() == ["interrupted"]
+    assert not oracle.stop(spec)
+    with pytest.raises(Refused, match="no search 'other' in this ledger"):
+        oracle.stop("other", ledger=spec.ledger)
 
 
-def asked(spec):
-    """Asks for the search to stop, once it runs."""
+def stopped(spec):
+    """Stops the search, once it runs."""
     try:
-        ledger = Ledger(spec.ledger)
-    except Refused:  # it is being made
+        return oracle.stop(spec)
+    except Refused:  # its ledger is being made
         return False
-    try:
-        return bool(ledger.runs(spec.name)) and ledger.ask_to_stop(spec.name)
-    finally:
-        ledger.close()
