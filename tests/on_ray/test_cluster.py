@@ -225,6 +225,7 @@ def test_a_search_is_submitted_watched_and_stopped_from_python(two_nodes, tmp_pa
     with pytest.raises(Refused, match="search 'python' runs on this cluster already"):
         oracle.submit(spec)
     assert oracle.status("python").state == "RUNNING"
+    wait_until(lambda: outcomes(tmp_path, "python"))  # its run is in the ledger by then
     assert oracle.stop(job)
     assert oracle.status(spec).state == "STOPPED" and not oracle.stop("python")
     flag.unlink()
