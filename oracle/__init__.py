@@ -6,13 +6,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from oracle.jobs import status, stop, submit
     from oracle.observers import Observer
     from oracle.results import Results, load
     from oracle.service import run, run_variants
     from oracle.spec import Spec
     from oracle.spec_file import load_spec
 
-__all__ = ["Observer", "Results", "Spec", "load", "load_spec", "run", "run_variants"]
+__all__ = [
+    "Observer",
+    "Results",
+    "Spec",
+    "load",
+    "load_spec",
+    "run",
+    "run_variants",
+    "status",
+    "stop",
+    "submit",
+]
 
 _HOMES = {
     "Observer": "oracle.observers",
@@ -22,6 +34,9 @@ _HOMES = {
     "load_spec": "oracle.spec_file",
     "run": "oracle.service",
     "run_variants": "oracle.service",
+    "status": "oracle.jobs",
+    "stop": "oracle.jobs",
+    "submit": "oracle.jobs",
 }
 
 

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from oracle.preflight import Facts
     from trials.datasets import LoadOnce
 
-PREFLIGHT_PASSED = "preflight passed:"
-"""How the line begins after which a search on a cluster isn't refused any more."""
-
 Interrupt = Callable[[], None]
 
 _PACKAGES = ("silo-oracle", "torch", "torchvision", "numpy", "ray", "optuna")
@@ -138,6 +135,7 @@ def _check_cluster(groups: list[list[Session]], workers: list[int], shared: Mapp
     from oracle.drivers.cluster import is_open
     from oracle.drivers.nodes import check_nodes
     from oracle.drivers.tokens import OPEN
+    from oracle.jobs.client import PREFLIGHT_PASSED
 
     if is_open():
         _log.warning(OPEN)

@@ -40,7 +40,7 @@ def identity(
         fingerprint: Checksum of the data set's contents.
         classes: Its classes, which the checksum covers: with ``validation`` they tell what chance level is.
         validation: Examples of its validation split, covered too.
-        code: Digests of the user's own modules, see :func:`trials.registry.code_digests`.
+        code: Digests of the user's own modules, see :func:`trials.own_code.code_digests`.
         initial: Fingerprints of the networks' initial weights by replicate.
     """
     shown = without_secrets(spec.model_dump(mode="json"))  # a new token changes no outcome

@@ -14,8 +14,8 @@ from oracle.identity import differences, identity, settled
 from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec
 from silo.errors import InvalidInput, SiloOracleError
+from trials.own_code import code_digests
 from trials.recipe import Component, Execution
-from trials.registry import code_digests
 from trials.secrets import without_secrets
 from trials.tasks import WeightsFingerprint
 

@@ -19,7 +19,7 @@ from oracle.driving import Interrupt, Prepared, drive, interrupt_main
 from oracle.errors import LedgerFailed, Refused, TrialsFailed
 from oracle.ledger import Ledger, Retries, SearchRecord
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
-from oracle.observers import Observer, make_observers
+from oracle.observers import Observer, careful, make_observers
 from oracle.results import Results
 from oracle.spec import Spec
 from oracle.spec_file import load_variants, naming_variant
@@ -52,7 +52,8 @@ def run(
         spec: A spec, or the YAML file of one.
         driver: ``ray``, or ``in-process`` for this process alone.
         address: Address of a running Ray cluster, ``HOST:PORT``; by default one is started here.
-        observers: Who hears of its progress, beside those that the spec names.
+        observers: Who hears of its progress, beside those that the spec names; after an error, which is
+            logged, one hears no more, and the search goes on.
 
     Returns:
         What it has found.
@@ -153,6 +154,7 @@ def searching(
         raise InvalidInput(f"there is no driver {driver!r}: give 'ray' or 'in-process'")
     if address and driver != "ray":
         raise InvalidInput(f"an address goes with driver 'ray', got {address!r} with {driver!r}")
+    watching = careful(observers)  # once for all searches: after its first error one hears of none
     import torch  # which takes longer than to refuse a spec
 
     from trials.datasets import LoadOnce, load_dataset
@@ -163,7 +165,7 @@ def searching(
         retries = Retries(_log.warning)
         for variant, spec in specs.items():
             with naming_variant(path or "spec", variant):
-                prepared.append(_prepare(spec, driver, stack, load, retries, observers))
+                prepared.append(_prepare(spec, driver, stack, load, retries, watching))
         errors = drive(_groups(prepared, driver), driver, address, load, interrupt)
         yield [
             Finished(

@@ -92,6 +92,13 @@ def spec_name(path: str | Path) -> str:
     return spec.name.removesuffix(f".{variant}") if variant else spec.name
 
 
+def is_spec_file(target: str | Path) -> bool:
+    """Whether a spec's file is meant, there or not, and no search's name."""
+    text = str(target)
+    named = isinstance(target, Path) or text.endswith((".yaml", ".yml")) or "/" in text
+    return named or Path(target).is_file()
+
+
 def parse_specs(text: str, *, source: str = "spec") -> tuple[Spec, ...]:
     """The specs in a YAML text: one, or one per entry of ``variants``.
 

@@ -32,10 +32,7 @@ def postgresql():
 
 @pytest.fixture(scope="module")
 def ray_cluster(tmp_path_factory):
-    """A Ray cluster of a file's tests, with one node of two CPUs; see :class:`tests.clusters.Shared`.
-
-    For commands alone: a process that has had a cluster of its own can't use another one after it.
-    """
+    """A Ray cluster of a file's tests, with one node of two CPUs; see :class:`tests.clusters.Shared`."""
     from tests.clusters import shared
 
     with shared(tmp_path_factory.mktemp("ray")) as cluster:

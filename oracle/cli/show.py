@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from oracle.cli.specs import JSON, echo_json, job_name, target_specs
+from oracle.cli.specs import JSON, echo_json, target_specs
 from oracle.errors import Refused
 from oracle.ledger import Ledger, SearchRecord
 from oracle.results import Results
@@ -246,6 +246,7 @@ def _status(ledger: Ledger, record: SearchRecord, *, watched: bool) -> dict[str,
 
 def _job_of(target: str, address: str) -> Job | None:
     from oracle.jobs import Jobs
+    from oracle.jobs.calls import job_name
 
     try:
         return Jobs(address).find(job_name(target))

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from oracle.spec import Spec
-from oracle.spec_file import load_specs, load_variants, naming_variant, parse_specs, spec_name
+from oracle.spec_file import is_spec_file, load_specs, load_variants, naming_variant, parse_specs
 from silo.checks import nearest
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
@@ -133,16 +133,7 @@ def plan(spec_file: Path, as_json: bool) -> None:
 
 def target_specs(target: str) -> tuple[Spec, ...]:
     """The specs if the target is a spec file; none if it can only be a search's name."""
-    return load_specs(target) if _is_file(target) else ()
-
-
-def job_name(target: str) -> str:
-    """The name of the Ray job that runs a spec file's searches; a name is its own."""
-    return spec_name(target) if _is_file(target) else target
-
-
-def _is_file(target: str) -> bool:
-    return target.endswith((".yaml", ".yml")) or "/" in target or Path(target).is_file()
+    return load_specs(target) if is_spec_file(target) else ()
 
 
 def echo_json(data: Any) -> None:

@@ -60,22 +60,36 @@ def cluster(specs: Sequence[Spec], address: str | None) -> Iterator[list[int]]:
             "this process is connected to a Ray cluster already; call ray.shutdown() first, or run the "
             "search with the driver in-process"
         )
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError) as error:
-        raise Refused(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
-    try:
-        # Of one started here, no spec has the CPUs that it was given for another's workers.
-        yield [worker_count(spec, cpus=math.inf if address else _local_cpus(spec)) for spec in specs]
-    finally:
-        gc.collect()  # handles of its actors, while it is there
-        ray.shutdown()
+    with ray_internals.own_authentication():
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError) as error:
+            raise Refused(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
+        try:
+            if address is not None:
+                _check_authentication(address)
+            # Of one started here, no spec has the CPUs that it was given for another's workers.
+            yield [worker_count(spec, cpus=math.inf if address else _local_cpus(spec)) for spec in specs]
+        finally:
+            gc.collect()  # handles of its actors, while it is there
+            ray.shutdown()
 
 
 def is_open() -> bool:
     """Whether the cluster that this process is connected to answers to everybody who reaches it."""
     place = ray_internals.dashboard()
     return answers_without_token(f"http://{place}") if place else os.environ.get("RAY_AUTH_MODE") != "token"
+
+
+def _check_authentication(address: str) -> None:
+    """Refuses a cluster that shows no token to a process that asks for one: its calls would go unanswered."""
+    place = ray_internals.dashboard()
+    if ray_internals.asks_for_token() and place and answers_without_token(f"http://{place}"):
+        raise Refused(
+            f"the Ray cluster at {address!r} has no token, and this process asks for one; start the cluster "
+            "with RAY_AUTH_MODE=token, or set RAY_AUTH_MODE=disabled here (a ray.init() that started a "
+            "cluster in this process has set it to token)"
+        )
 
 
 def _check_reachable(address: str) -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+AUTH_MODE = "RAY_AUTH_MODE"
+"""The environment variable that says whether Ray's processes ask each other for a token."""
 
 
 def dashboard() -> str | None:
@@ -22,6 +28,41 @@ def node_groups() -> list[tuple[Mapping[str, float], int]]:
     config = ray._private.state.state.get_cluster_config()
     groups = config.node_group_configs if config is not None else ()
     return [(dict(group.resources), group.max_count) for group in groups]
+
+
+@contextmanager
+def own_authentication() -> Iterator[None]:
+    """Has Ray look at the environment for its token before and after, and sets its mode back.
+
+    A cluster that Ray starts switches tokens on for the whole process, and Ray never switches them off: a
+    next cluster without tokens could then make no call to this process, and would end its actors.
+    """
+    before = os.environ.get(AUTH_MODE)
+    look_at_environment()
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(AUTH_MODE, None)
+        else:
+            os.environ[AUTH_MODE] = before
+        look_at_environment()
+
+
+def asks_for_token() -> bool:
+    """Whether this process answers nobody who shows no token."""
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+    return bool(is_token_auth_enabled())
+
+
+def look_at_environment() -> None:
+    """Makes Ray forget the mode and the token that it has read; not while this process is connected."""
+    from ray import _raylet
+
+    raylet: Any = _raylet  # its stubs leave these out
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def zip_folder(folder: Path, path: Path, *, excludes: Sequence[str]) -> None:

@@ -15,6 +15,9 @@ import requests
 from oracle.errors import Refused
 from oracle.jobs.package import Package
 
+PREFLIGHT_PASSED = "preflight passed:"
+"""How the line begins after which a search on a cluster isn't refused any more."""
+
 _ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
 _OURS = "oracle.searches"
 _STOP_SECONDS = 60
@@ -71,13 +74,18 @@ class Jobs:
     """
 
     def __init__(self, address: str) -> None:
+        import ray
         from ray.job_submission import JobSubmissionClient
+
+        from oracle.drivers.ray_internals import look_at_environment
 
         if not address.startswith(("http://", "https://")):
             raise Refused(
                 f"address {address!r} is no dashboard's: give that of the cluster's head, http://HOST:8265"
             )
         self.address = address.rstrip("/")
+        if not ray.is_initialized():
+            look_at_environment()  # a token may have been named since Ray was imported
         logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.ERROR)
         with self._errors(), _this_address(self.address):
             self._client = JobSubmissionClient(self.address)

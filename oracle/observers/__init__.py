@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from oracle.spec import Spec
     from trials.tasks import PrunedNetwork, Task, Trial
 
-__all__ = ["Observer", "make_observers"]
+__all__ = ["Observer", "careful", "make_observers"]
 
 KNOWN = {
     "tensorboard": "oracle.observers.tensorboard:TensorBoard",
@@ -35,6 +35,15 @@ def make_observers(spec: Spec) -> list[Observer]:
     return [_Careful(named.name, _make(named.name, named.arguments)) for named in spec.observers]
 
 
+def careful(observers: Sequence[Observer]) -> list[Observer]:
+    """Observers that were made already, kept from ending a search by what they raise.
+
+    Raises:
+        InvalidInput: One is no observer.
+    """
+    return [_Careful(type(each).__name__, _checked(each, "observers: got")) for each in observers]
+
+
 def _make(name: str, arguments: Mapping[str, Any]) -> Observer:
     from trials.registry import call, resolve  # imports what loads torchvision
 
@@ -45,9 +54,13 @@ def _make(name: str, arguments: Mapping[str, Any]) -> Observer:
         raise
     except Exception as error:
         raise InvalidInput(f"observer {name!r} can't be made: {type(error).__name__}: {error}") from error
+    return _checked(made, f"observer {name!r} gives")
+
+
+def _checked(made: object, given: str) -> Observer:
     if not isinstance(made, Observer):
         raise InvalidInput(
-            f"observer {name!r} gives {type(made).__name__}, which is no oracle.observers.Observer: derive "
+            f"{given} {type(made).__name__}, which is no oracle.observers.Observer: derive "
             "it from that class, and define the methods that it wants to hear of"
         )
     return made

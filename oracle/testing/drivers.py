@@ -31,6 +31,7 @@ from oracle.spec import Spec
 from oracle.testing.sessions import Place, open_session, results, run_in_process, small_spec
 from trials.checkpoints import Store
 from trials.tasks import Task, Trial
+from trials.testing.assertions import require, require_same
 
 Driver = Callable[[Session], Signal]
 """Runs a started session until it asks for nothing more; gives what it said last."""
@@ -40,9 +41,9 @@ def check_outcomes(run: Driver, folder: Path) -> None:
     """Checks that every trial is found as one process finds it, and written once."""
     heard = _Heard()
     with open_session(_spec(folder), observers=[heard]) as session:
-        assert run(session) is Signal.DONE, "a search that nothing disturbs ends"
+        require_same(run(session), Signal.DONE, "a search that nothing disturbs ends")
     _check_end(session)
-    assert not heard.reasons, f"a task was tried again: {heard.reasons}"
+    require_same(heard.reasons, [], "no task is tried again")
 
 
 def check_failures(run: Driver, folder: Path) -> None:
@@ -50,9 +51,9 @@ def check_failures(run: Driver, folder: Path) -> None:
     heard = _Heard()
     with open_session(_spec(folder), observers=[heard]) as session:
         _flag(folder).touch()
-        assert run(session) is Signal.DONE, "a task that failed once is tried again"
-    assert len(heard.reasons) == 1, f"one task failed, once: {heard.reasons}"
-    assert "as it was told to" in heard.reasons[0], "the reason is the error's text"
+        require_same(run(session), Signal.DONE, "a task that failed once is tried again")
+    require(len(heard.reasons) == 1, f"one task has failed, once, but these were heard: {heard.reasons}")
+    require("as it was told to" in heard.reasons[0], f"the reason isn't the error's text: {heard.reasons[0]}")
     _check_end(session)
 
 
@@ -60,11 +61,12 @@ def check_stuck(run: Driver, folder: Path) -> None:
     """Checks that a training that always raises ends the run in order, and that the next one goes on."""
     with open_session(_spec(folder, once=False)) as session:
         _flag(folder).touch()
-        assert run(session) is Signal.STUCK, "a task that always fails is given up"
-        assert not session.ledger.outcomes(session.spec.name), "nothing was trained"
+        require_same(run(session), Signal.STUCK, "a task that always fails is given up")
+        written = session.ledger.outcomes(session.spec.name)
+        require_same(written, {}, "a search whose tasks all fail has no outcomes")
     _flag(folder).unlink()
     with open_session(_spec(folder, once=False)) as session:
-        assert run(session) is Signal.DONE, "what was given up is tried again by the next run"
+        require_same(run(session), Signal.DONE, "what was given up is tried again by the next run")
     _check_end(session)
 
 
@@ -72,8 +74,9 @@ def check_damage(run: Driver, folder: Path) -> None:
     """Checks that a network whose file is damaged is trained again, to the same bytes."""
     heard, damage = _Heard(), _Damage()
     with open_session(_spec(folder), observers=[heard, damage]) as session:
-        assert run(session) is Signal.DONE, "a damaged file is made again"
-    assert heard.reasons == [f"{damage.path} is missing or damaged"], "who reads the file says that it is"
+        require_same(run(session), Signal.DONE, "a damaged file is made again")
+    wanted = [f"{damage.path} is missing or damaged"]
+    require_same(heard.reasons, wanted, "who reads a damaged file says that it is")
     _check_end(session)
 
 
@@ -86,10 +89,11 @@ def check_resuming(run: Driver, folder: Path) -> None:
         written = session.ledger.outcomes(session.spec.name)
     heard = _Heard()
     with open_session(_spec(folder), observers=[heard]) as session:
-        assert session.resumed == len(written) > 0, "what was finished is in the ledger"
-        assert run(session) is Signal.DONE, "a search goes on where it was stopped"
+        require(written, "nothing that was finished is in the ledger")
+        require_same(session.resumed, len(written), "what was finished is taken from the ledger")
+        require_same(run(session), Signal.DONE, "a search goes on where it was stopped")
         again = heard.places & {_place(trial) for trial in written.values()}
-    assert not again, f"trained although they were finished: {again}"
+    require(not again, f"trained although they were finished: {again}")
     _check_end(session)
 
 
@@ -189,8 +193,13 @@ def _rows(spec: Spec) -> list[Place]:
 def _check_end(session: Session) -> None:
     """Checks outcomes, rows and the files that a later cycle could need."""
     spec = session.spec
-    assert results(session) == _expected(), "the outcomes are those of one process"
-    assert sorted(_rows(spec)) == sorted(_expected()), "every trial is in the ledger, once"
+    found, expected = results(session), _expected()
+    other = {
+        place: (found.get(place), wanted) for place, wanted in expected.items() if found.get(place) != wanted
+    }
+    require(not other, f"outcomes are not those of one process (place: found, wanted): {other}")
+    require_same(sorted(found), sorted(expected), "the trials are those of one process")
+    require_same(sorted(_rows(spec)), sorted(expected), "every trial is in the ledger, once")
     store = Store(spec.storage_root())
     for replicate in range(spec.replicates):
         store.read(session.search.checkpoint(spec.cycles - 1, replicate))

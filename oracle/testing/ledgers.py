@@ -13,6 +13,7 @@ Each check writes a search of a new name, so that all of them can use one databa
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import uuid
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -32,9 +34,13 @@ from oracle.policies import OraclePolicy
 from oracle.search import Rules, Search, Signal
 from oracle.testing.replay import replay, replayed, replayed_trial
 from trials.recipe import Execution
-from trials.tasks import PrunedNetwork, StoredFile, Trial
+from trials.tasks import STATISTICS, PrunedNetwork, StoredFile, Trial, TrialDiagnostics
+from trials.testing.assertions import require, require_same
 
 AXIS = Axis(low=0.01, high=0.1, log=True)
+_READ_SECONDS = 60
+"""Seconds in which a reader sees what was written."""
+
 RULES = Rules(
     policy=OraclePolicy(grid=Grid(values=(0.01, 0.03, 0.1), scale="log", limit=1)),
     cycles=3,
@@ -47,10 +53,14 @@ RULES = Rules(
 def check_outcomes(url: str) -> None:
     """Checks that an outcome comes back as it was written, to the last digit, and under its own key."""
     plain = _trial(started=1.7e9 + 0.25, ended=1.7e9 + 3.5, worker="host:1")
-    for outcome in (plain, replace(plain, diverged=True, train_loss=1e-300, max_lr=1 / 3, pack=4)):
+    file = StoredFile(path="statistics", sha256="2" * 64)
+    statistics = TrialDiagnostics(file=file, **{name: 1 / (3 + i) for i, name in enumerate(STATISTICS)})
+    changes: dict[str, Any] = {"diverged": True, "train_loss": 1e-300, "max_lr": 1 / 3, "pack": 4}
+    changes["diagnostics"] = statistics
+    for outcome in (plain, replace(plain, **changes)):
         with _search(url) as (ledger, name):
             ledger.add_outcomes(name, {"key": outcome}, axis=AXIS)
-            assert ledger.outcomes(name) == {"key": outcome}
+            require_same(ledger.outcomes(name), {"key": outcome}, "an outcome that was written comes back")
 
 
 def check_lost_numbers(url: str) -> None:
@@ -58,7 +68,8 @@ def check_lost_numbers(url: str) -> None:
     with _search(url) as (ledger, name):
         ledger.add_outcomes(name, {"key": _trial(diverged=True, train_loss=float("nan"))}, axis=AXIS)
         (found,) = ledger.outcomes(name).values()
-        assert found.diverged and found.train_loss != found.train_loss
+        require(found.diverged, "a diverged trial comes back as one that is not")
+        require(math.isnan(found.train_loss), f"a loss that is no number comes back as {found.train_loss!r}")
 
 
 def check_studies(url: str) -> None:
@@ -67,14 +78,18 @@ def check_studies(url: str) -> None:
         ledger.add_outcomes(name, {"key": _trial(cycle=3, started=1.7e9, ended=1.7e9 + 5)}, axis=AXIS)
         study = optuna.load_study(study_name=f"{name}/cycle-03", storage=ledger.storage)
         (row,) = study.trials
-        assert (row.params, row.value, row.state) == ({"max_lr": 0.05}, 0.75, TrialState.COMPLETE)
-        assert row.duration is not None and row.duration.total_seconds() == 5
+        written = (row.params, row.value, row.state)
+        require_same(written, ({"max_lr": 0.05}, 0.75, TrialState.COMPLETE), "Optuna reads an outcome's row")
+        seconds = row.duration and row.duration.total_seconds()
+        require_same(seconds, 5.0, "Optuna reads how long a training took, in seconds")
         axis = row.distributions["max_lr"]
-        assert isinstance(axis, optuna.distributions.FloatDistribution) and axis.log
-        assert study.metric_names == ["validation accuracy"]
-        assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+        logarithmic = isinstance(axis, optuna.distributions.FloatDistribution) and axis.log
+        require(logarithmic, f"Optuna reads the rates' axis as {axis}, which is not logarithmic")
+        require_same(study.metric_names, ["validation accuracy"], "Optuna reads the metric's name")
+        require_same(study.direction, optuna.study.StudyDirection.MAXIMIZE, "Optuna reads the direction")
         numbers = {found.study_name: found._study_id for found in ledger.storage.get_all_studies()}
-        assert numbers[name] < numbers[f"{name}/cycle-03"], "dashboards list the search's own study first"
+        first = numbers[name] < numbers[f"{name}/cycle-03"]
+        require(first, "a cycle's study has come before the search's own, which dashboards list first")
 
 
 def check_rates_past_the_grid(url: str) -> None:
@@ -82,16 +97,17 @@ def check_rates_past_the_grid(url: str) -> None:
     with _search(url) as (ledger, name):
         for rate in (0.005, 0.05, 0.4):
             ledger.add_outcomes(name, {str(rate): _trial(max_lr=rate)}, axis=AXIS)
-        assert {trial.max_lr for trial in ledger.outcomes(name).values()} == {0.005, 0.05, 0.4}
+        rates = {trial.max_lr for trial in ledger.outcomes(name).values()}
+        require_same(rates, {0.005, 0.05, 0.4}, "rates past the grid's edges come back")
 
 
 def check_failures(url: str) -> None:
     """Checks that a failure is a row that dashboards show, and no outcome."""
     with _search(url) as (ledger, name):
         ledger.add_failure(name, cycle=0, replicate=1, max_lr=0.05, error="boom", axis=AXIS)
-        assert ledger.outcomes(name) == {}
-        (row,) = ledger.cycle_study(name, 0).trials
-        assert (row.state, row.user_attrs["error"]) == (TrialState.FAIL, "boom")
+        require_same(ledger.outcomes(name), {}, "a failure is no outcome")
+        rows = [(row.state, row.user_attrs.get("error")) for row in ledger.cycle_study(name, 0).trials]
+        require_same(rows, [(TrialState.FAIL, "boom")], "Optuna reads a failure's row")
 
 
 def check_rewritten_files(url: str) -> None:
@@ -102,18 +118,21 @@ def check_rewritten_files(url: str) -> None:
         ledger.add_outcomes(name, {"key": outcome}, axis=AXIS)
         for _ in range(2):
             ledger.replace_checkpoint(name, "key", anew)
-        assert ledger.outcomes(name) == {"key": replace(outcome, checkpoint=anew)}
+        wanted = {"key": replace(outcome, checkpoint=anew)}
+        require_same(ledger.outcomes(name), wanted, "an outcome whose file was written anew comes back")
 
 
 def check_prunings(url: str) -> None:
     """Checks that a pruning comes back, and that a second one of its place replaces it."""
     file = StoredFile(path="p", sha256="0")
-    first = PrunedNetwork(cycle=1, replicate=0, start=file, alive=8, prunable=10, parameters=12)
-    second = replace(first, start=replace(file, sha256="1"))
+    first = PrunedNetwork(
+        cycle=1, replicate=0, start=file, alive=8, prunable=10, parameters=12, norm_drop=1 / 3
+    )
+    second = replace(first, start=replace(file, sha256="1"), norm_drop=1 / 7)
     with _search(url) as (ledger, name):
-        ledger.add_pruning(name, first)
-        ledger.add_pruning(name, second)
-        assert ledger.prunings(name) == (second,)
+        for pruned in (first, second):
+            ledger.add_pruning(name, pruned)
+            require_same(ledger.prunings(name), (pruned,), "the last pruning of a place comes back, alone")
 
 
 def check_summary_rows(url: str) -> None:
@@ -123,7 +142,8 @@ def check_summary_rows(url: str) -> None:
         for upto in (1, 3, 3):
             ledger.add_summary_rows(name, rows[:upto])
         found = [row.user_attrs["key"] for row in ledger.summary_study(name).trials]
-        assert found == ["cycle 0", "cycle 1", "cycle 2"]
+        wanted = ["cycle 0", "cycle 1", "cycle 2"]
+        require_same(found, wanted, "a summary's rows are there, each once, in their order")
 
 
 def check_runs(url: str) -> None:
@@ -133,7 +153,8 @@ def check_runs(url: str) -> None:
         second = ledger.start_run(name, driver="ray", host="h", versions={})
         ledger.end_run(second, state="failed", error="trace")
         states = [(run.state, run.error) for run in ledger.runs(name)]
-        assert states == [("interrupted", None), ("failed", "trace")]
+        wanted = [("interrupted", None), ("failed", "trace")]
+        require_same(states, wanted, "a run that was killed counts as interrupted, one that failed as failed")
 
 
 def check_resuming(url: str) -> None:
@@ -142,19 +163,20 @@ def check_resuming(url: str) -> None:
     with _search(url) as (ledger, name):
         for steps in (5, None):
             _go_on(ledger, name, steps)
-        assert sorted(map(_place, ledger.outcomes(name).values())) == sorted(map(_place, whole.outcomes()))
-        assert [decision.interval for decision in _restored(ledger, name).decisions] == [
-            decision.interval for decision in whole.decisions
-        ]
+        found, wanted = (sorted(map(_place, of)) for of in (ledger.outcomes(name).values(), whole.outcomes()))
+        require_same(found, wanted, "a search that went on has the trials of one that was never stopped")
+        intervals = [decision.interval for decision in _restored(ledger, name).decisions]
+        same = [decision.interval for decision in whole.decisions]
+        require_same(intervals, same, "a search that went on decides as one that was never stopped")
         rows = sum(len(ledger.cycle_study(name, cycle).trials) for cycle in range(RULES.cycles))
-        assert rows == len(whole.outcomes()), "no row is there twice"
+        require_same(rows, len(wanted), "every trial has one row")
 
 
 def check_opening(url: str) -> None:
     """Checks that many processes may open a ledger at once, the first of which makes it."""
     with ThreadPoolExecutor(8) as pool:
         for opened in pool.map(lambda _: Ledger(url, create=True), range(8)):
-            assert opened.search("none of this name") is None
+            require(opened.search("none of this name") is None, "a new ledger has a search that nobody wrote")
             opened.close()
 
 
@@ -164,37 +186,48 @@ def check_lease(url: str) -> None:
         for _ in range(2):
             with ledger.lease(name) as held:
                 held.check()
-                assert ledger.holder(name) == f"process {os.getpid()} on {os.uname().nodename}"
+                us = f"process {os.getpid()} on {os.uname().nodename}"
+                require_same(ledger.holder(name), us, "a ledger names who holds a lease")
                 try:
                     with ledger.lease(name):
                         raise AssertionError("two drivers run one search")
                 except Refused as refused:
-                    assert "is being run by process" in str(refused)
-            assert ledger.holder(name) is None
+                    named = "is being run by process" in str(refused)
+                    require(named, f"a second driver isn't told who runs the search: {refused}")
+            require_same(ledger.holder(name), None, "nobody holds a lease that was given back")
 
 
 def check_readers(url: str) -> None:
     """Checks that those who read while a driver writes see whole packs only, and none of them go."""
-    seen, over = [], threading.Event()
+    seen: list[int] = []
+    begun, over = threading.Event(), threading.Event()
 
     def read() -> None:
         other = Ledger(url)
         try:
             while not over.is_set():
                 seen.append(len(other.outcomes(name)))
+                if seen[-1]:
+                    begun.set()
+            seen.append(len(other.outcomes(name)))
         finally:
             other.close()
 
     with _search(url) as (ledger, name), ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read)
+        reading.add_done_callback(lambda _: begun.set())  # whatever has failed in it is raised below
         try:
             for replicate in range(10):
                 pack = {f"{replicate} {rate}": _trial(replicate, max_lr=rate) for rate in (0.02, 0.03, 0.05)}
                 ledger.add_outcomes(name, pack, axis=AXIS)
+                require(begun.wait(_READ_SECONDS), f"a reader sees none of the first pack: {seen[-3:]}")
         finally:
             over.set()
         reading.result()
-    assert seen == sorted(seen) and not [count for count in seen if count % 3]
+    require(0 < next(filter(None, seen)) < 30, f"nothing was read while it was written: {seen}")
+    require_same(seen[-1], 30, "a reader sees all trials once they are written")
+    require_same(seen, sorted(seen), "trials that a reader has seen don't go")
+    require_same([count for count in seen if count % 3], [], "a reader sees no part of a pack")
 
 
 LEDGER_CHECKS: tuple[Callable[[str], None], ...] = (

@@ -14,8 +14,12 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+import oracle
+from oracle.errors import Refused
 from oracle.ledger import Ledger
+from silo.errors import InvalidInput
 from tests.clusters import end, running
+from tests.on_ray.networks import slow
 from tests.processes import rows
 from tests.support import results, run_in_process, small_data, small_spec
 
@@ -206,6 +210,31 @@ def test_a_search_on_an_object_store_outlives_a_node_and_a_stop(
     assert {place: after[place] for place in before} == before
     monkeypatch.syspath_prepend(mine)
     assert after == results(run_in_process(small_spec(tmp_path / "alone", **own)))
+
+
+def test_a_search_is_submitted_watched_and_stopped_from_python(two_nodes, tmp_path, monkeypatch):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, two_nodes.environment[name])
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", two_nodes.url)
+    flag, heard = tmp_path / "slow", []
+    flag.touch()
+    small = {"name": "python", "cycles": 1, "training": {"epochs": 2, "batch_size": 64, "pack": 1}}
+    spec = small_spec(tmp_path, **small, network=slow(flag, 0.2))
+    job = oracle.submit(spec, tell=heard.append)
+    assert job.state == "RUNNING" and "oracle: preflight passed: " in "".join(heard)
+    with pytest.raises(Refused, match="search 'python' runs on this cluster already"):
+        oracle.submit(spec)
+    assert oracle.status("python").state == "RUNNING"
+    wait_until(lambda: outcomes(tmp_path, "python"))  # its run is in the ledger by then
+    assert oracle.stop(job)
+    assert oracle.status(spec).state == "STOPPED" and not oracle.stop("python")
+    flag.unlink()
+    assert oracle.submit(spec, follow=True).state == "SUCCEEDED"
+    assert oracle.load("python", spec.ledger).runs.state.tolist() == ["interrupted", "done"]
+    with pytest.raises(InvalidInput, match=r"search 'alone' has failed on .*nowhere:Mine"):
+        oracle.submit(small_spec(tmp_path, name="alone", network="nowhere:Mine"))
+    with pytest.raises(Refused, match=r"no search 'none' was submitted to .*; there are: .*python"):
+        oracle.status("none")
 
 
 def test_the_token_appears_in_nothing_that_was_written(two_nodes, tmp_path_factory):

@@ -17,8 +17,8 @@ from oracle.preflight import examine, open_runner
 from silo.errors import InvalidInput
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.checkpoints import StorageFailed
+from trials.own_code import _digest
 from trials.recipe import Component, Execution, Recipe
-from trials.registry import _digest
 from trials.weights import alike, weights_fingerprint
 
 NETWORK = """

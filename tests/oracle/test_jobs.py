@@ -6,10 +6,13 @@ import threading
 import click
 import pytest
 
+import oracle
 from oracle.cli.jobs import _end, submit
 from oracle.drivers.tokens import answers_without_token
-from oracle.driving import PREFLIGHT_PASSED
-from oracle.jobs import Job
+from oracle.errors import Refused, TrialsFailed
+from oracle.jobs import Job, calls
+from oracle.jobs.client import PREFLIGHT_PASSED
+from silo.errors import InvalidInput
 from tests.clusters import free_ports
 
 
@@ -61,6 +64,43 @@ def test_a_submission_ends_as_its_driver_did_and_says_what_killed_it(exit_code, 
     assert ended.value.exit_code == code
     err = capsys.readouterr().err
     assert words in err if words else not err
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "log", "error", "words"),
+    [
+        (2, "a search\noracle: pruning: wrong", InvalidInput, "oracle: pruning: wrong"),
+        (3, "oracle: refused", Refused, "oracle: refused"),
+        (1, "No module named 'oracle'", Refused, "install it on every node"),
+        (1, f"{PREFLIGHT_PASSED} 1 worker\nboom", TrialsFailed, "boom"),
+        (-9, f"{PREFLIGHT_PASSED} 1 worker\n", TrialsFailed, "killed by signal 9"),
+        (None, "", Refused, "the job has failed: its node is gone"),
+    ],
+)
+def test_a_submission_from_python_that_fails_raises_what_its_driver_said(
+    exit_code, log, error, words, write, monkeypatch
+):
+    job = Job(
+        name="small",
+        state="FAILED",
+        searches=("small",),
+        ledger=None,
+        started=1.0,
+        ended=2.0,
+        exit_code=exit_code,
+        message="its node is gone",
+    )
+    monkeypatch.setattr(calls, "start", lambda *_, **__: (job, log))
+    with pytest.raises(error, match=r"search 'small' has failed on http://head: .*") as raised:
+        oracle.submit(write(), address="http://head/")
+    assert words in str(raised.value)
+
+
+def test_from_python_too_the_address_is_asked_for(write, monkeypatch):
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    for call in (oracle.submit, oracle.status):
+        with pytest.raises(InvalidInput, match="address='http://HOST:8265', or set RAY_API_SERVER_ADDRESS"):
+            call(write())
 
 
 @pytest.mark.parametrize(("status", "is_open"), [(200, True), (401, False)])

@@ -10,7 +10,6 @@ import pytest
 
 import oracle
 from oracle.errors import Refused, TrialsFailed
-from oracle.ledger import Ledger
 from oracle.results.frames import COLUMNS
 from silo.errors import InvalidInput
 from tests.support import small_data, small_spec
@@ -103,6 +102,34 @@ def test_trials_that_fail_raise_with_the_first_error(write, tmp_path, monkeypatc
     assert ended.runs.state.tolist() == ["failed"] and len(ended.trials) == 0
 
 
+class Fails(oracle.Observer):
+    """Fails at the first event that it hears of."""
+
+    heard = 0
+
+    def started(self, session):
+        self.heard += 1
+        raise RuntimeError("no network\nmore")
+
+    decided = ended = trained = started
+
+
+def test_an_observer_that_fails_is_named_once_and_ends_no_search(write, caplog):
+    path = write(cycles=1, variants={"low": {"seed": 1}, "high": {"seed": 2}})
+    failing = Fails()
+    with caplog.at_level(logging.WARNING, logger="oracle"):
+        found = oracle.run_variants(path, driver="in-process", observers=[failing])
+    assert [results.runs.state.tolist() for results in found.values()] == [["done"], ["done"]]
+    assert failing.heard == 1
+    (said,) = [record.getMessage() for record in caplog.records if "observer" in record.getMessage()]
+    assert said == "observer 'Fails' fails and hears no more, the search goes on: RuntimeError: no network"
+
+
+def test_what_is_no_observer_is_refused(write):
+    with pytest.raises(InvalidInput, match=r"observers: got dict, which is no oracle\.observers\.Observer"):
+        oracle.run(write(), driver="in-process", observers=[{}])
+
+
 def test_an_interrupt_keeps_what_has_finished(tmp_path):
     class Interrupts(oracle.Observer):
         def decided(self, session, decision):
@@ -120,7 +147,8 @@ def test_an_interrupt_keeps_what_has_finished(tmp_path):
 
 
 def test_it_says_what_it_knows(tmp_path):
-    assert {"run", "run_variants", "load", "Observer", "Results", "Spec", "load_spec"} == set(oracle.__all__)
+    runs = {"run", "run_variants", "submit", "status", "stop", "Observer"}
+    assert runs | {"load", "Results", "Spec", "load_spec"} == set(oracle.__all__)
     assert all(getattr(oracle, name).__doc__ for name in oracle.__all__)
     with pytest.raises(AttributeError, match="no attribute 'runn'"):
         _ = oracle.runn
@@ -141,24 +169,24 @@ except KeyboardInterrupt:
 """
 
 
-def test_a_script_stops_when_it_is_asked_through_the_ledger(tmp_path):
+def test_a_script_is_stopped_through_the_ledger(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     spec = small_spec(tmp_path)
     arguments = [sys.executable, "-c", STOPPED, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as script:
-        while script.poll() is None and not ((tmp_path / "ledger.db").exists() and asked(spec)):
+        while script.poll() is None and not ((tmp_path / "ledger.db").exists() and stopped(spec)):
             threading.Event().wait(0.2)
         assert script.communicate(timeout=120)[0] == "interrupted\n"
     assert oracle.load("small", spec.ledger).runs.state.tolist() == ["interrupted"]
+    assert not oracle.stop(spec)
+    with pytest.raises(Refused, match="no search 'other' in this ledger"):
+        oracle.stop("other", ledger=spec.ledger)
 
 
-def asked(spec):
-    """Asks for the search to stop, once it runs."""
+def stopped(spec):
+    """Stops the search, once it runs."""
     try:
-        ledger = Ledger(spec.ledger)
-    except Refused:  # it is being made
+        return oracle.stop(spec)
+    except Refused:  # its ledger is being made
         return False
-    try:
-        return bool(ledger.runs(spec.name)) and ledger.ask_to_stop(spec.name)
-    finally:
-        ledger.close()

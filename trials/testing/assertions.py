@@ -15,6 +15,11 @@ def require(holds: object, message: str) -> None:
         raise AssertionError(message)
 
 
+def require_same(found: object, wanted: object, what: str) -> None:
+    """Requires two values to be equal, and says which they are if they aren't."""
+    require(found == wanted, f"{what}: {found!r}, not {wanted!r}")
+
+
 def require_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor], message: str) -> None:
     """Requires two sets of tensors to be the same to the last bit, in the same order; NaN equals NaN."""
     require(list(one) == list(other), f"{message}: {list(one)} and {list(other)}")

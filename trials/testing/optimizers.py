@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -131,17 +131,17 @@ def _check_rate_of_zero(name: str, make: Make) -> None:
 
 def _check_state(name: str, make: Make) -> None:
     """Moves the state by the names in STATE, as a compiled step does."""
-    begun, weights, mask = make(), _start(), _mask()
-    assert isinstance(begun, Stateful)
+    weights, mask = _start(), _mask()
+    begun = cast(Stateful, make())
     begun.begin(weights)
     for key in begun.STATE:
+        require(hasattr(begun, key), f"optimizer {name!r}: begin() must set {key!r}, which STATE names")
         value = getattr(begun, key)
         holds = value is None or (isinstance(value, Tensor) and not value.count_nonzero())
         require(holds, f"optimizer {name!r}: begin() must set {key!r} to zeros or None")
     plain, other = make(), _start()
     for step in range(_STEPS):
-        fresh = make()
-        assert isinstance(fresh, Stateful)
+        fresh = cast(Stateful, make())
         fresh.begin(weights)
         for key in fresh.STATE:
             setattr(fresh, key, getattr(begun, key))
