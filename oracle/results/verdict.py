@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from silo.errors import InvalidInput
-from silo.landscape import JudgedCurve, Loss
+from silo.landscape import CycleBelief, JudgedCurve, Loss
 
 if TYPE_CHECKING:
     from oracle.results.results import Results
@@ -123,15 +123,24 @@ def _reservations(results: Results) -> list[str]:
         found.append(f"Even the optimum of {cycles_in_words(diverged)} diverged in a replicate.")
     if humps := [belief.cycle for belief in results.beliefs if belief.two_humps]:
         found.append(f"Two separate ranges of rates are good at {cycles_in_words(humps)}.")
-    if jumped := [belief.cycle for belief in results.beliefs if belief.jumped > 0.5]:
-        found.append(
-            f"At {cycles_in_words(jumped)} the rates have little to do with those of the cycle before."
-        )
+    if jumped := _jumps(results.beliefs):
+        found.append(f"At {cycles_in_words(jumped)} other rates are good than in the cycle before.")
     if results.search_spec.replicates == 1:
         found.append("With one replicate, the noise of a training is known by the curves' smoothness alone.")
     silent = [each.cycle for each in results.beliefs if each.silent and each.cycle not in results.at_chance]
     if silent:
         found.append(f"At {cycles_in_words(silent)} trainings fail at random: they say nothing of the rates.")
+    return found
+
+
+def _jumps(beliefs: Sequence[CycleBelief]) -> list[int]:
+    """The cycles whose rates say little of the cycle before, and at which its best rate is none any more."""
+    told = [belief for belief in beliefs if not belief.silent]
+    found = []
+    for before, after in pairwise(told):
+        best, reach = before.rates[before.optimum()], after.reach()
+        if after.jumped > 0.5 and reach is not None and not reach[0] <= best <= reach[1]:
+            found.append(after.cycle)
     return found
 
 

@@ -69,7 +69,7 @@ def make_search() -> Callable[..., tuple[Spec, Search]]:
 
 @pytest.fixture
 def make_results(make_search: Callable[..., tuple[Spec, Search]]) -> Callable[..., Results]:
-    """Results without a bootstrap; takes what ``make_search`` takes."""
+    """Results without fits to draws; takes what ``make_search`` takes."""
     return lambda *arguments, **fields: Results.of(*make_search(*arguments, **fields), draws=0)
 
 

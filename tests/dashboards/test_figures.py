@@ -30,8 +30,11 @@ def test_optima_intervals_and_misses_are_where_the_oracle_says(results):
     shown = traces(drawn(results))
     assert shown["Oracle optimum"].x == (0, 1, 2, 3, 4)
     assert shown["Oracle optimum"].y == (0.034, 0.038, 0.046, 0.056, 0.062)
-    assert shown["Oracle interval"].x[:6] == (0, 0, None, 1, 1, None)
-    assert shown["Oracle interval"].y[:6] == (0.028, 0.04, None, 0.032, 0.044, None)
+    assert shown["point estimate"].x[:6] == (0, 0, None, 1, 1, None)
+    assert shown["point estimate"].y[:6] == (0.028, 0.04, None, 0.032, 0.044, None)
+    for name in ("core", "reach"):
+        run = getattr(results.beliefs[0], name)()
+        assert shown["surely inside" if name == "core" else "maybe inside"].y[:2] == run
     assert shown["SILO, predicted: outside"].x == (1, 2, 3, 4)
     assert "open: the grid ended" not in shown and "good, beyond a gap" not in shown
 
@@ -88,7 +91,7 @@ def test_the_buttons_put_the_points_over_cycles_or_densities(results):
     assert [tuple(x) for x in by_cycle[0]["x"]] == [trace.x for trace in figure.data]
     of = dict(zip((trace.name for trace in figure.data), by_density[0]["x"], strict=True))
     assert of["Oracle optimum"] == pytest.approx([100 * row.density for row in results.decided], rel=1e-5)
-    assert of["Oracle interval"][2] is None
+    assert of["point estimate"][2] is None
     assert of["SILO, predicted"][8] == pytest.approx(100 * results.decided[1].density, rel=1e-5)
     layout = by_density[1]
     assert layout["xaxis.type"] == "log" and layout["xaxis.title.text"] == "weights left λ (%)"
@@ -144,11 +147,13 @@ def test_every_curve_has_its_misses(make_results):
     results = make_results(cycles=10)
     shown = traces(drawn(results))
     misses = shown["SILO, fewest misses: outside"]
-    assert misses.x == results.fit.missed_cycles
+    assert misses.x == results.judged(results.fit.fewest_misses.max_lr).cycles("outside")
     assert misses.y == pytest.approx(results.fit.fewest_misses.max_lr(misses.x), rel=1e-5)
     assert misses.legendgroup == shown["SILO, fewest misses"].legendgroup
-    outside = tuple(cycle for cycle, inside in results.fit.inside.items() if not inside)
+    outside = results.judged(results.fit.curve.max_lr).cycles("outside")
     assert outside and shown["SILO, least squares: outside"].x == outside
+    unknown = results.judged(results.predicted.max_lr).cycles("unknown")
+    assert (shown["SILO, predicted: can't be told"].x if unknown else ()) == unknown
 
 
 def test_what_diagnostics_predict_is_drawn(results):
@@ -166,6 +171,7 @@ def test_a_fit_without_a_search_is_drawn_in_the_same_way(results):
         rivals=results.rival_curves,
         curve=results.predicted,
         rates_name="SILO, predicted",
+        beliefs=results.beliefs,
     )
     searched = comparison_figure(results)
     alone = fit_figure(view)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from dashboards.figures.fit_view import FitView, fit_figure, fit_table
-from silo import CycleAccuracies, SiloCurve, compare_rivals, fit_curve, load_table
+from silo import CycleAccuracies, SiloCurve, compare_rivals, fit_curve, learn, load_table
 
 
 def view_of(number: int, **changes: object) -> FitView:
@@ -88,8 +88,13 @@ def test_the_band_surrounds_the_curve_of_replicates():
         noise = 0.002 * random.normal(size=(30, 4))
         measured.append(CycleAccuracies(cycle=cycle, rates=rates, accuracies=good[:, None] + noise))
     fit = fit_curve(measured, pruning_rate=0.2, draws=100)
-    view = FitView(title="x", intervals=tuple(one.interval() for one in measured), fit=fit)
-    band = next(trace for trace in fit_figure(view).data if trace.name == "95 % band")
+    intervals = tuple(one.interval() for one in measured)
+    view = FitView(title="x", intervals=intervals, fit=fit, curve=curve, beliefs=learn(measured))
+    assert view.verdict().startswith(
+        "SILO is within 0.5 % of the best in 10 of 10 cycles; it is outside in none."
+    )
+    assert {trace.name for trace in fit_figure(view).data} > {"surely inside", "maybe inside"}
+    band = next(trace for trace in fit_figure(view).data if trace.name == "90 % band")
     half = len(band.x) // 2
     assert all(high >= low for high, low in zip(band.y[:half], reversed(band.y[half:]), strict=True))
     assert band.x[:half] == tuple(reversed(band.x[half:]))

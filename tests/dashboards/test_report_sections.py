@@ -11,7 +11,7 @@ import pytest
 
 from dashboards.report import figures_of, report_html, write_report
 from oracle.results import Results
-from oracle.results.verdict import cycles_in_words
+from oracle.results.verdict import cycles_in_words, loss_text
 from tests.dashboards.conftest import with_parts
 from tests.dashboards.test_report import Page, made, run
 from tests.oracle.invented import invent, noted, peak, took
@@ -42,13 +42,14 @@ def test_every_figure_is_there_in_the_order_of_the_page(whole):
 
 def test_the_page_says_how_sure_the_fit_is_and_whether_simpler_curves_do(whole):
     text = words(whole)
-    low, high = whole.fit.bootstrap.interval("epsilon")
-    assert "95 % of 50 fits to resampled trainings have q " in text
+    low, high = whole.fit.drawn.interval("epsilon")
+    assert "90 % of 50 fits, each to a draw of what the trainings tell, have q " in text
     assert f"ε {low:.3g}" in text and f"{high:.3g}" in text
     assert text.count(whole.rival_curves.verdict) == 2
-    spread = replace(whole.fit.bootstrap, feasible=np.arange(500) < 1)
-    rare = words(with_parts(whole, fit=replace(whole.fit, bootstrap=spread)))
-    assert "in 0.2 % of them some SILO curve lies in every interval" in rare
+    spread = replace(whole.fit.drawn, feasible=np.arange(500) < 1)
+    rare = words(with_parts(whole, fit=replace(whole.fit, drawn=spread)))
+    assert "in 0.2 % of the draws some SILO curve lies in every interval" in rare
+    assert f"best constant, {whole.constant.rates[0]:.2g} {loss_text(whole.constant.mean)}" in text
     assert "What the data can and cannot say" in text
     for rival in whole.rival_curves.rivals:
         assert f"{rival.name} {rival.parameters} {rival.weighted_rmse:.3g}" in text

@@ -54,15 +54,14 @@ def write_accuracies(path: Path, *, replicates: int = 3) -> None:
     path.write_text("\n".join(lines))
 
 
-def test_accuracies_bring_the_bootstrap(call, tmp_path):
+def test_accuracies_bring_confidence(call, tmp_path):
     write_accuracies(tmp_path / "mine.csv")
-    code, out, err = call("fit", "--csv", "mine.csv", "--resamples", 50, "--pruning-rate", 0.3)
+    code, out, err = call("fit", "--csv", "mine.csv", "--draws", 50, "--pruning-rate", 0.3)
     assert (code, err) == (0, "")
-    assert "50 resamples by cycle (seed 0)" in out and "pruning rate 0.3" in out
-    again = call("fit", "--csv", "mine.csv", "--resamples", 50, "--pruning-rate", 0.3)[1]
-    other = call("fit", "--csv", "mine.csv", "--resamples", 50, "--pruning-rate", 0.3, "--seed", 1)[1]
-    assert again == out != other
-    assert "resamples by" not in call("fit", "--csv", "mine.csv", "--resamples", 0)[1]
+    assert "Of 50 least-squares curves of draws" in out and "pruning rate 0.3" in out
+    assert "The fitted curve is within 0.5 % of the best in " in out and "The best constant rate" in out
+    assert call("fit", "--csv", "mine.csv", "--draws", 50, "--pruning-rate", 0.3)[1] == out
+    assert "of draws" not in call("fit", "--csv", "mine.csv", "--draws", 0)[1]
 
 
 def test_a_tolerance_widens_the_intervals(call, tmp_path):
@@ -76,14 +75,14 @@ def test_a_tolerance_widens_the_intervals(call, tmp_path):
 
 
 def test_a_search_is_fitted_from_its_ledger(finished, call):
-    code, out, err = call("fit", "spec.yaml", "--resamples", 20, "--json")
+    code, out, err = call("fit", "spec.yaml", "--draws", 20, "--json")
     assert code == 0, err
     found, results = json.loads(out), load("small", f"sqlite:///{finished}/ledger.db")
     assert [i["optimum"] for i in found["intervals"]] == [i.optimum for i in results.intervals_found]
     rate = results.search_spec.pruning.rate
     expected = fit_curve(results.intervals_found, pruning_rate=rate).to_dict()
-    assert found["fit"] | {"bootstrap": None} == expected
-    assert found["fit"]["bootstrap"]["resamples"] == 20
+    assert found["fit"] | {"drawn": None} == expected
+    assert found["fit"]["drawn"]["draws"] == 20
     assert call("fit", "small", "--ledger", f"sqlite:///{finished}/ledger.db")[0] == 0
 
 
@@ -108,8 +107,7 @@ def test_the_figure_is_written_and_named(call, tmp_path):
         (("--csv", "none.csv"), "none.csv: can't be read"),
         (("--csv", "mine.csv", "--pruning-rate", 20), "pruning_rate must be a share between 0 and 1"),
         (("--csv", "mine.csv", "--tolerance", 2), "tolerance must be a share of at most 1"),
-        (("--csv", "mine.csv", "--resamples", -1), "resamples must be an integer of at least 0, not -1"),
-        (("--csv", "mine.csv", "--seed", -1), "seed must be an integer of at least 0, not -1"),
+        (("--csv", "mine.csv", "--draws", -1), "draws must be an integer of at least 0, not -1"),
     ],
 )
 def test_what_is_wrong_gets_one_line(call, tmp_path, arguments, message):

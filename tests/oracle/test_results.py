@@ -64,7 +64,7 @@ def test_the_fit_is_that_of_the_accuracies_and_the_rivals_that_of_the_intervals(
     accuracies = [each.accuracies for each in found.decided]
     expected = fit_curve(accuracies, pruning_rate=0.2, tolerance=tolerance, draws=50)
     assert found.fit.to_dict() == expected.to_dict()
-    assert found.fit.bootstrap.resamples == 50 and found.fit.bootstrap.seed == 1
+    assert found.fit.drawn.draws == 50
     assert found.rival_curves == compare_rivals(found.intervals_found, pruning_rate=0.2)
     assert found.point_fit.to_dict() == results(tolerance=tolerance, draws=0).fit.to_dict()
 
@@ -77,21 +77,22 @@ def test_every_search_has_results(fields):
     assert bool(found.policy_costs) == bool(decided)
     assert all(len(cost.test_accuracies) == decided for cost in found.policy_costs)
     assert len(found.distributions) == len(found.diagnosed) in (0, decided)
-    has_bootstrap = searched and decided and found.search_spec.replicates > 1
-    assert bool(found.fit and found.fit.bootstrap) == bool(has_bootstrap)
+    told = any(not belief.silent for belief in found.beliefs)
+    assert bool(found.fit and found.fit.drawn) == told
+    assert len(found.beliefs) == (decided if searched else 0)
 
 
 def test_what_needs_no_fit_computes_none():
     found = results()
-    short, whole = found.verdict(fitted=False), results().verdict()
-    assert short and short in whole and short != whole
-    assert not {"fit", "rival_curves", "policy_costs"} & set(vars(found))
+    assert "By point estimates alone" in found.point_verdict()
+    assert not {"fit", "rival_curves", "policy_costs", "beliefs"} & set(vars(found))
     assert found.fit is found.fit
 
 
 def test_to_look_at_searches_fits_nothing(call, tmp_path, monkeypatch):
     url = write_ledger(tmp_path, *invent())
     monkeypatch.setattr("oracle.results.results.fit_curve", None)
+    monkeypatch.setattr("oracle.results.results.learn", None)
     assert call("status", "invented", "--ledger", url)[0] == call("list", "--ledger", url)[0] == 0
 
 
@@ -102,7 +103,8 @@ def test_where_a_curve_lies():
     inside = [each.interval.low <= 0.02 <= each.interval.high for each in found.decided]
     assert [passed.inside for passed in found.along(curve)] == inside == [True, True, False, False]
     assert found.missed(curve) == (2, 3)
-    assert set(found.along(None)) == {(None, None)}
+    assert set(found.along(None)) == {(None, None, None)}
+    assert [passed.loss for passed in found.along(curve)] == [each.loss(0.02) for each in found.beliefs]
 
 
 @pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
@@ -153,7 +155,7 @@ def test_the_curves_of_the_fits():
     assert rows.loc["predicted", ["q", "beta", "epsilon", "delta"]].tolist() == [1, 5.0, 0.02, 0.06]
     assert rows.loc["least squares", "inside"] == sum(fit.inside.values())
     assert rows.loc["least squares", "weighted_rmse"] == fit.weighted_rmse
-    assert tuple(rows.loc["least squares", ["beta_low", "beta_high"]]) == fit.bootstrap.interval("beta")
+    assert tuple(rows.loc["least squares", ["beta_low", "beta_high"]]) == fit.drawn.interval("beta")
     assert rows.loc[["predicted"], "beta_low":"delta_high"].isna().all(axis=None)
     away = [found.predicted.max_lr(each.cycle) - each.interval.optimum for each in found.decided]
     assert rows.loc["predicted", "rmse"] == pytest.approx(math.sqrt(sum(d * d for d in away) / 4))

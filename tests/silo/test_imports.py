@@ -40,7 +40,7 @@ measured = [
     for i, noise in zip(table.intervals, luck)
 ]
 fit = silo.fit_curve(measured, pruning_rate=0.2, draws=5)
-print(fit.bootstrap.resamples, len(str(fit)) > 100)
+print(fit.drawn.draws, len(str(fit)) > 100)
 print(silo.compare_rivals(table.intervals, pruning_rate=0.2).verdict.partition(":")[0])
 print(round(silo.cycle_at_density(0.8**3, 0.2), 9))
 print(theory.kept_power(0, 0.2), cost.silo_cost(7, 3).trainings, len(silo.load_table(2).rows) > 0)
