@@ -20,6 +20,7 @@ from oracle.ledger.retrying import reason
 from oracle.observers.protocol import Observer
 from oracle.results import Results
 from oracle.session import Session
+from silo.landscape import CycleBelief
 
 LARGEST_FIGURE_BYTES = 60_000
 """Optuna keeps a figure in rows of 2,045 characters: what makes one larger is left out, or all of it."""
@@ -77,13 +78,16 @@ class SummaryStudy(Observer):
         results = Results.of(session.spec, session.search, record=session.record, draws=0)
         ledger, name = session.ledger, results.name
         log = session.search.rules.policy.span(session.spec.cycles).scale == "log"
-        new = results.decided[self._described :]
-        told = [cycle_attributes(each, searched=results.searched) for each in new]
-        trials = [cycle_trial(*each, log=log) for each in zip(new, told, strict=True)]
+        told = [cycle_attributes(each, searched=results.searched) for each in results.decided]
+        new = slice(self._described, None)
+        trials = [cycle_trial(*each, log=log) for each in zip(results.decided[new], told[new], strict=True)]
+        if results.searched:  # what is known of a cycle grows with the later ones
+            told = [{**each, **_known(belief)} for each, belief in zip(told, results.beliefs, strict=True)]
+            new = slice(0 if results.done else self._described, None)
 
         def write(_again: bool) -> None:
             ledger.add_summary_rows(name, trials)
-            for attributes in told:
+            for attributes in told[new]:
                 ledger.describe(ledger.cycle_study(name, attributes["cycle"]), attributes)
             write_summary(ledger, results, state=state)
 
@@ -131,6 +135,12 @@ def summary_attributes(results: Results, state: str) -> dict[str, Any]:
         inside, unknown = (len(judged.cycles(each)) if judged else 0 for each in ("inside", "unknown"))
         found["SILO's curve inside"] = f"{inside} of {decided} cycles, can't be told in {unknown}"
     return {**found, "as of": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+
+
+def _known(belief: CycleBelief) -> dict[str, Any]:
+    """What the trainings tell of a cycle's rates, listed in its own study."""
+    runs = (("surely inside", belief.core()), ("maybe inside", belief.reach()))
+    return {name: "none" if run is None else [rounded(end) for end in run] for name, run in runs}
 
 
 def cycle_attributes(cycle: Cycle, *, searched: bool) -> dict[str, Any]:

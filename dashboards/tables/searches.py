@@ -10,6 +10,8 @@ from dashboards.tables.accuracy import short_names
 from dashboards.tables.accuracy_series import facts_of
 from dashboards.tables.table import Cell, Table, texts
 from oracle.results import Results
+from silo.curve import SiloCurve
+from silo.landscape import JudgedCurve, Verdict
 
 SEARCH_COLUMNS = {
     "search": "its name",
@@ -24,8 +26,10 @@ SEARCH_COLUMNS = {
     "trials": "finished trainings",
     "max_lr_low": "lowest of the Oracle's optima, or of the rates that were used",
     "max_lr_high": "the highest",
-    "silo_inside": "in how many Oracle optimized intervals SILO's predicted rate lies",
-    "fitted_inside": "in how many the fitted curve lies",
+    "silo_inside": "at how many cycles SILO's predicted rate is surely within the tolerance of the best",
+    "silo_unknown": "for how many that can't be told",
+    "fitted_inside": "the same of the fitted curve",
+    "fitted_unknown": "for how many that can't be told",
     "q": "of the curve that least squares fit, as are the next three",
     "beta": "β",
     "epsilon": "ε, a learning rate",
@@ -37,8 +41,8 @@ SEARCH_COLUMNS = {
 
 _NOTHING = "–"
 _FITTED = (
-    "q, β, ε and δ are those of the fitted curve, by least squares of the optima; it may miss intervals "
-    "where another SILO curve lies in all."
+    "q, β, ε and δ are those of the fitted curve, by least squares of the optima. Inside: with a chance of "
+    "0.9 within the tolerance of the best; ?: for so many cycles that can't be told."
 )
 _DIFFERING = ("network", "dataset", "pruner", "retraining")
 
@@ -89,15 +93,20 @@ def _notes(names: Sequence[str], records: Sequence[dict[str, Any]]) -> tuple[str
 
 def _numbers(record: dict[str, Any]) -> tuple[Cell, ...]:
     decided = record["decided"]
-    inside = [
-        _NOTHING if record[key] is None else f"{record[key]} of {decided}"
-        for key in ("silo_inside", "fitted_inside")
-    ]
+    inside = [_inside(record, curve, decided) for curve in ("silo", "fitted")]
     curve = [_NOTHING] * 4
     if record["q"] is not None:
         curve = [f"{record['q']:.4g}", f"{record['beta']:.4g}"]
         curve += [rate_text(record[key] + 0.0) for key in ("epsilon", "delta")]
     return texts(f"{decided}/{record['cycles']}", _rates(record), *inside, record["verdict"], *curve)
+
+
+def _inside(record: dict[str, Any], curve: str, decided: int) -> str:
+    """``11 of 16``, and in how many cycles that can't be told: ``11 + 3? of 16``."""
+    inside, unknown = record[f"{curve}_inside"], record[f"{curve}_unknown"]
+    if inside is None:
+        return _NOTHING
+    return f"{inside}{f' + {unknown}?' if unknown else ''} of {decided}"
 
 
 def _rates(record: dict[str, Any]) -> str:
@@ -110,7 +119,7 @@ def _rates(record: dict[str, Any]) -> str:
 def _record(results: Results) -> dict[str, Any]:
     rows, fit = results.decided, results.fit
     rates = [row.interval.optimum for row in rows]
-    inside = sum(bool(passed.inside) for passed in results.along(results.predicted))
+    predicted, fitted = (_judged(results, curve) for curve in (results.predicted, results.fitted))
     return {
         **dict.fromkeys(SEARCH_COLUMNS),
         "search": results.name,
@@ -120,8 +129,8 @@ def _record(results: Results) -> dict[str, Any]:
         "trials": len(results.outcomes),
         "max_lr_low": min(rates, default=None),
         "max_lr_high": max(rates, default=None),
-        "silo_inside": inside if rows and results.predicted else None,
-        "fitted_inside": sum(fit.inside.values()) if fit else None,
+        **_counts("silo", predicted),
+        **_counts("fitted", fitted),
         **({name: getattr(fit.curve, name) for name in ("q", "beta", "epsilon", "delta")} if fit else {}),
         "verdict": _verdict(results),
         "explanation": results.verdict(),
@@ -133,8 +142,20 @@ def _verdict(results: Results) -> str:
         return "undecided"
     if results.fit is None:
         return "nothing is searched"
-    if results.predicted and not results.missed(results.predicted):
-        return "SILO fits as predicted"
-    if results.fit.hitting:
-        return "another SILO curve fits" if results.predicted else "a SILO curve fits"
-    return "no SILO curve fits"
+    predicted, fitted = (_judged(results, curve) for curve in (results.predicted, results.fitted))
+    if fitted is None:
+        return "nothing can be told"
+    if predicted is not None and not predicted.cycles("outside"):
+        return "can't be told" if predicted.cycles("unknown") else "SILO fits as predicted"
+    if not fitted.cycles("outside"):
+        return "another SILO curve fits" if predicted else "a SILO curve fits"
+    return "SILO's fit is outside somewhere"
+
+
+def _judged(results: Results, curve: SiloCurve | None) -> JudgedCurve | None:
+    return None if curve is None else results.judged(curve.max_lr)
+
+
+def _counts(name: str, judged: JudgedCurve | None) -> dict[str, int | None]:
+    kinds: tuple[Verdict, ...] = ("inside", "unknown")
+    return {f"{name}_{kind}": None if judged is None else len(judged.cycles(kind)) for kind in kinds}

@@ -1,4 +1,4 @@
-"""What a fit of 25 cycles and a bootstrap of 1,000 fits take, beside scipy's global optimiser.
+"""What a fit of 25 cycles and fits to 1,000 draws take, beside scipy's global optimiser.
 
     python -m tests.benchmarks.fit [--repeats 5] [--keep]
 
@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import differential_evolution
 
-from silo import CycleAccuracies, CycleInterval, SiloCurve, bootstrap, compare_rivals, fit_curve, shape
+from silo import CycleAccuracies, CycleInterval, SiloCurve, compare_rivals, fit_curve, learn, shape
+from silo.fit.drawn_fits import drawn_fits
 from tests.benchmarks.machine import header, keep
 
-_BOOTSTRAP, _RESAMPLES = "bootstrap, per fit of 1,000", 1000
+_DRAWN, _DRAWS = "fits to draws, per fit of 1,000", 1000
 P, CYCLES, TRUE = 0.2, 25, SiloCurve(q=1, beta=4, epsilon=0.04, delta=0.06, pruning_rate=0.2)
 
 
@@ -74,13 +75,15 @@ def main() -> None:
     options = parser.parse_args()
     inside, outside, far = intervals(0.01, 0.05), intervals(0.05, 0.05), intervals(1.0, 0.1)
     measured = accuracies(50, 5)
+    beliefs = learn(measured)
     tasks: dict[str, Callable[[], object]] = {
         "scipy differential_evolution, least squares alone": lambda: by_evolution(outside),
         "fit, a curve in every interval": lambda: fit_curve(inside, pruning_rate=P),
         "fit, no such curve": lambda: fit_curve(outside, pruning_rate=P),
         "fit, no curve near": lambda: fit_curve(far, pruning_rate=P),
         "six rivals with left-out errors": lambda: compare_rivals(outside, pruning_rate=P),
-        _BOOTSTRAP: lambda: bootstrap(measured, pruning_rate=P, resamples=_RESAMPLES),
+        "what the trainings tell of 25 cycles × 50 rates": lambda: learn(measured),
+        _DRAWN: lambda: drawn_fits(beliefs, pruning_rate=P, draws=_DRAWS),
     }
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for repeat in range(options.repeats + 1):
@@ -88,7 +91,7 @@ def main() -> None:
             begin = time.process_time()
             tasks[name]()
             if repeat:  # the first round warms up
-                fits = _RESAMPLES if name == _BOOTSTRAP else 1
+                fits = _DRAWS if name == _DRAWN else 1
                 seconds[name].append((time.process_time() - begin) / fits)
     medians = {name: statistics.median(found) for name, found in seconds.items()}
     slowest = medians["scipy differential_evolution, least squares alone"]

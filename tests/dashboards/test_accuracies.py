@@ -180,7 +180,7 @@ def test_what_each_search_says_in_a_row(two, make_results, undecided):
     assert [row["verdict"] for row in rows.values()] == [
         "another SILO curve fits",
         "nothing is searched",
-        "no SILO curve fits",
+        "SILO's fit is outside somewhere",
         "undecided",
     ]
     assert (rows["p.fixed"]["policy"], rows["p.fixed"]["q"]) == ("fixed", "–")

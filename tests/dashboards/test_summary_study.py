@@ -98,6 +98,8 @@ def test_the_summary_study_has_a_trial_per_decided_cycle_and_each_cycle_is_told(
         told = ledger.cycle_study("parabola", row.cycle).user_attrs
         assert told["interval"] == pytest.approx([row.interval.low, row.interval.high])
         assert told["optimum"] == pytest.approx(row.interval.optimum)
+        core, reach = told.pop("surely inside"), told.pop("maybe inside")
+        assert reach[0] <= core[0] <= core[1] <= reach[1]
         assert told.items() <= trial.user_attrs.items()
     assert summary.user_attrs["cycles decided"] == "3 of 5"
     assert summary.user_attrs["state"] == "running"
