@@ -69,7 +69,7 @@ def _options(function: Function) -> Function:
             click.option(
                 "--draws",
                 type=int,
-                default=500,
+                default=300,
                 show_default=True,
                 help="Of what the trainings tell, where their accuracies are given; 0 for none.",
             ),

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-DRAWS = 500
+DRAWS = 300
 """Draws of what the trainings tell that a curve is fitted to."""
 
 

@@ -138,7 +138,7 @@ def fit_curve(
     beta_bounds: tuple[float, float] = (0.5, 20.0),
     weighting: Weighting = "interval",
     tolerance: float = TOLERANCE,
-    draws: int = 500,
+    draws: int = 300,
 ) -> CurveFit:
     """Fits SILO's curve (Liu et al., TMLR 08/2023, Equation 3) to an Oracle's optima and to its intervals.
 

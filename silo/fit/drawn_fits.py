@@ -169,7 +169,7 @@ def drawn_fits(
     beliefs: Iterable[CycleBelief],
     *,
     pruning_rate: float,
-    draws: int = 500,
+    draws: int = 300,
     q_values: Sequence[int] = range(0, 6),
     beta_bounds: tuple[float, float] = (0.5, 20.0),
     weighting: Weighting = "interval",
@@ -191,7 +191,7 @@ def drawn_fits(
         InvalidInput: a value is outside its range.
     """
     if checks.whole("draws", draws) < 1:
-        raise InvalidInput("draws must be at least 1, not 0: give 500")
+        raise InvalidInput("draws must be at least 1, not 0: give 300")
     told = [belief for belief in beliefs if not belief.silent]
     if not told:
         return None
