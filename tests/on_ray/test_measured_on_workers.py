@@ -25,8 +25,9 @@ def asked(monkeypatch):
 
 
 def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, write):
-    for cycles in (1, 2):
-        code, _, err = call("run", write(cycles=cycles, resources={"workers": 1}))
+    for cycles, driver in ((1, "ray"), (2, "in-process")):
+        spec = write(cycles=cycles, replicates=1, resources={"workers": 1})
+        code, _, err = call("run", spec, "--driver", driver)
         assert code == 0, err
     (choice,) = asked
     assert choice.execution == Execution(pack_size=16) and "rule of thumb" in choice.reason

@@ -39,6 +39,8 @@ def test_a_network_and_a_data_set_of_ones_own_run_on_ray(tmp_path):
         "network": {"name": "mine:Net", "arguments": {"width": 8}},
         "dataset": {"name": "mine:load", "arguments": {"count": 128}},
         "training": {"epochs": 4, "batch_size": 16},
+        "cycles": 1,
+        "replicates": 1,
     }
     YAML(typ="safe").dump(small_data(tmp_path, **changes), tmp_path / "spec.yaml")
     done = subprocess.run(

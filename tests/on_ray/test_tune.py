@@ -4,12 +4,14 @@ import os
 import signal
 from collections import defaultdict
 from contextlib import ExitStack
+from math import inf
 
 import pytest
 import ray
 
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
+from oracle.drivers.nodes import worker_count
 from oracle.drivers.workers import TaskQueue
 from oracle.errors import Refused
 from oracle.observers.protocol import Observer
@@ -26,13 +28,16 @@ STEP_SECONDS = 0.03
 """Four packs to a cycle, each of half a second that takes no processor."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_cluster(tmp_path_factory):
+    """A cluster that this process starts, with two CPUs, for all tests of the file."""
+    with cluster([small_spec(tmp_path_factory.mktemp("spec"), resources={"workers": 2})], None):
+        yield
+
+
 @pytest.mark.parametrize("check", DRIVER_CHECKS)
 def test_tune_is_a_driver(check, tmp_path):
-    def run(session):
-        with cluster([session.spec], None) as [workers]:
-            return ray_tune.run([session], workers)[session.spec.name]
-
-    check(run, tmp_path)
+    check(lambda session: ray_tune.run([session], 1)[session.spec.name], tmp_path)
 
 
 class Enough(Exception):
@@ -74,9 +79,9 @@ def pid_of(trial):
 def test_both_workers_work_in_every_cycle(tmp_path):
     flag = tmp_path / "slow"
     spec = small_spec(tmp_path, **BUSY, cycles=3, network=slow(flag, STEP_SECONDS))
-    with cluster([spec], None) as [workers], open_session(spec) as session:
+    with open_session(spec) as session:
         flag.touch()
-        assert ray_tune.run([session], workers) == {"small": Signal.DONE}
+        assert ray_tune.run([session], 2) == {"small": Signal.DONE}
     by_cycle = defaultdict(lambda: defaultdict(list))
     for trial in session.search.outcomes():
         by_cycle[trial.cycle][trial.worker].append((trial.started, trial.ended))
@@ -92,11 +97,10 @@ def test_workers_killed_within_and_between_cycles_are_replaced_and_nothing_chang
     killer, flag = KillWorkers(), tmp_path / "slow"
     busy = BUSY | {"cycles": 40, "pruning": {"rate": 0.05}, "network": slow(flag, STEP_SECONDS)}
     spec = small_spec(tmp_path, **busy)
-    address = None
-    with cluster([spec], address) as [workers], open_session(spec, observers=[killer]) as session:
+    with open_session(spec, observers=[killer]) as session:
         flag.touch()
         with pytest.raises(Enough):
-            ray_tune.run([session], workers)
+            ray_tune.run([session], 2)
         recorded = session.ledger.outcomes("small")
     flag.unlink()
     decided = len(session.search.decisions)
@@ -116,9 +120,8 @@ def test_searches_side_by_side_share_the_workers_and_find_what_each_finds_alone(
         small_spec(tmp_path, name="b", cycles=4, policy={"name": "fixed", "arguments": {"max_lr": 0.1}}),
     ]
     with ExitStack() as stack:
-        [workers] = stack.enter_context(cluster([specs[0]], None))
         sessions = [stack.enter_context(open_session(spec)) for spec in specs]
-        assert ray_tune.run(sessions, workers) == {"a": Signal.DONE, "b": Signal.DONE}
+        assert ray_tune.run(sessions, 2) == {"a": Signal.DONE, "b": Signal.DONE}
     for spec, session in zip(specs, sessions, strict=True):
         alone = spec.model_copy(
             update={"storage": f"{tmp_path}/alone", "ledger": f"sqlite:///{tmp_path}/alone.db"}
@@ -130,7 +133,7 @@ def test_searches_side_by_side_share_the_workers_and_find_what_each_finds_alone(
 
 def test_workers_that_die_before_they_take_anything_end_the_search_in_words(tmp_path):
     spec = small_spec(tmp_path)
-    with cluster([spec], None), open_session(spec) as session:
+    with open_session(spec) as session:
         desk = ray.remote(TaskQueue).remote()
         workers = ray_tune._Workers([session], 1, desk)
         asked = len(session.search.out)
@@ -141,24 +144,23 @@ def test_workers_that_die_before_they_take_anything_end_the_search_in_words(tmp_
         assert workers.over and len(session.search.out) == asked
 
 
-def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one(tmp_path):
-    with cluster([small_spec(tmp_path)], None):
-        desk = ray.remote(TaskQueue).remote()
-        waiting = desk.take.remote("dead")
-        assert ray.get(desk.lost.remote("dead"))[0] == []
-        ray.get(desk.put.remote([(1, "small", "task")]))
-        assert ray.get(waiting) is None
-        assert ray.get(desk.take.remote("alive")) == (1, "small", "task")
-        assert ray.get(desk.lost.remote("alive"))[0] == [1]
-        ray.get(desk.close.remote())
-        assert ray.get([desk.take.remote("third"), desk.take.remote("fourth")]) == [None, None]
+def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one():
+    desk = ray.remote(TaskQueue).remote()
+    waiting = desk.take.remote("dead")
+    assert ray.get(desk.lost.remote("dead"))[0] == []
+    ray.get(desk.put.remote([(1, "small", "task")]))
+    assert ray.get(waiting) is None
+    assert ray.get(desk.take.remote("alive")) == (1, "small", "task")
+    assert ray.get(desk.lost.remote("alive"))[0] == [1]
+    ray.get(desk.close.remote())
+    assert ray.get([desk.take.remote("third"), desk.take.remote("fourth")]) == [None, None]
 
 
 def test_a_worker_that_can_never_run_is_refused(tmp_path):
     spec = small_spec(tmp_path, resources={"gpus": 64})
     why = "needs 64 GPU on one node, the cluster's largest has 0 GPU"
-    with pytest.raises(Refused, match=why), cluster([spec], None):
-        pass
+    with pytest.raises(Refused, match=why):
+        worker_count(spec, cpus=inf)
 
 
 def test_a_training_that_never_ends_is_ended_by_the_time_limit(tmp_path):
@@ -168,10 +170,9 @@ def test_a_training_that_never_ends_is_ended_by_the_time_limit(tmp_path):
     network = slow(flag, 7200)
     spec = small_spec(tmp_path, network=network, cycles=1, training=training, resources=resources)
     heard = Heard()
-    address = None
-    with cluster([spec], address) as [workers], open_session(spec, observers=[heard]) as session:
+    with open_session(spec, observers=[heard]) as session:
         flag.touch()
-        assert ray_tune.run([session], workers) == {"small": Signal.DONE}
+        assert ray_tune.run([session], 1) == {"small": Signal.DONE}
     assert len(heard.reasons) == 1
     assert "longer than the time limit of 10 seconds (resources.time_limit)" in heard.reasons[0]
 

@@ -25,10 +25,10 @@ from tests.postgresql import PASSWORD
 from tests.support import small_data
 
 ROOT = Path(__file__).parents[2]
-READERS = 6
+READERS = 3
 SEARCH = {
     "network": {"name": "fc", "arguments": {"hidden": [32, 32]}},
-    "cycles": 3,
+    "cycles": 2,
     "training": {"epochs": 3, "batch_size": 32, "pack": 2, "compile": False},
 }
 
