@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.confidence [--draws 16] [--keep]
 
-A draw is a search with 1, 3, 5 or 10 of the recorded replicates: two draws for each of the seeds 0, 1, …, which
-share none, are the first ones and the next of numpy's default_rng(seed).permutation. It states optimum,
+A draw is a search with 1, 3, 5 or 10 of the recorded replicates: two draws for each of the seeds 0, 1, …,
+without a common one, the first and the next of numpy's default_rng(seed).permutation. It states optimum,
 interval, and of 27 rates whether they lose more than the tolerance, by
 
     point   the Oracle's rule on the means: in the interval, or outside
