@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="write results/DATE-confidence.json")
     options = parser.parse_args()
     kept: dict[str, Any] = {"draws": options.draws, "seeds": f"0 to {options.draws // 2 - 1}"}
-    console = Console(width=170)
+    console = Console(width=200)
     for name in NAMES:
         found: dict[str, Figures] = {}
         raw = recorded(name)
