@@ -137,6 +137,8 @@ class Landscape:
         clip = self.prior.clip * self.tolerance
         if before is None or top >= before.best - _FALL * clip:
             return False
+        if scores.score.size > 1 and float(np.ptp(scores.score)) == 0:
+            return True  # rates that all reach the very same are guessing
         # A lower level that trainings agree on is a level; an erratic one is luck. The replicates of the best
         # rate tell, or where there is one alone, the rates beside it.
         near = place == best
@@ -239,6 +241,8 @@ def learn(
     else:
         scores = check_scores(given)  # type: ignore[arg-type]
     checks.positive("tolerance", tolerance)
+    if chance is not None:
+        checks.finite("chance", chance)
     if checks.whole("samples", samples) < 2:
         raise InvalidInput(f"samples must be at least 2, not {samples}: give 1024")
     landscape = Landscape(np.unique(np.concatenate([one.grid for one in scores])), tolerance, chance)

@@ -43,9 +43,10 @@ class CycleScores:
         object.__setattr__(self, "cycle", checks.whole("cycle", self.cycle))
         grid, score = np.asarray(self.grid, dtype=np.float64), np.asarray(self.score, dtype=np.float64)
         index, replicate = np.asarray(self.index, dtype=np.intp), np.asarray(self.replicate, dtype=np.intp)
-        if grid.ndim != 1 or not grid.size or not (grid > 0).all() or not (np.diff(grid) > 0).all():
+        positive = grid.ndim == 1 and grid.size > 0 and bool((np.isfinite(grid) & (grid > 0)).all())
+        if not positive or not (np.diff(grid) > 0).all():
             raise InvalidInput(
-                f"the grid of cycle {self.cycle} must be positive and ascend, not {grid.tolist()!r}"
+                f"the grid of cycle {self.cycle} must be positive, finite and ascend, not {grid.tolist()!r}"
             )
         if not (score.ndim == 1 and score.shape == index.shape == replicate.shape):
             raise InvalidInput(
@@ -99,11 +100,15 @@ def check_scores(scores: Iterable[CycleScores]) -> tuple[CycleScores, ...]:
     """The scores in the order of their cycles.
 
     Raises:
-        InvalidInput: there are none, a cycle has no training, or two are of one cycle.
+        InvalidInput: there are none, one is no CycleScores, a cycle has no training, or two are of one cycle.
     """
-    ordered = tuple(sorted(scores, key=lambda one: one.cycle))
-    if not ordered:
+    given = tuple(scores)
+    if not given:
         raise InvalidInput("scores must not be empty: give a CycleScores for each measured cycle")
+    for one in given:
+        if not isinstance(one, CycleScores):
+            raise InvalidInput(f"scores must be of type CycleScores, not {type(one).__name__}: give one kind")
+    ordered = tuple(sorted(given, key=lambda one: one.cycle))
     for one in ordered:
         if not one.score.size:
             raise InvalidInput(f"cycle {one.cycle} has no training: leave it out")
