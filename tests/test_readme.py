@@ -42,7 +42,7 @@ def test_ten_lines_run_a_search_and_show_its_comparison(monkeypatch, tmp_path, c
     exec(code, {})
     assert len([line for line in code.splitlines() if line]) <= 10
     printed = capsys.readouterr().out
-    assert "SILO's predicted curve lies in" in printed
+    assert "SILO's predicted curve is within 0.5 %" in printed
     assert re.search(r"cycle +optimum +low +high +silo_predicted +silo_inside", printed)
 
 

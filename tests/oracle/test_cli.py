@@ -55,7 +55,7 @@ def test_run_prints_the_comparison_and_writes_the_report(finished, call):
     code, out, _ = call("report", "spec.yaml", "--out", "elsewhere")
     assert code == 0
     assert "Oracle" in out
-    assert "SILO's predicted curve lies in" in out
+    assert "SILO's predicted curve is within 0.5 %" in out
     assert (finished / "elsewhere/report.html").exists()
 
 
