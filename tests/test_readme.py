@@ -43,7 +43,7 @@ def test_ten_lines_run_a_search_and_show_its_comparison(monkeypatch, tmp_path, c
     assert len([line for line in code.splitlines() if line]) <= 10
     printed = capsys.readouterr().out
     assert "SILO's predicted curve is within 0.5 %" in printed
-    assert re.search(r"cycle +optimum +low +high +silo_predicted +silo_inside", printed)
+    assert re.search(r"cycle +optimum +low +high +silo_predicted +silo_verdict", printed)
 
 
 def test_the_table_that_it_shows_is_what_the_command_prints(monkeypatch, capsys):
