@@ -235,7 +235,8 @@ def _add_curve(figure: go.Figure, drawn: DrawnCurve) -> None:
             showlegend=False,
             mode="text",
             text="<b>?</b>",
-            textfont={"size": 15, "color": drawn.color},
+            textposition="top center",
+            textfont={"size": 18, "color": drawn.color},
             hovertemplate=f"{drawn.name}<br>{_PLACE}can't be told at %{{y:.4g}}<extra></extra>",
         )
 
