@@ -70,14 +70,14 @@ def marks(results: Results, *, rates: bool) -> list[str]:
         tolerance = percent_text(results.search_spec.tolerance)
         listed = "; ".join(_beyond_gap(row) for row in apart) if rates else _where(apart)
         found.append(f"{BEYOND_GAP} Rates beyond a gap are within {tolerance} of the best too ({listed}).")
-    if diverged := [row for row in rows if row.selected.diverged]:
+    if diverged := [row for row in rows if row.best.diverged]:
         found.append(f"{DIVERGED} At least one replicate diverged at the optimum ({_where(diverged)}).")
     return found
 
 
 def optimum_cell(cycle: Cycle) -> Cell:
     """The optimum, marked if a replicate diverged there."""
-    return Cell(text=rate_text(cycle.interval.optimum) + (DIVERGED if cycle.selected.diverged else ""))
+    return Cell(text=rate_text(cycle.interval.optimum) + (DIVERGED if cycle.best.diverged else ""))
 
 
 def interval_cell(cycle: Cycle) -> Cell:

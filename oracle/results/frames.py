@@ -67,6 +67,7 @@ CANDIDATES: Columns = {
     **_accuracies("row"),
     "diverged": Column(INT, "replicates that diverged"),
     "optimum": Column(TRUTH, "whether it is the Oracle optimized max_lr"),
+    "chosen": Column(TRUTH, "whether its networks are pruned next"),
     "inside": Column(TRUTH, "whether it lies in the Oracle optimized interval"),
     "detached": Column(TRUTH, "whether it is within the tolerance, but beyond a worse rate"),
 }
@@ -80,6 +81,7 @@ def _candidate_rows(results: Results) -> Iterator[Parts]:
                 "row": candidate,
                 "of": each,
                 "optimum": rate == interval.optimum,
+                "chosen": rate == each.chosen,
                 "inside": interval.low <= rate <= interval.high,
                 "detached": rate in each.detached,
             }
@@ -105,13 +107,14 @@ INTERVALS: Columns = {
     "detached": Column(
         TEXT, "rates within the tolerance that a worse one separates from the interval; ';' between them"
     ),
-    **_accuracies("selected", "of the optimum, "),
+    **_accuracies("selected", "of the chosen rate, "),
     "silo_predicted": Column(
         FLOAT, "max_lr of SILO's curve with the spec's numbers; empty without them", "predicted.rate"
     ),
     "silo_inside": Column(MAYBE, "whether it lies in [low, high]", "predicted.inside"),
     "fitted": Column(FLOAT, "max_lr of the fitted curve", "fitted.rate"),
     "fitted_inside": Column(MAYBE, "whether it lies in [low, high]", "fitted.inside"),
+    "chosen": Column(FLOAT, "the rate whose networks are pruned next"),
 }
 
 

@@ -24,9 +24,11 @@ from dataclasses import replace
 import optuna
 from optuna.trial import TrialState
 
+from oracle.cycles import Choice
 from oracle.errors import Refused
 from oracle.grid import Grid
 from oracle.ledger import Ledger, SearchRecord
+from oracle.ledger.choices import add_choices, read_choices
 from oracle.ledger.rows import Axis
 from oracle.policies import OraclePolicy
 from oracle.search import Rules, Search, Signal
@@ -114,6 +116,17 @@ def check_prunings(url: str) -> None:
         ledger.add_pruning(name, first)
         ledger.add_pruning(name, second)
         assert ledger.prunings(name) == (second,)
+
+
+def check_choices(url: str) -> None:
+    """Checks that what was chosen comes back to the last digit, and that a second choice changes nothing."""
+    first = Choice(cycle=0, max_lr=1 / 3, rule="posterior", replicates=3)
+    with _search(url) as (ledger, name):
+        assert read_choices(ledger, name) == ()
+        add_choices(ledger, name, [first])
+        second = replace(first, cycle=1, rule="point")
+        add_choices(ledger, name, [replace(first, max_lr=0.5), second])
+        assert read_choices(ledger, name) == (first, second)
 
 
 def check_summary_rows(url: str) -> None:
@@ -205,6 +218,7 @@ LEDGER_CHECKS: tuple[Callable[[str], None], ...] = (
     check_failures,
     check_rewritten_files,
     check_prunings,
+    check_choices,
     check_summary_rows,
     check_runs,
     check_resuming,
