@@ -1,7 +1,9 @@
-"""A decided cycle: its candidates, and the optimum, the optimized interval and the network to prune.
+"""A decided cycle: its candidates, the optimum, the optimized interval, and the networks to prune.
 
-Section 5.4 of the SILO paper (arXiv 2212.06144) defines the two: the *Oracle optimized max_lr* has the best
-validation accuracy, the *Oracle optimized interval* is the range of rates within 0.5 % of it.
+Section 5.4 of the SILO paper (arXiv 2212.06144) defines the first two: the *Oracle optimized max_lr* has the
+best validation accuracy, the *Oracle optimized interval* is the range of rates within 0.5 % of it. Both are
+the point estimate, from the means alone; which networks are pruned is a choice of its own, see
+:mod:`oracle.choice`.
 """
 
 from __future__ import annotations
@@ -10,12 +12,33 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from silo.accuracies import ROUNDING, CycleAccuracies, grid_interval, optimized
 from silo.intervals import CycleInterval
 from trials.tasks import PrunedNetwork, Trial
+
+Rule = Literal["point", "posterior"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The candidate of a cycle whose networks are pruned; once they are, it stays.
+
+    Attributes:
+        cycle: Times that the network has been pruned.
+        max_lr: The candidate's rate.
+        rule: What chose it: ``point``, as it has the best mean, or ``posterior``, as it loses least by all
+            that the trainings of this cycle and those before tell.
+        replicates: How many there were when it was chosen: those that came later follow it.
+    """
+
+    cycle: int
+    max_lr: float
+    rule: Rule
+    replicates: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +84,9 @@ class Cycle:
     """A decided cycle.
 
     Attributes:
-        interval: Optimum and optimized interval; an end that the grid's edge cut off is marked.
+        interval: Optimum and optimized interval, the point estimate; an end that the grid's edge cut off is
+            marked.
+        choice: The candidate whose networks are pruned next, which may be another than the optimum.
         candidates: All candidates, ascending.
         detached: Rates within the tolerance that a worse one separates from the optimum's run.
         density: Share of the prunable weights that are left, in (0, 1], mean over the replicates.
@@ -69,6 +94,7 @@ class Cycle:
     """
 
     interval: CycleInterval
+    choice: Choice
     candidates: tuple[Candidate, ...]
     detached: tuple[float, ...]
     density: float = 1.0
@@ -94,9 +120,22 @@ class Cycle:
         return tuple(trial for candidate in self.candidates for trial in candidate.trials)
 
     @property
+    def chosen(self) -> float:
+        """The rate whose networks are pruned next."""
+        return self.choice.max_lr
+
+    @property
     def selected(self) -> Candidate:
-        """The candidate whose networks are pruned next: the optimum."""
-        return next(c for c in self.candidates if c.max_lr == self.interval.optimum)
+        """The candidate whose networks are pruned next."""
+        return self._candidate(self.chosen)
+
+    @property
+    def best(self) -> Candidate:
+        """The candidate with the best mean validation accuracy: the optimum."""
+        return self._candidate(self.interval.optimum)
+
+    def _candidate(self, max_lr: float) -> Candidate:
+        return next(c for c in self.candidates if c.max_lr == max_lr)
 
 
 def decide(
@@ -106,10 +145,11 @@ def decide(
     *,
     tolerance: float,
 ) -> Cycle:
-    """Decides a cycle from all its outcomes; the order in which they came plays no part.
+    """Decides a cycle by the point rule, from all its outcomes; the order in which they came plays no part.
 
     The optimum has the best mean validation accuracy, the smaller rate among equals. The interval is the
-    contiguous run of grid values around it whose mean lies within ``tolerance`` of the best.
+    contiguous run of grid values around it whose mean lies within ``tolerance`` of the best. The optimum is
+    also the choice.
 
     Args:
         cycle: Times that the network has been pruned.
@@ -124,9 +164,11 @@ def decide(
     rates = [candidate.max_lr for candidate in candidates]
     means = np.array([candidate.accuracy for candidate in candidates])
     best, first, last = (int(index[0]) for index in optimized(means[None], tolerance))
+    choice = Choice(cycle=cycle, max_lr=rates[best], rule="point", replicates=len(candidates[best].trials))
     near = means >= means[best] - tolerance - ROUNDING
     return Cycle(
         interval=grid_interval(cycle, rates, best, first, last),
+        choice=choice,
         candidates=candidates,
         detached=tuple(rates[i] for i in np.flatnonzero(near) if not first <= i <= last),
         density=_mean_share([(p.alive, p.prunable) for p in prunings]),

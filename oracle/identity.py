@@ -80,8 +80,10 @@ def settled(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str
 def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """The differences of two identities, as ``field: old -> new``, without secrets.
 
-    What follows from a field of the spec is not named beside it.
+    What follows from a field of the spec is not named beside it. A spec
+    that doesn't say how networks are chosen is of the time when the means did it.
     """
+    recorded = {**recorded, "spec": {"decide": "point", **recorded.get("spec", {})}}
     found = _changes(recorded.get("spec"), current.get("spec"))
     if not found:
         found = _changes(recorded.get("rates"), current.get("rates"), "rates")
@@ -125,7 +127,7 @@ class Keys:
     def _key(self, cycle: int, replicate: int, max_lr: float) -> str:
         parent = None
         if cycle > 0:
-            parent = self.key(cycle - 1, replicate, self._decisions[cycle - 1].interval.optimum)
+            parent = self.key(cycle - 1, replicate, self._decisions[cycle - 1].chosen)
         return _digest([self._base, self._initial[replicate], cycle, replicate, max_lr, parent])
 
 

@@ -12,7 +12,7 @@ from oracle.errors import Refused
 from oracle.execution import choose_execution, room
 from oracle.identity import differences, identity, settled
 from oracle.ledger import Ledger, SearchRecord
-from oracle.spec import Spec
+from oracle.spec import Spec, recorded_rule
 from silo.errors import InvalidInput, SiloOracleError
 from trials.own_code import code_digests
 from trials.recipe import Component, Execution
@@ -167,6 +167,9 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
     Raises:
         Refused: The ledger holds results of a search of this name that another spec determines.
     """
+    known = ledger.search(spec.name)
+    if known is not None and "decide" not in spec.model_fields_set:  # a search goes on as it began
+        spec = spec.model_copy(update={"decide": recorded_rule(known.spec)})
     record = SearchRecord(
         name=spec.name,
         spec=without_secrets(spec.model_dump(mode="json")),
@@ -182,7 +185,6 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
         execution_reason=facts.execution_reason,
         created=time.time(),
     )
-    known = ledger.search(spec.name)
     if known is None:
         if study := ledger.foreign_study(spec.name):
             raise Refused(

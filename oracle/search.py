@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from oracle.cycles import Cycle, decide
+from oracle.choice import PosteriorChoice
+from oracle.cycles import Choice, Cycle, Rule, decide
 from oracle.grid import chunks
 from oracle.policies import CycleState, Policy, Round
 from trials.tasks import (
@@ -50,6 +51,8 @@ class Rules:
         cycles: How many cycles there are; the first trains the dense network.
         replicates: Independent seeds per candidate.
         tolerance: How far below the best mean validation accuracy the interval reaches, as a share.
+        decide: What chooses the networks to prune: the best mean, or the landscape's posterior.
+        chance: The accuracy up to which a network may be guessing; None if that is not known.
         pack_size: Most candidates in one pack.
         attempts: How often a task is tried before the search is stuck.
     """
@@ -58,6 +61,8 @@ class Rules:
     cycles: int
     replicates: int
     tolerance: float
+    decide: Rule = "point"
+    chance: float | None = None
     pack_size: int = 1
     attempts: int = 3
 
@@ -67,10 +72,13 @@ class Search:
 
     Args:
         rules: The rules; they don't change.
+        choices: What was chosen already: it stays, and replicates that have come since follow it.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, choices: Iterable[Choice] = ()) -> None:
         self.rules = rules
+        self._choices = {choice.cycle: choice for choice in choices}
+        self._by_posterior = PosteriorChoice(rules.tolerance, rules.chance)
         self.decisions: list[Cycle] = []
         self._rounds: list[list[Round]] = [[]]
         self._outcomes: dict[tuple[int, int, float], Trial] = {}
@@ -164,7 +172,7 @@ class Search:
 
     def checkpoint(self, cycle: int, replicate: int) -> StoredFile:
         """The selected network of a decided cycle, as it was last written."""
-        return self._outcomes[cycle, replicate, self.decisions[cycle].interval.optimum].checkpoint
+        return self._outcomes[cycle, replicate, self.decisions[cycle].chosen].checkpoint
 
     def _missing(self) -> Iterator[Task]:
         """The tasks that the cycle under way lacks, each once, those that others wait for first."""
@@ -200,9 +208,9 @@ class Search:
 
     def _pruning(self, cycle: int, replicate: int) -> Task:
         parent = cycle - 1
-        optimum = self.decisions[parent].interval.optimum
-        if (parent, replicate, optimum) in self._lost:
-            return self._pack(parent, replicate, self._chunk_of(parent, replicate, optimum))
+        chosen = self.decisions[parent].chosen
+        if (parent, replicate, chosen) in self._lost:
+            return self._pack(parent, replicate, self._chunk_of(parent, replicate, chosen))
         if parent > 0 and (parent, replicate) not in self._pruned:
             return self._pruning(parent, replicate)
         return PruneNetwork(
@@ -222,46 +230,65 @@ class Search:
         cycle = self.cycle
         if not self._rounds[cycle] and not self._begin():
             return False
-        if self.finished(cycle) < self.planned() or not self._complete(cycle):
+        asked = self._asked(cycle)
+        if self.finished(cycle) < len(asked) or any((cycle, *each) not in self._outcomes for each in asked):
             return False
-        state = self._state(cycle)
-        added = self.rules.policy.next_round(state)
+        added = self._next_round(cycle)
         if added is None:
             return False
         if added:
             self._rounds[cycle].append(added)
         else:
-            self.decisions.append(decide(cycle, state.trials, state.prunings, tolerance=self.rules.tolerance))
+            self.decisions.append(self._decided(cycle))
             self._rounds.append([])
         return True
+
+    def _decided(self, cycle: int) -> Cycle:
+        trials, prunings = self._trials(cycle, self.rules.replicates), self.prunings(cycle)
+        found = decide(cycle, trials, prunings, tolerance=self.rules.tolerance)
+        choice = self._choices.get(cycle, found.choice)
+        if cycle not in self._choices and self.rules.decide == "posterior" and self.rules.policy.searches:
+            rate = self._by_posterior([*self.decisions, found])
+            choice = choice if rate is None else replace(choice, max_lr=rate, rule="posterior")
+        return replace(found, choice=choice)
 
     def _asked(self, cycle: int) -> list[tuple[int, float]]:
         """Replicate and rate of each trial that a cycle means so far, once."""
         pairs = (pair for each in self._rounds[cycle] for pair in each.items())
         return list(dict.fromkeys((replicate, rate) for replicate, rates in pairs for rate in rates))
 
-    def _complete(self, cycle: int) -> bool:
-        return all((cycle, *place) in self._outcomes for place in self._asked(cycle))
-
     def _begin(self) -> bool:
         """Asks for the first trainings of the cycle under way; gives whether they are known already."""
-        added = self.rules.policy.next_round(self._state(self.cycle))
+        added = self._next_round(self.cycle)
         if added:
             self._rounds[self.cycle].append(added)
         return bool(added)
 
-    def _state(self, cycle: int) -> CycleState:
-        trials: dict[float, dict[int, Trial]] = {}
-        for replicate, rate in self._asked(cycle):
-            trials.setdefault(rate, {})[replicate] = self._outcomes[cycle, replicate, rate]
-        return CycleState(
+    def _next_round(self, cycle: int) -> Round | None:
+        """What the policy asks for; replicates that came after a cycle's choice train what the others did."""
+        chosen = self._choices.get(cycle)
+        count = min(chosen.replicates, self.rules.replicates) if chosen else self.rules.replicates
+        state = CycleState(
             cycle=cycle,
-            replicates=self.rules.replicates,
+            replicates=count,
             tolerance=self.rules.tolerance,
-            prunings=self.prunings(cycle),
-            trials=trials,
+            prunings=tuple(pruned for pruned in self.prunings(cycle) if pruned.replicate < count),
+            trials=self._trials(cycle, count),
             decisions=self.decisions,
         )
+        added = self.rules.policy.next_round(state)
+        if not added or count == self.rules.replicates:
+            return added
+        rates = tuple(sorted({rate for each in added.values() for rate in each}))
+        return {**added, **dict.fromkeys(range(count, self.rules.replicates), rates)}
+
+    def _trials(self, cycle: int, replicates: int) -> dict[float, dict[int, Trial]]:
+        """Rate to replicate to outcome of all that was asked for, of the first replicates."""
+        trials: dict[float, dict[int, Trial]] = {}
+        for replicate, rate in self._asked(cycle):
+            if replicate < replicates:
+                trials.setdefault(rate, {})[replicate] = self._outcomes[cycle, replicate, rate]
+        return trials
 
     def _forget(self, file: StoredFile) -> None:
         """Marks a file as lost, so that what writes it is asked for again."""

@@ -11,15 +11,17 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from oracle.chance_level import chance_of
 from oracle.cycles import Cycle
 from oracle.errors import Refused
 from oracle.identity import Keys, initial_weights
 from oracle.ledger import Ledger, SearchRecord
+from oracle.ledger.choices import add_choices, read_choices
 from oracle.ledger.lease import Lease
 from oracle.ledger.rows import Axis
 from oracle.observers.protocol import Observer
 from oracle.search import Rules, Search, Signal
-from oracle.spec import Spec
+from oracle.spec import Spec, recorded_rule
 from trials.recipe import Execution, Recipe
 from trials.secrets import without_secrets
 from trials.tasks import (
@@ -68,16 +70,18 @@ class Session:
         attempts: int = 3,
         graphs: tuple[str, ...] = (),
     ) -> None:
-        self.spec, self.record, self.ledger, self._lease = spec, record, ledger, lease
+        self.spec, self.record = spec.model_copy(update={"decide": recorded_rule(record.spec)}), record
+        self.ledger, self._lease = ledger, lease
         self.graphs = graphs
         self.observers = observers
-        self.search = Search(search_rules(spec, record, attempts=attempts))
+        self._recorded, prunings = ledger.outcomes(spec.name), ledger.prunings(spec.name)
+        rules = search_rules(spec, record, attempts=attempts)
+        self.search = Search(rules, read_choices(ledger, spec.name))
         self.keys = Keys(record.identity, self.recipe, self.search.decisions)
         self.first_error: str | None = None
         span = self.search.rules.policy.span(spec.cycles)
         self._axis = Axis(low=span.low, high=span.high, log=span.scale == "log")
-        self._recorded = ledger.outcomes(spec.name)
-        self.search.restore(self._recorded.values(), ledger.prunings(spec.name))
+        self.search.restore(self._recorded.values(), prunings)
         self._check_keys()
 
     def with_execution(self, execution: Execution, reason: str, graphs: tuple[str, ...]) -> Session:
@@ -103,6 +107,7 @@ class Session:
     def start(self) -> None:
         """Registers the search, clears up after a driver that was killed, and tells those who watch."""
         self.ledger.register(self.record)
+        add_choices(self.ledger, self.spec.name, [each.choice for each in self.search.decisions])
         self._sweep()
         for observer in self.observers:
             observer.started(self)
@@ -139,6 +144,7 @@ class Session:
                 observer.trained(self, new)
             if task.cycle < before:
                 self._discard_losers(self.search.decisions[task.cycle])
+        add_choices(self.ledger, self.spec.name, [each.choice for each in self.search.decisions[before:]])
         for decision in self.search.decisions[before:]:
             self._discard_losers(decision)
             for observer in self.observers:
@@ -224,17 +230,20 @@ class Session:
 def _losers(decision: Cycle) -> Iterator[str]:
     """Files of the networks of a decided cycle that no later cycle can need."""
     for candidate in decision.candidates:
-        if candidate.max_lr != decision.interval.optimum:
+        if candidate.max_lr != decision.chosen:
             yield from (trial.checkpoint.path for trial in candidate.trials)
 
 
 def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3) -> Rules:
     """The rules of a search."""
+    chance = chance_of(record.identity)
     return Rules(
         policy=spec.policy_of_rates(),
         cycles=spec.cycles,
         replicates=spec.replicates,
         tolerance=spec.tolerance,
+        decide=recorded_rule(record.spec),
+        chance=None if chance is None else chance.highest,
         pack_size=record.execution.pack_size,
         attempts=attempts,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
+from oracle.cycles import Rule
 from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
     ComponentSpec,
@@ -26,6 +28,11 @@ from trials.recipe import Execution, Recipe
 SearchName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
 
+def recorded_rule(recorded: Mapping[str, Any]) -> Rule:
+    """The rule that chooses a recorded search's networks to prune: ``point``, where its spec has none."""
+    return cast(Rule, recorded.get("decide", "point"))
+
+
 class Spec(Part):
     """A search for the best peak learning rate ``max_lr`` at every pruning cycle."""
 
@@ -42,7 +49,7 @@ class Spec(Part):
     cycles: Annotated[int, MayChange] = Field(ge=1)
     """Cycles, the first of which trains the dense network. A search may go on with more."""
     replicates: int = Field(default=3, ge=1)
-    """Independent seeds per candidate; decisions are made on their mean."""
+    """Independent seeds per candidate."""
     retraining: Literal["weight_rewinding", "lr_rewinding", "fine_tuning"] = "weight_rewinding"
     """Where a pruned network starts from: the initial weights, the trained weights with the schedule begun
     again, or the trained weights at the schedule's last rate."""
@@ -58,6 +65,10 @@ class Spec(Part):
     """How one training goes."""
     tolerance: float = Field(default=0.005, ge=0, lt=1)
     """How far below the best validation accuracy the optimized interval reaches, as an absolute share."""
+    decide: Rule = "posterior"
+    """Which candidate's networks are pruned next: ``posterior``, the one that loses least by all that the
+    trainings so far tell of the landscape, or ``point``, the point estimate: the one with the best mean. A
+    search goes on as it began."""
     silo: Annotated[SiloSpec | None, MayChange] = None
     """The curve to compare the Oracle with; without it only the fitted curve is shown."""
     resources: Annotated[ResourcesSpec, MayChange] = ResourcesSpec()

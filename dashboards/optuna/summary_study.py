@@ -166,7 +166,7 @@ def cycle_attributes(cycle: Cycle, *, searched: bool) -> dict[str, Any]:
 
 
 def cycle_trial(cycle: Cycle, attributes: dict[str, Any], *, log: bool) -> FrozenTrial:
-    """A decided cycle as a trial of the summary study: its optimum, and the mean accuracy there.
+    """A decided cycle as a trial of the summary study: the rate that goes on, and its mean accuracy.
 
     Args:
         cycle: The cycle.
@@ -176,7 +176,7 @@ def cycle_trial(cycle: Cycle, attributes: dict[str, Any], *, log: bool) -> Froze
     rates = [candidate.max_lr for candidate in cycle.candidates]
     found = create_trial(
         value=cycle.selected.accuracy,
-        params={"max_lr": cycle.interval.optimum},
+        params={"max_lr": cycle.chosen},
         distributions={"max_lr": FloatDistribution(rates[0], rates[-1], log=log)},
         user_attrs={**attributes, "key": f"cycle {cycle.cycle}"},
     )

@@ -34,7 +34,10 @@ def findings(results: Results) -> dict[str, Any]:
         "title": f"{results.name}: {title}",
         "heading": title[0].upper() + title[1:],
         "standing": f"{progress(results)} {_state(results)}".strip(),
-        "said": [*([f"By point estimates alone: {rivals.verdict}"] if rivals else []), *(fit.notes if fit else [])],
+        "said": [
+            *([f"By point estimates alone: {rivals.verdict}"] if rivals else []),
+            *(fit.notes if fit else []),
+        ],
         "cycles": table,
         "cycle_rows": [[cell.shown for cell in row] for row in table.rows],
         "tolerance": percent_text(results.search_spec.tolerance),

@@ -153,7 +153,7 @@ def _series(results: Results, name: str) -> AccuracySeries:
             density=each.density,
             accuracy=each.selected.test_accuracy,
             std=each.selected.test_accuracy_std,
-            max_lr=each.interval.optimum,
+            max_lr=each.chosen,
         )
         for each in results.decided
     )

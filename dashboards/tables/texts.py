@@ -50,7 +50,7 @@ def units(results: Results, *, accuracies: bool = True) -> str:
             f"inside: with a chance of 0.9. {INSIDE} within {tolerance} of the best with a chance of 0.9, "
             f"{OUTSIDE} not within it with that chance, {UNKNOWN} these trainings can't tell. "
         )
-    where = " of the optimum" if results.searched else ""
+    where = " of the networks that were pruned next" if results.searched else ""
     return f"{sentence}Accuracies{where} in %{deviation}." if accuracies else sentence.strip()
 
 
@@ -70,14 +70,20 @@ def marks(results: Results, *, rates: bool) -> list[str]:
         tolerance = percent_text(results.search_spec.tolerance)
         listed = "; ".join(_beyond_gap(row) for row in apart) if rates else _where(apart)
         found.append(f"{BEYOND_GAP} Rates beyond a gap are within {tolerance} of the best too ({listed}).")
-    if diverged := [row for row in rows if row.selected.diverged]:
+    if others := [row for row in rows if results.searched and row.chosen != row.interval.optimum]:
+        listed = "; ".join(f"cycle {row.cycle}: {rate_text(row.chosen)}" for row in others)
+        found.append(
+            f"Pruned next were not the optimum's networks, but those that are expected to lose least "
+            f"({listed if rates else _where(others)})."
+        )
+    if diverged := [row for row in rows if row.best.diverged]:
         found.append(f"{DIVERGED} At least one replicate diverged at the optimum ({_where(diverged)}).")
     return found
 
 
 def optimum_cell(cycle: Cycle) -> Cell:
     """The optimum, marked if a replicate diverged there."""
-    return Cell(text=rate_text(cycle.interval.optimum) + (DIVERGED if cycle.selected.diverged else ""))
+    return Cell(text=rate_text(cycle.interval.optimum) + (DIVERGED if cycle.best.diverged else ""))
 
 
 def interval_cell(cycle: Cycle) -> Cell:

@@ -196,7 +196,8 @@ def _rates(session: Session, decision: Cycle) -> str:
     if not session.search.rules.policy.searches:
         return f"max_lr {interval.optimum:g}"
     low, high = "≤" * interval.low_cut, "≥" * interval.high_cut
-    return f"optimum {interval.optimum:g}, interval [{low}{interval.low:g}, {high}{interval.high:g}]"
+    found = f"optimum {interval.optimum:g}, interval [{low}{interval.low:g}, {high}{interval.high:g}]"
+    return found if decision.chosen == interval.optimum else f"{found}, goes on with {decision.chosen:g}"
 
 
 def _trouble(session: Session, task: Task, reason: str) -> str:

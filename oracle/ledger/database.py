@@ -87,6 +87,16 @@ prunings = Table(
     Column("norm_drop", Float, nullable=False),
 )
 
+choices = Table(
+    "oracle_choices",
+    metadata,
+    Column("search", String(63), ForeignKey("oracle_searches.name"), primary_key=True),
+    Column("cycle", Integer, primary_key=True),
+    Column("max_lr", Float, nullable=False),
+    Column("rule", String(16), nullable=False),  # point, posterior
+    Column("replicates", Integer, nullable=False),  # how many there were then
+)
+
 rewritten = Table(
     "oracle_rewritten",
     metadata,

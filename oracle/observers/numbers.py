@@ -17,6 +17,7 @@ def cycle_numbers(session: Session, decision: Cycle) -> dict[str, float]:
     density = sum(each.alive / each.prunable for each in pruned) / len(pruned) if pruned else 1.0
     return {
         "optimum": interval.optimum,
+        "chosen": decision.chosen,
         "interval_low": interval.low,
         "interval_high": interval.high,
         "validation_accuracy": selected.accuracy,

@@ -99,7 +99,7 @@ def _distributions(cycle: Cycle, notes: Sequence[TrialDiagnostics], files: _File
     return CycleDistributions(
         cycle=cycle.cycle,
         density=cycle.density,
-        max_lr=cycle.interval.optimum,
+        max_lr=cycle.chosen,
         means=replace(notes[0], **means),
         gradients=gradients,
         representations=representations,

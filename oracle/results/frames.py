@@ -69,6 +69,7 @@ CANDIDATES: Columns = {
     **_accuracies("row"),
     "diverged": Column(INT, "replicates that diverged"),
     "optimum": Column(TRUTH, "whether it is the Oracle optimized max_lr, a point estimate"),
+    "chosen": Column(TRUTH, "whether its networks are pruned next"),
     "inside": Column(TRUTH, "whether it lies in the Oracle optimized interval, a point estimate"),
     "detached": Column(TRUTH, "whether it is within the tolerance, but beyond a worse rate"),
     "p_inside": Column(FLOAT, "chance that it lies in the optimized interval; empty where nothing is known"),
@@ -89,6 +90,7 @@ def _candidate_rows(results: Results) -> Iterator[Parts]:
                 "row": candidate,
                 "of": each,
                 "optimum": rate == interval.optimum,
+                "chosen": rate == each.chosen,
                 "inside": interval.low <= rate <= interval.high,
                 "detached": rate in each.detached,
             }
@@ -146,7 +148,8 @@ INTERVALS: Columns = {
     "detached": Column(
         TEXT, "rates within the tolerance that a worse one separates from the interval; ';' between them"
     ),
-    **_accuracies("selected", "of the optimum, "),
+    **_accuracies("selected", "of the chosen rate, "),
+    "chosen": Column(FLOAT, "the rate whose networks are pruned next"),
     "likely_optimum": Column(FLOAT, "candidate that is expected to lose least"),
     **{
         f"{end}_{bound}": Column(FLOAT, f"{word} end of the 90 % range of the interval's {name} end")

@@ -6,9 +6,10 @@ from pydantic import ValidationError
 
 from oracle.errors import Refused
 from oracle.ledger import Ledger, SearchRecord
+from oracle.ledger.choices import read_choices
 from oracle.search import Search
 from oracle.session import search_rules
-from oracle.spec import Spec
+from oracle.spec import Spec, recorded_rule
 
 
 def recorded_spec(record: SearchRecord) -> Spec:
@@ -18,7 +19,7 @@ def recorded_spec(record: SearchRecord) -> Spec:
         Refused: It is not one that this version reads.
     """
     try:
-        return Spec.model_validate(record.spec)
+        return Spec.model_validate({**record.spec, "decide": recorded_rule(record.spec)})
     except ValidationError as error:
         field = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise Refused(
@@ -29,6 +30,6 @@ def recorded_spec(record: SearchRecord) -> Spec:
 
 def load_search(ledger: Ledger, record: SearchRecord) -> Search:
     """The state of a search, from what its ledger holds."""
-    search = Search(search_rules(recorded_spec(record), record))
+    search = Search(search_rules(recorded_spec(record), record), read_choices(ledger, record.name))
     search.restore(ledger.outcomes(record.name).values(), ledger.prunings(record.name))
     return search

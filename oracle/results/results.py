@@ -186,7 +186,7 @@ class Results:
         if self.chance is None:
             return ()
         highest = self.chance.highest
-        return tuple(each.cycle for each in self.decided if each.selected.accuracy <= highest)
+        return tuple(each.cycle for each in self.decided if each.best.accuracy <= highest)
 
     @cached_property
     def predicted(self) -> SiloCurve | None:

@@ -31,7 +31,7 @@ def _columns() -> Columns:
             found["density"] = Column(FLOAT, DENSITY)
         if name == "train_loss":
             found["selected"] = Column(
-                TRUTH, "whether its cycle is decided and its rate the optimum: the network pruned next"
+                TRUTH, "whether its cycle is decided and its rate chosen: the network pruned next"
             )
             found |= STATISTICS
     return found
@@ -53,7 +53,7 @@ TRIALS: Columns = {
 def trial_rows(results: Results) -> Iterator[Parts]:
     """A trial, the density of its network, and whether it was selected."""
     left = {(pruned.cycle, pruned.replicate): pruned.alive / pruned.prunable for pruned in results.prunings}
-    optima = {each.cycle: each.interval.optimum for each in results.decided}
+    chosen = {each.cycle: each.chosen for each in results.decided}
     for trial in results.outcomes:
         density = left.get((trial.cycle, trial.replicate), 1.0 if trial.cycle == 0 else math.nan)
-        yield {"row": trial, "density": density, "selected": optima.get(trial.cycle) == trial.max_lr}
+        yield {"row": trial, "density": density, "selected": chosen.get(trial.cycle) == trial.max_lr}

@@ -118,7 +118,7 @@ def _reservations(results: Results) -> list[str]:
     cut = [each.cycle for each in results.decided if each.interval.low_cut or each.interval.high_cut]
     if cut:
         found.append(f"The grid's edge cuts off the interval of {cycles_in_words(cut)}: widen the grid.")
-    diverged = [each.cycle for each in results.decided if each.selected.diverged]
+    diverged = [each.cycle for each in results.decided if each.best.diverged]
     if diverged:
         found.append(f"Even the optimum of {cycles_in_words(diverged)} diverged in a replicate.")
     if humps := [belief.cycle for belief in results.beliefs if belief.two_humps]:

@@ -26,9 +26,11 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from oracle.cycles import Choice
 from oracle.errors import Refused
 from oracle.grid import Grid
 from oracle.ledger import Ledger, SearchRecord
+from oracle.ledger.choices import add_choices, read_choices
 from oracle.ledger.rows import Axis
 from oracle.policies import OraclePolicy
 from oracle.search import Rules, Search, Signal
@@ -135,6 +137,17 @@ def check_prunings(url: str) -> None:
             require_same(ledger.prunings(name), (pruned,), "the last pruning of a place comes back, alone")
 
 
+def check_choices(url: str) -> None:
+    """Checks that what was chosen comes back to the last digit, and that a second choice changes nothing."""
+    first = Choice(cycle=0, max_lr=1 / 3, rule="posterior", replicates=3)
+    with _search(url) as (ledger, name):
+        assert read_choices(ledger, name) == ()
+        add_choices(ledger, name, [first])
+        second = replace(first, cycle=1, rule="point")
+        add_choices(ledger, name, [replace(first, max_lr=0.5), second])
+        assert read_choices(ledger, name) == (first, second)
+
+
 def check_summary_rows(url: str) -> None:
     """Checks that a summary's row is written once, however often it is given."""
     rows = [optuna.trial.create_trial(value=0.5, user_attrs={"key": f"cycle {cycle}"}) for cycle in range(3)]
@@ -238,6 +251,7 @@ LEDGER_CHECKS: tuple[Callable[[str], None], ...] = (
     check_failures,
     check_rewritten_files,
     check_prunings,
+    check_choices,
     check_summary_rows,
     check_runs,
     check_resuming,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -24,6 +25,8 @@ class Net(nn.Module):
 
 
 class Record:
+    spec: ClassVar = {}
+    identity: ClassVar = {}
     execution = Execution()
 
 

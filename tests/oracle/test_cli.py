@@ -75,9 +75,9 @@ def test_status_list_and_report_find_a_search_by_name(finished, call):
 
 def test_a_changed_spec_is_refused_with_what_changed_and_the_ledger_is_left_alone(finished, call, write):
     before = ledger_digest(finished)
-    code, _, err = call("run", write(seed=7, replicates=3), "--driver", "in-process")
+    code, _, err = call("run", write(seed=7, tolerance=0.01), "--driver", "in-process")
     assert code == 3
-    assert "replicates: 2 -> 3" in err
+    assert "tolerance: 0.005 -> 0.01" in err
     assert "seed: 0 -> 7" in err
     assert "a new name" in err
     assert len(err.splitlines()) == 1

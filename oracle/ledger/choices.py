@@ -1,0 +1,51 @@
+"""What was chosen to be pruned, cycle by cycle: written before anything is pruned, and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from sqlalchemy import insert, select
+
+from oracle.cycles import Choice, Rule
+from oracle.ledger.database import choices
+from oracle.ledger.ledger import Ledger
+
+
+def add_choices(ledger: Ledger, search: str, chosen: Sequence[Choice]) -> None:
+    """Writes choices; a cycle that has one keeps it."""
+    if chosen:
+        ledger.retries.call(lambda _: _add(ledger, search, chosen))
+
+
+def _add(ledger: Ledger, search: str, chosen: Sequence[Choice]) -> None:
+    known = {choice.cycle for choice in _read(ledger, search)}
+    rows = [
+        {
+            "search": search,
+            "cycle": choice.cycle,
+            "max_lr": choice.max_lr,
+            "rule": choice.rule,
+            "replicates": choice.replicates,
+        }
+        for choice in chosen
+        if choice.cycle not in known
+    ]
+    if rows:
+        with ledger.engine.begin() as connection:
+            connection.execute(insert(choices), rows)
+
+
+def read_choices(ledger: Ledger, search: str) -> tuple[Choice, ...]:
+    """The choices of a search, by cycle; none of one that was run before they were kept."""
+    return ledger.retries.call(lambda _: _read(ledger, search))
+
+
+def _read(ledger: Ledger, search: str) -> tuple[Choice, ...]:
+    with ledger.engine.connect() as connection:
+        query = select(choices).where(choices.c.search == search).order_by(choices.c.cycle)
+        rows = connection.execute(query).all()
+    return tuple(
+        Choice(cycle=row.cycle, max_lr=row.max_lr, rule=cast(Rule, row.rule), replicates=row.replicates)
+        for row in rows
+    )
