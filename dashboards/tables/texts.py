@@ -73,7 +73,7 @@ def marks(results: Results, *, rates: bool) -> list[str]:
     if others := [row for row in rows if results.searched and row.chosen != row.interval.optimum]:
         listed = "; ".join(f"cycle {row.cycle}: {rate_text(row.chosen)}" for row in others)
         found.append(
-            f"Pruned next were not the optimum's networks, but those that are expected to lose least "
+            "Pruned next were not the optimum's networks, but those that are expected to lose least "
             f"({listed if rates else _where(others)})."
         )
     if diverged := [row for row in rows if row.best.diverged]:
