@@ -12,7 +12,7 @@ from oracle.choice import PosteriorChoice
 from oracle.cycles import Choice
 from oracle.errors import Refused
 from oracle.grid import Grid
-from oracle.ledger import Ledger, tables
+from oracle.ledger import Ledger, database
 from oracle.ledger.choices import add_choices, read_choices
 from oracle.policies import FixedPolicy, OraclePolicy
 from oracle.results import Results
@@ -136,7 +136,7 @@ def test_choices_are_in_the_ledger_before_anything_is_pruned_and_are_read_again(
     add_choices(ledger, spec.name, [other])
     assert read_choices(ledger, spec.name) == tuple(each.choice for each in session.search.decisions)
     with ledger.engine.begin() as connection:
-        connection.execute(update(tables.choices).where(tables.choices.c.cycle == 2).values(max_lr=0.4))
+        connection.execute(update(database.choices).where(database.choices.c.cycle == 2).values(max_lr=0.4))
     found = Results.read(ledger, ledger.search(spec.name))
     ledger.close()
     assert found.decided[2].chosen == 0.4 and found.intervals.chosen.tolist()[2] == 0.4
@@ -153,7 +153,7 @@ def old(spec):
         del data["decide"]
     ledger.register(record)
     with ledger.engine.begin() as connection:
-        connection.execute(delete(tables.choices))
+        connection.execute(delete(database.choices))
     ledger.close()
 
 
