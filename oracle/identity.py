@@ -68,22 +68,26 @@ def initial_weights(recorded: Mapping[str, Any]) -> tuple[WeightsFingerprint, ..
 def settled(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
     """The current identity with the recorded initial weights, where those differ by roundings only.
 
-    Another kind of processor draws them with other last digits, and a search may go on there.
+    Another kind of processor draws them with other last digits, and a search may go on there. Replicates that
+    the recorded one lacks have their own.
     """
     from trials.weights import alike  # imports torch
 
     old, new = (initial_weights(each) if "initial" in each else () for each in (recorded, current))
-    same = len(old) == len(new) and all(alike(*pair) for pair in zip(old, new, strict=True))
-    return {**current, "initial": recorded["initial"]} if same else dict(current)
+    same = all(alike(*pair) for pair in zip(old, new, strict=False))
+    if not same or len(old) > len(new):
+        return dict(current)
+    return {**current, "initial": [*recorded.get("initial", ()), *current.get("initial", ())[len(old) :]]}
 
 
 def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """The differences of two identities, as ``field: old -> new``, without secrets.
 
-    What follows from a field of the spec is not named beside it. A spec
-    that doesn't say how networks are chosen is of the time when the means did it.
+    What follows from a field of the spec is not named beside it. More replicates are no difference, and a
+    spec that doesn't say how networks are chosen is of the time when the means did it.
     """
-    recorded = {**recorded, "spec": {"decide": "point", **recorded.get("spec", {})}}
+    recorded = _comparable(recorded, len(current.get("initial", ())))
+    current = _comparable(current, len(recorded.get("initial", ())))
     found = _changes(recorded.get("spec"), current.get("spec"))
     if not found:
         found = _changes(recorded.get("rates"), current.get("rates"), "rates")
@@ -100,6 +104,13 @@ def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list
     if not found and dict(recorded) != dict(current):
         found = _changes(recorded, current)
     return found
+
+
+def _comparable(one: Mapping[str, Any], replicates: int) -> dict[str, Any]:
+    """An identity as another one of so many replicates is compared with it."""
+    spec = {"decide": "point", **one.get("spec", {})}
+    spec.pop("replicates", None)
+    return {**one, "spec": spec, "initial": list(one.get("initial", ()))[:replicates]}
 
 
 class Keys:

@@ -11,6 +11,7 @@ from typing import Any
 
 from oracle.execution import cores, evaluations, measure_speed, room
 from oracle.preflight import Facts, examine, open_runner
+from oracle.resolution import Resolution, resolution_of
 from oracle.spec import Spec
 from silo.errors import InvalidInput
 
@@ -32,6 +33,7 @@ class Plan:
         free_bytes: Free space where the storage is; None if it is no local folder.
         missing: What this machine lacks, one sentence each.
         facts: What was found by building the search's parts.
+        resolution: What the grid and the replicates will tell; None where that makes no sense.
     """
 
     trainings: int
@@ -44,6 +46,7 @@ class Plan:
     free_bytes: int | None
     missing: tuple[str, ...]
     facts: Facts
+    resolution: Resolution | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-able data."""
@@ -68,6 +71,10 @@ class Plan:
             ),
             ("disk", f"{_size(self.kept_bytes)} kept, {_size(self.passing_bytes)} in passing{free}"),
         ]
+        if self.resolution is not None:
+            found.append(("resolves", self.resolution.sentence()))
+            if warning := self.resolution.warning():
+                found.append(("warning", warning))
         return found + [("missing", line) for line in self.missing or ("nothing",)]
 
 
@@ -109,6 +116,7 @@ def make_plan(spec: Spec) -> Plan:
         free_bytes=_free_bytes(spec),
         missing=_missing(spec),
         facts=facts,
+        resolution=resolution_of(spec, facts.validation),
     )
 
 

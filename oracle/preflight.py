@@ -194,8 +194,10 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
         return record
     record = replace(record, identity=settled(known.identity, record.identity))
     changed = differences(known.identity, record.identity)
-    if spec.cycles < known.spec["cycles"]:
-        changed.append(f"cycles: {known.spec['cycles']} -> {spec.cycles} (it may grow, not shrink)")
+    for field in ("cycles", "replicates"):
+        before, now = known.spec[field], getattr(spec, field)
+        if now < before:
+            changed.append(f"{field}: {before} -> {now} (it may grow, not shrink)")
     if not changed:
         return replace(
             record, execution=known.execution, execution_reason=known.execution_reason, created=known.created

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oracle.chance_level import chance_of
-from oracle.cycles import Cycle
+from oracle.cycles import Choice, Cycle
 from oracle.errors import Refused
 from oracle.identity import Keys, initial_weights
 from oracle.ledger import Ledger, SearchRecord
@@ -76,7 +76,7 @@ class Session:
         self.observers = observers
         self._recorded, prunings = ledger.outcomes(spec.name), ledger.prunings(spec.name)
         rules = search_rules(spec, record, attempts=attempts)
-        self.search = Search(rules, read_choices(ledger, spec.name))
+        self.search = Search(rules, self._chosen_before(rules, prunings))
         self.keys = Keys(record.identity, self.recipe, self.search.decisions)
         self.first_error: str | None = None
         span = self.search.rules.policy.span(spec.cycles)
@@ -106,6 +106,8 @@ class Session:
 
     def start(self) -> None:
         """Registers the search, clears up after a driver that was killed, and tells those who watch."""
+        # First: once more replicates are registered, nothing else tells what was chosen without them.
+        add_choices(self.ledger, self.spec.name, self._before)
         self.ledger.register(self.record)
         add_choices(self.ledger, self.spec.name, [each.choice for each in self.search.decisions])
         self._sweep()
@@ -149,6 +151,16 @@ class Session:
             self._discard_losers(decision)
             for observer in self.observers:
                 observer.decided(self, decision)
+
+    def _chosen_before(self, rules: Rules, prunings: Sequence[PrunedNetwork]) -> tuple[Choice, ...]:
+        """The choices of cycles that were decided, with the replicates that there were."""
+        self._before = read_choices(self.ledger, self.spec.name)
+        known = self.ledger.search(self.spec.name)
+        if known is not None and known.spec.get("replicates", rules.replicates) < rules.replicates:
+            fewer = Search(replace(rules, replicates=known.spec["replicates"]), self._before)
+            fewer.restore(self._recorded.values(), prunings)
+            self._before = tuple(each.choice for each in fewer.decisions)
+        return self._before
 
     def _record(self, outcomes: tuple[Trial, ...]) -> tuple[Trial, ...]:
         """Writes what the ledger lacks; gives the outcomes that are new."""

@@ -49,7 +49,7 @@ class Spec(Part):
     cycles: Annotated[int, MayChange] = Field(ge=1)
     """Cycles, the first of which trains the dense network. A search may go on with more."""
     replicates: int = Field(default=3, ge=1)
-    """Independent seeds per candidate."""
+    """Independent seeds per candidate. A search may go on with more: they follow what was chosen before."""
     retraining: Literal["weight_rewinding", "lr_rewinding", "fine_tuning"] = "weight_rewinding"
     """Where a pruned network starts from: the initial weights, the trained weights with the schedule begun
     again, or the trained weights at the schedule's last rate."""

@@ -89,6 +89,7 @@ def schema() -> None:
 def validate(spec_file: Path, as_json: bool) -> None:
     """Check a spec: its fields, and that its network, data set and all else can be built."""
     from oracle.preflight import examine, open_runner
+    from oracle.resolution import resolution_of
 
     specs = load_variants(spec_file)
     found = []
@@ -104,6 +105,9 @@ def validate(spec_file: Path, as_json: bool) -> None:
                 f"({facts.prunable:,} prunable) on {spec.dataset.name} ({facts.train:,} train, "
                 f"{facts.validation:,} validation, {facts.test:,} test); {facts.steps:,} steps a training."
             )
+        found_out = resolution_of(spec, facts.validation)
+        if warning := found_out and found_out.warning():
+            click.echo(f"{spec_file}: {warning}", err=True)
     if as_json:
         click.echo(json.dumps(found if len(specs) > 1 else found[0]))
 
