@@ -57,9 +57,10 @@ class Resolution:
 
     def sentence(self) -> str:
         """What it resolves, and what that rests on."""
+        steps = f"{self.steps} step{'s' * (self.steps != 1)}"
         return (
             f"with {self.validation:,} validation examples and r = {self.replicates} an interval's end is "
-            f"known to ± {self.steps} step{'s' * (self.steps != 1)} of the grid (a factor of {self.factor:.2g}): "
+            f"known to ± {steps} of the grid (a factor of {self.factor:.2g}): "
             f"simulated for one hump at {ACCURACY:.0%} accuracy, ± {100 * self.noise:.2g} % a training"
         )
 

@@ -1,6 +1,6 @@
 """The Oracle's result for one pruning cycle: the best rate and the interval of rates that are as good."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -87,3 +87,26 @@ def check_intervals(intervals: Iterable[CycleInterval]) -> tuple[CycleInterval, 
         if before.cycle == after.cycle:
             raise InvalidInput(f"cycle {after.cycle} was given twice, as {before} and {after}: give it once")
     return ordered
+
+
+def cycles_in_words(cycles: Sequence[int]) -> str:
+    """``cycle 3`` or ``cycles 3, 7 and 9``; three or more in a row are ``5–8``."""
+    if not cycles:
+        raise InvalidInput("no cycles to name")
+    named = cycle_ranges(cycles)
+    if len(cycles) == 1:
+        return f"cycle {named[0]}"
+    if len(named) == 1:
+        return f"cycles {named[0]}"
+    return f"cycles {', '.join(named[:-1])} and {named[-1]}"
+
+
+def cycle_ranges(cycles: Sequence[int]) -> list[str]:
+    """Ascending cycles as texts, three or more in a row as one: ``5–8``."""
+    breaks = [k + 1 for k, (one, other) in enumerate(pairwise(cycles)) if other != one + 1]
+    runs = [cycles[a:b] for a, b in pairwise([0, *breaks, len(cycles)])]
+    return [
+        text
+        for run in runs
+        for text in ([f"{run[0]}–{run[-1]}"] if len(run) > 2 else [str(cycle) for cycle in run])
+    ]

@@ -22,11 +22,11 @@ from dashboards.figures.rates_data import (
 )
 from dashboards.style import VERMILLION, density_text, plain_rate_text, rate_text
 from dashboards.tables.texts import INSIDE, MARKS, OUTSIDE, interval_text
-from oracle.results.verdict import cycles_in_words, loss_text, where
+from oracle.results.verdict import loss_text, where
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from silo.fit.rivals import RivalTable
-from silo.intervals import CycleInterval
+from silo.intervals import CycleInterval, cycles_in_words
 from silo.landscape import CycleBelief, best_constant, judge
 
 _STRIP = 44

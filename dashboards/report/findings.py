@@ -11,11 +11,12 @@ from dashboards.tables.texts import progress, subject
 from oracle.results import Results
 from oracle.results.costs import PolicyCost, mean_test_accuracy, shared_cycles
 from oracle.results.frames import Parameter
-from oracle.results.verdict import cycle_ranges, cycles_in_words, loss_text
+from oracle.results.verdict import loss_text
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from silo.fit.drawn_fits import DrawnFits, percent
 from silo.fit.rivals import RivalTable
+from silo.intervals import cycle_ranges, cycles_in_words
 from silo.landscape import JudgedCurve, Verdict
 
 _SYMBOLS: dict[Parameter, str] = {"q": "q", "beta": "β", "epsilon": "ε", "delta": "δ"}
@@ -35,6 +36,7 @@ def findings(results: Results) -> dict[str, Any]:
         "heading": title[0].upper() + title[1:],
         "standing": f"{progress(results)} {_state(results)}".strip(),
         "said": [
+            *([advice] if (advice := results.advice_text()) else []),
             *([f"By point estimates alone: {rivals.verdict}"] if rivals else []),
             *(fit.notes if fit else []),
         ],

@@ -13,10 +13,10 @@ from dashboards.tables.accuracy import NOT_COMPARED, accuracy_table
 from dashboards.tables.accuracy_series import AccuracySeries, Point
 from dashboards.tables.table import Cell, Table, texts
 from dashboards.tables.texts import INSIDE, OUTSIDE, interval_text
-from oracle.results.verdict import cycles_in_words
 from silo.accuracies import TOLERANCE
 from silo.errors import InvalidInput
 from silo.fit import fit_curve
+from silo.intervals import cycles_in_words
 from silo.paper import AccuracyRow, AccuracyTable, OracleTable, load_table
 
 _RATE = f"({RATE_UNIT_TEXT})"

@@ -9,8 +9,7 @@ from dashboards.tables.table import Cell
 from oracle.cycles import Cycle
 from oracle.results import Results
 from oracle.results.results import Passed
-from oracle.results.verdict import cycles_in_words
-from silo.intervals import CycleInterval
+from silo.intervals import CycleInterval, cycles_in_words
 from silo.landscape import Verdict
 
 INSIDE, OUTSIDE, UNKNOWN = "✓", "✗", "?"

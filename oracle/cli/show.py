@@ -167,6 +167,8 @@ def _show(results: Results, folder: Path, *, as_json: bool, images: Sequence[str
     if results.point_fit:
         screen.print(str(results.point_fit), highlight=False, markup=False, soft_wrap=True)
     screen.print(results.verdict(), style="bold", highlight=False, markup=False, soft_wrap=True)
+    if advice := results.advice_text():
+        screen.print(advice, highlight=False, markup=False, soft_wrap=True)
     screen.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
     return {}
 

@@ -28,8 +28,8 @@ from silo.curve import SiloCurve
 from silo.fit import CurveFit, fit_curve
 from silo.fit.drawn_fits import drawn_fits
 from silo.fit.rivals import RivalTable, compare_rivals
-from silo.intervals import CycleInterval
-from silo.landscape import CycleBelief, JudgedCurve, Loss, best_constant, judge, learn
+from silo.intervals import CycleInterval, cycles_in_words
+from silo.landscape import Advice, CycleBelief, JudgedCurve, Loss, advise, best_constant, judge, learn
 from trials.recipe import Execution
 from trials.secrets import without_secrets
 from trials.tasks import PrunedNetwork, Trial
@@ -264,6 +264,23 @@ class Results:
     def constant(self) -> JudgedCurve | None:
         """The constant rate that loses least on average; None where the trainings tell nothing."""
         return best_constant(self.beliefs)
+
+    @cached_property
+    def advice(self) -> Advice | None:
+        """More trainings that would tell what can't be told of SILO's predicted curve, or without one, of the
+        intervals' ends; None where there is nothing to advise."""
+        if all(belief.silent for belief in self.beliefs):
+            return None
+        found = advise(self.beliefs, self.predicted.max_lr if self.predicted else None)
+        return found if found.cycles else None
+
+    def advice_text(self) -> str:
+        """The advice in a sentence or two, with the time that it takes here; empty without one."""
+        if self.advice is None:
+            return ""
+        seconds = 3600 * self.policy_costs[0].worker_hours / max(self.policy_costs[0].trainings, 1)
+        about = "what SILO's curve loses" if self.advice.about == "verdict" else "the intervals' ends"
+        return f"To know {about} in {cycles_in_words(self.advice.cycles)}: {self.advice.sentence(seconds)}"
 
     def along(self, curve: SiloCurve | None) -> tuple[Passed, ...]:
         """A curve's place at each decided cycle."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from silo.errors import InvalidInput
+from silo.intervals import cycle_ranges, cycles_in_words
 from silo.landscape import CycleBelief, JudgedCurve, Loss
 
 if TYPE_CHECKING:
@@ -39,29 +39,6 @@ def point_verdict(results: Results) -> str:
             "`oracle report` says how sure that is."
         )
     return " ".join(found)
-
-
-def cycles_in_words(cycles: Sequence[int]) -> str:
-    """``cycle 3`` or ``cycles 3, 7 and 9``; three or more in a row are ``5–8``."""
-    if not cycles:
-        raise InvalidInput("no cycles to name")
-    named = cycle_ranges(cycles)
-    if len(cycles) == 1:
-        return f"cycle {named[0]}"
-    if len(named) == 1:
-        return f"cycles {named[0]}"
-    return f"cycles {', '.join(named[:-1])} and {named[-1]}"
-
-
-def cycle_ranges(cycles: Sequence[int]) -> list[str]:
-    """Ascending cycles as texts, three or more in a row as one: ``5–8``."""
-    breaks = [k + 1 for k, (one, other) in enumerate(pairwise(cycles)) if other != one + 1]
-    runs = [cycles[a:b] for a, b in pairwise([0, *breaks, len(cycles)])]
-    return [
-        text
-        for run in runs
-        for text in ([f"{run[0]}–{run[-1]}"] if len(run) > 2 else [str(cycle) for cycle in run])
-    ]
 
 
 def loss_text(loss: Loss) -> str:

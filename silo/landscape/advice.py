@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 
 from silo._arrays import FloatArray, IntArray
+from silo.intervals import cycles_in_words
 from silo.landscape.belief import SURE, CycleBelief
 from silo.landscape.prior import PRIOR
 
@@ -79,7 +80,7 @@ class Advice:
         """
         if not self.cycles:
             return "Nothing is left to be told."
-        which = cycle_ranges(self.cycles)
+        which = cycles_in_words(self.cycles)
         if self.some is None and self.whole is None:
             return f"No number of more replicates up to {NUMBERS[-1]} would settle most of {which}."
         said = []
@@ -98,28 +99,10 @@ class Advice:
         return " ".join(said)
 
     def _settles(self, plan: MoreTrainings) -> str:
-        count, which = len(self.cycles), cycle_ranges(self.cycles)
+        count, which = len(self.cycles), cycles_in_words(self.cycles)
         settled = min(count, max(1, round(plan.settled * count)))
         those = which if settled == count else f"{settled} of {count} ({which})"
         return f"would probably settle {those}"
-
-
-def cycle_ranges(cycles: Sequence[int]) -> str:
-    """``cycle 3``, ``cycles 5 to 8``, or ``cycles 0, 3 and 5 to 8``."""
-    runs: list[list[int]] = []
-    for cycle in sorted(cycles):
-        if runs and cycle == runs[-1][1] + 1:
-            runs[-1][1] = cycle
-        else:
-            runs.append([cycle, cycle])
-    texts = [
-        str(low) if low == high else f"{low} to {high}" if high > low + 1 else f"{low}, {high}"
-        for low, high in runs
-    ]
-    if len(texts) == 1 and ", " in texts[0]:
-        texts = texts[0].split(", ")
-    listed = texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
-    return f"cycle{'s' * (len(cycles) > 1)} {listed}"
 
 
 def advise(beliefs: Sequence[CycleBelief], max_lr: Callable[[int], float] | None = None) -> Advice:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from silo.intervals import cycles_in_words
 from silo.landscape import CycleScores, learn
-from silo.landscape.advice import NUMBERS, Advice, MoreTrainings, advise, cycle_ranges
+from silo.landscape.advice import NUMBERS, Advice, MoreTrainings, advise
 
 RATES = np.geomspace(0.01, 0.4, 12)
 
@@ -82,13 +83,13 @@ def test_trainings_that_are_done_as_advised_settle_about_as_many_as_it_says():
     [
         ((3,), "cycle 3"),
         ((3, 4), "cycles 3 and 4"),
-        ((5, 6, 7, 8), "cycles 5 to 8"),
-        ((0, 3, 5, 6, 7), "cycles 0, 3 and 5 to 7"),
+        ((5, 6, 7, 8), "cycles 5–8"),
+        ((0, 3, 5, 6, 7), "cycles 0, 3 and 5–7"),
         ((0, 1, 3), "cycles 0, 1 and 3"),
     ],
 )
 def test_cycles_are_named_by_ranges(cycles, text):
-    assert cycle_ranges(cycles) == text
+    assert cycles_in_words(cycles) == text
 
 
 def test_the_sentences():
@@ -97,7 +98,7 @@ def test_the_sentences():
     found = Advice(about="ends", cycles=(5, 6, 7, 8), some=some, whole=whole)
     assert found.sentence(10) == (
         "4 more replicates at 6 rates or fewer of each (116 trainings, about 19 minutes of work) would "
-        "probably settle 3 of 4 (cycles 5 to 8). With every cycle's whole grid it takes 1 more replicate "
+        "probably settle 3 of 4 (cycles 5–8). With every cycle's whole grid it takes 1 more replicate "
         "(1,224 trainings, about 3.4 hours of work)."
     )
     lone = Advice(about="ends", cycles=(5,), some=None, whole=whole)
@@ -105,4 +106,4 @@ def test_the_sentences():
         "1 more replicate (1,224 trainings) of every cycle's whole grid would probably settle cycle 5."
     )
     nothing = Advice(about="ends", cycles=(5, 6, 7, 8), some=None, whole=None)
-    assert nothing.sentence() == "No number of more replicates up to 16 would settle most of cycles 5 to 8."
+    assert nothing.sentence() == "No number of more replicates up to 16 would settle most of cycles 5–8."
