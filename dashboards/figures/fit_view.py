@@ -22,7 +22,7 @@ from dashboards.figures.rates_data import (
 )
 from dashboards.style import VERMILLION, density_text, plain_rate_text, rate_text
 from dashboards.tables.texts import INSIDE, MARKS, OUTSIDE, interval_text
-from oracle.results.verdict import loss_text, where
+from oracle.results.verdict import doubts, loss_text, where
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from silo.fit.rivals import RivalTable
@@ -106,7 +106,7 @@ class FitView:
         if (constant := best_constant(self.beliefs)) is not None:
             rate = constant.rates[0]
             found.append(f"The best constant rate, {rate:.2g}, loses {loss_text(constant.mean)}.")
-        return " ".join(found) or "These trainings tell nothing of the rates."
+        return " ".join([*(found or ["These trainings tell nothing of the rates."]), *doubts(self.beliefs)])
 
 
 def fit_table(view: FitView) -> Table:

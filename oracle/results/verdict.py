@@ -98,15 +98,27 @@ def _reservations(results: Results) -> list[str]:
     diverged = [each.cycle for each in results.decided if each.best.diverged]
     if diverged:
         found.append(f"Even the optimum of {cycles_in_words(diverged)} diverged in a replicate.")
-    if humps := [belief.cycle for belief in results.beliefs if belief.two_humps]:
+    return found + doubts([each for each in results.beliefs if each.cycle not in results.at_chance])
+
+
+def doubts(beliefs: Sequence[CycleBelief]) -> list[str]:
+    """Reasons to doubt what is known of the rates, in sentences."""
+    found = []
+    if silent := [each.cycle for each in beliefs if each.silent]:
+        found.append(f"At {cycles_in_words(silent)} nothing was learned at any rate: they say nothing.")
+    told = [each for each in beliefs if not each.silent]
+    if humps := [each.cycle for each in told if each.two_humps]:
         found.append(f"Two separate ranges of rates are good at {cycles_in_words(humps)}.")
-    if jumped := _jumps(results.beliefs):
+    if jumped := _jumps(told):
         found.append(f"At {cycles_in_words(jumped)} other rates are good than in the cycle before.")
-    if results.search_spec.replicates == 1:
+    if alike := [each.cycle for each in told if each.alike]:
+        found.append(
+            f"At {cycles_in_words(alike)} all trainings reached the same: every rate is as good, or none is."
+        )
+    if told and max(each.rates.size for each in told) == 1:
+        found.append("There is one rate per cycle: nothing to compare it with.")
+    elif told and max(each.trained.max() for each in told) == 1:
         found.append("With one replicate, the noise of a training is known by the curves' smoothness alone.")
-    silent = [each.cycle for each in results.beliefs if each.silent and each.cycle not in results.at_chance]
-    if silent:
-        found.append(f"At {cycles_in_words(silent)} trainings fail at random: they say nothing of the rates.")
     return found
 
 

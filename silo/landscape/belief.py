@@ -55,6 +55,7 @@ class CycleBelief:
             is common to a draw's rates; None where the cycle says nothing: at no rate anything was learned.
         noise: Standard deviation of a training's score at one rate, as the replicates tell it.
         jumped: Chance that the cycle's curve has nothing to do with that of the cycle before.
+        alike: Whether all its trainings reached the very same score.
     """
 
     cycle: int
@@ -64,6 +65,7 @@ class CycleBelief:
     draws: FloatArray | None
     noise: float
     jumped: float
+    alike: bool = False
 
     @property
     def silent(self) -> bool:

@@ -174,6 +174,7 @@ class Landscape:
             draws=None if draws is None else draws[:, here] * self.tolerance,
             noise=float("nan") if one is None else float(np.sqrt(one.noise.variance)) * self.tolerance,
             jumped=0.0 if one is None else one.curve.jumped,
+            alike=scores.score.size > 1 and float(np.ptp(scores.score)) == 0,
         )
 
     def _draws(self, told: list[Known], samples: int) -> list[FloatArray]:

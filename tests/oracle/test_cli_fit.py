@@ -64,6 +64,47 @@ def test_accuracies_bring_confidence(call, tmp_path):
     assert "of draws" not in call("fit", "--csv", "mine.csv", "--draws", 0)[1]
 
 
+def hump(rate, center, height=0.02):
+    return height * np.exp(-0.5 * (np.log(rate / center) / 0.3) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "points", "replicates", "doubt"),
+    [
+        (
+            lambda m, x: 0.88 + hump(x, 0.02) + hump(x, 0.15, 0.018),
+            12,
+            3,
+            "Two separate ranges of rates are good",
+        ),
+        (
+            lambda m, x: 0.9 - 0.01 * np.log(x / (0.02 if m < 3 else 0.15)) ** 2,
+            12,
+            3,
+            "At cycle 3 other rates are",
+        ),
+        (lambda m, x: 0.5 + 0 * x, 5, 2, "At cycles 0–5 all trainings reached the same"),
+        (lambda m, x: 0.9 - 0.01 * np.log(x / 0.05) ** 2, 6, 1, "With one replicate, the noise"),
+        (lambda m, x: 0.9 + 0 * x, 1, 3, "There is one rate per cycle"),
+    ],
+    ids=["two humps", "a jump", "all equal", "one replicate", "one rate"],
+)
+def test_what_to_doubt_is_said(call, tmp_path, accuracy, points, replicates, doubt):
+    random, rates = np.random.default_rng(0), np.geomspace(0.01, 0.3, points)
+    noise = 0.0 if "the same" in doubt else 0.002
+    lines = ["cycle,max_lr,replicate,accuracy"]
+    for m in range(6):
+        for name in range(replicates):
+            scores = accuracy(m, rates) + noise * random.normal(size=points)
+            lines += [
+                f"{m},{rate!r},{name},{score!r}"
+                for rate, score in zip(rates.tolist(), scores.tolist(), strict=False)
+            ]
+    (tmp_path / "odd.csv").write_text("\n".join(lines))
+    code, out, err = call("fit", "--csv", "odd.csv", "--draws", 0)
+    assert (code, err) == (0, "") and doubt in out
+
+
 def test_a_tolerance_widens_the_intervals(call, tmp_path):
     write_accuracies(tmp_path / "mine.csv", replicates=1)
     widths = []
