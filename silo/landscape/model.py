@@ -13,7 +13,7 @@ what is stated of optimum, interval and curves is counted in these draws.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -226,7 +226,8 @@ def learn(
     Args:
         measured: One per cycle: scores with holes, or accuracies without. All of one score: the higher the
             better.
-        tolerance: How far below the best a score may be, above 0; 0.005 for 0.5 % of accuracy.
+        tolerance: How far below the best a score may be, at least 0; 0.005 for 0.5 % of accuracy. With 0 the
+            interval is the optimum alone, and scores are measured in 0.005.
         chance: The score that guessing reaches, if known.
         samples: Draws, at least 2.
 
@@ -241,18 +242,19 @@ def learn(
         scores = tuple(CycleScores.of(one) for one in check_accuracies(given))  # type: ignore[arg-type]
     else:
         scores = check_scores(given)  # type: ignore[arg-type]
-    checks.positive("tolerance", tolerance)
+    checks.not_negative("tolerance", tolerance)
     if chance is not None:
         checks.finite("chance", chance)
     if checks.whole("samples", samples) < 2:
         raise InvalidInput(f"samples must be at least 2, not {samples}: give 1024")
-    landscape = Landscape(np.unique(np.concatenate([one.grid for one in scores])), tolerance, chance)
+    rates = np.unique(np.concatenate([one.grid for one in scores]))
+    landscape = Landscape(rates, tolerance or TOLERANCE, chance)
     known: list[Known | None] = []
     last: Known | None = None
     for one in scores:
         known.append(landscape.given(one, last))
         last = known[-1] or last
-    return landscape.beliefs(scores, known, samples)
+    return tuple(replace(each, tolerance=tolerance) for each in landscape.beliefs(scores, known, samples))
 
 
 @lru_cache(maxsize=8)

@@ -33,7 +33,7 @@ def equal(value: float, cycles: int = 2) -> list[CycleAccuracies]:
         (lambda: learn([cycle(index=[0, 0, 2])]), "twice in one replicate"),
         (lambda: learn([cycle(), cycle()]), "cycle 0 were given twice"),
         (lambda: learn(equal(0.5, 1) * 2), "cycle 0 were given twice"),
-        (lambda: learn([cycle()], tolerance=0), "tolerance"),
+        (lambda: learn([cycle()], tolerance=-0.1), "tolerance"),
         (lambda: learn([cycle()], tolerance=np.nan), "tolerance"),
         (lambda: learn([cycle()], samples=1), "samples"),
         (lambda: learn([cycle()], chance=np.nan), "chance"),
