@@ -33,6 +33,8 @@ from silo.landscape.scores import CycleScores, check_scores
 SAMPLES = 1024
 # Where the best score falls by so many clips, and replicates disagree, too, nothing trains.
 _FALL = 3.0
+# Trainings of one rate differ by less than so many standard deviations.
+_USUAL = 4.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,8 +136,11 @@ class Landscape:
     ) -> bool:
         if self.chance is not None and top <= self.chance:
             return True
-        clip = self.prior.clip * self.tolerance
-        if before is None or top >= before.best - _FALL * clip:
+        if before is None:
+            return False
+        usual = _USUAL * float(np.sqrt(before.noise.variance))
+        clip = max(self.prior.clip, usual) * self.tolerance  # a small tolerance makes no luck of noise
+        if top >= before.best - _FALL * clip:
             return False
         if scores.score.size > 1 and float(np.ptp(scores.score)) == 0:
             return True  # rates that all reach the very same are guessing
