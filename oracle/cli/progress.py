@@ -42,7 +42,9 @@ class _Counter:
         if not self.count:
             return "…"
         search, rules = session.search, session.search.rules
-        later = max(rules.cycles - search.cycle - 1, 0) * rules.policy.candidates * rules.replicates
+        cycle = rules.policy.candidates * rules.replicates
+        # What a later cycle has already is of the replicates that were there before.
+        later = sum(max(cycle - search.finished(c), 0) for c in range(search.cycle + 1, rules.cycles))
         rest = later + search.planned() - search.finished(search.cycle)
         seconds = round(rest / self.rate())
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
