@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oracle.spec import Spec
+from silo._arrays import FloatArray
 from silo.accuracies import optimized
 from silo.landscape import CycleScores, learn
 from silo.landscape.prior import PRIOR
@@ -73,6 +74,12 @@ class Resolution:
             f"the grid's {self.candidates} rates are finer than the noise resolves: {points} would tell "
             "about as much, or more replicates or a larger validation split would tell more"
         )
+
+
+def _away(grid: FloatArray, end: int, steps: int) -> float:
+    """The larger ratio of a grid's value to those so many steps away from it."""
+    low, high = max(end - steps, 0), min(end + steps, grid.size - 1)
+    return float(max(grid[end] / grid[low], grid[high] / grid[end]))
 
 
 def resolution_of(spec: Spec, validation: int) -> Resolution | None:
@@ -145,5 +152,5 @@ def resolution(
         candidates=grid.size,
         noise=noise,
         steps=steps,
-        factor=float(np.exp(steps * (x[-1] - x[0]) / (grid.size - 1))),
+        factor=max(_away(grid, first, steps), _away(grid, last, steps)),
     )

@@ -14,6 +14,7 @@ from itertools import zip_longest
 
 from oracle.choice import PosteriorChoice
 from oracle.cycles import Choice, Cycle, Rule, decide
+from oracle.errors import Refused
 from oracle.grid import chunks
 from oracle.policies import CycleState, Policy, Round
 from trials.tasks import (
@@ -247,6 +248,11 @@ class Search:
         trials, prunings = self._trials(cycle, self.rules.replicates), self.prunings(cycle)
         found = decide(cycle, trials, prunings, tolerance=self.rules.tolerance)
         choice = self._choices.get(cycle, found.choice)
+        if choice.max_lr not in trials:
+            raise Refused(
+                f"the ledger says that cycle {cycle} went on with max_lr {choice.max_lr:g}, which is none of "
+                "its candidates: it was edited; take another name for the search"
+            )
         if cycle not in self._choices and self.rules.decide == "posterior" and self.rules.policy.searches:
             rate = self._by_posterior([*self.decisions, found])
             choice = choice if rate is None else replace(choice, max_lr=rate, rule="posterior")

@@ -159,7 +159,10 @@ class Session:
         if known is not None and known.spec.get("replicates", rules.replicates) < rules.replicates:
             fewer = Search(replace(rules, replicates=known.spec["replicates"]), self._before)
             fewer.restore(self._recorded.values(), prunings)
-            self._before = tuple(each.choice for each in fewer.decisions)
+            # Those recorded win: where replicates grew before, not every cycle may be decided anew yet.
+            found = {each.choice.cycle: each.choice for each in fewer.decisions}
+            found |= {choice.cycle: choice for choice in self._before}
+            self._before = tuple(found[cycle] for cycle in sorted(found))
         return self._before
 
     def _record(self, outcomes: tuple[Trial, ...]) -> tuple[Trial, ...]:

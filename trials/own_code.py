@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import io
+import re
 import site
 import symtable
 import sys
@@ -159,7 +160,7 @@ def _main_of(wanted: Iterable[str]) -> tuple[bytes, Path]:
             if path:
                 return cell.encode(), path  # what is wrong with it is said where it is digested
             continue  # a cell that has never run
-        lines = cell.splitlines(keepends=True)
+        lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", cell)  # as Python counts them
         statements += [(each, "".join(lines[_first_line(each) - 1 : each.end_lineno])) for each in body]
     kept = _rest_on(wanted, statements)
     return "\n".join(statements[index][1] for index in kept).encode(), path or Path("the notebook")
@@ -177,38 +178,84 @@ def _rest_on(wanted: Iterable[str], statements: Sequence[tuple[ast.stmt, str]]) 
     waiting, looked = [*wanted], set[str]()
     while waiting:
         name = waiting.pop()
-        if name in looked:
-            continue
-        looked.add(name)
-        places = [index for index, names in enumerate(bound) if name in names]
-        if not places and name in wanted:
-            return [*range(len(statements))]
-        # What stands before a definition is forgotten: a cell that is run twice is the same as one run once.
-        begin = max((index for index in places if _redefines(statements[index][0], name)), default=0)
-        new = {index for index in places if index >= begin} - kept
-        kept |= new
-        waiting += [used for index in new for used in _used(statements[index][1])]
+        if name not in looked:
+            looked.add(name)
+            places = [index for index, names in enumerate(bound) if name in names]
+            if not places and name in wanted:
+                return [*range(len(statements))]
+            # What stands before a definition is forgotten: a cell that is run twice is as one run once.
+            begin = max((index for index in places if _redefines(statements[index][0], name)), default=0)
+            new = {index for index in places if index >= begin} - kept
+            kept |= new
+            waiting += [used for index in new for used in _used(statements[index][1])]
+        if not waiting:
+            new = _acting(statements, bound, kept) - kept
+            kept |= new
+            waiting += [used for index in new for used in _used(statements[index][1])]
     return sorted(kept)
 
 
+def _acting(
+    statements: Sequence[tuple[ast.stmt, str]], bound: Sequence[set[str]], kept: set[int]
+) -> set[int]:
+    """Places of the statements that act on what those that are kept define; of equal ones the last."""
+    names = set().union(*(bound[index] for index in kept))
+    own = set().union(*(bound[index] for index in kept if not _imports_only(statements[index][0])))
+    last = {
+        text: index
+        for index, (statement, text) in enumerate(statements)
+        if not bound[index] & names and _acts_on(statement, names, own)
+    }
+    return set(last.values())
+
+
+def _imports_only(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Import | ast.ImportFrom)
+
+
+def _acts_on(statement: ast.stmt, names: set[str], own: set[str]) -> bool:
+    """Whether a statement may change what is kept: a call of it, or with it first, or what it decorates.
+
+    What decorators of imported modules are put on changes nothing but itself.
+    """
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        acted = [statement.value.func, *statement.value.args[:1]]
+    elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        acted, names = list(statement.decorator_list), own
+    else:
+        return False
+    found = {node.id for part in acted for node in ast.walk(part) if isinstance(node, ast.Name)}
+    return bool(found & names)
+
+
 def _bound(statement: ast.stmt) -> set[str]:
-    """The names that a statement defines, or whose attributes or items it sets."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {statement.name}
+    """The names that a statement defines, or whose attributes or items it sets, also when it is called."""
     found = set()
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        top = symtable.symtable(ast.unparse(statement), "statement", "exec")
+        outer = {each.get_name() for each in _inner_symbols(top) if each.is_global()}
+        parts = [each for each in ast.walk(statement) if isinstance(each, ast.Attribute | ast.Subscript)]
+        stored = {_owner(each) for each in parts if not isinstance(each.ctx, ast.Load)}
+        return {statement.name, *(stored & outer)}
     for node in ast.walk(statement):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
+        elif isinstance(node, ast.MatchAs | ast.MatchStar):
+            found |= {node.name} if node.name else set()
         elif isinstance(node, ast.alias):
             found.add(node.asname or node.name.split(".")[0])
         elif isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and not isinstance(
             node.ctx, ast.Load
         ):
-            owner: ast.expr = node
-            while isinstance(owner, ast.Attribute | ast.Subscript):
-                owner = owner.value
-            found |= {owner.id} if isinstance(owner, ast.Name) else set()
+            found |= {_owner(node)} - {""}
     return found
+
+
+def _owner(node: ast.expr) -> str:
+    """The name whose item's attribute, or the like, an expression is; empty if it is none's."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _redefines(statement: ast.stmt, name: str) -> bool:
@@ -233,12 +280,14 @@ def _redefines(statement: ast.stmt, name: str) -> bool:
 def _used(source: str) -> set[str]:
     """The global names that a statement refers to, in whatever function."""
     top = symtable.symtable(source, "statement", "exec")
-    found, waiting = (
-        {each.get_name() for each in top.get_symbols() if each.is_referenced()},
-        top.get_children(),
-    )
+    found = {each.get_name() for each in top.get_symbols() if each.is_referenced()}
+    return found | {each.get_name() for each in _inner_symbols(top) if each.is_global()}
+
+
+def _inner_symbols(top: symtable.SymbolTable) -> Iterator[symtable.Symbol]:
+    """The symbols of all functions and classes in a table."""
+    waiting = top.get_children()
     while waiting:
         table = waiting.pop()
-        found |= {each.get_name() for each in table.get_symbols() if each.is_global()}
+        yield from table.get_symbols()
         waiting += table.get_children()
-    return found

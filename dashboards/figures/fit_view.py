@@ -101,8 +101,8 @@ class FitView:
         curves = [(self.rates_name, self.curve)] if self.curve else []
         for name, curve in [*curves, ("The fitted curve", self.fit.curve)]:
             if (judged := judge(self.beliefs, curve.max_lr)) is not None:
-                lost = loss_text(judged.mean)
-                found.append(f"{name} is {where(judged, tolerance)}. It loses {lost} on average.")
+                lost = f" It loses {loss_text(judged.mean)} on average." if judged.known else ""
+                found.append(f"{name} is {where(judged, tolerance)}.{lost}")
         if (constant := best_constant(self.beliefs)) is not None:
             rate = constant.rates[0]
             found.append(f"The best constant rate, {rate:.2g}, loses {loss_text(constant.mean)}.")

@@ -208,7 +208,7 @@ def _curves(results: Results) -> list[DrawnCurve]:
             )
         )
     if results.fit is not None:
-        found += fitted_curves(results.fit, results.intervals_found)
+        found += fitted_curves(results.fit, results.intervals_fitted)
     return [as_judged(drawn, results.judged(drawn.curve.max_lr)) for drawn in found]
 
 

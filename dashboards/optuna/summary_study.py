@@ -132,8 +132,9 @@ def summary_attributes(results: Results, state: str) -> dict[str, Any]:
     }
     if results.predicted is not None:
         judged = results.judged(results.predicted.max_lr)
-        inside, unknown = (len(judged.cycles(each)) if judged else 0 for each in ("inside", "unknown"))
-        found["SILO's curve inside"] = f"{inside} of {decided} cycles, can't be told in {unknown}"
+        inside, outside = (len(judged.cycles(each)) if judged else 0 for each in ("inside", "outside"))
+        told = inside + outside
+        found["SILO's curve inside"] = f"{inside} of {decided} cycles, can't be told in {decided - told}"
     return {**found, "as of": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
 
 

@@ -113,7 +113,7 @@ def _losses(results: Results) -> list[list[str]]:
     if results.constant is not None:
         curves.append((f"best constant, {results.constant.rates[0]:.2g}", results.constant))
     known = [(name, judged) for name, judged in curves if judged is not None]
-    known.sort(key=lambda one: one[1].mean.mean)
+    known.sort(key=lambda one: (not one[1].known, one[1].mean.mean))
     return [
         [
             name,

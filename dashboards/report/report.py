@@ -73,7 +73,7 @@ def figures_of(results: Results) -> dict[str, go.Figure]:
         found["region"] = region_figure(fit, predicted=results.predicted, title=results.name)
         if fit.hitting is not None:
             found["slices"] = slice_figure(
-                fit, results.intervals_found, predicted=results.predicted, title=results.name
+                fit, results.intervals_fitted, predicted=results.predicted, title=results.name
             )
     if len(results.policy_costs) > 1:
         found["cost"] = cost_figure(results)

@@ -145,11 +145,13 @@ def _verdict(results: Results) -> str:
     predicted, fitted = (_judged(results, curve) for curve in (results.predicted, results.fitted))
     if fitted is None:
         return "nothing can be told"
-    if predicted is not None and not predicted.cycles("outside"):
-        return "can't be told" if predicted.cycles("unknown") else "SILO fits as predicted"
-    if not fitted.cycles("outside"):
-        return "another SILO curve fits" if predicted else "a SILO curve fits"
-    return "SILO's fit is outside somewhere"
+    count = len(results.decided)
+    if predicted is not None and len(predicted.cycles("inside")) == count:
+        return "SILO fits as predicted"
+    if len(fitted.cycles("inside")) == count:
+        told = predicted is not None and predicted.cycles("outside")
+        return "another SILO curve fits" if told else "a SILO curve fits"
+    return "SILO's fit is outside somewhere" if fitted.cycles("outside") else "can't be told"
 
 
 def _judged(results: Results, curve: SiloCurve | None) -> JudgedCurve | None:

@@ -69,7 +69,13 @@ def marks(results: Results, *, rates: bool) -> list[str]:
         tolerance = percent_text(results.search_spec.tolerance)
         listed = "; ".join(_beyond_gap(row) for row in apart) if rates else _where(apart)
         found.append(f"{BEYOND_GAP} Rates beyond a gap are within {tolerance} of the best too ({listed}).")
-    if others := [row for row in rows if results.searched and row.chosen != row.interval.optimum]:
+    others = [row for row in rows if results.searched and row.chosen != row.interval.optimum]
+    if earlier := [row for row in others if row.choice.rule == "point"]:
+        found.append(
+            "Pruned next were the networks that had the best mean of the replicates that there were then "
+            f"({_where(earlier)})."
+        )
+    if others := [row for row in others if row.choice.rule == "posterior"]:
         listed = "; ".join(f"cycle {row.cycle}: {rate_text(row.chosen)}" for row in others)
         found.append(
             "Pruned next were not the optimum's networks, but those that are expected to lose least "

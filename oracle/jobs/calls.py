@@ -133,7 +133,7 @@ def start(
         if isinstance(spec, Spec):
             (Path(folder) / "spec").mkdir()
             file = Path(folder) / "spec" / f"{spec.name}.yaml"
-            YAML().dump(spec.model_dump(mode="json"), file)
+            YAML().dump(spec.model_dump(mode="json", exclude_unset=True), file)
         else:
             file = Path(spec)
         package = make_package(file, Path(folder), working_dir=working_dir)

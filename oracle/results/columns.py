@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,7 +47,7 @@ def _value(parts: Parts, place: str) -> Any:
     value = parts[first] if first in parts else getattr(parts["row"], first, None)
     for name in rest:
         value = None if value is None else getattr(value, name)
-    return value
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def series(values: list[Any], kind: str) -> pd.Series[Any]:

@@ -219,7 +219,9 @@ FITS: Columns = {
         for end, word in (("low", "lower"), ("high", "upper"))
     },
     **_losses("", "judged.mean."),
-    "everywhere": Column(FLOAT, "chance that it is within the tolerance in all cycles", "judged.mean.within"),
+    "everywhere": Column(
+        FLOAT, "chance that it is within the tolerance in all cycles that say something", "judged.mean.within"
+    ),
 }
 
 
@@ -263,7 +265,9 @@ RIVALS: Columns = {
         FLOAT, "corrected information criterion, only differences mean anything; empty with few cycles"
     ),
     **_losses("", "judged.mean."),
-    "everywhere": Column(FLOAT, "chance that it is within the tolerance in all cycles", "judged.mean.within"),
+    "everywhere": Column(
+        FLOAT, "chance that it is within the tolerance in all cycles that say something", "judged.mean.within"
+    ),
 }
 
 

@@ -181,6 +181,12 @@ class Results:
         return tuple(each.interval for each in self.decided)
 
     @property
+    def intervals_fitted(self) -> tuple[CycleInterval, ...]:
+        """Those that curves are fitted to: of the cycles in which something was learned, if there are any."""
+        told = tuple(each for each in self.intervals_found if each.cycle not in self.at_chance)
+        return told or self.intervals_found
+
+    @property
     def at_chance(self) -> tuple[int, ...]:
         """The decided cycles in which nothing was learned; none where the chance level is not known."""
         if self.chance is None:
@@ -198,7 +204,7 @@ class Results:
         """The fitted curve; None where nothing was searched or no cycle is decided."""
         if not (self.decided and self.searched):
             return None
-        return fit_curve(self.intervals_found, pruning_rate=self.search_spec.pruning.rate)
+        return fit_curve(self.intervals_fitted, pruning_rate=self.search_spec.pruning.rate)
 
     @cached_property
     def fit(self) -> CurveFit | None:
@@ -218,7 +224,7 @@ class Results:
         """Other curves fitted to the same intervals; None where there is no fit."""
         if not (self.decided and self.searched):
             return None
-        return compare_rivals(self.intervals_found, pruning_rate=self.search_spec.pruning.rate)
+        return compare_rivals(self.intervals_fitted, pruning_rate=self.search_spec.pruning.rate)
 
     @cached_property
     def policy_costs(self) -> tuple[PolicyCost, ...]:
@@ -269,7 +275,7 @@ class Results:
     def advice(self) -> Advice | None:
         """More trainings that would tell what can't be told of SILO's predicted curve, or without one, of the
         intervals' ends; None where there is nothing to advise."""
-        if all(belief.silent for belief in self.beliefs):
+        if all(belief.silent for belief in self.beliefs) or not self.search_spec.tolerance:
             return None
         found = advise(self.beliefs, self.predicted.max_lr if self.predicted else None)
         return found if found.cycles else None

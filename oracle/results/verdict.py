@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -42,7 +43,9 @@ def point_verdict(results: Results) -> str:
 
 
 def loss_text(loss: Loss) -> str:
-    """``0.16 % [0.05, 0.30]``: what is lost, with its 90 % range; no digit that says more than it knows."""
+    """``0.16 % [0.05, 0.30]``: what is lost, with its 90 % range; – where it isn't known."""
+    if math.isnan(loss.mean):
+        return "–"
     return f"{100 * loss.mean:.2f} % [{100 * loss.low:.2f}, {100 * loss.high:.2f}]"
 
 
@@ -77,6 +80,8 @@ def _of_fit(results: Results) -> list[str]:
         return []
     fitted = results.judged(results.fitted.max_lr)
     assert fitted is not None, "the constant was judged by the same cycles"
+    if not fitted.known:
+        return ["The fitted SILO curve leaves the grid: what it loses there isn't known."]
     rate, less = float(results.constant.rates[0]), fitted.better_than(results.constant)
     told = "these trainings can't tell them apart"
     if less >= SURE:
@@ -92,7 +97,12 @@ def _of_fit(results: Results) -> list[str]:
 def _reservations(results: Results) -> list[str]:
     """Reasons to doubt what is stated."""
     found = _at_chance(results)
-    cut = [each.cycle for each in results.decided if each.interval.low_cut or each.interval.high_cut]
+    silent = {each.cycle for each in results.beliefs if each.silent}
+    cut = [
+        each.cycle
+        for each in results.decided
+        if (each.interval.low_cut or each.interval.high_cut) and each.cycle not in silent
+    ]
     if cut:
         found.append(f"The grid's edge cuts off the interval of {cycles_in_words(cut)}: widen the grid.")
     diverged = [each.cycle for each in results.decided if each.best.diverged]
@@ -105,7 +115,7 @@ def doubts(beliefs: Sequence[CycleBelief]) -> list[str]:
     """Reasons to doubt what is known of the rates, in sentences."""
     found = []
     if silent := [each.cycle for each in beliefs if each.silent]:
-        found.append(f"At {cycles_in_words(silent)} nothing was learned at any rate: they say nothing.")
+        found.append(f"At {cycles_in_words(silent)} nothing was learned, or trainings fail at random.")
     told = [each for each in beliefs if not each.silent]
     if humps := [each.cycle for each in told if each.two_humps]:
         found.append(f"Two separate ranges of rates are good at {cycles_in_words(humps)}.")

@@ -1,5 +1,6 @@
 """Confidence of a fit: draws of what is known of the landscape, their optima and intervals, a fit to each."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -153,6 +154,8 @@ class DrawnFits:
 
 def percent(share: float) -> str:
     """Three digits, never rounded to all or nothing: of 1,000 draws, 999 are not all."""
+    if math.isnan(share):
+        return "–"
     if 0.999 < share < 1:
         return "over 99.9 %"
     return "under 0.1 %" if 0 < share < 0.001 else f"{100 * share:.3g} %"

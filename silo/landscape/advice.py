@@ -84,18 +84,15 @@ class Advice:
         if self.some is None and self.whole is None:
             return f"No number of more replicates up to {NUMBERS[-1]} would settle most of {which}."
         said = []
-        if self.some is not None:
+        if self.whole is not None:
+            it_takes = f"{_more(self.whole)} ({_size(self.whole, seconds)})"
+            said.append(f"{it_takes} of every cycle's whole grid {self._settles(self.whole)}.")
+        if self.some is not None and (self.whole is None or self.some.trainings < self.whole.trainings):
             most = max(map(len, self.some.rates))
             rates = f"at {most} rate{'s' * (most != 1)}" + " or fewer of each" * (len(self.some.rates) > 1)
             said.append(
                 f"{_more(self.some)} {rates} ({_size(self.some, seconds)}) {self._settles(self.some)}."
             )
-        if self.whole is not None:
-            it_takes = f"{_more(self.whole)} ({_size(self.whole, seconds)})"
-            if said:
-                said.append(f"With every cycle's whole grid it takes {it_takes}.")
-            else:
-                said.append(f"{it_takes} of every cycle's whole grid {self._settles(self.whole)}.")
         return " ".join(said)
 
     def _settles(self, plan: MoreTrainings) -> str:
@@ -113,7 +110,11 @@ def advise(beliefs: Sequence[CycleBelief], max_lr: Callable[[int], float] | None
         max_lr: A curve, cycle to rate: whether it is inside is to be told. Without one it is to be told
             within a step of the grid where the intervals end.
     """
-    in_doubt = [each for each in beliefs if not each.silent and not _settled(each, max_lr)]
+    in_doubt = [
+        each
+        for each in beliefs
+        if not each.silent and not _settled(each, max_lr) and not _beyond(each, max_lr)
+    ]
     about: Literal["verdict", "ends"] = "ends" if max_lr is None else "verdict"
     if not in_doubt:
         return Advice(about=about, cycles=(), some=None, whole=None)
@@ -128,6 +129,11 @@ def advise(beliefs: Sequence[CycleBelief], max_lr: Callable[[int], float] | None
         some=_fewest(in_doubt, picked, max_lr, sum(map(len, picked)) + on_the_way),
         whole=_fewest(in_doubt, every, max_lr, grid),
     )
+
+
+def _beyond(belief: CycleBelief, max_lr: Callable[[int], float] | None) -> bool:
+    """Whether a curve leaves the grid, where no replicate of its candidates tells anything."""
+    return max_lr is not None and math.isnan(belief.loss(float(max_lr(belief.cycle))).within)
 
 
 def _settled(belief: CycleBelief, max_lr: Callable[[int], float] | None) -> bool:

@@ -13,6 +13,7 @@ from silo.landscape.belief import CycleBelief, Loss, Verdict
 
 # Candidates for the best constant: 200 over the grid, a few for each of its values.
 _CONSTANTS = 200
+_SAME = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,8 +46,18 @@ class JudgedCurve:
         return tuple(belief.cycle for belief, loss in pairs if loss.verdict == verdict)
 
     @property
+    def known(self) -> bool:
+        """Whether it is known at each of the cycles what it loses: it isn't beyond a grid."""
+        return not any(np.isnan(loss.mean) for loss in self.losses)
+
+    @property
     def mean(self) -> Loss:
-        """What it loses on average over the cycles, and the chance that it is within the tolerance in all."""
+        """What it loses on average over the cycles, and the chance that it is within the tolerance in all.
+
+        NaN where it leaves a cycle's grid, as nothing is known there.
+        """
+        if not self.known:
+            return Loss(*[float("nan")] * 4)
         lost = self.draws.mean(axis=1)
         low, high = np.quantile(lost, (0.05, 0.95))
         limits = np.array([belief.tolerance for belief in self.beliefs])
@@ -54,9 +65,15 @@ class JudgedCurve:
         return Loss(mean=float(lost.mean()), low=float(low), high=float(high), within=everywhere)
 
     def better_than(self, other: JudgedCurve) -> float:
-        """The chance that it loses less than another one, on average over the cycles."""
+        """The chance that it loses less than another one, on average over the cycles.
+
+        What differs by less than a hundredth of the tolerance is the same. NaN where one of them isn't known.
+        """
+        if not (self.known and other.known):
+            return float("nan")
         gap = other.draws.mean(axis=1) - self.draws.mean(axis=1)
-        return float((gap > 0).mean() + 0.5 * (gap == 0).mean())
+        same = abs(gap) <= _SAME * max(belief.tolerance for belief in self.beliefs)
+        return float(((gap > 0) & ~same).mean() + 0.5 * same.mean())
 
 
 def judge(beliefs: Sequence[CycleBelief], max_lr: Callable[[int], float]) -> JudgedCurve | None:
@@ -78,8 +95,8 @@ def best_constant(beliefs: Sequence[CycleBelief]) -> JudgedCurve | None:
     if not told:
         return None
     low, high = min(each.rates[0] for each in told), max(each.rates[-1] for each in told)
-    mean = np.zeros(_CONSTANTS)
-    tried = np.geomspace(low, high, _CONSTANTS)
+    tried = np.unique(np.concatenate([np.geomspace(low, high, _CONSTANTS), *(each.rates for each in told)]))
+    mean = np.zeros(tried.size)
     for each in told:  # loss is linear in the draws, so the mean draw tells the mean loss
         at = np.interp(np.log(tried), np.log(each.rates), -each.means)
         mean += at

@@ -35,6 +35,8 @@ SAMPLES = 1024
 _FALL = 3.0
 # Trainings of one rate differ by less than so many standard deviations.
 _USUAL = 4.0
+# Trainings that differ by this share of what a collapse costs, or of what there is to learn, are erratic.
+_ERRATIC = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,8 +111,8 @@ class Landscape:
             return None
         gap = 1 if before is None else scores.cycle - before.scores.cycle
         curve_before, edge, noise, depth = self._predicted(before, gap)
-        kept = ~failed
-        noise = noise.given(place[kept], scores.replicate[kept], value[kept])
+        kept, varied = ~failed, scores.score > limit  # those cut off at the limit don't show how they differ
+        noise = noise.given(place[varied], scores.replicate[varied], value[varied])
         found = curve.evidence(self.components, place[kept], scores.replicate[kept], value[kept])
         state = curve.given(self.components, curve_before, found, noise.variance, first=before is None)
         if failed.any():  # further up the edge collapses are deeper, and of no account: all is lost there
@@ -142,6 +144,8 @@ class Landscape:
         clip = max(self.prior.clip, usual) * self.tolerance  # a small tolerance makes no luck of noise
         if top >= before.best - _FALL * clip:
             return False
+        fallen = float(np.exp(before.depth[0] / before.depth[1])) * self.tolerance
+        lost = fallen if self.chance is None else before.best - self.chance
         if scores.score.size > 1 and float(np.ptp(scores.score)) == 0:
             return True  # rates that all reach the very same are guessing
         # A lower level that trainings agree on is a level; an erratic one is luck. The replicates of the best
@@ -151,7 +155,7 @@ class Landscape:
             tried = np.unique(place)
             at = int(np.searchsorted(tried, best))
             near = np.isin(place, tried[max(at - 1, 0) : at + 2])
-        return float(scores.score[near].std()) > clip
+        return float(scores.score[near].std()) > max(clip, _ERRATIC * lost)
 
     def beliefs(
         self, scores: Sequence[CycleScores], known: Sequence[Known | None], samples: int = SAMPLES

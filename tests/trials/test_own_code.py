@@ -97,6 +97,55 @@ def test_what_it_rests_on_may_not(digest, old, new):
     assert digest(SCRIPT.replace(old, new))["__main__"] != digest(SCRIPT)["__main__"]
 
 
+ACTING = """
+import torch
+PARTS = {}
+STEPS = []
+
+def part(made):
+    PARTS[made.__name__] = made
+    return made
+
+@part
+def first(size):
+    return size + 1
+
+STEPS.append(4)
+
+class Net:
+    def __init__(self):
+        self.size = PARTS["first"](STEPS[0])
+        self.weight = torch.zeros(3)
+
+setattr(Net, "kind", "small")
+torch.set_default_dtype(torch.float32)
+
+@torch.no_grad()
+def evaluate():
+    return 5
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ("size + 1", "size + 2", True),
+        ("append(4)", "append(5)", True),
+        ('"small"', '"large"', True),
+        ("torch.float32)", "torch.float64)", True),
+        ("return 5", "return 6", False),
+    ],
+)
+def test_what_acts_on_what_it_rests_on_counts(digest, old, new, counts):
+    assert old in ACTING
+    assert (digest(ACTING.replace(old, new))["__main__"] != digest(ACTING)["__main__"]) is counts
+
+
+def test_a_line_is_what_python_counts_as_one(digest):
+    odd = SCRIPT.replace("import math", "import math  # \x0c \u2028 \x1c")
+    assert digest(odd) == digest(SCRIPT)
+
+
 def test_modules_that_it_rests_on_count_and_others_do_not(digest):
     assert [*digest(SCRIPT)] == ["__main__", "helpers"]
     assert [*digest(SCRIPT, name="layer")] == ["__main__"]
