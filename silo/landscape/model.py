@@ -148,13 +148,11 @@ class Landscape:
         lost = fallen if self.chance is None else before.best - self.chance
         if scores.score.size > 1 and float(np.ptp(scores.score)) == 0:
             return True  # rates that all reach the very same are guessing
-        # A lower level that trainings agree on is a level; an erratic one is luck. The replicates of the best
-        # rate tell, or where there is one alone, the rates beside it.
-        near = place == best
-        if near.sum() < 2:
-            tried = np.unique(place)
-            at = int(np.searchsorted(tried, best))
-            near = np.isin(place, tried[max(at - 1, 0) : at + 2])
+        # A lower level that trainings agree on is a level; an erratic one is luck. The best rate and those
+        # below it tell: above it trainings may collapse as they should.
+        tried = np.unique(place)
+        at = int(np.searchsorted(tried, best))
+        near = np.isin(place, tried[max(at - 2, 0) : max(at + 1, 2)])
         return float(scores.score[near].std()) > max(clip, _ERRATIC * lost)
 
     def beliefs(

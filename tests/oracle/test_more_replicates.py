@@ -70,6 +70,33 @@ def test_new_replicates_train_the_candidates_of_the_others_and_follow_their_choi
     assert parents == {f"replayed/{d.cycle}/{r}/{d.chosen!r}" for d in whole.decisions[:2] for r in (2, 3, 4)}
 
 
+def test_replicates_that_grow_twice_follow_what_was_recorded_before_either(tmp_path):
+    """Also where the first growth was cut off, so that fewer cycles are decided anew than were recorded."""
+
+    class Stop:
+        def __getattr__(self, event):
+            return lambda *given: None
+
+        def decided(self, session, decision):
+            raise RuntimeError("killed")
+
+    before = run_in_process(small_spec(tmp_path, replicates=1))
+    choices = [each.choice for each in before.search.decisions]
+    with pytest.raises(RuntimeError, match="killed"):
+        run_in_process(small_spec(tmp_path, replicates=2), observers=[Stop()])
+    after = run_in_process(small_spec(tmp_path, replicates=3))
+    assert len(choices) > 1 and [each.choice for each in after.search.decisions] == choices
+    ledger = Ledger(small_spec(tmp_path).ledger)
+    assert read_choices(ledger, "small") == tuple(choices)
+    ledger.close()
+
+
+def test_a_choice_that_is_no_candidate_is_refused():
+    search = Search(RULES, [Choice(cycle=0, max_lr=7.0, rule="point", replicates=2)])
+    with pytest.raises(Refused, match="cycle 0 went on with max_lr 7, which is none of its candidates"):
+        go_on(search, moving)
+
+
 def _packs(whole):
     """The packs of a cycle: those of the grid, then one for each of its extensions."""
     rates = [candidate.max_lr for candidate in whole.decisions[0].candidates]

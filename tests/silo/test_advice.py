@@ -97,9 +97,9 @@ def test_the_sentences():
     whole = MoreTrainings(replicates=1, rates=(), trainings=1224, settled=1.0)
     found = Advice(about="ends", cycles=(5, 6, 7, 8), some=some, whole=whole)
     assert found.sentence(10) == (
-        "4 more replicates at 6 rates or fewer of each (116 trainings, about 19 minutes of work) would "
-        "probably settle 3 of 4 (cycles 5–8). With every cycle's whole grid it takes 1 more replicate "
-        "(1,224 trainings, about 3.4 hours of work)."
+        "1 more replicate (1,224 trainings, about 3.4 hours of work) of every cycle's whole grid would "
+        "probably settle cycles 5–8. 4 more replicates at 6 rates or fewer of each (116 trainings, about 19 "
+        "minutes of work) would probably settle 3 of 4 (cycles 5–8)."
     )
     lone = Advice(about="ends", cycles=(5,), some=None, whole=whole)
     assert lone.sentence() == (

@@ -186,7 +186,7 @@ def test_a_curve_along_the_best_rates_loses_least() -> None:
     true = world("moving")
     beliefs = learn(true.search(5))
     best = true.rates[true.truth.argmax(axis=1)]
-    along, far = judge(beliefs, lambda m: best[m]), judge(beliefs, lambda m: best[m] / 6)
+    along, far = judge(beliefs, lambda m: best[m]), judge(beliefs, lambda m: max(best[m] / 6, true.rates[0]))
     constant = best_constant(beliefs)
     assert along and far and constant
     assert along.better_than(far) > 0.99
