@@ -141,11 +141,11 @@ def check_choices(url: str) -> None:
     """Checks that what was chosen comes back to the last digit, and that a second choice changes nothing."""
     first = Choice(cycle=0, max_lr=1 / 3, rule="posterior", replicates=3)
     with _search(url) as (ledger, name):
-        assert read_choices(ledger, name) == ()
+        require_same(read_choices(ledger, name), (), "a search without choices has none")
         add_choices(ledger, name, [first])
         second = replace(first, cycle=1, rule="point")
         add_choices(ledger, name, [replace(first, max_lr=0.5), second])
-        assert read_choices(ledger, name) == (first, second)
+        require_same(read_choices(ledger, name), (first, second), "choices come back, each the first one")
 
 
 def check_summary_rows(url: str) -> None:

@@ -28,7 +28,7 @@ from ruamel.yaml import YAML
 
 import oracle
 from oracle.results.results import Results
-from silo.landscape import CycleBelief, learn
+from silo.landscape import CycleBelief
 from tests.benchmarks.machine import header, keep
 
 _DEMO = Path(oracle.__file__).parent / "examples" / "digits.yaml"
@@ -104,7 +104,7 @@ def main() -> None:
         same_as[setting.name] = seen.setdefault(outcomes, setting.name)
         print(f"{setting.name}: {found.execution}", file=sys.stderr)
         assert found.predicted is not None, "the demo's spec has SILO's numbers"
-        beliefs = learn([each.accuracies for each in found.decided], tolerance=found.search_spec.tolerance)
+        beliefs = found.beliefs
         for name, rate in zip(curves, (found.predicted.max_lr, lambda _: _CONSTANT), strict=True):
             curves[name][setting.name] = stated(found, beliefs, lambda cycle, rate=rate: float(rate(cycle)))
     counts = {}
