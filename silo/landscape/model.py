@@ -14,11 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from silo import checks
 from silo._arrays import FloatArray, IntArray
@@ -26,6 +24,7 @@ from silo.accuracies import TOLERANCE, CycleAccuracies, check_accuracies
 from silo.errors import InvalidInput
 from silo.landscape import collapse, curve
 from silo.landscape.belief import CycleBelief
+from silo.landscape.draws import Drawn, fixed_numbers
 from silo.landscape.noise import NoiseLevel, collapsed
 from silo.landscape.prior import PRIOR, Prior
 from silo.landscape.scores import CycleScores, check_scores
@@ -109,29 +108,46 @@ class Landscape:
         value = (np.maximum(scores.score, limit) - top) / self.tolerance
         if self._silent(scores, place, best, top, before):
             return None
-        gap = 1 if before is None else scores.cycle - before.scores.cycle
-        curve_before, edge, noise, depth = self._predicted(before, gap)
+        ahead = self.predicted(before, scores.cycle, scores.grid)
         kept, varied = ~failed, scores.score > limit  # those cut off at the limit don't show how they differ
-        noise = noise.given(place[varied], scores.replicate[varied], value[varied])
+        noise = ahead.noise.given(place[varied], scores.replicate[varied], value[varied])
         found = curve.evidence(self.components, place[kept], scores.replicate[kept], value[kept])
-        state = curve.given(self.components, curve_before, found, noise.variance, first=before is None)
+        state = curve.given(self.components, ahead.curve, found, noise.variance, first=before is None)
+        depth = ahead.depth
         if failed.any():  # further up the edge collapses are deeper, and of no account: all is lost there
             lowest = failed & (place == place[failed].min())
             fallen = np.log((top - scores.score[lowest]) / self.tolerance)
             depth = depth[0] + float(fallen.sum()), depth[1] + int(lowest.sum())
         return Known(
-            scores=scores, curve=state.without_forgotten, edge=self.edges.given(edge, place, failed),
-            noise=noise, depth=depth, best=top, gap=gap,
+            scores=scores, curve=state.without_forgotten, edge=self.edges.given(ahead.edge, place, failed),
+            noise=noise, depth=depth, best=top, gap=ahead.gap,
         )  # fmt: skip
 
-    def _predicted(
-        self, before: Known | None, gap: int
-    ) -> tuple[curve.CurveState, FloatArray, NoiseLevel, tuple[float, int]]:
+    def predicted(self, before: Known | None, cycle: int, grid: FloatArray | None = None) -> Known:
+        """What is known of a cycle before its first training.
+
+        Args:
+            before: What the last cycle left that says something; None without one.
+            cycle: The cycle.
+            grid: Its candidates, all rates by default.
+        """
+        none, nothing = np.empty(0, dtype=np.intp), np.empty(0)
+        scores = CycleScores(
+            cycle=cycle, grid=self.rates if grid is None else grid,
+            index=none, replicate=none, score=nothing,
+        )  # fmt: skip
         if before is None:
-            nothing = float(np.log(self.prior.depth)), 1
-            return self.components.start, self.edges.start, NoiseLevel.before(self.prior), nothing
-        ahead = curve.predicted(self.components, before.curve, gap)
-        return ahead, self.edges.predicted(before.edge, gap), before.noise, before.depth
+            return Known(
+                scores=scores, curve=self.components.start, edge=self.edges.start,
+                noise=NoiseLevel.before(self.prior), depth=(float(np.log(self.prior.depth)), 1),
+                best=float("nan"), gap=1,
+            )  # fmt: skip
+        gap = cycle - before.scores.cycle
+        return Known(
+            scores=scores, curve=curve.predicted(self.components, before.curve, gap),
+            edge=self.edges.predicted(before.edge, gap), noise=before.noise, depth=before.depth,
+            best=before.best, gap=gap,
+        )  # fmt: skip
 
     def _silent(
         self, scores: CycleScores, place: IntArray, best: int, top: float, before: Known | None
@@ -166,31 +182,48 @@ class Landscape:
             samples: Draws.
         """
         told = [one for one in known if one is not None]
-        draws = dict(zip([one.scores.cycle for one in told], self._draws(told, samples), strict=True))
-        return tuple(
-            self._belief(each, one, draws.get(each.cycle)) for each, one in zip(scores, known, strict=True)
-        )
+        drawn = dict(zip([one.scores.cycle for one in told], self._draws(told, samples), strict=True))
+        found = []
+        for each, one in zip(scores, known, strict=True):
+            here = np.searchsorted(self.rates, each.grid)
+            found.append(
+                self._belief(each, one, drawn[each.cycle].at(here).means if one is not None else None)
+            )
+        return tuple(found)
 
-    def _belief(self, scores: CycleScores, one: Known | None, draws: FloatArray | None) -> CycleBelief:
-        here = np.searchsorted(self.rates, scores.grid)
+    def _belief(self, scores: CycleScores, one: Known | None, means: FloatArray | None) -> CycleBelief:
         return CycleBelief(
             cycle=scores.cycle,
             rates=scores.grid,
             trained=scores.trained,
             tolerance=self.tolerance,
-            draws=None if draws is None else draws[:, here] * self.tolerance,
+            draws=None if means is None else means * self.tolerance,
             noise=float("nan") if one is None else float(np.sqrt(one.noise.variance)) * self.tolerance,
             jumped=0.0 if one is None else one.curve.jumped,
             alike=scores.score.size > 1 and float(np.ptp(scores.score)) == 0,
         )
 
-    def _draws(self, told: list[Known], samples: int) -> list[FloatArray]:
-        """Per cycle (S, n), draws of f in tolerances."""
+    def drawn(self, known: Known, samples: int = SAMPLES) -> Drawn:
+        """What the trainings of a cycle, and of those before, tell of its candidates.
+
+        Args:
+            known: As ``given`` or ``predicted`` returns it.
+            samples: Draws.
+        """
+        (found,) = self._draws([known], samples)
+        return found.at(np.searchsorted(self.rates, known.scores.grid))
+
+    def belief(self, known: Known, drawn: Drawn) -> CycleBelief:
+        """The same, as chances and ranges."""
+        return self._belief(known.scores, known, drawn.means)
+
+    def _draws(self, told: list[Known], samples: int) -> list[Drawn]:
+        """Per cycle, draws on all rates."""
         if not told:
             return []
         n, last = self.rates.size, told[-1]
         gaps = [one.gap for one in told]
-        uniform, normal, lasting = _numbers(samples, n, len(told))
+        uniform, normal, lasting = fixed_numbers(samples, n, len(told))
         weight = np.exp(last.curve.log_weight)
         ends = np.floor(np.cumsum(weight) * samples + 0.5).astype(int)
         which = np.searchsorted(ends, np.arange(samples), side="right").clip(max=weight.size - 1)
@@ -198,12 +231,19 @@ class Landscape:
         curves = curve.drawn(self.components, [one.curve for one in told], gaps, which, normal, uniform[0])
         collapses = self.edges.drawn([one.edge for one in told], gaps, uniform[1])
         root = np.linalg.cholesky(self.components.neighbours + 1e-6 * np.eye(n))
-        factor = self.components.table[last.curve.kept[which], 0]
+        factor, shared = self.components.table[last.curve.kept[which]][:, [0, 4]].T
         replicates, found = self._replicates(told), []
         for one, drawn, collapse_chance in zip(told, curves, collapses, strict=True):
             scale = factor[:, None] * np.sqrt(self.prior.lasting * one.noise.variance / replicates)
-            depth = np.exp(last.depth[0] / last.depth[1])
-            found.append(drawn + scale * (lasting @ root.T) - collapse_chance * depth)
+            found.append(
+                Drawn(
+                    curve=drawn + scale * (lasting @ root.T),
+                    collapse=collapse_chance,
+                    depth=float(np.exp(last.depth[0] / last.depth[1])),
+                    noise=factor * np.sqrt(one.noise.variance),
+                    shared=shared,
+                )
+            )
         return found
 
     def _replicates(self, told: list[Known]) -> FloatArray:
@@ -262,23 +302,3 @@ def learn(
         known.append(landscape.given(one, last))
         last = known[-1] or last
     return tuple(replace(each, tolerance=tolerance) for each in landscape.beliefs(scores, known, samples))
-
-
-@lru_cache(maxsize=8)
-def _numbers(samples: int, n: int, cycles: int) -> tuple[FloatArray, list[FloatArray], FloatArray]:
-    """Fixed numbers: (2, cycles, S) uniform; per cycle (S, n) and once (S, n) standard normal.
-
-    Each cycle has its own scrambled Sobol points in an order of its own, so that cycles are independent.
-    """
-    uniform, normal = np.empty((2, cycles, samples)), []
-    for c in range(cycles):
-        points = _sobol(n + 2, samples, seed=c + 1)
-        uniform[:, c] = points[:, n:].T
-        normal.append(np.asarray(ndtri(points[:, :n])))
-    return uniform, normal, np.asarray(ndtri(_sobol(n, samples, seed=0)))
-
-
-def _sobol(dimensions: int, samples: int, seed: int) -> FloatArray:
-    random = np.random.default_rng(seed)
-    points = qmc.Sobol(dimensions, scramble=True, rng=random).random(1 << (samples - 1).bit_length())
-    return np.asarray(points[random.permutation(len(points))[:samples]].clip(1e-6, 1 - 1e-6))
