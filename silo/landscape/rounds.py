@@ -7,7 +7,8 @@
 Per cycle (1) pairs that tell most under what the cycle before predicts, in the first cycle some rates in all
 replicates; (2) the rate that the posterior loses least at, in every replicate that lacks it; (3) while there
 is budget left and the interval's ends are not sure, more pairs that tell most. Where the best score falls far
-below the last cycle's, or the curve has nothing to do with it, the whole grid gets a coarse look, once.
+below the last cycle's at that rate, too, or the curve has nothing to do with it, the whole grid gets a coarse
+look, once.
 
 All is a function of what was trained: each decision plays the cycle again from its beginning, so that a
 search that was stopped goes on where it was, in the midst of a round, too.
@@ -157,9 +158,8 @@ class _State:
 
     @cached_property
     def scores(self) -> CycleScores:
-        pairs = sorted(self.trained)
-        at = np.array(pairs, dtype=np.intp).reshape(-1, 2)
-        score = np.array([self.trained[pair] for pair in pairs], dtype=np.float64)
+        at = np.array(list(self.trained), dtype=np.intp).reshape(-1, 2)
+        score = np.array(list(self.trained.values()), dtype=np.float64)
         begun = self.begun
         return CycleScores(
             cycle=begun.cycle, grid=begun.grid, index=at[:, 0], replicate=at[:, 1], score=score
@@ -204,15 +204,13 @@ class _State:
             if probes > 0:
                 return self._telling(probes)
         elif self._strange:
-            look = self._lacking(self._spread(settings.first))
+            look = self._lacking(self._spread(self._looked_at))
             if look:
                 return look
-        if self.known is None:
-            return () if self.full else self._lacking([int(np.nanargmax(self.scores.means))])
-        best = self.belief.optimum()
-        if not self.full:
-            return self._lacking([best])
+        best = self._expected
         missing = self._lacking([best])
+        if self.known is None or not self.full:
+            return missing
         lack = (self.belief.means[self.chosen] - self.belief.means[best]) / self.landscape.tolerance
         if lack > 1 or (lack > _REGRET and len(missing) <= room and rounds < settings.rounds):
             return missing
@@ -222,13 +220,36 @@ class _State:
 
     @property
     def _strange(self) -> bool:
-        """Whether the cycle seems to have nothing to do with the one before."""
+        """Whether the cycle seems to have nothing to do with the one before.
+
+        Low scores say so where the best is expected: elsewhere they may well be low.
+        """
         before = self.begun.before
         if before is None:
             return False
+        if self.known is None:
+            return self._expected in self.full
         fall = _FALL * self.landscape.prior.clip * self.landscape.tolerance
-        fell = float(np.nanmax(self.scores.means)) < before.best - fall
-        return fell or self.known is None or self.known.curve.jumped > _JUMPED
+        fell = self.known.best < before.best - fall and self._expected in self.full
+        return fell or self.known.curve.jumped > _JUMPED
+
+    @property
+    def _expected(self) -> int:
+        """The best rate as far as known: where the cycle says nothing, by the one before."""
+        if self.known is not None:
+            return self.belief.optimum()
+        if self.begun.before is None:
+            return int(np.nanargmax(self.scores.means))
+        return _State(self.settings, self.landscape, self.begun, {}).belief.optimum()
+
+    @property
+    def _looked_at(self) -> int:
+        """Rates of a coarse look: after a cycle that said nothing no more than there is room for."""
+        begun, settings = self.begun, self.settings
+        assert begun.before is not None, "only what was known can seem strange"
+        if begun.cycle - begun.before.scores.cycle == 1:
+            return settings.first
+        return min(settings.first, max(settings.room(begun) // begun.replicates - settings.probes - 1, 0))
 
     def _spread(self, count: int) -> list[int]:
         """So many rates, evenly over the grid, without its ends where there are others."""

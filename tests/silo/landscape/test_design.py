@@ -110,7 +110,7 @@ def test_a_cycle_takes_no_more_than_its_room(n: int, replicates: int, share: flo
 
 
 def test_a_search_takes_no_more_than_its_budget() -> None:
-    accuracies, rates = recorded("moving", 14, 12)
+    accuracies, rates = recorded("moving", 14, 10)
     spent = [len(done) for _, done, _ in searched(accuracies, rates, Adaptive(share=0.25))]
     assert sum(spent) <= 0.25 * accuracies.size + 3  # the last choice may be a better rate's
     assert sum(spent) >= 0.9 * 0.25 * accuracies.size
@@ -126,18 +126,29 @@ def test_what_a_cycle_leaves_later_ones_have() -> None:
 @pytest.mark.parametrize("replicates", [1, 3])
 @pytest.mark.parametrize("n", [3, 14])
 def test_a_search_that_says_nothing_ends(n: int, replicates: int) -> None:
-    erratic = 0.1 + 0.8 * np.random.default_rng(0).random((3, n, replicates)) ** 4
-    for accuracies in (np.full((3, n, replicates), 0.1), np.full((3, n, replicates), 0.95), erratic):
-        cycles = list(searched(accuracies, np.geomspace(0.01, 0.4, n), Adaptive()))
-        assert len(cycles) == 3
+    erratic = 0.1 + 0.8 * np.random.default_rng(0).random((2, n, replicates)) ** 4
+    for accuracies in (np.full((2, n, replicates), 0.1), erratic):
+        assert len(list(searched(accuracies, np.geomspace(0.01, 0.4, n), Adaptive()))) == len(accuracies)
 
 
-def test_a_fall_gets_a_coarse_look_and_the_next_cycle_none() -> None:
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_fall_gets_a_coarse_look(silent: bool) -> None:
     accuracies, rates = recorded("collapse", 14, 8)
-    cycles = list(searched(accuracies[[0, 4, 5, 6, 7]], rates, Adaptive()))
+    accuracies = accuracies[[0, 4, 5, 7]] if silent else accuracies[[0, 4, 7, 7]]
+    accuracies[2:] -= 0 if silent else 0.3
+    cycles = list(searched(accuracies, rates, Adaptive()))
     looks = [len({rate for rate, _ in done}) >= 7 and len(done) >= 21 for _, done, _ in cycles]
-    assert looks == [True, False, True, True, False]
-    assert [decisions[-1].known is None for *_, decisions in cycles] == [False, False, True, True, False]
+    assert looks == [True, False, True, False]
+    assert [decisions[-1].known is None for *_, decisions in cycles] == [False, False, silent, False]
+
+
+def test_cycles_that_say_nothing_any_more_do_not_take_a_look_each() -> None:
+    accuracies, rates = recorded("moving", 14, 10)
+    accuracies[2:] = 0.1 + 0.6 * (np.random.default_rng(0).random(accuracies[2:].shape) < 0.3)
+    cycles = list(searched(accuracies, rates, Adaptive()))
+    assert [decisions[-1].known is None for *_, decisions in cycles] == [False] * 2 + [True] * 8
+    # Two looks at the most, the first cycle's and that of the fall, are not paid back yet.
+    assert sum(len(done) for _, done, _ in cycles) <= 0.25 * accuracies.size + 21
 
 
 def test_settings_outside_their_range_are_refused() -> None:
