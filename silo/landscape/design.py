@@ -26,7 +26,7 @@ Pair = tuple[int, int]
 
 # How much a rate's loss counts beside its membership: losses tell the optima apart.
 _LOSSES = 1.5
-# Variance of a cycle's level by the noise's, as far as the cycle before tells it.
+# Variance of a cycle's best score by the noise's, as far as the cycle before tells it.
 _LEVEL = 25.0
 # Pairs that explain as much but for this share are equal, so that rounding decides nothing.
 _NEAR = 1e-6
@@ -80,7 +80,8 @@ def _outcomes(
     prior, x = landscape.prior, np.log(scores.grid)
     normal, uniform = _fixed(samples, n * replicates)
     failed = uniform < np.repeat(drawn.collapse, replicates, axis=1)
-    curve = np.maximum(drawn.curve, drawn.means.max(axis=1, keepdims=True) - prior.clip)
+    # A draw's own level is no more than a convention: the level that is meant here is the best rate's.
+    curve = np.maximum(drawn.curve - drawn.means.max(axis=1, keepdims=True), -prior.clip)
     near = np.exp(-0.5 * ((x[:, None] - x) / prior.shared_length) ** 2)
     # Of a training that collapsed, or might have, the score tells nothing of its replicate.
     calm = scores.score >= np.nanmax(scores.means, initial=-np.inf) - prior.clip * landscape.tolerance

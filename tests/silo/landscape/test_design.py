@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from silo import InvalidInput
@@ -68,6 +68,18 @@ def test_what_is_open_is_asked_for() -> None:
         assert pairs[0][0] in (6, 7, 8)
 
 
+def test_a_replicate_that_has_trainings_tells_more() -> None:
+    steps = np.arange(10)
+    lower = np.stack([np.where((steps < 2) | (steps > end), -2.0, 0.0) for end in (5, 8)])
+    for chain in range(3):
+        known = trained([(3, chain), (4, chain)])
+        (pair,) = most_telling(Landscape(known.grid), known, drawn(lower), 3, 1)
+        assert pair[1] == chain
+        levels = 9 * np.random.default_rng(0).normal(size=(1000, 1))  # of no account
+        shifted = drawn(lower)._replace(curve=drawn(lower).curve + levels)
+        assert most_telling(Landscape(known.grid), known, shifted, 3, 1) == (pair,)
+
+
 def test_where_nothing_is_open_the_smallest_pairs_are_as_good() -> None:
     some = trained([(0, 0), (1, 2)], n=4)
     pairs = most_telling(Landscape(some.grid), some, drawn(np.zeros((1, 4))), 3, 99)
@@ -98,6 +110,7 @@ def test_a_search_goes_on_from_wherever_it_stopped(kind: str) -> None:
     share=st.floats(0.02, 1),
     kind=st.sampled_from(["moving", "edge", "humps"]),
 )
+@example(n=12, replicates=1, share=0.25, kind="moving")  # its first probe collapses
 @settings(max_examples=tries(3), deadline=None)
 def test_a_cycle_takes_no_more_than_its_room(n: int, replicates: int, share: float, kind: str) -> None:
     policy = Adaptive(share=share)
