@@ -25,7 +25,7 @@ Pair = tuple[int, int]
 """A rate, as its position in the cycle's grid, and a replicate."""
 
 # How much a rate's loss counts beside its membership: losses tell the optima apart.
-_LOSSES = 1.5
+_LOSSES = 3.0
 # Variance of a cycle's best score by the noise's, as far as the cycle before tells it.
 _LEVEL = 25.0
 # Pairs that explain as much but for this share are equal, so that rounding decides nothing.
@@ -92,7 +92,8 @@ def _outcomes(
         told, left = _left(shared * near + prior.replicate, 1 - float(shared), seen, chain, replicates)
         expected = np.repeat(curve[mine], replicates, axis=1) - curve[mine][:, seen] @ told.T
         value[mine] = expected + drawn.noise[mine, None] * (normal[mine] @ np.linalg.cholesky(left).T)
-    return np.where(failed, value[~failed].mean(), value), failed.astype(np.float64)
+    # What the score of a collapse is plays no part: that it is one is a feature of its own.
+    return np.where(failed, -prior.clip, value), failed.astype(np.float64)
 
 
 def _left(
