@@ -16,7 +16,7 @@ search that was stopped goes on where it was, in the midst of a round, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -71,7 +71,7 @@ class Decision:
         rounds: The rounds so far, the one under way included.
         asks: The pairs of the round under way that are to be trained; none when the cycle is decided.
         chosen: Position in the grid of the rate that it chose; None before that.
-        known: What its trainings tell; None where they say nothing of the rates.
+        known: Then, what its trainings tell; None before, and where they say nothing of the rates.
     """
 
     rounds: tuple[Round, ...]
@@ -112,27 +112,33 @@ class Adaptive:
             if checks.whole(name, getattr(self, name)) < 1:
                 raise InvalidInput(f"{name} must be at least 1, not 0: give {getattr(Adaptive, name)}")
 
-    def decide(self, landscape: Landscape, begun: Begun, trained: Mapping[Pair, float]) -> Decision:
+    def decide(
+        self,
+        landscape: Landscape,
+        begun: Begun,
+        trained: Mapping[Pair, float],
+        rounds: Sequence[Round] = (),
+    ) -> Decision:
         """The cycle's next round, or its decision.
 
         Args:
             landscape: On a grid that has the cycle's candidates.
             begun: The cycle.
             trained: The score of each pair of the cycle that was trained.
+            rounds: Those of an earlier decision of the cycle, if kept: they are not worked out again.
         """
-        rounds: list[Round] = []
+        found = list(rounds)
         while True:
-            played = {pair: trained[pair] for one in rounds for pair in one}
-            state = _State(self, landscape, begun, played)
-            asked = state.next(len(rounds))
+            asks = tuple(pair for one in found for pair in one if pair not in trained)
+            if asks:
+                return Decision(rounds=tuple(found), asks=asks, chosen=None, known=None)
+            played = {pair: trained[pair] for one in found for pair in one}
+            asked = _State(self, landscape, begun, played).next(len(found))
             if not asked:
                 # What was trained beyond the rounds, as by another machine, tells something, too.
                 last = _State(self, landscape, begun, trained)
-                return Decision(rounds=tuple(rounds), asks=(), chosen=last.chosen, known=last.known)
-            rounds.append(asked)
-            asks = tuple(pair for pair in asked if pair not in trained)
-            if asks:
-                return Decision(rounds=tuple(rounds), asks=asks, chosen=None, known=state.known)
+                return Decision(rounds=tuple(found), asks=(), chosen=last.chosen, known=last.known)
+            found.append(asked)
 
     def room(self, begun: Begun) -> int:
         """How many trainings a cycle may ask for, but for a coarse look, or a rate that turns out far better.

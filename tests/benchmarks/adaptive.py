@@ -68,13 +68,12 @@ def adaptive(landscape: Landscape, accuracies: FloatArray, settings: Adaptive) -
             earlier=cycle, spent=sum(found.trainings),
         )  # fmt: skip
         trained: dict[Pair, float] = {}
-        while True:
-            begin = time.process_time()
-            decision = settings.decide(landscape, begun, trained)
-            found.seconds.append(time.process_time() - begin)
-            if not decision.asks:
-                break
+        decision = settings.decide(landscape, begun, trained)
+        while decision.asks:
             trained |= {pair: float(scores[pair]) for pair in decision.asks}
+            begin = time.process_time()
+            decision = settings.decide(landscape, begun, trained, decision.rounds)
+            found.seconds.append(time.process_time() - begin)
         assert decision.chosen is not None
         found.known.append(decision.known)
         found.chosen.append(decision.chosen)
@@ -189,7 +188,7 @@ def fine(count: int) -> dict[str, Figures]:
 
 
 def speed() -> Figures:
-    """CPU seconds of a decision, which plays all rounds of its cycle: median and longest."""
+    """CPU seconds of a decision, the rounds before it kept: median and longest."""
     found: Figures = {}
     for n, share in ((14, 0.25), (_FINE, _FINE_SHARES[0])):
         true = world("moving", rates=n)
