@@ -206,3 +206,13 @@ def test_fewer_are_refused(grown):
     folder = grown[0]
     with pytest.raises(Refused, match=r"changed: replicates: 3 -> 2 \(it may grow, not shrink\)\."):
         run_in_process(small_spec(folder))
+
+
+def test_a_search_that_begins_anew_has_chosen_nothing(tmp_path):
+    spec = small_spec(tmp_path, replicates=1)
+    run_in_process(spec)
+    ledger = Ledger(spec.ledger)
+    assert read_choices(ledger, "small")
+    ledger.begin_anew(ledger.search("small"))
+    assert read_choices(ledger, "small") == ()
+    ledger.close()
