@@ -22,7 +22,7 @@ from dashboards.style import (
     plain_rate_text,
     short_name,
 )
-from dashboards.tables.texts import optimum_accuracies
+from dashboards.tables.texts import chosen_accuracies
 from oracle.cycles import Cycle
 from oracle.results import Results
 from silo.curve import SiloCurve
@@ -229,7 +229,7 @@ def _texts(results: Results) -> tuple[str, ...]:
 
 
 def _text(cycle: Cycle, results: Results) -> str:
-    validation, test = optimum_accuracies(cycle)
+    validation, test = chosen_accuracies(cycle)
     return (
         f"cycle {cycle.cycle}, λ {density_text(cycle.density)} %<br>{_rates_of(cycle, results)}<br>"
         f"validation accuracy {validation} %<br>test accuracy {test} %"
@@ -240,7 +240,9 @@ def _rates_of(cycle: Cycle, results: Results) -> str:
     rate = plain_rate_text(cycle.interval.optimum)
     if not results.searched:
         return f"max_lr {rate}"
-    return f"Oracle optimum {rate}<br>interval {interval_words(cycle.interval)}"
+    stated = f"Oracle optimum {rate}<br>interval {interval_words(cycle.interval)}"
+    other = cycle.chosen != cycle.interval.optimum  # whose accuracies follow
+    return f"{stated}<br>pruned next: max_lr {plain_rate_text(cycle.chosen)}" if other else stated
 
 
 def _rates(results: Results) -> tuple[float, float]:

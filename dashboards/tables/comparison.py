@@ -18,10 +18,10 @@ from dashboards.tables.latex import comment, escaped
 from dashboards.tables.latex import latex as latex_table
 from dashboards.tables.table import Cell, Table, texts
 from dashboards.tables.texts import (
+    chosen_accuracies,
     curve_cell,
     interval_cell,
     marks,
-    optimum_accuracies,
     optimum_cell,
     progress,
     run_text,
@@ -164,7 +164,7 @@ def _rows(results: Results, *, terminal: bool) -> list[_Row]:
         ),
         _Row("cycle\nm", "pruning cycle m", texts(*(str(cycle.cycle) for cycle in cycles))),
     ]
-    accuracies = [texts(*optimum_accuracies(cycle)) for cycle in cycles]
+    accuracies = [texts(*chosen_accuracies(cycle)) for cycle in cycles]
     reached = [
         _Row(
             f"{name}\naccuracy\n(%)", f"{name} accuracy (%)", [pair[k] for pair in accuracies], accuracy=True

@@ -117,7 +117,7 @@ def _rates(record: dict[str, Any]) -> str:
 
 
 def _record(results: Results) -> dict[str, Any]:
-    rows, fit = results.decided, results.fit
+    rows, fit = results.decided, results.point_fit
     rates = [row.interval.optimum for row in rows]
     predicted, fitted = (_judged(results, curve) for curve in (results.predicted, results.fitted))
     return {
@@ -140,7 +140,7 @@ def _record(results: Results) -> dict[str, Any]:
 def _verdict(results: Results) -> str:
     if not results.decided:
         return "undecided"
-    if results.fit is None:
+    if results.point_fit is None:
         return "nothing is searched"
     predicted, fitted = (_judged(results, curve) for curve in (results.predicted, results.fitted))
     if fitted is None:

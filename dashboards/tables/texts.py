@@ -109,8 +109,8 @@ def run_text(run: tuple[float, float] | None) -> str:
     return "–" if run is None else f"[{rate_text(run[0])}, {rate_text(run[1])}]"
 
 
-def optimum_accuracies(cycle: Cycle) -> tuple[str, str]:
-    """Validation and test accuracy at the optimum."""
+def chosen_accuracies(cycle: Cycle) -> tuple[str, str]:
+    """Validation and test accuracy at the rate whose networks are pruned next."""
     best = cycle.selected
     validation = accuracy_text(best.accuracy, best.accuracy_std)
     return validation, accuracy_text(best.test_accuracy, best.test_accuracy_std)
