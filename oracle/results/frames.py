@@ -179,9 +179,8 @@ def _interval_rows(results: Results) -> Iterator[Parts]:
     beliefs = results.beliefs or repeat(None)
     for each, belief, one, other in zip(results.decided, beliefs, predicted, fitted, strict=False):
         known = {} if belief is None or belief.silent else _known(belief)
-        nothing = dict.fromkeys(name for name in INTERVALS if name in _OF_BELIEF)
         parts = {"row": each, "selected": each.selected, "predicted": one, "fitted": other}
-        yield {**parts, **nothing, **known}
+        yield {**parts, **dict.fromkeys(_OF_BELIEF), **known}
 
 
 def _known(belief: CycleBelief) -> dict[str, Any]:
