@@ -14,6 +14,7 @@ from dashboards.files import replace_file
 from dashboards.report.pages import figure_html, page
 from dashboards.tables.accuracy import accuracy_table
 from dashboards.tables.accuracy_series import AccuracySeries
+from dashboards.tables.costs import cost_table
 from dashboards.tables.forms import csv_text, heading_text, markdown, to_json
 from dashboards.tables.latex import latex
 from dashboards.tables.paper import paper_table
@@ -44,7 +45,7 @@ class CompareReport:
 
 
 def compare_report(searches: Sequence[Results], *, also: Sequence[AccuracySeries] = ()) -> CompareReport:
-    """Searches side by side: their accuracies, and what each says.
+    """Searches side by side: their accuracies, what each says, and what it took.
 
     Args:
         searches: The searches.
@@ -54,7 +55,7 @@ def compare_report(searches: Sequence[Results], *, also: Sequence[AccuracySeries
     listed = f"{len(names)} searches" if len(names) > _MOST_NAMES else " and ".join(names)
     return CompareReport(
         title=f"{listed} beside the paper" if also else f"{listed} side by side",
-        tables=(accuracy_table(searches, also=also), search_table(searches)),
+        tables=(accuracy_table(searches, also=also), search_table(searches), cost_table(searches)),
         figure=accuracy_figure(searches, also=also),
     )
 
