@@ -297,8 +297,9 @@ class Results:
     @cached_property
     def advice(self) -> Advice | None:
         """More trainings that would tell what can't be told of SILO's predicted curve, or without one, of the
-        intervals' ends; None where there is nothing to advise."""
-        if all(belief.silent for belief in self.beliefs) or not self.search_spec.tolerance:
+        intervals' ends; None where there is nothing to advise, and for a policy that leaves trainings out: it
+        has a budget for that."""
+        if self.policy.selective or all(belief.silent for belief in self.beliefs) or not self.search_spec.tolerance:
             return None
         found = advise(self.beliefs, self.predicted.max_lr if self.predicted else None)
         return found if found.cycles else None
