@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, create_trial
 
+from dashboards.attempts import attempt, failed_figure
 from dashboards.figures.landscape import landscape_figure
 from dashboards.figures.rates import DISPENSABLE, comparison_figure
 from dashboards.style import rounded
@@ -189,7 +190,7 @@ def cycle_trial(cycle: Cycle, attributes: dict[str, Any], *, log: bool) -> Froze
 def _note(results: Results, state: str) -> str:
     cycles = f"`{results.name}/cycle-00` and on"
     return (
-        f"State: **{state}**\n\n{markdown(results)}\n"
+        f"State: **{state}**\n\n{attempt('the table', lambda: markdown(results), str)}\n"
         f"Each trial of this study is a decided cycle. The trainings are in the studies {cycles}.\n"
     )
 
@@ -209,9 +210,11 @@ def _figures(results: Results) -> dict[str, go.Figure]:
         comparison_figure(results, without=DISPENSABLE[:count])
         for count in range(_ALWAYS_OUT, len(DISPENSABLE) + 1)
     )
-    figures = {"oracle-and-silo": next(filter(_fits, drawn), None)}
+    figures = {
+        "oracle-and-silo": attempt("the comparison", lambda: next(filter(_fits, drawn), None), failed_figure)
+    }
     if results.decided and results.searched:
-        landscape = landscape_figure(results)
+        landscape = attempt("the landscape", lambda: landscape_figure(results), failed_figure)
         figures["validation-accuracy"] = landscape if _fits(landscape) else None
     return {
         name: figure.update_layout(height=_HEIGHT) for name, figure in figures.items() if figure is not None

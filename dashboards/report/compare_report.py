@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import plotly.graph_objects as go
 
+from dashboards.attempts import attempt, failed_figure, failed_table
 from dashboards.figures.accuracy import accuracy_figure
 from dashboards.files import replace_file
 from dashboards.report.pages import figure_html, page
@@ -54,8 +56,21 @@ def compare_report(searches: Sequence[Results], *, also: Sequence[AccuracySeries
     listed = f"{len(names)} searches" if len(names) > _MOST_NAMES else " and ".join(names)
     return CompareReport(
         title=f"{listed} beside the paper" if also else f"{listed} side by side",
-        tables=(accuracy_table(searches, also=also), search_table(searches)),
-        figure=accuracy_figure(searches, also=also),
+        tables=(
+            attempt(
+                "the table of the accuracies",
+                lambda: accuracy_table(searches, also=also),
+                partial(failed_table, "Accuracies"),
+            ),
+            attempt(
+                "the table of the searches",
+                lambda: search_table(searches),
+                partial(failed_table, "Searches"),
+            ),
+        ),
+        figure=attempt(
+            "the figure of the accuracies", lambda: accuracy_figure(searches, also=also), failed_figure
+        ),
     )
 
 

@@ -139,6 +139,7 @@ def show_comparisons(
 
     Several are also shown side by side.
     """
+    from dashboards.attempts import attempt
     from dashboards.tables.accuracy import side_by_side
 
     found, data = [], []
@@ -150,25 +151,36 @@ def show_comparisons(
     if as_json:
         echo_json(data if len(data) > 1 else data[0])
     elif len(found) > 1 and any(results.decided for results in found):
-        console().print(side_by_side(found))
+        console().print(attempt("the searches side by side", lambda: side_by_side(found), str))
 
 
 def _show(results: Results, folder: Path, *, as_json: bool, images: Sequence[str]) -> dict[str, Any]:
     """Writes a report, and prints the comparison unless it is wanted as JSON, which it gives."""
+    from dashboards.attempts import attempt, failed_table
     from dashboards.report import write_report
     from dashboards.tables.comparison import terminal_table, to_json
+    from dashboards.tables.forms import TerminalTable
 
     page = write_report(results, folder, kinds=images)
     if as_json:
-        return {**to_json(results), "report": str(page)}
+        data = attempt("the comparison", lambda: to_json(results), lambda why: {"error": why})
+        return {**data, "report": str(page)}
     screen = console()
     if results.decided:
-        screen.print(terminal_table(results))
-    if results.point_fit:
-        screen.print(str(results.point_fit), highlight=False, markup=False, soft_wrap=True)
-    screen.print(results.verdict(), style="bold", highlight=False, markup=False, soft_wrap=True)
-    if advice := results.advice_text():
-        screen.print(advice, highlight=False, markup=False, soft_wrap=True)
+        screen.print(
+            attempt(
+                "the table",
+                lambda: terminal_table(results),
+                lambda why: TerminalTable(table=failed_table(results.name, why)),
+            )
+        )
+    for what, make, style in (
+        ("the fit", lambda: str(results.point_fit or ""), ""),
+        ("the verdict", results.verdict, "bold"),
+        ("the advice", results.advice_text, ""),
+    ):
+        if text := attempt(what, make, str):
+            screen.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
     screen.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
     return {}
 
