@@ -28,7 +28,13 @@ from oracle.results import Results
 from silo.errors import InvalidInput
 
 
-def write_report(results: Results, folder: Path, *, kinds: Collection[str] = ()) -> Path:
+def write_report(
+    results: Results,
+    folder: Path,
+    *,
+    kinds: Collection[str] = (),
+    cycles: Collection[int] | None = None,
+) -> Path:
     """Writes ``report.html``, and ``comparison`` as Markdown, LaTeX, CSV and JSON.
 
     A file is replaced as a whole or not at all. What can't be shown is named in its place, and in the log.
@@ -38,6 +44,7 @@ def write_report(results: Results, folder: Path, *, kinds: Collection[str] = ())
         folder: Where to; made if it does not exist.
         kinds: Which images of each figure are written as well: ``png``, ``svg``, ``pdf``. They need kaleido
             and a browser.
+        cycles: Which cycles the tables in Markdown and LaTeX show; by default all.
 
     Returns:
         The path of ``report.html``.
@@ -50,7 +57,7 @@ def write_report(results: Results, folder: Path, *, kinds: Collection[str] = ())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, (make, instead) in _FILES.items():
-            text = attempt(f"the table in {name}", partial(make, results), instead)
+            text = attempt(f"the table in {name}", partial(make, results, cycles), instead)
             replace_file(folder / name, text.encode())
         html = attempt("the report", lambda: report_html(results, figures=figures), failed_paragraph)
         replace_file(report, html.encode())
@@ -65,16 +72,20 @@ def write_report(results: Results, folder: Path, *, kinds: Collection[str] = ())
     return report
 
 
-def _json(results: Results) -> str:
+def _csv(results: Results, _cycles: Collection[int] | None) -> str:
+    return csv_text(results)
+
+
+def _json(results: Results, _cycles: Collection[int] | None) -> str:
     return json.dumps(to_json(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 _Text = Callable[[str], str]
 
-_FILES: dict[str, tuple[Callable[[Results], str], _Text]] = {
+_FILES: dict[str, tuple[Callable[[Results, Collection[int] | None], str], _Text]] = {
     "comparison.md": (markdown, lambda why: f"{why}\n"),
     "comparison.tex": (latex, comment),
-    "comparison.csv": (csv_text, lambda why: forms.csv_text({"error": "why"}, [{"error": why}])),
+    "comparison.csv": (_csv, lambda why: forms.csv_text({"error": "why"}, [{"error": why}])),
     "comparison.json": (_json, lambda why: json.dumps({"error": why}) + "\n"),
 }
 """The tables as files, and what they hold where one fails."""

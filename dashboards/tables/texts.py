@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from dashboards.style import accuracy_text, percent_text, rate_text
 from dashboards.tables.table import Cell
@@ -67,14 +67,15 @@ def _of_all(results: Results) -> str:
     )
 
 
-def marks(results: Results, *, rates: bool) -> list[str]:
+def marks(results: Results, *, rates: bool, cycles: Collection[int] | None = None) -> list[str]:
     """The meaning of the marks in the table, one sentence per mark that occurs.
 
     Args:
         results: The search.
         rates: Whether the rates beyond a gap are listed.
+        cycles: Which cycles are shown; None for all.
     """
-    rows = results.decided
+    rows = [row for row in results.decided if cycles is None or row.cycle in cycles]
     found = []
     cut = [row for row in rows if row.interval.low_cut or row.interval.high_cut]
     if cut and results.searched:

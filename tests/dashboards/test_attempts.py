@@ -138,4 +138,4 @@ def test_and_the_dashboards_own_page(two_rates, monkeypatch):
     monkeypatch.setattr("dashboards.optuna.summary_study.markdown", broken)
     figures = _figures(two_rates)
     assert figures["oracle-and-silo"].data and not figures["validation-accuracy"].data
-    assert "The table can't be shown" in _note(two_rates, "done")
+    assert "The table can't be shown" in _note(two_rates, "done", 1)

@@ -35,7 +35,7 @@ def specs(draw: Any) -> Spec:
             {
                 "q": st.integers(0, 4),
                 "beta": st.floats(0.3, 30),
-                "epsilon": st.floats(0, 1),
+                "epsilon": st.floats(1e-6, 1),
                 "delta": st.floats(0, 1),
             }
         )
@@ -73,7 +73,7 @@ def small_searches(draw: Any) -> Results:
 
     def change(trial: Trial) -> Trial:
         found = noted(trial) if diagnosed else trial
-        gone = diverged == 3 or (diverged == 2 and trial.max_lr == rules.policy.rates[-1])
+        gone = diverged == 3 or (diverged == 2 and trial.max_lr >= 0.1)
         return replace(found, diverged=gone, ended=found.started + draw(st.sampled_from([0.0, 3.0])))
 
     whole, search = replay(rules, accuracy), Search(rules)

@@ -6,7 +6,7 @@
 import json
 import os
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from dashboards.figures.fit_view import FitView, fit_figure, fit_table
 from dashboards.optuna.summary_study import summary_attributes
@@ -19,10 +19,11 @@ ASKED = int(os.environ.get("ORACLE_LAWS", "0"))
 
 
 @settings(
-    max_examples=ASKED or 25,
+    max_examples=ASKED or 20,
     derandomize=not ASKED,
     database=None,
     deadline=None,
+    phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
 @given(small_searches())
