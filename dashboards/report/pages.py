@@ -18,7 +18,7 @@ def page(template: str, **content: object) -> str:
 
 
 def figure_html(drawn: go.Figure, name: str, *, with_library: bool) -> Markup:
-    """A figure on white in any colour scheme; the page's first one brings plotly's library along.
+    """A figure; the page's first one brings plotly's library along. The page's style inverts it in the dark.
 
     One that can't be written says so in its place.
     """

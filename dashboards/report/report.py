@@ -18,6 +18,7 @@ from dashboards.figures.rates import comparison_figure
 from dashboards.figures.region import region_figure
 from dashboards.figures.slices import slice_figure
 from dashboards.files import images, replace_file
+from dashboards.paper_width import Columns
 from dashboards.report.findings import Findings
 from dashboards.report.pages import figure_html, page
 from dashboards.report.provenance import provenance, usage
@@ -33,6 +34,7 @@ def write_report(
     folder: Path,
     *,
     kinds: Collection[str] = (),
+    columns: Columns | None = None,
     cycles: Collection[int] | None = None,
 ) -> Path:
     """Writes ``report.html``, and ``comparison`` as Markdown, LaTeX, CSV and JSON.
@@ -44,6 +46,7 @@ def write_report(
         folder: Where to; made if it does not exist.
         kinds: Which images of each figure are written as well: ``png``, ``svg``, ``pdf``. They need kaleido
             and a browser.
+        columns: As wide as one or two columns of a paper the images are; by default as on the page.
         cycles: Which cycles the tables in Markdown and LaTeX show; by default all.
 
     Returns:
@@ -63,7 +66,7 @@ def write_report(
         replace_file(report, html.encode())
         if kinds:
             named = {f"{name}.{kind}": figure for kind in kinds for name, figure in figures.items()}
-            for name, content in images(named).items():
+            for name, content in images(named, columns).items():
                 replace_file(folder / name, content)
     except OSError as error:
         raise InvalidInput(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from oracle.results import Results
 from oracle.spec import Spec
 from silo.errors import InvalidInput
 from silo.intervals import cycles_in_words
+
+if TYPE_CHECKING:
+    from dashboards.paper_width import Columns
 
 
 @click.command()
@@ -33,6 +36,11 @@ from silo.intervals import cycles_in_words
     help="Also write the figures as images, such as --image png --image pdf (needs silo-oracle[images]).",
 )
 @click.option(
+    "--width",
+    type=click.Choice(["one", "two"]),
+    help="Images as wide as one (85 mm) or two columns (175 mm) of a paper, letters of 7 points or more.",
+)
+@click.option(
     "--cycles",
     callback=lambda _context, _parameter, value: _numbers(value),
     help="Cycles of the tables in the terminal, Markdown and LaTeX, such as 0,3,5,7,13, with λ in columns.",
@@ -43,16 +51,19 @@ def report(
     ledger: str | None,
     out: Path | None,
     images: tuple[str, ...],
+    width: Columns | None,
     cycles: tuple[int, ...] | None,
     as_json: bool,
 ) -> None:
     """Show the comparison, and write it as HTML, Markdown, LaTeX, CSV and JSON."""
+    if width and not images:
+        raise InvalidInput("--width: is that of images; give --image pdf, too")
     searches = open_searches(target, ledger)
     places = [
         (out / record.name if len(searches) > 1 else out) if out else Path(f"{record.name}-report")
         for _, record in searches
     ]
-    show_comparisons(searches, as_json=as_json, folders=places, images=images, cycles=cycles)
+    show_comparisons(searches, as_json=as_json, folders=places, images=images, width=width, cycles=cycles)
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:
@@ -73,6 +84,7 @@ def show_comparisons(
     as_json: bool,
     folders: Sequence[Path] | None = None,
     images: Sequence[str] = (),
+    width: Columns | None = None,
     cycles: Sequence[int] | None = None,
 ) -> None:
     """Prints the comparisons and writes their reports; beside the networks unless folders are given.
@@ -87,7 +99,7 @@ def show_comparisons(
         results = Results.read(ledger, record)
         place = folders[index] if folders else _report_folder(results.search_spec)
         found.append(results)
-        data.append(_show(results, place, as_json=as_json, images=images, cycles=cycles))
+        data.append(_show(results, place, as_json=as_json, images=images, width=width, cycles=cycles))
     if as_json:
         echo_json(data if len(data) > 1 else data[0])
     elif len(found) > 1 and any(results.decided for results in found):
@@ -100,6 +112,7 @@ def _show(
     *,
     as_json: bool,
     images: Sequence[str],
+    width: Columns | None,
     cycles: Sequence[int] | None,
 ) -> dict[str, Any]:
     """Writes a report, and prints the comparison unless it is wanted as JSON, which it gives."""
@@ -113,7 +126,7 @@ def _show(
             f"--cycles: search {results.name!r} has not decided {cycles_in_words(missing)}; "
             f"decided are {len(results.decided)}, from 0 on"
         )
-    page = write_report(results, folder, kinds=images, cycles=cycles)
+    page = write_report(results, folder, kinds=images, columns=width, cycles=cycles)
     if as_json:
         data = attempt("the comparison", lambda: to_json(results), lambda why: {"error": why})
         return {**data, "report": str(page)}

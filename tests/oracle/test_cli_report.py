@@ -13,6 +13,11 @@ def test_chosen_cycles_have_their_densities_in_columns(finished, call):
     assert (finished / "here/comparison.csv").read_text().count("\n") == 4  # numbers are all there
 
 
+def test_a_width_is_that_of_images(finished, call):
+    code, _, err = call("report", "spec.yaml", "--width", "one")
+    assert code == 2 and "--image pdf" in err
+
+
 @pytest.mark.parametrize(
     ("cycles", "said"),
     [("0,7,9", "has not decided cycles 7 and 9"), ("0;2", "'0;2' is no list"), ("", "'' is no list")],
