@@ -2,8 +2,9 @@
 
 Section 5.4 of the SILO paper (arXiv 2212.06144) defines the first two: the *Oracle optimized max_lr* has the
 best validation accuracy, the *Oracle optimized interval* is the range of rates within 0.5 % of it. Both are
-the point estimate, from the means alone; which networks are pruned is a choice of its own, see
-:mod:`oracle.choice`.
+the point estimate, from the means alone, where every candidate has every replicate; which networks are pruned
+is a choice of its own, see :mod:`oracle.choice`. A policy that leaves trainings out states both by what the
+model of the landscape tells, see :mod:`oracle.policies.adaptive`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, TypedDict
 
 import numpy as np
 
-from silo.accuracies import ROUNDING, CycleAccuracies, grid_interval, optimized
+from silo.accuracies import ROUNDING, grid_interval, optimized
 from silo.intervals import CycleInterval
+from silo.landscape import CycleBelief, CycleScores
 from trials.tasks import PrunedNetwork, Trial
 
 Rule = Literal["point", "posterior"]
@@ -47,7 +50,7 @@ class Candidate:
 
     Attributes:
         max_lr: The peak learning rate.
-        trials: One outcome per replicate, by replicate.
+        trials: One outcome per replicate that it was trained in, by replicate.
     """
 
     max_lr: float
@@ -87,31 +90,40 @@ class Cycle:
         interval: Optimum and optimized interval, the point estimate; an end that the grid's edge cut off is
             marked.
         choice: The candidate whose networks are pruned next, which may be another than the optimum.
-        candidates: All candidates, ascending.
+        candidates: All that were trained, ascending.
+        grid: All rates that were considered, ascending: the candidates, and with a policy that leaves
+            trainings out those that no replicate was trained with.
         detached: Rates within the tolerance that a worse one separates from the optimum's run.
         density: Share of the prunable weights that are left, in (0, 1], mean over the replicates.
         density_all: The same share of all parameters, biases and normalisation included.
+        belief: What its trainings and those before told when a policy decided by them; None where it decided
+            by the means.
     """
 
     interval: CycleInterval
     choice: Choice
     candidates: tuple[Candidate, ...]
+    grid: tuple[float, ...]
     detached: tuple[float, ...]
     density: float = 1.0
     density_all: float = 1.0
+    belief: CycleBelief | None = field(default=None, compare=False, repr=False)
 
     @property
     def cycle(self) -> int:
         """Times that the network has been pruned."""
         return self.interval.cycle
 
-    @property
-    def accuracies(self) -> CycleAccuracies:
-        """The validation accuracies of all candidates in all replicates."""
-        return CycleAccuracies(
+    @cached_property
+    def scores(self) -> CycleScores:
+        """The validation accuracies of all trainings."""
+        index = {rate: at for at, rate in enumerate(self.grid)}
+        return CycleScores(
             cycle=self.cycle,
-            rates=np.array([candidate.max_lr for candidate in self.candidates]),
-            accuracies=np.array([[t.accuracy for t in candidate.trials] for candidate in self.candidates]),
+            grid=np.array(self.grid),
+            index=np.array([index[trial.max_lr] for trial in self.trials]),
+            replicate=np.array([trial.replicate for trial in self.trials]),
+            score=np.array([trial.accuracy for trial in self.trials]),
         )
 
     @property
@@ -157,11 +169,8 @@ def decide(
         prunings: The networks that the trainings started from, one per replicate; none at cycle 0.
         tolerance: Absolute share of accuracy, for example 0.005.
     """
-    candidates = tuple(
-        Candidate(max_lr=max_lr, trials=tuple(outcomes[max_lr][r] for r in sorted(outcomes[max_lr])))
-        for max_lr in sorted(outcomes)
-    )
-    rates = [candidate.max_lr for candidate in candidates]
+    candidates = candidates_of(outcomes)
+    rates = tuple(candidate.max_lr for candidate in candidates)
     means = np.array([candidate.accuracy for candidate in candidates])
     best, first, last = (int(index[0]) for index in optimized(means[None], tolerance))
     choice = Choice(cycle=cycle, max_lr=rates[best], rule="point", replicates=len(candidates[best].trials))
@@ -170,10 +179,33 @@ def decide(
         interval=grid_interval(cycle, rates, best, first, last),
         choice=choice,
         candidates=candidates,
+        grid=rates,
         detached=tuple(rates[i] for i in np.flatnonzero(near) if not first <= i <= last),
-        density=_mean_share([(p.alive, p.prunable) for p in prunings]),
-        density_all=_mean_share([(p.alive + p.parameters - p.prunable, p.parameters) for p in prunings]),
+        **densities(prunings),
     )
+
+
+def candidates_of(outcomes: Mapping[float, Mapping[int, Trial]]) -> tuple[Candidate, ...]:
+    """The candidates, ascending, from max_lr to replicate to outcome."""
+    return tuple(
+        Candidate(max_lr=max_lr, trials=tuple(outcomes[max_lr][r] for r in sorted(outcomes[max_lr])))
+        for max_lr in sorted(outcomes)
+    )
+
+
+class Densities(TypedDict):
+    """Shares of the weights that are left, in (0, 1]."""
+
+    density: float
+    density_all: float
+
+
+def densities(prunings: Sequence[PrunedNetwork]) -> Densities:
+    """Shares of the weights that are left, as a :class:`Cycle` has them."""
+    return {
+        "density": _mean_share([(p.alive, p.prunable) for p in prunings]),
+        "density_all": _mean_share([(p.alive + p.parameters - p.prunable, p.parameters) for p in prunings]),
+    }
 
 
 def _mean_share(parts: list[tuple[int, int]]) -> float:

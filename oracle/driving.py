@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from oracle.errors import LeaseLost
+from oracle.execution import room
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from oracle.observers import Observer
@@ -91,7 +92,7 @@ def drive(
             with _keeping_signals():  # Ray sets a handler of its own
                 workers = stack.enter_context(cluster([group[0].spec for group in groups], address))
             groups = [
-                [_measured(session, count) for session in group]
+                [_measured(_on_cluster(session, address, count), count) for session in group]
                 for group, count in zip(groups, workers, strict=True)
             ]
             shared = share(load.kept)
@@ -122,6 +123,7 @@ def _sessions(group: list[Prepared], stack: ExitStack, interrupt: Interrupt) -> 
             lease,
             observers=[*search.observers, SummaryStudy()],
             graphs=search.facts.graphs if known else (),
+            workers=room(search.spec),
         )
         if session.search.done:
             search.ledger.register(search.record)
@@ -146,6 +148,12 @@ def _check_cluster(groups: list[list[Session]], workers: list[int], shared: Mapp
             _log.warning("no node is there yet: storage, data and memory weren't looked at")
         found.append(f"{count} worker{'s' * (count != 1)} on {nodes} node{'s' * (nodes != 1)}")
     _log.info("%s %s", PREFLIGHT_PASSED, ", then ".join(found))
+
+
+def _on_cluster(session: Session, address: str | None, workers: int) -> Session:
+    """The session of a search whose rounds are to keep a whole cluster's workers busy."""
+    selective = session.search.rules.policy.selective
+    return session.with_workers(workers) if selective and address is not None else session
 
 
 def _measured(session: Session, workers: int) -> Session:

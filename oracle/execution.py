@@ -56,7 +56,7 @@ def choose_execution(spec: Spec, runner: Runner, workers: int) -> ChosenExecutio
     from trials.engine import choose
     from trials.engine.choose import Wishes, Workload
 
-    training = spec.training
+    training, policy = spec.training, spec.policy_of_rates()
     return choose.choose_execution(
         spec.recipe(execution=Execution()),
         runner,
@@ -68,7 +68,8 @@ def choose_execution(spec: Spec, runner: Runner, workers: int) -> ChosenExecutio
         ),
         Workload(
             cycles=spec.cycles,
-            candidates=spec.policy_of_rates().candidates,
+            candidates=policy.together,
+            turns=policy.turns,
             replicates=spec.replicates,
             workers=workers,
             device=spec.device,

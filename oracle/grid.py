@@ -53,6 +53,14 @@ class Grid:
         """The ``count``-th value above the grid, from 1; None past the limit."""
         return self._past(self.values[-1], self.values[-2], count)
 
+    @property
+    def reach(self) -> tuple[float, ...]:
+        """All values, with those that may be added past the edges, ascending."""
+        counts = range(1, self.limit + 1)
+        below = [value for count in counts if (value := self.below(count)) is not None]
+        above = [value for count in counts if (value := self.above(count)) is not None]
+        return (*reversed(below), *self.values, *above)
+
     def _past(self, edge: float, neighbour: float, count: int) -> float | None:
         if count > self.limit:
             return None

@@ -92,26 +92,26 @@ def make_plan(spec: Spec) -> Plan:
     has_device = spec.device != "cpu" and torch.cuda.is_available()
     facts = examine(spec, runner, here=has_device)
     policy = spec.policy_of_rates()
-    packs = math.ceil(policy.candidates / facts.execution.pack_size)
+    packs = math.ceil(policy.together / facts.execution.pack_size)
     workers = max(1, room(spec))
     try:
         measuring = runner.on(spec.device) if has_device else runner
         speed = measure_speed(
-            spec, measuring, facts.execution, count=math.ceil(policy.candidates / packs), graphs=facts.graphs
+            spec, measuring, facts.execution, count=math.ceil(policy.together / packs), graphs=facts.graphs
         )
     except Exception as error:
         raise InvalidInput(
             f"network {spec.network.name!r} can't be trained here: {type(error).__name__}: {error}"
         ) from error
     pack_seconds = speed.training(facts.steps, evaluations(spec, facts.train))
-    rounds = math.ceil(packs * spec.replicates / workers)
+    turns = policy.turns * math.ceil(packs * spec.replicates / workers)
     state = facts.parameters * _FLOAT_BYTES
-    per_cycle = policy.candidates * spec.replicates
+    per_cycle = math.ceil(policy.expected(spec.replicates))
     return Plan(
         trainings=spec.cycles * per_cycle,
         most_trainings=spec.cycles * (per_cycle + policy.extension * spec.replicates),
         workers=workers,
-        seconds=spec.cycles * rounds * pack_seconds,
+        seconds=spec.cycles * turns * pack_seconds,
         step_seconds=speed.step,
         kept_bytes=spec.replicates * (spec.cycles * state + (spec.cycles - 1) * (state + facts.prunable)),
         passing_bytes=per_cycle * state,

@@ -83,14 +83,14 @@ def _away(grid: FloatArray, end: int, steps: int) -> float:
 
 
 def resolution_of(spec: Spec, validation: int) -> Resolution | None:
-    """What a spec's search will resolve; None where nothing is searched.
+    """What a spec's search will resolve; None where nothing is searched, or trainings are left out.
 
     Args:
         spec: The spec.
         validation: Examples of its validation split.
     """
     policy = spec.policy_of_rates()
-    if not policy.searches:
+    if not policy.searches or policy.selective:
         return None
     return resolution(
         policy.rates,

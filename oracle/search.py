@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from oracle.choice import PosteriorChoice
-from oracle.cycles import Choice, Cycle, Rule, decide
+from oracle.cycles import Choice, Cycle, Rule
 from oracle.errors import Refused
 from oracle.grid import chunks
 from oracle.policies import CycleState, Policy, Round
+from silo.landscape.begun import work
 from trials.tasks import (
     Damaged,
     Failed,
@@ -55,6 +56,7 @@ class Rules:
         decide: What chooses the networks to prune: the best mean, or the landscape's posterior.
         chance: The accuracy up to which a network may be guessing; None if that is not known.
         pack_size: Most candidates in one pack.
+        workers: How many packs are trained side by side, as far as the policy is to make use of that.
         attempts: How often a task is tried before the search is stuck.
     """
 
@@ -65,6 +67,7 @@ class Rules:
     decide: Rule = "point"
     chance: float | None = None
     pack_size: int = 1
+    workers: int = 1
     attempts: int = 3
 
 
@@ -74,10 +77,19 @@ class Search:
     Args:
         rules: The rules; they don't change.
         choices: What was chosen already: it stays, and replicates that have come since follow it.
+        asked: Cycle to its rounds that are recorded, which stay likewise.
     """
 
-    def __init__(self, rules: Rules, choices: Iterable[Choice] = ()) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        choices: Iterable[Choice] = (),
+        asked: Mapping[int, Sequence[Round]] | None = None,
+    ) -> None:
         self.rules = rules
+        self.refusal: str | None = None
+        """Why the policy does not go on, where it does not."""
+        self._recorded_rounds = asked or {}
         self._choices = {choice.cycle: choice for choice in choices}
         self._by_posterior = PosteriorChoice(rules.tolerance, rules.chance)
         self.decisions: list[Cycle] = []
@@ -132,6 +144,8 @@ class Search:
         """The next task, or why there is none."""
         if self.done:
             return Signal.DONE
+        if self.refusal is not None:
+            return Signal.WAIT if self._out else Signal.STUCK
         # One look at all that is missing serves until a result adds to it; most only take away.
         self._scan = self._scan or self._missing()
         for task in self._scan:
@@ -170,6 +184,10 @@ class Search:
             self._scan = None
         while not self.done and self._advance():
             self._scan = None
+
+    def rounds(self, cycle: int) -> tuple[Round, ...]:
+        """What a cycle has asked for, in turn."""
+        return tuple(self._rounds[cycle]) if cycle < len(self._rounds) else ()
 
     def checkpoint(self, cycle: int, replicate: int) -> StoredFile:
         """The selected network of a decided cycle, as it was last written."""
@@ -245,15 +263,17 @@ class Search:
         return True
 
     def _decided(self, cycle: int) -> Cycle:
-        trials, prunings = self._trials(cycle, self.rules.replicates), self.prunings(cycle)
-        found = decide(cycle, trials, prunings, tolerance=self.rules.tolerance)
+        state = self._state(cycle, self.rules.replicates)
+        found = self.rules.policy.decided(state)
         choice = self._choices.get(cycle, found.choice)
-        if choice.max_lr not in trials:
+        if len(state.trials.get(choice.max_lr, ())) < self.rules.replicates:
             raise Refused(
                 f"the ledger says that cycle {cycle} went on with max_lr {choice.max_lr:g}, which is none of "
                 "its candidates: it was edited; take another name for the search"
             )
-        if cycle not in self._choices and self.rules.decide == "posterior" and self.rules.policy.searches:
+        policy = self.rules.policy
+        by_posterior = self.rules.decide == "posterior" and policy.searches and not policy.selective
+        if cycle not in self._choices and by_posterior:
             rate = self._by_posterior([*self.decisions, found])
             choice = choice if rate is None else replace(choice, max_lr=rate, rule="posterior")
         return replace(found, choice=choice)
@@ -271,22 +291,56 @@ class Search:
         return bool(added)
 
     def _next_round(self, cycle: int) -> Round | None:
-        """What the policy asks for; replicates that came after a cycle's choice train what the others did."""
-        chosen = self._choices.get(cycle)
+        """What is recorded, else what the policy asks for.
+
+        Replicates that came after a cycle's choice train what the others did.
+        """
+        recorded, chosen = self._recorded_rounds.get(cycle, ()), self._choices.get(cycle)
+        if len(self._rounds[cycle]) < len(recorded):
+            return recorded[len(self._rounds[cycle])]
         count = min(chosen.replicates, self.rules.replicates) if chosen else self.rules.replicates
-        state = CycleState(
-            cycle=cycle,
-            replicates=count,
-            tolerance=self.rules.tolerance,
-            prunings=tuple(pruned for pruned in self.prunings(cycle) if pruned.replicate < count),
-            trials=self._trials(cycle, count),
-            decisions=self.decisions,
-        )
-        added = self.rules.policy.next_round(state)
+        if chosen and recorded:
+            return self._joined(cycle, count)
+        try:
+            added = self.rules.policy.next_round(self._state(cycle, count))
+        except Refused as refused:
+            self.refusal = str(refused)
+            return None
         if not added or count == self.rules.replicates:
             return added
         rates = tuple(sorted({rate for each in added.values() for rate in each}))
         return {**added, **dict.fromkeys(range(count, self.rules.replicates), rates)}
+
+    def _joined(self, cycle: int, count: int) -> Round:
+        """What the first replicates were all trained with, for those that came later and lack it."""
+        trials = self._trials(cycle, self.rules.replicates)
+        rates = [rate for rate in sorted(trials) if all(r in trials[rate] for r in range(count))]
+        lacking = {
+            replicate: tuple(rate for rate in rates if replicate not in trials[rate])
+            for replicate in range(count, self.rules.replicates)
+        }
+        return {replicate: each for replicate, each in lacking.items() if each}
+
+    def _state(self, cycle: int, replicates: int) -> CycleState:
+        """A cycle as its policy sees it, with so many replicates."""
+        return CycleState(
+            cycle=cycle,
+            replicates=replicates,
+            tolerance=self.rules.tolerance,
+            prunings=tuple(pruned for pruned in self.prunings(cycle) if pruned.replicate < replicates),
+            trials=self._trials(cycle, replicates),
+            decisions=self.decisions,
+            rounds=self.rounds(cycle),
+            spent=sum(self._work(earlier) for earlier in range(cycle)),
+            chance=self.rules.chance,
+            workers=self.rules.workers,
+            pack=self.rules.pack_size,
+        )
+
+    def _work(self, cycle: int) -> float:
+        """What a cycle took, in trainings that go alone."""
+        counts = [len(rates) for asked in self._rounds[cycle] for rates in asked.values() if rates]
+        return sum(work(count, self.rules.pack_size) for count in counts)
 
     def _trials(self, cycle: int, replicates: int) -> dict[float, dict[int, Trial]]:
         """Rate to replicate to outcome of all that was asked for, of the first replicates."""

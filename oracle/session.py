@@ -18,6 +18,7 @@ from oracle.identity import Keys, initial_weights
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.choices import add_choices, read_choices
 from oracle.ledger.lease import Lease
+from oracle.ledger.rounds import add_rounds, read_rounds
 from oracle.ledger.rows import Axis
 from oracle.observers.protocol import Observer
 from oracle.search import Rules, Search, Signal
@@ -57,6 +58,7 @@ class Session:
         observers: Those who watch.
         attempts: How often a task is tried.
         graphs: What this process has compiled for the record's way: workers on this machine load it.
+        workers: How many of them train side by side, as far as that plays a part.
     """
 
     def __init__(
@@ -69,16 +71,19 @@ class Session:
         observers: Sequence[Observer] = (),
         attempts: int = 3,
         graphs: tuple[str, ...] = (),
+        workers: int = 1,
     ) -> None:
         self.spec, self.record = spec.model_copy(update={"decide": recorded_rule(record.spec)}), record
         self.ledger, self._lease = ledger, lease
         self.graphs = graphs
         self.observers = observers
         self._recorded, prunings = ledger.outcomes(spec.name), ledger.prunings(spec.name)
-        rules = search_rules(spec, record, attempts=attempts)
-        self.search = Search(rules, self._chosen_before(rules, prunings))
+        rules = search_rules(spec, record, attempts=attempts, workers=workers)
+        self._asked = read_rounds(ledger, spec.name) if rules.policy.selective else {}
+        self.search = Search(rules, self._chosen_before(rules, prunings), self._asked)
         self.keys = Keys(record.identity, self.recipe, self.search.decisions)
-        self.first_error: str | None = None
+        self._first_error: str | None = None
+        self._workers = workers
         span = self.search.rules.policy.span(spec.cycles)
         self._axis = Axis(low=span.low, high=span.high, log=span.scale == "log")
         self.search.restore(self._recorded.values(), prunings)
@@ -87,7 +92,22 @@ class Session:
     def with_execution(self, execution: Execution, reason: str, graphs: tuple[str, ...]) -> Session:
         """The same session, of a search that hasn't begun, with its trainings computed in another way."""
         record = replace(self.record, execution=execution, execution_reason=reason)
-        return Session(self.spec, record, self.ledger, self._lease, observers=self.observers, graphs=graphs)
+        return self._with(record, graphs, self._workers)
+
+    def with_workers(self, workers: int) -> Session:
+        """The same session with so many workers."""
+        return self._with(self.record, self.graphs, workers)
+
+    def _with(self, record: SearchRecord, graphs: tuple[str, ...], workers: int) -> Session:
+        return Session(
+            self.spec,
+            record,
+            self.ledger,
+            self._lease,
+            observers=self.observers,
+            graphs=graphs,
+            workers=workers,
+        )
 
     @property
     def recipe(self) -> Recipe:
@@ -100,6 +120,11 @@ class Session:
         return initial_weights(self.record.identity)
 
     @property
+    def first_error(self) -> str | None:
+        """Why the search is stuck, if it is."""
+        return self._first_error or self.search.refusal
+
+    @property
     def resumed(self) -> int:
         """Finished trials that the ledger held when the session began."""
         return self._resumed
@@ -110,6 +135,7 @@ class Session:
         add_choices(self.ledger, self.spec.name, self._before)
         self.ledger.register(self.record)
         add_choices(self.ledger, self.spec.name, [each.choice for each in self.search.decisions])
+        self._record_rounds()
         self._sweep()
         for observer in self.observers:
             observer.started(self)
@@ -147,6 +173,7 @@ class Session:
             if task.cycle < before:
                 self._discard_losers(self.search.decisions[task.cycle])
         add_choices(self.ledger, self.spec.name, [each.choice for each in self.search.decisions[before:]])
+        self._record_rounds()
         for decision in self.search.decisions[before:]:
             self._discard_losers(decision)
             for observer in self.observers:
@@ -157,13 +184,22 @@ class Session:
         self._before = read_choices(self.ledger, self.spec.name)
         known = self.ledger.search(self.spec.name)
         if known is not None and known.spec.get("replicates", rules.replicates) < rules.replicates:
-            fewer = Search(replace(rules, replicates=known.spec["replicates"]), self._before)
+            fewer = Search(replace(rules, replicates=known.spec["replicates"]), self._before, self._asked)
             fewer.restore(self._recorded.values(), prunings)
             # Those recorded win: where replicates grew before, not every cycle may be decided anew yet.
             found = {each.choice.cycle: each.choice for each in fewer.decisions}
             found |= {choice.cycle: choice for choice in self._before}
             self._before = tuple(found[cycle] for cycle in sorted(found))
         return self._before
+
+    def _record_rounds(self) -> None:
+        """Writes what a selective policy asked for, before it is trained."""
+        if not self.search.rules.policy.selective:
+            return
+        found = {cycle: self.search.rounds(cycle) for cycle in range(self.spec.cycles)}
+        new = {cycle: rounds for cycle, rounds in found.items() if rounds != self._asked.get(cycle, ())}
+        add_rounds(self.ledger, self.spec.name, new)
+        self._asked = {**self._asked, **new}
 
     def _record(self, outcomes: tuple[Trial, ...]) -> tuple[Trial, ...]:
         """Writes what the ledger lacks; gives the outcomes that are new."""
@@ -189,7 +225,7 @@ class Session:
             observer.retried(self, task, reason)
         if task not in self.search.failed:
             return
-        self.first_error = self.first_error or reason
+        self._first_error = self._first_error or reason
         if isinstance(task, TrainPack):
             for max_lr in task.max_lrs:
                 self.ledger.add_failure(
@@ -249,7 +285,7 @@ def _losers(decision: Cycle) -> Iterator[str]:
             yield from (trial.checkpoint.path for trial in candidate.trials)
 
 
-def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3) -> Rules:
+def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3, workers: int = 1) -> Rules:
     """The rules of a search."""
     chance = chance_of(record.identity)
     return Rules(
@@ -260,5 +296,6 @@ def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3) -> Rule
         decide=recorded_rule(record.spec),
         chance=None if chance is None else chance.highest,
         pack_size=record.execution.pack_size,
+        workers=workers,
         attempts=attempts,
     )

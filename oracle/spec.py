@@ -54,8 +54,10 @@ class Spec(Part):
     """Where a pruned network starts from: the initial weights, the trained weights with the schedule begun
     again, or the trained weights at the schedule's last rate."""
     policy: Named = ComponentSpec(name="oracle")
-    """The policy that sets ``max_lr`` at each cycle: ``oracle`` (search the grid), ``silo`` (the curve
-    below), ``fixed`` (argument ``max_lr``), or ``allr`` (arguments ``max_lr`` and ``minimum``)."""
+    """The policy that sets ``max_lr`` at each cycle: ``oracle`` (search the grid), ``adaptive`` (train where
+    that tells something; argument ``share``, the budget by the whole grid's trainings, or ``trainings``, a
+    number a cycle), ``edge`` (follow the rate at which trainings collapse, an experiment), ``silo`` (the
+    curve below), ``fixed`` (argument ``max_lr``), or ``allr`` (arguments ``max_lr`` and ``minimum``)."""
     rewind_to: int = Field(default=0, ge=0)
     """With weight rewinding, the epoch (or iteration, as the training's length counts) of cycle 0's training
     whose weights and place in the schedule a pruned network goes back to; 0 for the initial weights."""
@@ -119,9 +121,16 @@ class Spec(Part):
     @model_validator(mode="after")
     def _policy_makes_sense(self) -> Spec:
         try:
-            self.policy_of_rates()
+            policy = self.policy_of_rates()
         except InvalidInput as error:
             raise ValueError(f"policy: {error}") from error
+        if policy.selective and not self.tolerance:
+            raise ValueError(f"policy {self.policy.name} needs a tolerance above 0, such as 0.005")
+        if policy.selective and self.decide == "point":
+            raise ValueError(
+                f"policy {self.policy.name} leaves trainings out, so that means don't compare: leave decide "
+                "out, or take policy oracle"
+            )
         return self
 
     def recipe(self, *, execution: Execution) -> Recipe:

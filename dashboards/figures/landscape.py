@@ -89,8 +89,8 @@ def _layout(results: Results) -> go.Layout:
 
 
 def _rates(rows: Sequence[Cycle]) -> list[float]:
-    """Every rate that some cycle tried, ascending."""
-    return sorted({candidate.max_lr for row in rows for candidate in row.candidates})
+    """Every rate that some cycle considered, ascending."""
+    return sorted({rate for row in rows for rate in row.grid})
 
 
 def _names(rates: Sequence[float]) -> dict[float, str]:

@@ -159,7 +159,7 @@ def _add_intervals(figure: go.Figure, data: RatesData) -> None:
         figure.add_scatter(
             x=[x for i in shown for x in (i.cycle, i.cycle, None)],
             y=[y for i in shown for y in (rounded(i.low), rounded(i.high), None)],
-            name="point estimate" if data.reach else "Oracle interval",
+            name=data.estimate if data.reach else "Oracle interval",
             mode="lines+markers",
             line={"color": color, "width": width},
             marker={"symbol": "line-ew", "size": 13, "line": {"color": color, "width": min(width, 3)}},

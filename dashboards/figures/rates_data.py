@@ -80,6 +80,7 @@ class RatesData:
         texts: What an optimum says when pointed at, per interval.
         optimum_name: What the optima are called.
         searched: Whether there are intervals, and not only rates.
+        estimate: What the intervals are called beside those that are sure.
         core: Cycle and ends of the rates that are surely in the interval.
         reach: The same of those that may be in it.
         detached: Cycle and rate of what is as good as the optimum, but beyond a gap.
@@ -100,6 +101,7 @@ class RatesData:
     texts: tuple[str, ...] = ()
     optimum_name: str = "Oracle optimum"
     searched: bool = True
+    estimate: str = "point estimate"
     core: Runs = ()
     reach: Runs = ()
     detached: Points = ()
@@ -146,6 +148,7 @@ def rates_data(results: Results, *, without: Collection[str] = ()) -> RatesData:
         texts=_texts(results),
         optimum_name="Oracle optimum" if results.searched else f"policy {results.search_spec.policy.name}",
         searched=results.searched,
+        estimate="likeliest interval" if results.policy.selective else "point estimate",
         core=runs(results.beliefs, "core"),
         reach=runs(results.beliefs, "reach"),
         detached=tuple((each.cycle, rate) for each in cycles for rate in each.detached),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from dashboards.files import replace_file
 from dashboards.report.pages import figure_html, page
 from dashboards.tables.accuracy import accuracy_table
 from dashboards.tables.accuracy_series import AccuracySeries
+from dashboards.tables.costs import cost_table
 from dashboards.tables.forms import csv_text, heading_text, markdown, to_json
 from dashboards.tables.latex import latex
 from dashboards.tables.paper import paper_table
@@ -46,7 +47,7 @@ class CompareReport:
 
 
 def compare_report(searches: Sequence[Results], *, also: Sequence[AccuracySeries] = ()) -> CompareReport:
-    """Searches side by side: their accuracies, and what each says.
+    """Searches side by side: their accuracies, what each says, and what it took.
 
     Args:
         searches: The searches.
@@ -57,21 +58,18 @@ def compare_report(searches: Sequence[Results], *, also: Sequence[AccuracySeries
     return CompareReport(
         title=f"{listed} beside the paper" if also else f"{listed} side by side",
         tables=(
-            attempt(
-                "the table of the accuracies",
-                lambda: accuracy_table(searches, also=also),
-                partial(failed_table, "Accuracies"),
-            ),
-            attempt(
-                "the table of the searches",
-                lambda: search_table(searches),
-                partial(failed_table, "Searches"),
-            ),
+            _table("Accuracies", lambda: accuracy_table(searches, also=also)),
+            _table("Searches", lambda: search_table(searches)),
+            _table("Costs", lambda: cost_table(searches)),
         ),
         figure=attempt(
             "the figure of the accuracies", lambda: accuracy_figure(searches, also=also), failed_figure
         ),
     )
+
+
+def _table(title: str, make: Callable[[], Table]) -> Table:
+    return attempt(f"the table {title!r}", make, partial(failed_table, title))
 
 
 def paper_report(number: int) -> CompareReport:

@@ -47,10 +47,13 @@ def units(results: Results, *, accuracies: bool = True) -> str:
     tolerance = percent_text(results.search_spec.tolerance)
     sentence = f"λ: share of the prunable weights that is left{_of_all(results)}. Rates in units of 1e-2. "
     if results.searched:
+        interval = f"within {tolerance} of the best mean validation accuracy, a point estimate"
+        if results.policy.selective:
+            interval = f"the rates that are likelier within {tolerance} of the best than not"
         sentence += (
-            f"Interval: within {tolerance} of the best mean validation accuracy, a point estimate. Surely "
-            f"inside: with a chance of 0.9. {INSIDE} within {tolerance} of the best with a chance of 0.9, "
-            f"{OUTSIDE} not within it with that chance, {UNKNOWN} these trainings can't tell. "
+            f"Interval: {interval}. Surely inside: with a chance of 0.9. {INSIDE} within {tolerance} of the "
+            f"best with a chance of 0.9, {OUTSIDE} not within it with that chance, {UNKNOWN} these trainings "
+            "can't tell. "
         )
     where = " of the networks that were pruned next" if results.searched else ""
     return f"{sentence}Accuracies{where} in %{deviation}." if accuracies else sentence.strip()

@@ -20,7 +20,7 @@ from silo.fit import fit_curve
 from silo.fit.drawn_fits import drawn_fits
 from silo.fit.rivals import compare_rivals
 from silo.intervals import CycleInterval
-from silo.landscape import learn
+from silo.landscape import CycleScores, learn
 from silo.paper import OracleTable, load_table
 
 if TYPE_CHECKING:
@@ -174,18 +174,25 @@ def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitV
     if not results.decided:
         raise InvalidInput(f"fit: search {record.name!r} has decided no cycle yet: let it run on")
     return _view(
-        tuple(each.accuracies for each in results.decided),
+        results.intervals_found,
         options | {"tolerance": spec.tolerance, "chance": results.chance.highest if results.chance else None},
         pruning_rate=spec.pruning.rate,
         title=record.name,
         curve=results.predicted,
         rates_name="SILO, predicted",
         densities=tuple(each.density for each in results.decided),
+        scores=tuple(each.scores for each in results.decided),
     )
 
 
 def _view(
-    measured: Measured, options: dict[str, Any], *, pruning_rate: float, title: str, **shown: Any
+    measured: Measured,
+    options: dict[str, Any],
+    *,
+    pruning_rate: float,
+    title: str,
+    scores: tuple[CycleScores, ...] = (),
+    **shown: Any,
 ) -> FitView:
     from dashboards.figures.fit_view import FitView
 
@@ -199,7 +206,8 @@ def _view(
         "weighting": options["weighting"],
     }
     found = fit_curve(intervals, **shared)
-    beliefs = learn(accuracies, tolerance=tolerance, chance=options.get("chance")) if accuracies else ()
+    told = scores or accuracies
+    beliefs = learn(told, tolerance=tolerance, chance=options.get("chance")) if told else ()
     if checks.whole("draws", options["draws"]) and beliefs:
         found = replace(found, drawn=drawn_fits(beliefs, draws=options["draws"], **shared))
     rivals = compare_rivals(intervals, **shared)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from oracle.cycles import Cycle
 from oracle.observers.protocol import Observer
+from oracle.results.verdict import JUMPED
 from oracle.session import Session
 from trials.tasks import Task, TrainPack, Trial
 
@@ -42,7 +43,7 @@ class _Counter:
         if not self.count:
             return "…"
         search, rules = session.search, session.search.rules
-        cycle = rules.policy.candidates * rules.replicates
+        cycle = rules.policy.expected(rules.replicates)
         # What a later cycle has already is of the replicates that were there before.
         later = sum(max(cycle - search.finished(c), 0) for c in range(search.cycle + 1, rules.cycles))
         rest = later + search.planned() - search.finished(search.cycle)
@@ -163,7 +164,11 @@ def _opening(session: Session) -> str:
     if session.resumed:
         are = "is" if session.resumed == 1 else "are"
         before = f"; {_counted(session.resumed, 'trial')} {are} in the ledger already"
-    return f"search {session.spec.name}: {size}, {_way(session)}{before}"
+    budget = ""
+    if rules.policy.selective:
+        budget = f", of which policy {session.spec.policy.name} trains about "
+        budget += f"{rules.policy.expected(rules.replicates):.3g} a cycle"
+    return f"search {session.spec.name}: {size}{budget}, {_way(session)}{before}"
 
 
 def _counted(count: int, thing: str) -> str:
@@ -199,7 +204,18 @@ def _rates(session: Session, decision: Cycle) -> str:
         return f"max_lr {interval.optimum:g}"
     low, high = "≤" * interval.low_cut, "≥" * interval.high_cut
     found = f"optimum {interval.optimum:g}, interval [{low}{interval.low:g}, {high}{interval.high:g}]"
-    return found if decision.chosen == interval.optimum else f"{found}, goes on with {decision.chosen:g}"
+    found += "" if decision.chosen == interval.optimum else f", goes on with {decision.chosen:g}"
+    return f"{found}{_told(decision)}" if session.search.rules.policy.selective else found
+
+
+def _told(decision: Cycle) -> str:
+    """What is known of the rates where trainings were left out, and what to doubt."""
+    belief = decision.belief
+    if belief is None:
+        return " (the trainings tell nothing of the rates)"
+    doubts = ", two ranges of rates are good" * belief.two_humps
+    doubts += ", other rates are good than in the cycle before" * (belief.jumped > JUMPED)
+    return f" (both ends within a step: {belief.sure:.0%}{doubts})"
 
 
 def _trouble(session: Session, task: Task, reason: str) -> str:

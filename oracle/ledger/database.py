@@ -97,6 +97,16 @@ choices = Table(
     Column("replicates", Integer, nullable=False),  # how many there were then
 )
 
+asked = Table(
+    "oracle_asked",
+    metadata,
+    Column("search", String(63), ForeignKey("oracle_searches.name"), primary_key=True),
+    Column("cycle", Integer, primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("replicate", Integer, primary_key=True),
+    Column("max_lr", Float, primary_key=True),
+)
+
 rewritten = Table(
     "oracle_rewritten",
     metadata,

@@ -128,8 +128,8 @@ class Ledger:
         with self.engine.begin() as connection:
             query = update(database.searches).where(database.searches.c.name == record.name)
             connection.execute(query.values(**fixed))
-            chosen = database.choices
-            connection.execute(delete(chosen).where(chosen.c.search == record.name))
+            for made in (database.choices, database.asked):
+                connection.execute(delete(made).where(made.c.search == record.name))
         self.register(record)
 
     def lease(self, search: str, **options: Any) -> lease.Lease:

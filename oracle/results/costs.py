@@ -12,7 +12,14 @@ from silo.cost import silo_cost, silo_tuning_cost
 from silo.curve import SiloCurve
 from trials.tasks import Trial
 
-_POLICIES = {"silo": "SILO's curve", "fixed": "one fixed rate", "allr": "ALLR"}
+_POLICIES = {
+    "oracle": "Oracle",
+    "adaptive": "adaptive Oracle",
+    "edge": "edge rule",
+    "silo": "SILO's curve",
+    "fixed": "one fixed rate",
+    "allr": "ALLR",
+}
 _SHARED_OUT = "hours by the Oracle's mean worker time per training of each cycle, in packs as it trained them"
 _NEAREST = (
     "accuracies are those of the Oracle's candidate nearest to the curve's rate, on the network that the "
@@ -73,6 +80,8 @@ def policy_costs(
 ) -> tuple[PolicyCost, ...]:
     """The cost of a search as it was run; of the Oracle's also what SILO and a hill climb would have cost.
 
+    Where trainings were left out, what all of them would have cost stands in the hill climb's place.
+
     Args:
         cycles: The decided cycles, ascending from 0.
         policy: The spec's policy.
@@ -84,12 +93,14 @@ def policy_costs(
         return ()
     if grid is None:
         return (_as_run(cycles, _POLICIES.get(policy, policy), "."),)
-    found = [_as_run(cycles, "Oracle", ", the grid's extensions included.")]
+    name = _POLICIES.get(policy, policy)
+    found = [_as_run(cycles, name, ", the grid's extensions included.")]
     if known or fitted:
         found.append(_silo_known(cycles, known, fitted))
     if fitted:
         found.append(_silo_tuned(cycles, len(grid), fitted))
-    return (*found, _hill_climb(cycles, grid))
+    left_out = any(len(each.trials) < len(each.grid) * _replicates(cycles) for each in cycles)
+    return (*found, _exhaustive(cycles, len(grid)) if left_out else _hill_climb(cycles, grid))
 
 
 def _as_run(cycles: Sequence[Cycle], policy: str, ending: str) -> PolicyCost:
@@ -137,6 +148,19 @@ def _silo_tuned(cycles: Sequence[Cycle], values: int, fitted: SiloCurve) -> Poli
     )
 
 
+def _exhaustive(cycles: Sequence[Cycle], values: int) -> PolicyCost:
+    replicates = _replicates(cycles)
+    return PolicyCost(
+        policy="Oracle",
+        trainings=values * replicates * len(cycles),
+        worker_hours=_hours(cycles, [values * replicates] * len(cycles)),
+        measured=False,
+        test_accuracies=(None,) * len(cycles),
+        explanation=f"Estimated for all {values} values of the grid in all replicates, without extensions: "
+        "by the mean worker time per training of each cycle, in packs as they were trained here.",
+    )
+
+
 def _hill_climb(cycles: Sequence[Cycle], grid: Sequence[float]) -> PolicyCost:
     rate, per_cycle, reached = grid[len(grid) // 2], [], []
     for each in cycles:
@@ -167,7 +191,7 @@ def climb(candidates: Sequence[Candidate], start: float) -> tuple[Candidate, int
         The candidate where no neighbour is better, and how many candidates were looked at.
     """
     accuracies = [candidate.accuracy for candidate in candidates]
-    place = _nearest(candidates, start)
+    place = _nearest([candidate.max_lr for candidate in candidates], start)
     seen = {place}
     while True:
         near = [index for index in (place - 1, place + 1) if 0 <= index < len(candidates)]
@@ -180,21 +204,26 @@ def climb(candidates: Sequence[Candidate], start: float) -> tuple[Candidate, int
 
 def _along(curve: SiloCurve, cycles: Sequence[Cycle]) -> tuple[float | None, ...]:
     """Test accuracies where a curve passes the grid of each cycle."""
-    return tuple(_at(each.candidates, curve.max_lr(each.cycle)) for each in cycles)
+    return tuple(_at(each, curve.max_lr(each.cycle)) for each in cycles)
 
 
-def _at(candidates: Sequence[Candidate], rate: float) -> float | None:
-    """Test accuracy of the candidate nearest by ratio; None more than the outermost step outside the grid."""
-    rates = [candidate.max_lr for candidate in candidates]
+def _at(cycle: Cycle, rate: float) -> float | None:
+    """Test accuracy of the candidate nearest by ratio.
+
+    None more than the outermost step outside the grid, and where a nearer rate lacks trainings.
+    """
+    rates = list(cycle.grid)
     below, above = (rates[0] / rates[1], rates[-1] / rates[-2]) if len(rates) > 1 else (1.0, 1.0)
     if not rates[0] * below * (1 - ROUNDING) <= rate <= rates[-1] * above * (1 + ROUNDING):
         return None
-    return candidates[_nearest(candidates, rate)].test_accuracy
+    nearest, replicates = rates[_nearest(rates, rate)], len(cycle.selected.trials)
+    found = (each for each in cycle.candidates if each.max_lr == nearest and len(each.trials) == replicates)
+    return next((each.test_accuracy for each in found), None)
 
 
-def _nearest(candidates: Sequence[Candidate], rate: float) -> int:
-    """Index of the candidate whose rate is nearest by ratio, the lower one of two."""
-    return min(range(len(candidates)), key=lambda index: abs(math.log(candidates[index].max_lr / rate)))
+def _nearest(rates: Sequence[float], rate: float) -> int:
+    """Index of the rate that is nearest by ratio, the lower one of two."""
+    return min(range(len(rates)), key=lambda index: abs(math.log(rates[index] / rate)))
 
 
 def _hours(cycles: Sequence[Cycle], trainings: Sequence[int]) -> float:

@@ -66,11 +66,12 @@ CANDIDATES: Columns = {
     "cycle": Column(INT, "m, how often the network has been pruned", "of.cycle"),
     "density": Column(FLOAT, f"{DENSITY}, mean over the replicates", "of.density"),
     "max_lr": Column(FLOAT, "peak learning rate"),
+    "replicates": Column(INT, "in how many replicates it was trained"),
     **_accuracies("row"),
     "diverged": Column(INT, "replicates that diverged"),
-    "optimum": Column(TRUTH, "whether it is the Oracle optimized max_lr, a point estimate"),
+    "optimum": Column(TRUTH, "whether it is the Oracle optimized max_lr, an estimate"),
     "chosen": Column(TRUTH, "whether its networks are pruned next"),
-    "inside": Column(TRUTH, "whether it lies in the Oracle optimized interval, a point estimate"),
+    "inside": Column(TRUTH, "whether it lies in the Oracle optimized interval, an estimate"),
     "detached": Column(TRUTH, "whether it is within the tolerance, but beyond a worse rate"),
     "p_inside": Column(FLOAT, "chance that it lies in the optimized interval; empty where nothing is known"),
     "p_optimum": Column(FLOAT, "chance that it is the optimum; empty where nothing is known"),
@@ -80,14 +81,16 @@ CANDIDATES: Columns = {
 
 def _candidate_rows(results: Results) -> Iterator[Parts]:
     for each, belief in zip(results.decided, results.beliefs or repeat(None), strict=False):
-        for k, candidate in enumerate(each.candidates):
+        for candidate in each.candidates:
             rate, interval = candidate.max_lr, each.interval
+            k = each.grid.index(rate)
             told = belief if belief is not None and not belief.silent else None
             yield {
                 "p_inside": float(told.inside[k]) if told else None,
                 "p_optimum": float(told.best[k]) if told else None,
                 "loss": float(told.means[k]) if told else None,
                 "row": candidate,
+                "replicates": len(candidate.trials),
                 "of": each,
                 "optimum": rate == interval.optimum,
                 "chosen": rate == each.chosen,
@@ -132,7 +135,12 @@ INTERVALS: Columns = {
     "cycle": Column(INT, "m, how often the network has been pruned"),
     "density": Column(FLOAT, f"{DENSITY}, mean over the replicates"),
     "density_all": Column(FLOAT, "the same share of all parameters"),
-    "optimum": Column(FLOAT, "Oracle optimized max_lr, by the means: a point estimate", "interval.optimum"),
+    "optimum": Column(
+        FLOAT,
+        "Oracle optimized max_lr, by the means: a point estimate; of a policy that leaves trainings out, by "
+        "what all trainings tell",
+        "interval.optimum",
+    ),
     "low": Column(FLOAT, "lower end of the Oracle optimized interval, likewise", "interval.low"),
     "high": Column(FLOAT, "upper end of the Oracle optimized interval, likewise", "interval.high"),
     "low_cut": Column(

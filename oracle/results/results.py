@@ -7,6 +7,7 @@ results.candidates.query("inside")
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from oracle.chance_level import Chance, chance_of
 from oracle.cycles import Cycle
 from oracle.ledger import Ledger, Run, SearchRecord
 from oracle.policies import Policy, Span
+from oracle.policies.adaptive import restated
 from oracle.results import frames
 from oracle.results.costs import PolicyCost, policy_costs
 from oracle.results.distributions import CycleDistributions, cycle_distributions, diagnosed_rates
@@ -114,12 +116,15 @@ class Results:
         draws: int = DRAWS,
     ) -> Results:
         """The results of a search's state as it is now; what the ledger knows of it comes with the record."""
+        chance, decided = chance_of(record.identity) if record else None, tuple(search.decisions)
+        if search.rules.policy.selective:
+            decided = restated(decided, spec.tolerance, chance.highest if chance else None)
         return cls(
             search_spec=spec,
-            decided=tuple(search.decisions),
+            decided=decided,
             outcomes=search.outcomes(),
             prunings=tuple(p for cycle in range(spec.cycles) for p in search.prunings(cycle)),
-            chance=chance_of(record.identity) if record else None,
+            chance=chance,
             execution=record.execution if record else None,
             recorded_runs=tuple(runs),
             draws=draws,
@@ -237,6 +242,24 @@ class Results:
             fitted=self.fitted,
         )
 
+    @property
+    def wall_seconds(self) -> float | None:
+        """How long its runs lasted; None where they are not known.
+
+        One whose end is not recorded, as it was killed or still runs, lasted until its last training.
+        """
+        if not self.recorded_runs:
+            return None
+        begins = [run.started for run in self.recorded_runs] + [math.inf]
+        lasted = 0.0
+        for run, following in zip(self.recorded_runs, begins[1:], strict=True):
+            ended = run.ended
+            if ended is None:
+                own = (t.ended for t in self.outcomes if run.started <= t.started < following)
+                ended = max(own, default=run.started)
+            lasted += max(ended - run.started, 0.0)
+        return lasted
+
     @cached_property
     def distributions(self) -> tuple[CycleDistributions, ...]:
         """One per decided cycle whose statistics were asked for, ascending; else empty."""
@@ -253,7 +276,7 @@ class Results:
         if not (self.decided and self.searched):
             return ()
         return learn(
-            [each.accuracies for each in self.decided],
+            [each.scores for each in self.decided],
             tolerance=self.search_spec.tolerance,
             chance=self.chance.highest if self.chance else None,
         )

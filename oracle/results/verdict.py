@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SURE = 0.9
 """Chance from which one curve is said to lose less than another."""
 
+JUMPED = 0.5
+"""Chance from which a cycle is said to have nothing to do with the one before."""
+
 
 def verdict(results: Results) -> str:
     """What the trainings tell of SILO's curve, of the fitted one beside a constant, and what to doubt."""
@@ -35,8 +38,9 @@ def point_verdict(results: Results) -> str:
     if results.predicted is not None:
         count = len(results.decided)
         inside = count - len(results.missed(results.predicted))
+        alone = "likeliest intervals" if results.policy.selective else "point estimates"
         found.append(
-            f"By point estimates alone, SILO's predicted curve lies in {inside} of {count} intervals; "
+            f"By {alone} alone, SILO's predicted curve lies in {inside} of {count} intervals; "
             "`oracle report` says how sure that is."
         )
     return " ".join(found)
@@ -138,7 +142,7 @@ def _jumps(beliefs: Sequence[CycleBelief]) -> list[int]:
     found = []
     for before, after in pairwise(told):
         best, reach = before.rates[before.optimum()], after.reach()
-        if after.jumped > 0.5 and reach is not None and not reach[0] <= best <= reach[1]:
+        if after.jumped > JUMPED and reach is not None and not reach[0] <= best <= reach[1]:
             found.append(after.cycle)
     return found
 

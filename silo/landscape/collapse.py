@@ -72,6 +72,14 @@ class EdgeGrid:
         posterior = predicted * np.exp(like - like.max())
         return np.asarray(posterior / posterior.sum())
 
+    def mean(self, posterior: FloatArray) -> float:
+        """The expected place of the edge, at which half of the trainings collapse, as ln(max_lr)."""
+        return float(posterior.sum(axis=1) @ self.places)
+
+    def chances(self, posterior: FloatArray) -> FloatArray:
+        """(n,), the expected chance of a collapse at each rate."""
+        return np.asarray(np.einsum("tw,twn->n", posterior, self.chance))
+
     def drawn(self, filtered: list[FloatArray], gaps: list[int], uniform: FloatArray) -> list[FloatArray]:
         """Draws of the edge over all cycles together, backwards from the last one.
 

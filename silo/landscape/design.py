@@ -33,7 +33,12 @@ _NEAR = 1e-6
 
 
 def most_telling(
-    landscape: Landscape, scores: CycleScores, drawn: Drawn, replicates: int, count: int
+    landscape: Landscape,
+    scores: CycleScores,
+    drawn: Drawn,
+    replicates: int,
+    count: int,
+    beside: tuple[Pair, ...] = (),
 ) -> tuple[Pair, ...]:
     """The pairs whose trainings together tell most; among equals the smaller rate, then replicate.
 
@@ -43,6 +48,7 @@ def most_telling(
         drawn: What they, and those before, tell of the cycle.
         replicates: How many there are.
         count: How many pairs to choose.
+        beside: Untrained pairs that will be trained whatever is chosen: what they tell is known then.
 
     Returns:
         ``count`` pairs, the most telling one first; fewer where fewer are left.
@@ -57,7 +63,9 @@ def most_telling(
     features = np.concatenate([value[:, left], failed[:, left]], axis=1)
     features -= features.mean(axis=0)
     unknown = _unknown(drawn)
-    chosen = _greedy(features.T @ features, features.T @ unknown, min(count, left.size))
+    settled = np.searchsorted(left, [rate * replicates + replicate for rate, replicate in beside]).tolist()
+    count = min(count, left.size - len(settled))
+    chosen = _greedy(features.T @ features, features.T @ unknown, count, settled)
     return tuple((int(left[k]) // replicates, int(left[k]) % replicates) for k in chosen)
 
 
@@ -119,18 +127,19 @@ def _left(
     return told, 0.5 * (left + left.T) + own * np.eye(len(every))
 
 
-def _greedy(gram: FloatArray, cross: FloatArray, count: int) -> list[int]:
+def _greedy(gram: FloatArray, cross: FloatArray, count: int, settled: list[int]) -> list[int]:
     """Which pairs explain most, one after the other.
 
     Args:
         gram: (2 m, 2 m), products of the pairs' features: m scores, then m collapses.
         cross: (2 m, t), their products with what is to be explained.
-        count: How many to choose, at most m.
+        count: How many to choose, at most m without the settled.
+        settled: Pairs that explain what they do beforehand.
     """
     m = len(gram) // 2
     begin = np.diag(gram).copy()
     chosen: list[int] = []
-    for _ in range(count):
+    for turn in range(len(settled) + count):
         size, both = np.diag(gram), gram[np.arange(m), np.arange(m) + m]
         counts = size[m:] > 1e-6 * np.maximum(begin[m:], 1.0)
         slope = np.divide(both, size[m:], out=np.zeros(m), where=counts)
@@ -141,13 +150,14 @@ def _greedy(gram: FloatArray, cross: FloatArray, count: int) -> list[int]:
         gain += np.divide((cross[m:] ** 2).sum(axis=1), size[m:], out=np.zeros(m), where=counts)
         gain[chosen] = -1.0
         best = int(np.argmax(gain >= gain.max() * (1 - _NEAR)))
+        best = settled[turn] if turn < len(settled) else best
         chosen.append(best)
         for column, usable in ((best + m, counts[best]), (best, tells[best])):
             if usable:
                 row = gram[column] / gram[column, column]
                 cross = cross - np.outer(row, cross[column])
                 gram = gram - np.outer(row, gram[column])
-    return chosen
+    return chosen[len(settled) :]
 
 
 @lru_cache(maxsize=4)

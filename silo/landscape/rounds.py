@@ -6,9 +6,10 @@
 
 Per cycle (1) pairs that tell most under what the cycle before predicts, in the first cycle some rates in all
 replicates; (2) the rate that the posterior loses least at, in every replicate that lacks it; (3) while there
-is budget left and the interval's ends are not sure, more pairs that tell most. Where the best score falls far
-below the last cycle's at that rate, too, or the curve has nothing to do with it, the whole grid gets a coarse
-look, once.
+is budget left and the interval's ends are not sure, more pairs that tell most; (4) past an edge of the grid
+that the interval reaches, the next rate, in every replicate. Where the best score falls far below the last
+cycle's at that rate, too, where the curve has nothing to do with it, or where two humps show that it had not,
+the whole grid gets a coarse look, once; where the first cycle has two humps, a closer one.
 
 All is a function of what was trained: each decision plays the cycle again from its beginning, so that a
 search that was stopped goes on where it was, in the midst of a round, too.
@@ -16,51 +17,20 @@ search that was stopped goes on where it was, in the midst of a round, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from silo import checks
-from silo._arrays import FloatArray
 from silo.errors import InvalidInput
-from silo.landscape.belief import CycleBelief
-from silo.landscape.design import Pair, most_telling
-from silo.landscape.draws import Drawn
+from silo.landscape.asking import Trained
+from silo.landscape.begun import Begun, Round, Window, round_work, work
+from silo.landscape.design import Pair
 from silo.landscape.model import Known, Landscape
-from silo.landscape.scores import CycleScores
 
-Round = tuple[Pair, ...]
-
-# A fall of the best score by so many clips asks for a coarse look; as does a jump with this chance.
-_FALL = 3.0
-_JUMPED = 0.5
-# A better rate that lacks trainings is trained if it promises so many tolerances more.
-_REGRET = 0.1
 # A cycle that finds the budget overdrawn leaves so much of its share to pay it back.
 _PAID_BACK = 1 / 8
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Begun:
-    """A cycle as it begins.
-
-    Attributes:
-        cycle: m, the number of completed pruning cycles.
-        grid: (n,), its candidates, ascending.
-        replicates: R.
-        before: What the last cycle left that says something; None without one.
-        earlier: How many cycles were decided before.
-        spent: How many trainings they took.
-    """
-
-    cycle: int
-    grid: FloatArray
-    replicates: int
-    before: Known | None = None
-    earlier: int = 0
-    spent: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,12 +42,14 @@ class Decision:
         asks: The pairs of the round under way that are to be trained; none when the cycle is decided.
         chosen: Position in the grid of the rate that it chose; None before that.
         known: Then, what its trainings tell; None before, and where they say nothing of the rates.
+        window: Its candidates.
     """
 
     rounds: tuple[Round, ...]
     asks: Round
     chosen: int | None
     known: Known | None
+    window: Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,150 +94,75 @@ class Adaptive:
         """The cycle's next round, or its decision.
 
         Args:
-            landscape: On a grid that has the cycle's candidates.
+            landscape: On the cycle's grid.
             begun: The cycle.
             trained: The score of each pair of the cycle that was trained.
             rounds: Those of an earlier decision of the cycle, if kept: they are not worked out again.
         """
         found = list(rounds)
+        window = opened(landscape, begun)
         while True:
-            asks = tuple(pair for one in found for pair in one if pair not in trained)
+            asked = [pair for one in found for pair in one]
+            window = _around(window, asked)
+            asks = tuple(pair for pair in asked if pair not in trained)
             if asks:
-                return Decision(rounds=tuple(found), asks=asks, chosen=None, known=None)
-            played = {pair: trained[pair] for one in found for pair in one}
-            asked = _State(self, landscape, begun, played).next(len(found))
-            if not asked:
-                # What was trained beyond the rounds, as by another machine, tells something, too.
-                last = _State(self, landscape, begun, trained)
-                return Decision(rounds=tuple(found), asks=(), chosen=last.chosen, known=last.known)
-            found.append(asked)
+                return Decision(rounds=tuple(found), asks=asks, chosen=None, known=None, window=window)
+            spent = sum(round_work(one, begun.pack) for one in found)
+            state = Trained(self, landscape, begun, window, {pair: trained[pair] for pair in asked}, spent)
+            following = state.next(len(found)) or state.extension()
+            if not following:
+                return self.decided(landscape, begun, trained, found)
+            found.append(tuple((rate + window[0], replicate) for rate, replicate in following))
 
-    def room(self, begun: Begun) -> int:
-        """How many trainings a cycle may ask for, but for a coarse look, or a rate that turns out far better.
+    def decided(
+        self, landscape: Landscape, begun: Begun, trained: Mapping[Pair, float], rounds: Sequence[Round] = ()
+    ) -> Decision:
+        """The cycle's decision by all that was trained, be it more than its rounds asked for.
+
+        Args:
+            landscape: On the cycle's grid.
+            begun: The cycle.
+            trained: The score of each pair of the cycle that was trained; of one rate at least in every
+                replicate.
+            rounds: Its rounds.
+        """
+        window = _around(opened(landscape, begun), trained)
+        state = Trained(self, landscape, begun, window, trained, 0)
+        chosen = state.chosen + window[0]
+        return Decision(rounds=tuple(rounds), asks=(), chosen=chosen, known=state.known, window=window)
+
+    def room(self, begun: Begun) -> float:
+        """What a cycle may take, but for a coarse look, an extension, or a rate that turns out far better.
 
         Whatever was spent, a rate can be trained in every replicate, and mostly some pairs beside it.
         """
-        replicates = begun.replicates
-        each = self.share * begun.grid.size * replicates
-        allowed = int(np.floor(each * (begun.earlier + 1) - begun.spent + 1e-9))
-        least = min(int(np.floor((1 - _PAID_BACK) * each)), (self.probes + 1) * replicates)
-        first = 0 if begun.spent else (self.first + 1) * replicates
-        return max(allowed, least, replicates, first)
+        each = self.share * begun.exhaustive
+        allowed = each * (begun.earlier + 1) - begun.spent
+        one = begun.replicates * work(1, begun.pack)
+        least = min((1 - _PAID_BACK) * each, begun.replicates * work(self.probes + 1, begun.pack))
+        first = 0 if begun.spent else begun.replicates * work(self.first + 1, begun.pack)
+        return float(np.floor(2 * max(allowed, least, one, first) + 1e-9)) / 2
 
 
-@dataclass(frozen=True, eq=False)
-class _State:
-    """A cycle after some of its trainings."""
+def opened(landscape: Landscape, begun: Begun) -> Window:
+    """The candidates that a cycle begins with.
 
-    settings: Adaptive
-    landscape: Landscape
-    begun: Begun
-    trained: Mapping[Pair, float]
+    Beyond the base they are as many of those that the cycle before had as its interval is likely to reach
+    now, and one.
+    """
+    first, end = begun.window
+    if begun.before is None:
+        return first, end
+    tried = np.searchsorted(begun.grid, begun.before.scores.grid)
+    wide = min(first, int(tried[0])), max(end, int(tried[-1]) + 1)
+    if wide == (first, end):
+        return first, end
+    ahead = landscape.predicted(begun.before, begun.cycle, begun.grid[slice(*wide)])
+    low, high = landscape.belief(ahead, landscape.drawn(ahead)).stated
+    return max(wide[0], min(first, wide[0] + low - 1)), min(wide[1], max(end, wide[0] + high + 2))
 
-    @cached_property
-    def scores(self) -> CycleScores:
-        at = np.array(list(self.trained), dtype=np.intp).reshape(-1, 2)
-        score = np.array(list(self.trained.values()), dtype=np.float64)
-        begun = self.begun
-        return CycleScores(
-            cycle=begun.cycle, grid=begun.grid, index=at[:, 0], replicate=at[:, 1], score=score
-        )
 
-    @cached_property
-    def known(self) -> Known | None:
-        if not self.trained:
-            return self.landscape.predicted(self.begun.before, self.begun.cycle, self.begun.grid)
-        return self.landscape.given(self.scores, self.begun.before)
-
-    @cached_property
-    def drawn(self) -> Drawn:
-        assert self.known is not None, "a silent cycle has no draws"
-        return self.landscape.drawn(self.known)
-
-    @cached_property
-    def belief(self) -> CycleBelief:
-        assert self.known is not None, "a silent cycle has no belief"
-        return self.landscape.belief(self.known, self.drawn)
-
-    @property
-    def full(self) -> list[int]:
-        """The rates that were trained in every replicate."""
-        return np.flatnonzero(self.scores.trained == self.begun.replicates).tolist()
-
-    @property
-    def chosen(self) -> int:
-        full = np.array(self.full)
-        if self.known is None:
-            return int(full[self.scores.means[full].argmax()])
-        return self.belief.optimum(full)
-
-    def next(self, rounds: int) -> Round:
-        """The next round; empty when the cycle is decided."""
-        begun, settings = self.begun, self.settings
-        room = settings.room(begun) - len(self.trained)
-        if not self.trained:
-            if begun.before is None:
-                return self._lacking(self._spread(min(settings.first, max(room // begun.replicates, 1))))
-            probes = min(settings.probes * begun.replicates, room - begun.replicates)
-            if probes > 0:
-                return self._telling(probes)
-        elif self._strange:
-            look = self._lacking(self._spread(self._looked_at))
-            if look:
-                return look
-        best = self._expected
-        missing = self._lacking([best])
-        if self.known is None or not self.full:
-            return missing
-        lack = (self.belief.means[self.chosen] - self.belief.means[best]) / self.landscape.tolerance
-        if lack > 1 or (lack > _REGRET and len(missing) <= room and rounds < settings.rounds):
-            return missing
-        if rounds >= settings.rounds or room <= 0 or self.belief.sure >= settings.sure:
-            return ()
-        return self._telling(min(settings.more * begun.replicates, room))
-
-    @property
-    def _strange(self) -> bool:
-        """Whether the cycle seems to have nothing to do with the one before.
-
-        Low scores say so where the best is expected: elsewhere they may well be low.
-        """
-        before = self.begun.before
-        if before is None:
-            return False
-        if self.known is None:
-            return self._expected in self.full
-        fall = _FALL * self.landscape.prior.clip * self.landscape.tolerance
-        fell = self.known.best < before.best - fall and self._expected in self.full
-        return fell or self.known.curve.jumped > _JUMPED
-
-    @property
-    def _expected(self) -> int:
-        """The best rate as far as known: where the cycle says nothing, by the one before."""
-        if self.known is not None:
-            return self.belief.optimum()
-        if self.begun.before is None:
-            return int(np.nanargmax(self.scores.means))
-        return _State(self.settings, self.landscape, self.begun, {}).belief.optimum()
-
-    @property
-    def _looked_at(self) -> int:
-        """Rates of a coarse look: after a cycle that said nothing no more than there is room for."""
-        begun, settings = self.begun, self.settings
-        assert begun.before is not None, "only what was known can seem strange"
-        if begun.cycle - begun.before.scores.cycle == 1:
-            return settings.first
-        return min(settings.first, max(settings.room(begun) // begun.replicates - settings.probes - 1, 0))
-
-    def _spread(self, count: int) -> list[int]:
-        """So many rates, evenly over the grid, without its ends where there are others."""
-        at = np.linspace(0, self.begun.grid.size - 1, count + 2)[1:-1]
-        return sorted({int(each) for each in np.floor(at + 0.5)})
-
-    def _lacking(self, rates: list[int]) -> Round:
-        """What these rates lack to be trained in every replicate."""
-        pairs = ((rate, r) for rate in rates for r in range(self.begun.replicates))
-        return tuple(pair for pair in pairs if pair not in self.trained)
-
-    def _telling(self, count: int) -> Round:
-        return most_telling(self.landscape, self.scores, self.drawn, self.begun.replicates, count)
+def _around(window: Window, pairs: Iterable[Pair]) -> Window:
+    """A window with all rates that were asked for."""
+    rates = {rate for rate, _ in pairs} | {window[0], window[1] - 1}
+    return min(rates), max(rates) + 1

@@ -30,8 +30,9 @@ from rich.table import Table
 
 from silo._arrays import FloatArray
 from silo.landscape import CycleScores, Known, Landscape
+from silo.landscape.begun import Begun
 from silo.landscape.design import Pair
-from silo.landscape.rounds import Adaptive, Begun
+from silo.landscape.rounds import Adaptive
 from tests.benchmarks.confidence import Figures, Truth, draws, point
 from tests.benchmarks.landscapes import NAMES, Recorded, recorded
 from tests.benchmarks.machine import header, keep

@@ -124,12 +124,12 @@ def test_the_command_ends_well(call, tmp_path, monkeypatch):
 
 
 def test_so_do_searches_side_by_side(two_rates, monkeypatch):
-    for name in ("accuracy_table", "search_table", "accuracy_figure"):
+    for name in ("accuracy_table", "search_table", "cost_table", "accuracy_figure"):
         with monkeypatch.context() as patch:
             patch.setattr(f"dashboards.report.compare_report.{name}", broken)
             report = compare_report([two_rates, two_rates])
             texts = [report_text(report, form) for form in ("html", "markdown", "latex", "csv", "json")]
-        assert "ValueError" in texts[0] and len(report.tables) == 2
+        assert "ValueError" in texts[0] and len(report.tables) == 3
         assert all("ValueError" in text for text in texts[1:3]) or name == "accuracy_figure"
 
 

@@ -28,7 +28,9 @@ def specs(draw: Any) -> Spec:
     values = sorted(draw(st.sets(rates, min_size=2, max_size=5)))
     grid: dict[str, Any] = {"values": values, "extend": draw(st.booleans()), "limit": draw(st.integers(1, 3))}
     grid["scale"] = draw(st.sampled_from(["log", "linear"]))
-    policies: list[Any] = ["oracle"] * 4 + [{"name": "fixed", "arguments": {"max_lr": 0.05}}]
+    policies: list[Any] = (
+        ["oracle"] * 4 + ["adaptive", "edge"] + [{"name": "fixed", "arguments": {"max_lr": 0.05}}]
+    )
     curve = draw(
         st.none()
         | st.fixed_dictionaries(
@@ -40,6 +42,8 @@ def specs(draw: Any) -> Spec:
             }
         )
     )
+    policy = draw(st.sampled_from(policies + (["silo"] if curve else [])))
+    tolerances = [0.005, 0.05, 0.9] + ([0.0] if policy == "oracle" else [])
     return Spec.model_validate(
         {
             "name": draw(st.sampled_from(["fuzz", "A.b_c-d", "x" * 63])),
@@ -50,9 +54,9 @@ def specs(draw: Any) -> Spec:
             "cycles": draw(st.integers(1, 5)),
             "replicates": draw(st.integers(1, 3)),
             "grid": grid,
-            "tolerance": draw(st.sampled_from([0.005, 0.0, 0.05, 0.9])),
+            "tolerance": draw(st.sampled_from(tolerances)),
             "decide": draw(st.sampled_from(["posterior", "point"])),
-            "policy": draw(st.sampled_from(policies + (["silo"] if curve else []))),
+            "policy": policy,
             "silo": curve,
         }
     )

@@ -38,7 +38,7 @@ def test_a_spec_with_variants_stands_for_all_and_files_are_written(call, place, 
     folder = tmp_path / "compare"
     assert {path.name for path in folder.iterdir()} == FILES
     data = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
-    accuracies, searches = (table["rows"] for table in data["tables"])
+    accuracies, searches, *_ = (table["rows"] for table in data["tables"])
     assert [(row["search"], row["cycle"]) for row in accuracies] == [
         (f"small.{name}", cycle) for name in ("fixed", "oracle") for cycle in (0, 1)
     ]

@@ -87,7 +87,8 @@ def test_restored_from_any_part_it_goes_on_as_if_nothing_had_been():
         (
             "orcale",
             {},
-            "there is no policy 'orcale': known are oracle, silo, fixed, allr; did you mean 'oracle'?",
+            "there is no policy 'orcale': known are oracle, adaptive, edge, silo, fixed, allr; did you mean "
+            "'oracle'?",
         ),
         ("oracle", {}, "oracle needs a grid"),
         ("oracle", {"max_lr": 1}, "oracle takes no argument 'max_lr'"),

@@ -83,7 +83,9 @@ def test_the_opening_says_how_it_trains_and_what_kept_it_from_another_way():
 
 def test_the_time_that_is_left_is_that_of_what_is_missing_of_new_replicates():
     finished = {0: 10, 1: 10, 2: 15}
-    rules = SimpleNamespace(cycles=3, replicates=3, policy=SimpleNamespace(candidates=5))
+    rules = SimpleNamespace(
+        cycles=3, replicates=3, policy=SimpleNamespace(expected=lambda replicates: 5 * replicates)
+    )
     search = SimpleNamespace(rules=rules, cycle=0, planned=lambda: 15, finished=finished.get)
     counter = progress._Counter()
     counter.count, counter.rate = 1, lambda: 1.0

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,6 +16,7 @@ from oracle.errors import Refused
 from oracle.ledger import Ledger
 from oracle.results import Results
 from oracle.results.frames import COLUMNS, FRAMES
+from silo.accuracies import CycleAccuracies
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from silo.fit import fit_curve
@@ -61,7 +63,14 @@ def test_results_are_read_from_the_ledger(tmp_path):
 @pytest.mark.parametrize("tolerance", [0.005, 0.05])
 def test_the_fit_is_that_of_the_accuracies_and_the_rivals_that_of_the_intervals(tolerance):
     found = results(tolerance=tolerance, draws=50)
-    accuracies = [each.accuracies for each in found.decided]
+    accuracies = [
+        CycleAccuracies(
+            cycle=each.cycle,
+            rates=np.array(each.grid),
+            accuracies=np.array([[trial.accuracy for trial in c.trials] for c in each.candidates]),
+        )
+        for each in found.decided
+    ]
     expected = fit_curve(accuracies, pruning_rate=0.2, tolerance=tolerance, draws=50)
     assert found.fit.to_dict() == expected.to_dict()
     assert found.fit.drawn.draws == 50

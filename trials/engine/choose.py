@@ -44,10 +44,11 @@ class Workload:
 
     Attributes:
         cycles: Cycles of the search.
-        candidates: Candidates of a cycle, as long as its grid doesn't extend.
+        candidates: Candidates that a replicate is trained with at a time, as long as no grid extends.
         replicates: Independent seeds.
         workers: Workers at a time, among which a cycle's packs are shared out.
         device: Type of the workers' device, for example ``cpu``.
+        turns: How often that happens in a cycle.
     """
 
     cycles: int
@@ -55,11 +56,12 @@ class Workload:
     replicates: int
     workers: int
     device: str = "cpu"
+    turns: int = 1
 
     @property
     def trainings(self) -> int:
         """All of them."""
-        return self.cycles * self.candidates * self.replicates
+        return self.cycles * self.turns * self.candidates * self.replicates
 
     def packs(self, size: int) -> int:
         """Packs of a cycle, of at most ``size`` candidates."""
@@ -89,6 +91,9 @@ PACKED_PARAMETERS = 100_000
 
 PACKED_COPIES = 16
 """Rule of thumb: copies of a small network that still share a core's cache."""
+
+_FEWEST_PACKED = 5
+"""Rule of thumb: fewer copies train faster one after the other, as long as nothing is compiled."""
 
 MOST_COPIES = 32
 """Most copies that are tried: beyond, they leave every core's cache."""
@@ -238,7 +243,8 @@ class _Chooser:
         """The size of packs by the rule of thumb."""
         parameters = sum(parameter.numel() for parameter in self._module.parameters())
         small = not self._convolves and parameters <= PACKED_PARAMETERS
-        size = self._wishes.pack or (PACKED_COPIES if small else 1)
+        few = 1 < self._workload.candidates < _FEWEST_PACKED
+        size = self._wishes.pack or (PACKED_COPIES if small and not few else 1)
         return size if size > 1 and self._packable else 1
 
     def _sizes(self) -> Iterator[int]:
@@ -258,7 +264,7 @@ class _Chooser:
 
     def _search_seconds(self, speed: Speed, size: int) -> float:
         compilation = max(0.0, speed.first - speed.step)
-        rounds = self._workload.cycles * self._workload.rounds(size)
+        rounds = self._workload.cycles * self._workload.turns * self._workload.rounds(size)
         return compilation + rounds * speed.training(self._steps, self._validations)
 
     def _try(self, execution: Execution) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from silo import InvalidInput
 from silo.landscape import CycleScores, Landscape
+from silo.landscape.begun import Begun
 from silo.landscape.design import Pair, most_telling
 from silo.landscape.draws import Drawn
-from silo.landscape.rounds import Adaptive, Begun, Decision
+from silo.landscape.rounds import Adaptive, Decision
 from tests.silo.landscape.worlds import world
 
 Cycle = tuple[Begun, dict[Pair, float], list[Decision]]
@@ -96,7 +97,7 @@ def test_a_search_goes_on_from_wherever_it_stopped(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "n", "replicates", "share"),
-    [("moving", 3, 1, 0.02), ("moving", 12, 1, 0.25), ("humps", 9, 2, 1.0), ("humps", 50, 5, 0.06)],
+    [("moving", 3, 1, 0.02), ("moving", 12, 1, 0.25), ("humps", 9, 2, 1.0), ("sharp", 50, 5, 0.06)],
 )
 def test_a_cycle_takes_no_more_than_its_room(kind: str, n: int, replicates: int, share: float) -> None:
     policy = Adaptive(share=share)

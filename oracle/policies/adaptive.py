@@ -1,0 +1,207 @@
+"""The adaptive Oracle: trains where the model of the landscape says that it would tell something.
+
+It takes a share of the trainings that every value of the grid takes in every replicate. What it states of a
+cycle is what the model tells: the interval is the run of rates that are rather in than out, of all that may
+have been tried, and the optimum the rate that loses least of those that were trained in every replicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from oracle.cycles import Choice, Cycle, candidates_of, decide, densities
+from oracle.grid import Grid
+from oracle.learned import Learned, last_known
+from oracle.policies.protocol import CycleState, Round, Span
+from silo.accuracies import grid_interval
+from silo.intervals import CycleInterval
+from silo.landscape import CycleBelief, learn
+from silo.landscape.begun import Begun
+from silo.landscape.design import Pair
+from silo.landscape.rounds import Adaptive
+from trials.tasks import PrunedNetwork, Trial
+
+_TURNS = 3
+"""A later cycle's rounds, mostly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptivePolicy:
+    """Rounds of trainings that tell most, within a budget; see :mod:`silo.landscape.rounds`.
+
+    Attributes:
+        grid: The Oracle's.
+        share: The budget, as a share of what the whole grid takes in all replicates.
+        trainings: The budget as a number of trainings a cycle, in place of a share.
+    """
+
+    grid: Grid
+    share: float = 0.25
+    trainings: float | None = None
+
+    searches = True
+    selective = True
+    turns = _TURNS
+
+    @property
+    def candidates(self) -> int:
+        """See :class:`Policy`."""
+        return len(self.grid.values)
+
+    @property
+    def together(self) -> int:
+        """See :class:`Policy`."""
+        return min(Adaptive.probes + 1, self.candidates)
+
+    @property
+    def extension(self) -> int:
+        """See :class:`Policy`."""
+        return 2 * self.grid.limit
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """See :class:`Policy`."""
+        return self.grid.values
+
+    def expected(self, replicates: int) -> float:
+        """See :class:`Policy`."""
+        return max(self._settings(replicates).share * self.candidates, 1) * replicates
+
+    def span(self, cycles: int) -> Span:
+        """See :class:`Policy`."""
+        return Span(low=self.grid.values[0], high=self.grid.values[-1], scale=self.grid.scale)
+
+    def next_round(self, state: CycleState) -> Round:
+        """See :class:`Policy`."""
+        decision = self._settings(state.replicates).decide(
+            self._learned(state).landscape,
+            self._begun(state),
+            self._pairs(state.trials),
+            [self._round_of(each) for each in state.rounds],
+        )
+        asked: dict[int, list[float]] = {}
+        for rate, replicate in sorted(decision.asks):
+            asked.setdefault(replicate, []).append(self._reach[rate])
+        return {replicate: tuple(asked[replicate]) for replicate in sorted(asked)}
+
+    def decided(self, state: CycleState) -> Cycle:
+        """See :class:`Policy`."""
+        landscape = self._learned(state).landscape
+        found = self._settings(state.replicates).decided(
+            landscape, self._begun(state), self._pairs(state.trials)
+        )
+        belief = None if found.known is None else landscape.belief(found.known, landscape.drawn(found.known))
+        grid = self._reach[slice(*found.window)]
+        return modelled_cycle(state.cycle, grid, state.trials, state.prunings, belief, state.tolerance)
+
+    @cached_property
+    def _reach(self) -> tuple[float, ...]:
+        return self.grid.reach
+
+    @cached_property
+    def _kept(self) -> dict[tuple[float, float | None], Learned]:
+        return {}
+
+    def _learned(self, state: CycleState) -> Learned:
+        terms = state.tolerance, state.chance
+        return self._kept.setdefault(terms, Learned(*terms, self._reach))
+
+    def _settings(self, replicates: int) -> Adaptive:
+        if self.trainings is None:
+            return Adaptive(share=self.share)
+        return Adaptive(share=min(self.trainings / (self.candidates * replicates), 1.0))
+
+    def _begun(self, state: CycleState) -> Begun:
+        first = self._reach.index(self.grid.values[0])
+        return Begun(
+            cycle=state.cycle,
+            grid=np.array(self._reach),
+            replicates=state.replicates,
+            before=last_known(self._learned(state).from_cycles(state.decisions)),
+            earlier=len(state.decisions),
+            spent=state.spent,
+            base=(first, first + self.candidates),
+            workers=state.workers,
+            pack=state.pack,
+        )
+
+    def _pairs(self, trials: Mapping[float, Mapping[int, Trial]]) -> dict[Pair, float]:
+        places = {rate: place for place, rate in enumerate(self._reach)}
+        return {
+            (places[rate], replicate): trial.accuracy
+            for rate, each in trials.items()
+            for replicate, trial in each.items()
+        }
+
+    def _round_of(self, asked: Round) -> tuple[Pair, ...]:
+        return tuple((self._reach.index(rate), r) for r, rates in asked.items() for rate in rates)
+
+
+def modelled_cycle(
+    cycle: int,
+    grid: tuple[float, ...],
+    trials: Mapping[float, Mapping[int, Trial]],
+    prunings: Sequence[PrunedNetwork],
+    belief: CycleBelief | None,
+    tolerance: float,
+    among: Collection[float] | None = None,
+) -> Cycle:
+    """A cycle as the model of the landscape decides it; by the means where that knows nothing.
+
+    Args:
+        cycle: Times that the network has been pruned.
+        grid: All rates that were considered, ascending.
+        trials: Rate to replicate to outcome; of one rate at least in every replicate.
+        prunings: The networks that the trainings started from.
+        belief: What the trainings tell of the grid; None where they tell nothing.
+        tolerance: Absolute share of accuracy.
+        among: The rates to choose from; by default all that were trained in every replicate.
+    """
+    most = max(len(each) for each in trials.values())
+    among = trials if among is None else among
+    everywhere = {rate: each for rate, each in trials.items() if len(each) == most and rate in among}
+    if belief is None:
+        found = decide(cycle, everywhere, prunings, tolerance=tolerance)
+        return replace(found, candidates=candidates_of(trials), grid=grid)
+    interval = stated_interval(belief, everywhere)
+    return Cycle(
+        interval=interval,
+        choice=Choice(cycle=cycle, max_lr=interval.optimum, rule="posterior", replicates=most),
+        candidates=candidates_of(trials),
+        grid=grid,
+        detached=(),
+        belief=belief,
+        **densities(prunings),
+    )
+
+
+def stated_interval(belief: CycleBelief, everywhere: Iterable[float]) -> CycleInterval:
+    """The likeliest interval, and the best of the rates that were trained in every replicate."""
+    best = belief.optimum(np.flatnonzero(np.isin(belief.rates, list(everywhere))))
+    first, last = belief.stated
+    return grid_interval(belief.cycle, belief.rates.tolist(), best, min(first, best), max(last, best))
+
+
+def restated(cycles: Sequence[Cycle], tolerance: float, chance: float | None) -> tuple[Cycle, ...]:
+    """Cycles with the intervals that the trainings of all of them tell; what was chosen stays.
+
+    Args:
+        cycles: As they were decided, each by what was known then.
+        tolerance: Absolute share of accuracy.
+        chance: The accuracy up to which a network may be guessing, if known.
+    """
+    if not cycles:
+        return ()
+    found = []
+    for each, belief in zip(
+        cycles, learn([each.scores for each in cycles], tolerance=tolerance, chance=chance), strict=True
+    ):
+        most = max(len(candidate.trials) for candidate in each.candidates)
+        everywhere = [candidate.max_lr for candidate in each.candidates if len(candidate.trials) == most]
+        silent = belief.silent
+        found.append(each if silent else replace(each, interval=stated_interval(belief, everywhere)))
+    return tuple(found)
