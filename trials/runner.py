@@ -7,7 +7,6 @@ import json
 import math
 import os
 import platform
-import resource
 import sys
 import time
 import traceback
@@ -265,9 +264,13 @@ class Runner:
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has held so far, on CUDA in tensors on the device."""
+    """Most bytes that this process has held so far, on CUDA in tensors there; 0 where nobody knows."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -29,7 +29,7 @@ def specs(draw: Any) -> Spec:
     grid: dict[str, Any] = {"values": values, "extend": draw(st.booleans()), "limit": draw(st.integers(1, 3))}
     grid["scale"] = draw(st.sampled_from(["log", "linear"]))
     policies: list[Any] = (
-        ["oracle"] * 4 + ["adaptive", "edge"] + [{"name": "fixed", "arguments": {"max_lr": 0.05}}]
+        ["oracle"] * 4 + ["adaptive"] * 2 + [{"name": "fixed", "arguments": {"max_lr": 0.05}}]
     )
     curve = draw(
         st.none()
@@ -55,7 +55,7 @@ def specs(draw: Any) -> Spec:
             "replicates": draw(st.integers(1, 3)),
             "grid": grid,
             "tolerance": draw(st.sampled_from(tolerances)),
-            "decide": draw(st.sampled_from(["posterior", "point"])),
+            "decide": draw(st.sampled_from(["posterior", "point"])) if policy == "oracle" else "posterior",
             "policy": policy,
             "silo": curve,
         }
