@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from oracle.cycles import Cycle
 from oracle.observers.protocol import Observer
-from oracle.results.verdict import JUMPED
 from oracle.session import Session
 from trials.tasks import Task, TrainPack, Trial
 
@@ -205,16 +204,25 @@ def _rates(session: Session, decision: Cycle) -> str:
     low, high = "≤" * interval.low_cut, "≥" * interval.high_cut
     found = f"optimum {interval.optimum:g}, interval [{low}{interval.low:g}, {high}{interval.high:g}]"
     found += "" if decision.chosen == interval.optimum else f", goes on with {decision.chosen:g}"
-    return f"{found}{_told(decision)}" if session.search.rules.policy.selective else found
+    if not session.search.rules.policy.selective:
+        return found
+    earlier = session.search.decisions[: decision.cycle]
+    return found + told(decision, earlier[-1].chosen if earlier else None)
 
 
-def _told(decision: Cycle) -> str:
-    """What is known of the rates where trainings were left out, and what to doubt."""
+def told(decision: Cycle, before: float | None) -> str:
+    """What is known of the rates where trainings were left out, and what to doubt.
+
+    Args:
+        decision: The cycle.
+        before: The rate that the cycle before went on with; None at the first.
+    """
     belief = decision.belief
     if belief is None:
         return " (the trainings tell nothing of the rates)"
     doubts = ", two ranges of rates are good" * belief.two_humps
-    doubts += ", other rates are good than in the cycle before" * (belief.jumped > JUMPED)
+    outside = before is not None and belief.loss(before).verdict == "outside"
+    doubts += ", other rates are good than in the cycle before" * outside
     return f" (both ends within a step: {belief.sure:.0%}{doubts})"
 
 

@@ -77,38 +77,53 @@ class AdaptivePolicy:
 
     def next_round(self, state: CycleState) -> Round:
         """See :class:`Policy`."""
+        reach = self._reach(state)
+        places = {rate: place for place, rate in enumerate(reach)}
         decision = self._settings(state.replicates).decide(
             self._learned(state).landscape,
             self._begun(state),
-            self._pairs(state.trials),
-            [self._round_of(each) for each in state.rounds],
+            _pairs(state.trials, places),
+            [
+                tuple((places[rate], r) for r, rates in each.items() for rate in rates)
+                for each in state.rounds
+            ],
         )
         asked: dict[int, list[float]] = {}
         for rate, replicate in sorted(decision.asks):
-            asked.setdefault(replicate, []).append(self._reach[rate])
+            asked.setdefault(replicate, []).append(reach[rate])
         return {replicate: tuple(asked[replicate]) for replicate in sorted(asked)}
 
     def decided(self, state: CycleState) -> Cycle:
         """See :class:`Policy`."""
-        landscape = self._learned(state).landscape
-        found = self._settings(state.replicates).decided(
-            landscape, self._begun(state), self._pairs(state.trials)
-        )
+        reach, landscape = self._reach(state), self._learned(state).landscape
+        pairs = _pairs(state.trials, {rate: place for place, rate in enumerate(reach)})
+        found = self._settings(state.replicates).decided(landscape, self._begun(state), pairs)
         belief = None if found.known is None else landscape.belief(found.known, landscape.drawn(found.known))
-        grid = self._reach[slice(*found.window)]
+        grid = reach[slice(*found.window)]
         return modelled_cycle(state.cycle, grid, state.trials, state.prunings, belief, state.tolerance)
 
     @cached_property
-    def _reach(self) -> tuple[float, ...]:
+    def _everything(self) -> tuple[float, ...]:
         return self.grid.reach
 
+    def _reach(self, state: CycleState) -> tuple[float, ...]:
+        """The grid, what was tried beyond it, and one rate further at both ends: a round adds no more."""
+        tried = {*self.grid.values, *state.trials, *(rate for each in state.decisions for rate in each.grid)}
+        tried |= {rate for each in state.rounds for rates in each.values() for rate in rates}
+        everything = self._everything
+        first, last = everything.index(min(tried)), everything.index(max(tried))
+        return everything[max(first - 1, 0) : last + 2]
+
     @cached_property
-    def _kept(self) -> dict[tuple[float, float | None], Learned]:
+    def _kept(self) -> dict[tuple[object, ...], Learned]:
         return {}
 
     def _learned(self, state: CycleState) -> Learned:
-        terms = state.tolerance, state.chance
-        return self._kept.setdefault(terms, Learned(*terms, self._reach))
+        terms = state.tolerance, state.chance, self._reach(state)
+        if terms not in self._kept:
+            self._kept.clear()
+            self._kept[terms] = Learned(*terms)
+        return self._kept[terms]
 
     def _settings(self, replicates: int) -> Adaptive:
         if self.trainings is None:
@@ -116,10 +131,11 @@ class AdaptivePolicy:
         return Adaptive(share=min(self.trainings / (self.candidates * replicates), 1.0))
 
     def _begun(self, state: CycleState) -> Begun:
-        first = self._reach.index(self.grid.values[0])
+        reach = self._reach(state)
+        first = reach.index(self.grid.values[0])
         return Begun(
             cycle=state.cycle,
-            grid=np.array(self._reach),
+            grid=np.array(reach),
             replicates=state.replicates,
             before=last_known(self._learned(state).from_cycles(state.decisions)),
             earlier=len(state.decisions),
@@ -129,16 +145,14 @@ class AdaptivePolicy:
             pack=state.pack,
         )
 
-    def _pairs(self, trials: Mapping[float, Mapping[int, Trial]]) -> dict[Pair, float]:
-        places = {rate: place for place, rate in enumerate(self._reach)}
-        return {
-            (places[rate], replicate): trial.accuracy
-            for rate, each in trials.items()
-            for replicate, trial in each.items()
-        }
 
-    def _round_of(self, asked: Round) -> tuple[Pair, ...]:
-        return tuple((self._reach.index(rate), r) for r, rates in asked.items() for rate in rates)
+def _pairs(trials: Mapping[float, Mapping[int, Trial]], places: Mapping[float, int]) -> dict[Pair, float]:
+    """The score of each pair that was trained."""
+    return {
+        (places[rate], replicate): trial.accuracy
+        for rate, each in trials.items()
+        for replicate, trial in each.items()
+    }
 
 
 def modelled_cycle(

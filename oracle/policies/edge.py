@@ -126,4 +126,6 @@ class EdgePolicy:
 
     def _learned(self, state: CycleState) -> Learned:
         terms = state.tolerance, state.chance
-        return self._kept.setdefault(terms, Learned(*terms))
+        if terms not in self._kept:
+            self._kept[terms] = Learned(*terms)
+        return self._kept[terms]

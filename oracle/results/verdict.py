@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 SURE = 0.9
 """Chance from which one curve is said to lose less than another."""
 
-JUMPED = 0.5
-"""Chance from which a cycle is said to have nothing to do with the one before."""
-
 
 def verdict(results: Results) -> str:
     """What the trainings tell of SILO's curve, of the fitted one beside a constant, and what to doubt."""
@@ -142,7 +139,7 @@ def _jumps(beliefs: Sequence[CycleBelief]) -> list[int]:
     found = []
     for before, after in pairwise(told):
         best, reach = before.rates[before.optimum()], after.reach()
-        if after.jumped > JUMPED and reach is not None and not reach[0] <= best <= reach[1]:
+        if after.jumped > 0.5 and reach is not None and not reach[0] <= best <= reach[1]:
             found.append(after.cycle)
     return found
 

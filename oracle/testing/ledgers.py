@@ -31,6 +31,7 @@ from oracle.errors import Refused
 from oracle.grid import Grid
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.choices import add_choices, read_choices
+from oracle.ledger.rounds import add_rounds, read_rounds
 from oracle.ledger.rows import Axis
 from oracle.policies import OraclePolicy
 from oracle.search import Rules, Search, Signal
@@ -146,6 +147,18 @@ def check_choices(url: str) -> None:
         second = replace(first, cycle=1, rule="point")
         add_choices(ledger, name, [replace(first, max_lr=0.5), second])
         require_same(read_choices(ledger, name), (first, second), "choices come back, each the first one")
+
+
+def check_rounds(url: str) -> None:
+    """Checks that what was asked for comes back round by round, and that a cycle's rounds are replaced."""
+    first, second = {0: (1 / 3, 0.5), 2: (0.5,)}, {1: (1 / 3,)}
+    with _search(url) as (ledger, name):
+        require_same(read_rounds(ledger, name), {}, "a search without rounds has none")
+        add_rounds(ledger, name, {0: [first], 1: [second]})
+        add_rounds(ledger, name, {1: [second, first]})
+        add_rounds(ledger, name, {})
+        wanted = {0: (first,), 1: (second, first)}
+        require_same(read_rounds(ledger, name), wanted, "rounds come back in turn, to the last digit")
 
 
 def check_summary_rows(url: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from oracle import preflight
 from oracle.drivers import in_process
+from oracle.execution import room
 from oracle.ledger import Ledger
 from oracle.observers.protocol import Observer
 from oracle.session import Session
@@ -52,7 +53,14 @@ def open_session(spec: Spec, *, observers: Sequence[Observer] = (), attempts: in
         with ledger.lease(spec.name) as lease:
             graphs = facts.graphs if facts.execution == record.execution else ()
             session = Session(
-                spec, record, ledger, lease, graphs=graphs, observers=observers, attempts=attempts
+                spec,
+                record,
+                ledger,
+                lease,
+                graphs=graphs,
+                observers=observers,
+                attempts=attempts,
+                workers=room(spec),
             )
             session.start()
             yield session

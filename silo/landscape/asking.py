@@ -24,8 +24,10 @@ _FALL = 3.0
 _JUMPED = 0.5
 # A better rate that lacks trainings is trained if it promises so many tolerances more.
 _REGRET = 0.1
-# Two humps in the first cycle ask for a look at so many times the rates.
+# Two humps in the first cycle ask for a look at so many times the rates; in a later one for a coarse look,
+# unless the budget is overdrawn by so many cycles' shares.
 _CLOSER = 2
+_OVERDRAWN = 1.5
 
 
 class Trained:
@@ -156,7 +158,9 @@ class Trained:
             return self._expected in self._full
         fall = _FALL * self._landscape.prior.clip * self._landscape.tolerance
         fell = self.known.best < before.best - fall and self._expected in self._full
-        split = self.belief.two_humps and not self.ahead.belief.two_humps
+        overdrawn = self._begun.spent - self._settings.share * self._begun.exhaustive * self._begun.earlier
+        affordable = overdrawn <= _OVERDRAWN * self._settings.share * self._begun.exhaustive
+        split = affordable and self.belief.two_humps and not self.ahead.belief.two_humps
         return fell or split or self.known.curve.jumped > _JUMPED
 
     @property

@@ -38,12 +38,13 @@ _SIGNS = {"inside": "✓", "outside": "✗", "unknown": "?"}
 
 @dataclass(frozen=True)
 class Setting:
-    """One run: its name, seed, what its process finds in the environment, and threads per training."""
+    """One run: name, seed, what its process finds in the environment, threads per training, and policy."""
 
     name: str
     seed: int = 0
     environment: tuple[tuple[str, str], ...] = ()
     threads: int = 1
+    policy: str = "oracle"
 
 
 SEEDS = tuple(Setting(f"seed-{seed}", seed) for seed in range(5))
@@ -64,6 +65,7 @@ def results(setting: Setting, folder: Path) -> Results:
     place.mkdir(parents=True, exist_ok=True)
     path, ledger = place / "digits.yaml", f"sqlite:///{place}/ledger.db"
     spec = YAML(typ="safe").load(_DEMO.read_text())
+    spec["policy"] = {"name": setting.policy}
     spec |= {"seed": setting.seed, "storage": str(place / "files"), "ledger": ledger}
     spec["resources"] |= {"cpus": setting.threads}
     YAML(typ="safe").dump(spec, path)

@@ -1,5 +1,6 @@
 """Nothing is lost, whatever ends the driver: the command is killed at random moments and run again."""
 
+import functools
 import json
 import random
 import signal
@@ -7,6 +8,8 @@ import subprocess
 
 import pytest
 
+from oracle.ledger import Ledger
+from oracle.ledger.rounds import read_rounds
 from tests.processes import raw_rows, rows, run_undisturbed, start, table, write_spec
 
 KILLS = {"in-process": (0.0, 0.3, 0.6), "ray": (0.4,)}
@@ -37,16 +40,28 @@ def kill_at(process, folder, threshold, delay):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    write_spec(folder, **SEARCH)
-    return run_undisturbed(folder, **SEARCH)
+    """The folder of a search that nothing disturbs, by its policy."""
+
+    @functools.cache
+    def run(policy):
+        return run_undisturbed(tmp_path_factory.mktemp(policy), **SEARCH, policy=policy)
+
+    return run
 
 
-@pytest.mark.parametrize("driver", ["in-process", "ray"])
-def test_killed_at_random_moments_a_search_ends_as_one_that_was_not(tmp_path, undisturbed, driver):
-    spec_file = write_spec(tmp_path, **SEARCH)
-    whole = rows(undisturbed)
-    generator = random.Random(f"moments {driver}")
+def asked(folder):
+    """What a policy that leaves trainings out asked for, round by round; nothing of another."""
+    return read_rounds(Ledger(f"sqlite:///{folder}/ledger.db"), "small")
+
+
+@pytest.mark.parametrize(
+    ("driver", "policy"), [("in-process", "oracle"), ("in-process", "adaptive"), ("ray", "adaptive")]
+)
+def test_killed_at_random_moments_a_search_ends_as_one_that_was_not(tmp_path, undisturbed, driver, policy):
+    spec_file = write_spec(tmp_path, **SEARCH, policy=policy)
+    expected = undisturbed(policy)
+    whole = rows(expected)
+    generator = random.Random(f"moments {driver} {policy}")
     killed_at = []
     for share in KILLS[driver]:
         process = start(spec_file, "--driver", driver)
@@ -57,9 +72,10 @@ def test_killed_at_random_moments_a_search_ends_as_one_that_was_not(tmp_path, un
     process = start(spec_file, "--driver", driver, "--json")
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert table(tmp_path) == table(undisturbed)
+    assert table(tmp_path) == table(expected)
     assert rows(tmp_path) == whole
-    assert raw_rows(tmp_path) == raw_rows(undisturbed)
+    assert raw_rows(tmp_path) == raw_rows(expected)
+    assert asked(tmp_path) == asked(expected) and bool(asked(expected)) == (policy == "adaptive")
     assert json.loads(out)["verdict"]
     assert not list(tmp_path.rglob("*.tmp"))
 
