@@ -3,7 +3,11 @@
 import sys
 
 import pytest
+from hypothesis import settings
 from ruamel.yaml import YAML
+
+settings.register_profile("any machine", deadline=None)  # a slow one fails no test
+settings.load_profile("any machine")
 
 SERVERS = {"browser", "bucket", "postgresql", "ray_cluster"}
 """Fixtures that start a program of somebody else's; a test that uses one is slow."""

@@ -1,10 +1,9 @@
 """Whatever a search has found, all that is shown of it is shown: no figure, table or sentence fails.
 
-``ORACLE_LAWS=500 python -m pytest tests/laws`` takes so many searches, others each time.
+By default the same few each time; ``ORACLE_TESTS_THOROUGH=1`` takes two hundred others.
 """
 
 import json
-import os
 
 from hypothesis import HealthCheck, Phase, given, settings
 
@@ -13,14 +12,12 @@ from dashboards.optuna.summary_study import summary_attributes
 from dashboards.report import figures_of, report_html
 from dashboards.tables.comparison import csv_text, latex, markdown, terminal_table, to_json
 from tests.laws.searches import small_searches
-
-ASKED = int(os.environ.get("ORACLE_LAWS", "0"))
-"""Searches that are asked for; by default a few, the same each time."""
+from tests.silo.effort import THOROUGH, tries
 
 
 @settings(
-    max_examples=ASKED or 20,
-    derandomize=not ASKED,
+    max_examples=tries(20),
+    derandomize=not THOROUGH,
     database=None,
     deadline=None,
     phases=[Phase.generate],
