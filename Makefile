@@ -1,7 +1,9 @@
 # `make demo` and `make test` need Python 3.11 or newer, git and make; everything else is installed into .venv.
+# `make demo CPU=1`, or any other target with it, installs torch without CUDA.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CPU_INDEX := https://download.pytorch.org/whl/cpu
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test test-fast test-arithmetics lint bench clean
@@ -10,11 +12,13 @@ export OMP_NUM_THREADS ?= 1
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
+	$(if $(CPU),$(BIN)/python -m pip install --quiet --index-url $(CPU_INDEX) $(shell grep '^torch' constraints.txt))
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,postgresql]'
 	touch $@
 
 demo: $(VENV)/.installed
 	$(BIN)/oracle run oracle/examples/digits.yaml
+	@echo 'The command is $(BIN)/oracle; ". $(BIN)/activate" puts it on the PATH.'
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest --numprocesses 2

@@ -11,11 +11,14 @@ from pathlib import Path
 import plotly.graph_objects as go
 import plotly.io
 
+from dashboards.paper_width import Columns, fitted, pixels
 from silo.errors import InvalidInput
 
 IMAGE_FORMATS = ("png", "svg", "pdf")
 
 _WIDTH, _SCALE = 900, 2
+_PRINT = 4
+"""Dots per pixel of a PNG for paper: 384 per inch."""
 
 
 def write_figure(figure: go.Figure, path: Path) -> None:
@@ -38,11 +41,12 @@ def write_figure(figure: go.Figure, path: Path) -> None:
         raise InvalidInput(f"figure: {path} can't be written ({error.strerror or error})") from error
 
 
-def images(figures: Mapping[str, go.Figure]) -> dict[str, bytes]:
+def images(figures: Mapping[str, go.Figure], columns: Columns | None = None) -> dict[str, bytes]:
     """Figures as images, all made by one browser: to start it takes longer than to draw.
 
     Args:
         figures: What a file will be called, ending in one of :data:`IMAGE_FORMATS`, to its figure.
+        columns: As wide as one or two of a paper's columns; by default as on a page of the report.
 
     Returns:
         The name of each file to its content.
@@ -57,15 +61,20 @@ def images(figures: Mapping[str, go.Figure]) -> dict[str, bytes]:
     names = ", ".join(figures)
     if importlib.util.find_spec("kaleido") is None:
         raise InvalidInput(f"figure: {names} needs kaleido; {hint}")
+    still = [_still(figure) for figure in figures.values()]
+    if columns is not None:
+        still = [fitted(figure, columns) for figure in still]
     with tempfile.TemporaryDirectory(prefix="oracle-images-") as place:
         files = [Path(place, name) for name in figures]
         try:
             plotly.io.write_images(
-                [_still(figure) for figure in figures.values()],
+                still,
                 files,
-                width=_WIDTH,
-                height=[figure.layout.height for figure in figures.values()],
-                scale=[_SCALE if file.suffix == ".png" else 1 for file in files],
+                width=_WIDTH if columns is None else pixels(columns),
+                height=[figure.layout.height for figure in still],
+                scale=[
+                    (_SCALE if columns is None else _PRINT) if file.suffix == ".png" else 1 for file in files
+                ],
             )
         except Exception as error:  # kaleido passes on whatever the browser's start may raise
             first, _, _ = " ".join(str(error).split()).partition(". ")

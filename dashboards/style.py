@@ -84,8 +84,8 @@ SERIES = (
 def template() -> go.layout.Template:
     """The look of every figure: white, thin grid, horizontal legend above the plot, room for every label.
 
-    Figures are white on a dark page too: the colours of Okabe and Ito are made for white (black and blue
-    vanish on dark), and what is saved from the page goes into a paper or a mail.
+    Figures are drawn on white: the colours of Okabe and Ito are made for it (black and blue vanish on dark),
+    and what is saved from the page goes into a paper or a mail. A dark page inverts them, hues aside.
     """
     axis = {
         "automargin": True,

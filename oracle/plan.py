@@ -71,6 +71,8 @@ class Plan:
             ),
             ("disk", f"{_size(self.kept_bytes)} kept, {_size(self.passing_bytes)} in passing{free}"),
         ]
+        if facts.never_pruned is not None:
+            found.append(("warning", facts.never_pruned.sentence()))
         if self.resolution is not None:
             found.append(("resolves", self.resolution.sentence()))
             if warning := self.resolution.warning():

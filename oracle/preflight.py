@@ -21,6 +21,7 @@ from trials.tasks import WeightsFingerprint
 
 if TYPE_CHECKING:
     from trials.datasets import LoadDataset
+    from trials.pruning.prunable import NeverPruned
     from trials.runner import Runner
 
 _TRIED_EXAMPLES = 2
@@ -34,6 +35,7 @@ class Facts:
     Attributes:
         parameters: All parameters of the network.
         prunable: Weights that pruning may remove.
+        never_pruned: Weights that no pruning touches, unasked; None where they are next to nothing.
         train: Examples of the training split.
         validation: Examples of the validation split.
         test: Examples of the test split.
@@ -62,6 +64,7 @@ class Facts:
     code: Mapping[str, str]
     initial: tuple[WeightsFingerprint, ...]
     graphs: tuple[str, ...] = ()
+    never_pruned: NeverPruned | None = None
 
 
 def open_runner(spec: Spec, load: LoadDataset | None = None) -> Runner:
@@ -112,7 +115,8 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
     """
     from trials.optimizers import build_optimizer
     from trials.pruning import prune
-    from trials.pruning.masks import full_masks, prunable_names
+    from trials.pruning.masks import full_masks
+    from trials.pruning.prunable import never_pruned, prunable_names
     from trials.training import rate_multipliers, training_steps
 
     recipe = runner.recipe
@@ -127,7 +131,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         module = runner.network(0)
         initial = _initial_weights(runner, spec.replicates)
     weights = dict(module.named_parameters())
-    names = prunable_names(module, keep=recipe.keep)
+    names = prunable_names(module, keep=recipe.keep, also=recipe.also)
     with _naming("pruning.pruner", recipe.pruner):
         prune(
             recipe.pruner.name,
@@ -138,6 +142,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
             batch_size=min(recipe.batch_size, _TRIED_EXAMPLES),
             rate=recipe.pruning_rate,
             seed=0,
+            also=recipe.also,
         )
     prunable = sum(weights[name].numel() for name in names)
     _check_enough_weights(spec, prunable)
@@ -158,6 +163,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         code=code_digests(component.name for component in recipe.components.values()),
         initial=initial,
         graphs=choice.graphs,
+        never_pruned=never_pruned(module, names, recipe.keep),
     )
 
 

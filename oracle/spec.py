@@ -142,6 +142,7 @@ class Spec(Part):
             pruner=self.pruning.pruner.component(),
             pruning_rate=self.pruning.rate,
             keep=self.pruning.keep,
+            also=self.pruning.also,
             retraining=self.retraining,
             length=training.epochs or training.iterations or 0,
             unit="epochs" if training.epochs else "iterations",

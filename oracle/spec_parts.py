@@ -42,6 +42,14 @@ def _named(value: Any) -> Any:
 Named = Annotated[ComponentSpec, BeforeValidator(_named)]
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Patterns = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed)]
+"""Names or patterns; a bare string stands for a list of one."""
+
+
 class PruningSpec(Part):
     """How the network is pruned between two cycles."""
 
@@ -50,8 +58,11 @@ class PruningSpec(Part):
     ``l1_filter`` (whole filters), ``random``, or your own."""
     rate: float = Field(default=0.2, gt=0, lt=1)
     """Share of the remaining weights that each pruning removes."""
-    keep: tuple[str, ...] = ()
+    keep: Patterns = ()
     """Weights that are never pruned: parameter names, or patterns such as ``classifier.*``."""
+    also: Patterns = ()
+    """Weights that are pruned beside those of convolutions, linear, bilinear, recurrent and attention layers:
+    names or patterns, such as ``embedding.*``, or of parameters of modules of your own."""
 
 
 class GridSpec(Part):

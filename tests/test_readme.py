@@ -21,6 +21,12 @@ def test_the_spec_is_valid():
     assert parse_spec(text).grid.grid().values == (0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1)
 
 
+def test_torch_and_torchvision_come_from_one_index_at_the_versions_that_were_tested():
+    (line,) = re.findall(r"pip install (torch==.*) --index-url", README)
+    pinned = (Path(__file__).parents[1] / "constraints.txt").read_text(encoding="utf-8")
+    assert line.split() == re.findall(r"^torch(?:vision)?==.*", pinned, flags=re.MULTILINE)
+
+
 def test_the_pruning_loop_runs_in_thirty_lines(capsys):
     (code,) = (text for text in blocks("python") if "SiloLR" in text)
     scope = {}

@@ -7,7 +7,7 @@ signs Gadhikar and Burkholz, Masks, Signs and Learning Rate Rewinding (arXiv 240
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from trials.datasets import Dataset
 from trials.engine import StackedNetwork, batch_loss, flat_rows
-from trials.pruning.masks import prunable_names
+from trials.pruning.prunable import prunable_names
 from trials.seeding import generator
 
 BATCHES, BATCH_SIZE = 8, 128
@@ -119,9 +119,11 @@ class Watch:
         return float(other.sum()) / self._count
 
 
-def active_weights(module: nn.Module, masks: Mapping[str, Tensor], device: torch.device) -> Tensor:
+def active_weights(
+    module: nn.Module, masks: Mapping[str, Tensor], device: torch.device, also: Sequence[str] = ()
+) -> Tensor:
     """[P], 1 for a prunable weight that is left, else 0, in the order of :attr:`StackedNetwork.flat`."""
-    names = set(prunable_names(module))
+    names = set(prunable_names(module, also=also))
     return flat_rows(module, {name: mask for name, mask in masks.items() if name in names}, 0.0, device)
 
 
@@ -134,6 +136,7 @@ def statistics_of_copy(
     *,
     max_lr: float,
     seed: int,
+    also: Sequence[str] = (),
 ) -> Statistics:
     """The statistics of one copy.
 
@@ -145,12 +148,13 @@ def statistics_of_copy(
         watch: The watch that followed their training.
         max_lr: The copy's peak learning rate.
         seed: Of the order of the training examples.
+        also: What is prunable beside the layers that pruning knows.
     """
     module.eval()
     leaves = {name: stacked[index].detach().requires_grad_() for name, stacked in copies.parameters.items()}
     buffers = {name: stacked[index] for name, stacked in copies.buffers.items()}
     total = [torch.zeros_like(leaf) for leaf in leaves.values()]
-    with _inputs(module) as inputs:
+    with _inputs(module, also) as inputs:
         batches = list(_batches(data, seed))
         for examples, labels in batches:
             inputs.examples = examples
@@ -207,10 +211,10 @@ class _Inputs:
 
 
 @contextmanager
-def _inputs(module: nn.Module) -> Iterator[_Inputs]:
+def _inputs(module: nn.Module, also: Sequence[str]) -> Iterator[_Inputs]:
     found = _Inputs()
-    layers = [module.get_submodule(name.rpartition(".")[0]) for name in prunable_names(module)]
-    hooks = [layer.register_forward_pre_hook(found.take) for layer in layers]
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in prunable_names(module, also=also))
+    hooks = [module.get_submodule(layer).register_forward_pre_hook(found.take) for layer in layers]
     try:
         yield found
     finally:

@@ -74,6 +74,7 @@ class Recipe:
         pruner: The pruning criterion and its arguments.
         pruning_rate: Share of the remaining weights that one pruning removes, in (0, 1).
         keep: Names or patterns of weights that are never pruned.
+        also: Names or patterns of weights that are pruned beside those of layers that pruning knows.
         retraining: Where a pruned network starts from.
         rewind_to: With weight rewinding, the point of cycle 0's training, in ``unit``, whose weights and
             place in the schedule a pruned network goes back to; 0 for the initial weights.
@@ -96,6 +97,7 @@ class Recipe:
     pruner: Component
     pruning_rate: float
     keep: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     retraining: Retraining = "weight_rewinding"
     rewind_to: int = 0
     length: int

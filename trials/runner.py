@@ -7,7 +7,6 @@ import json
 import math
 import os
 import platform
-import resource
 import sys
 import time
 import traceback
@@ -32,7 +31,8 @@ from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
 from trials.networks import build_network
 from trials.pruning import prune
-from trials.pruning.masks import Sparsity, alive, apply_masks, full_masks, prunable_names, sparsity
+from trials.pruning.masks import Sparsity, alive, apply_masks, full_masks, sparsity
+from trials.pruning.prunable import prunable_names
 from trials.recipe import Recipe
 from trials.seeding import derive_seed
 from trials.tasks import (
@@ -203,7 +203,7 @@ class Runner:
     def _prune(self, task: PruneNetwork) -> Callable[[], PrunedNetwork]:
         recipe, module = self.recipe, self.network(task.replicate)
         trained = self.store.read(task.parent)
-        names = prunable_names(module, keep=recipe.keep)
+        names = prunable_names(module, keep=recipe.keep, also=recipe.also)
         masks, rewind = full_masks(module, names), rewind_of(trained)
         if task.parent_start is not None:
             started = self.store.read(task.parent_start)
@@ -223,6 +223,7 @@ class Runner:
             batch_size=recipe.batch_size,
             rate=recipe.pruning_rate,
             seed=derive_seed(recipe.seed, task.replicate, task.cycle, "prune"),
+            also=recipe.also,
         )
         file = f"cycle-{task.cycle:02d}/replicate-{task.replicate}/start.safetensors"
         tensors = pack_start(apply_masks(state, pruned), pruned, rewind)
@@ -245,7 +246,7 @@ class Runner:
         Raises:
             DamagedFile: The file is missing or its checksum is another.
         """
-        return sparsity(unpack_start(self.store.read(start))[1], self.network(0))
+        return sparsity(unpack_start(self.store.read(start))[1], self.network(0), self.recipe.also)
 
     def _start(self, task: TrainPack) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Weights and masks that a pack starts from; the last few are kept in memory."""
@@ -255,7 +256,7 @@ class Runner:
                 self._starts.pop(next(iter(self._starts)))
             if task.start is None:
                 module = self.network(task.replicate)
-                names = prunable_names(module, keep=self.recipe.keep)
+                names = prunable_names(module, keep=self.recipe.keep, also=self.recipe.also)
                 self._starts[key] = (named_tensors(module), full_masks(module, names))
             else:
                 self._starts[key] = unpack_start(self.store.read(task.start))
@@ -263,9 +264,13 @@ class Runner:
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has held so far, on CUDA in tensors on the device."""
+    """Most bytes that this process has held so far, on CUDA in tensors there; 0 where nobody knows."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -274,7 +274,9 @@ class _Notes:
         self._rewind: StackedNetwork | None = None
         self._watch: Watch | None = None
         if recipe.diagnostics:
-            self._watch = Watch(copies, active_weights(pack.module, pack.masks, device), per_epoch)
+            self._watch = Watch(
+                copies, active_weights(pack.module, pack.masks, device, recipe.also), per_epoch
+            )
 
     def wants(self, done: int) -> bool:
         """Whether the copies after so many steps are looked at."""
@@ -301,7 +303,16 @@ class _Notes:
             return None
         pack = self._pack
         seed = derive_seed(pack.recipe.seed, pack.replicate, pack.cycle)
-        return statistics_of_copy(pack.module, best, index, pack.data, self._watch, max_lr=max_lr, seed=seed)
+        return statistics_of_copy(
+            pack.module,
+            best,
+            index,
+            pack.data,
+            self._watch,
+            max_lr=max_lr,
+            seed=seed,
+            also=pack.recipe.also,
+        )
 
 
 def _seed_forward(seed: int, device: torch.device) -> None:

@@ -24,13 +24,14 @@ from dashboards.style import (
     template,
 )
 from oracle.results import Results
-from oracle.results.costs import PolicyCost, mean_test_accuracy, shared_cycles
+from oracle.results.costs import PolicyCost, mean_test_accuracy, shared_cycles, test_accuracy_error
 
 Measure = Literal["trainings", "worker_hours"]
 """In what the cost is counted."""
 
 _NAMES: dict[Measure, str] = {"trainings": "trainings", "worker_hours": "worker-hours"}
 _LABELS: dict[Measure, str] = {"trainings": "trainings", "worker_hours": "hours"}
+_SIGNS = "filled: run; open: estimated; bar: ± standard error; dotted line: accuracy not known"
 _ROOM = 1.6
 _SMALLEST_MARGIN = 0.2
 _PER_LINE, _LINE = 5, 60
@@ -54,9 +55,11 @@ def cost_figure(results: Results, *, measure: Measure = "trainings") -> go.Figur
     cycles = shared_cycles(costs)
     shares = [mean_test_accuracy(cost, cycles) for cost in costs]
     means = [None if share is None else rounded(100 * share) for share in shares]
-    ends = _accuracy_ends([mean for mean in means if mean is not None])
-    for index, (cost, mean) in enumerate(zip(costs, means, strict=True)):
-        _add(figure, cost, ends if mean is None else (mean,), index)
+    errors = [rounded(100 * (test_accuracy_error(cost, cycles) or 0.0)) for cost in costs]
+    known = [(mean, error) for mean, error in zip(means, errors, strict=True) if mean is not None]
+    ends = _accuracy_ends([mean + sign * error for mean, error in known for sign in (-1, 1)])
+    for index, (cost, mean, error) in enumerate(zip(costs, means, errors, strict=True)):
+        _add(figure, cost, ends if mean is None else (mean,), index, error)
     over = "1 cycle" if len(cycles) == 1 else f"{len(cycles)} cycles"
     figure.update_yaxes(title_text=f"mean test accuracy, {over} (%)", range=ends)
     choices = [_choice(figure, costs, key) for key in _NAMES]
@@ -72,7 +75,7 @@ def _layout(results: Results) -> go.Layout:
         legend={
             "y": 1.02,
             "entrywidth": 190,
-            **legend_title(title, "filled: it was run; open: estimated; dotted line: accuracy not known"),
+            **legend_title(title, _SIGNS),
         },
         hovermode="closest",
         yaxis={"title": {"text": "mean test accuracy (%)"}, "nticks": 8},
@@ -80,7 +83,7 @@ def _layout(results: Results) -> go.Layout:
     )
 
 
-def _add(figure: go.Figure, cost: PolicyCost, heights: Sequence[float], index: int) -> None:
+def _add(figure: go.Figure, cost: PolicyCost, heights: Sequence[float], index: int, error: float) -> None:
     series = SERIES[index % len(SERIES)]
     figure.add_scatter(
         y=heights,
@@ -93,6 +96,7 @@ def _add(figure: go.Figure, cost: PolicyCost, heights: Sequence[float], index: i
             "line": {"width": 2, "color": series.color},
         },
         line={"color": series.color, "width": 2, "dash": "dot"},
+        error_y={"array": [error], "thickness": 1.5, "width": 6} if error and len(heights) == 1 else None,
         text=[_text(cost)] * len(heights),
         hovertemplate="%{text}<extra></extra>",
     )

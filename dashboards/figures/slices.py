@@ -64,6 +64,9 @@ def slice_figure(
                 hovertemplate=f"{name}<br>ε %{{x:.4g}}, δ %{{y:.4g}}<extra></extra>",
             )
     _add_curves(figure, fit, predicted, highest)
+    if not figure.data:
+        say(figure, f"Every curve in all intervals rises by more than is shown: δ above {short(highest)}.")
+        return figure
     _make_room(figure, fit)
     return figure
 

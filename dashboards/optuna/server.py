@@ -31,7 +31,11 @@ from trials.secrets import without_secrets
 _READS = ("GET", "HEAD")
 _STUDIES = re.compile(r"/api/studies(/\d+)?/?")
 _CYCLE = re.compile(r"(?P<search>.+)/cycle-(?P<cycle>\d+)")
-_NO_FIGURES = b'"plotly_graph_objects": []'
+_FOR_PROGRAMS = frozenset(
+    ("started", "ended", "checkpoint", "sha256", "key", "diagnostics", "diagnostics_sha256")
+)
+"""Attributes of trials that nobody reads in a table: times that stand beside them, and files, mostly gone."""
+
 _IDLE_SECONDS = 60
 _NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
 """Errors of binding where the address is another machine's, or of a kind that this one lacks."""
@@ -46,9 +50,9 @@ def is_loopback(host: str) -> bool:
 
 
 def study_path(ledger: Ledger, search: str | None) -> str:
-    """The dashboard's path of a search's summary study; the list of studies where it has none."""
+    """The dashboard's path of a search's note, where its verdict stands; the list of studies without one."""
     found = {study.study_name: study._study_id for study in ledger.storage.get_all_studies()}
-    return f"/dashboard/studies/{found[search]}" if search in found else "/dashboard"
+    return f"/dashboard/studies/{found[search]}/note" if search in found else "/dashboard"
 
 
 def open_server(
@@ -198,12 +202,12 @@ def _answer(start_response: Callable[..., Any], status: str, why: str) -> list[b
 def _arranged(
     application: Callable[..., Iterable[bytes]], environ: dict[str, Any], start_response: Callable[..., Any]
 ) -> list[bytes]:
-    """The answer with its studies or figures in an order that can be relied upon."""
+    """The answer with its studies or figures in an order that can be relied upon, see :func:`arrange`."""
     head: list[Any] = []
     answer = application(environ, lambda *given: head.extend(given[:2]))
     body = b"".join(answer)
     status, headers = head
-    if status.startswith("200") and _NO_FIGURES not in body:
+    if status.startswith("200"):
         body = json.dumps(arrange(json.loads(body))).encode()
         headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         headers.append(("Content-Length", str(len(body))))
@@ -215,7 +219,8 @@ def arrange(answer: dict[str, Any]) -> dict[str, Any]:
     """Optuna's list of studies or one study, put in order.
 
     The dashboard shows the list from its end unless it is told otherwise: there stands the newest search's
-    summary, then its cycles from the first on, then the next older search. Figures have no order.
+    summary, then its cycles from the first on, then the next older search. Figures have no order. Attributes
+    of trials that are for programs are left out: they would fill every table.
     """
     if "study_summaries" in answer:
         studies = answer["study_summaries"]
@@ -229,7 +234,14 @@ def arrange(answer: dict[str, Any]) -> dict[str, Any]:
 
         return {**answer, "study_summaries": sorted(studies, key=place)}
     figures = sorted(answer.get("plotly_graph_objects", []), key=lambda figure: figure["id"])
-    return {**answer, "plotly_graph_objects": figures}
+    trials = [{**trial, "user_attrs": _read(trial["user_attrs"])} for trial in answer.get("trials", ())]
+    union = _read(answer.get("union_user_attrs", ()))
+    return {**answer, "plotly_graph_objects": figures, "trials": trials, "union_user_attrs": union}
+
+
+def _read(attributes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that people read."""
+    return [attribute for attribute in attributes if attribute["key"] not in _FOR_PROGRAMS]
 
 
 def _let_nothing_be_written(engine: Engine) -> None:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, create_trial
 
+from dashboards.attempts import attempt, failed_figure
 from dashboards.figures.landscape import landscape_figure
 from dashboards.figures.rates import DISPENSABLE, comparison_figure
 from dashboards.style import rounded
@@ -88,7 +89,8 @@ class SummaryStudy(Observer):
         def write(_again: bool) -> None:
             ledger.add_summary_rows(name, trials)
             for attributes in told[new]:
-                ledger.describe(ledger.cycle_study(name, attributes["cycle"]), attributes)
+                study = ledger.cycle_study(name, attributes["cycle"])
+                ledger.describe(study, attributes, system=_noted(attributes), replacing=(_NOTE,))
             write_summary(ledger, results, state=state)
 
         ledger.retries.call(write)
@@ -107,7 +109,7 @@ def write_summary(ledger: Ledger, results: Results, *, state: str) -> None:
     """
     study = ledger.summary_study(results.name)
     version = ledger.storage.get_study_system_attrs(study._study_id).get("dashboard:note_ver", 0)
-    texts = {_NOTE: _note(results, state)}
+    texts = {_NOTE: _note(results, state, study._study_id)}
     texts |= {f"{_PLOTS}{name}:": drawn.to_json() for name, drawn in _figures(results).items()}
     ledger.describe(
         study,
@@ -145,22 +147,23 @@ def _known(belief: CycleBelief) -> dict[str, Any]:
 
 
 def cycle_attributes(cycle: Cycle, *, searched: bool) -> dict[str, Any]:
-    """The attributes of a decided cycle, listed in its own study and with its trial in the summary.
+    """The attributes of a decided cycle, listed in its own study (five at first) and in the summary's trials.
 
     Args:
         cycle: The cycle.
         searched: Whether its rate was searched: else there is no interval.
     """
-    found: dict[str, Any] = {"density": rounded(cycle.density)}
+    found: dict[str, Any] = {"decided max_lr": rounded(cycle.chosen), "density": rounded(cycle.density)}
     if searched:
         low, high = cycle.interval.low, cycle.interval.high
-        found |= {"optimum": rounded(cycle.interval.optimum), "interval": [rounded(low), rounded(high)]}
+        found["interval"] = [rounded(low), rounded(high)]
     found |= {
         "validation accuracy": rounded(cycle.selected.accuracy),
         "test accuracy": rounded(cycle.selected.test_accuracy),
         "cycle": cycle.cycle,
     }
     if searched:
+        found["optimum"] = rounded(cycle.interval.optimum)
         cut = (("low", cycle.interval.low_cut), ("high", cycle.interval.high_cut))
         found["interval cut off at"] = " and ".join(end for end, is_cut in cut if is_cut) or "no end"
     return found
@@ -186,10 +189,21 @@ def cycle_trial(cycle: Cycle, attributes: dict[str, Any], *, log: bool) -> Froze
     return found
 
 
-def _note(results: Results, state: str) -> str:
+def _noted(attributes: dict[str, Any]) -> dict[str, Any]:
+    """A cycle's note: Optuna calls its luckiest training the best."""
+    text = (
+        f"Decided at cycle {attributes['cycle']}: **max_lr {attributes['decided max_lr']:g}**, mean "
+        f"validation accuracy {attributes['validation accuracy']:g}. The best trial of this study is "
+        "one training, and may be another rate: what is decided rests on all replicates.\n"
+    )
+    return {"dashboard:note_ver": 1, **_cut({_NOTE: text})}
+
+
+def _note(results: Results, state: str, study: int) -> str:
     cycles = f"`{results.name}/cycle-00` and on"
     return (
-        f"State: **{state}**\n\n{markdown(results)}\n"
+        f"State: **{state}**. [Figures](/dashboard/studies/{study})\n\n"
+        f"{attempt('the table', lambda: markdown(results), str)}\n"
         f"Each trial of this study is a decided cycle. The trainings are in the studies {cycles}.\n"
     )
 
@@ -209,9 +223,11 @@ def _figures(results: Results) -> dict[str, go.Figure]:
         comparison_figure(results, without=DISPENSABLE[:count])
         for count in range(_ALWAYS_OUT, len(DISPENSABLE) + 1)
     )
-    figures = {"oracle-and-silo": next(filter(_fits, drawn), None)}
+    figures = {
+        "oracle-and-silo": attempt("the comparison", lambda: next(filter(_fits, drawn), None), failed_figure)
+    }
     if results.decided and results.searched:
-        landscape = landscape_figure(results)
+        landscape = attempt("the landscape", lambda: landscape_figure(results), failed_figure)
         figures["validation-accuracy"] = landscape if _fits(landscape) else None
     return {
         name: figure.update_layout(height=_HEIGHT) for name, figure in figures.items() if figure is not None

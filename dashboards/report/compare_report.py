@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import plotly.graph_objects as go
 
+from dashboards.attempts import attempt, failed_figure, failed_table
 from dashboards.figures.accuracy import accuracy_figure
 from dashboards.files import replace_file
 from dashboards.report.pages import figure_html, page
@@ -55,9 +57,19 @@ def compare_report(searches: Sequence[Results], *, also: Sequence[AccuracySeries
     listed = f"{len(names)} searches" if len(names) > _MOST_NAMES else " and ".join(names)
     return CompareReport(
         title=f"{listed} beside the paper" if also else f"{listed} side by side",
-        tables=(accuracy_table(searches, also=also), search_table(searches), cost_table(searches)),
-        figure=accuracy_figure(searches, also=also),
+        tables=(
+            _table("Accuracies", lambda: accuracy_table(searches, also=also)),
+            _table("Searches", lambda: search_table(searches)),
+            _table("Costs", lambda: cost_table(searches)),
+        ),
+        figure=attempt(
+            "the figure of the accuracies", lambda: accuracy_figure(searches, also=also), failed_figure
+        ),
     )
+
+
+def _table(title: str, make: Callable[[], Table]) -> Table:
+    return attempt(f"the table {title!r}", make, partial(failed_table, title))
 
 
 def paper_report(number: int) -> CompareReport:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
 
 from dashboards.style import hours_text, percent_text
 from dashboards.tables.comparison import comparison_table
+from dashboards.tables.table import Table
 from dashboards.tables.texts import progress, subject
 from oracle.results import Results
 from oracle.results.costs import PolicyCost, mean_test_accuracy, shared_cycles
@@ -26,34 +28,92 @@ _VERDICTS: tuple[Verdict, ...] = ("inside", "unknown", "outside")
 _TOUCHING = 1e-6  # of the rates: a distance from an end that is none
 
 
-def findings(results: Results) -> dict[str, Any]:
-    """The findings, by the names that the template has for it."""
-    fit, rivals, title = results.fit, results.rival_curves, subject(results)
-    table = comparison_table(results, by_row=True)
-    cycles = shared_cycles(results.policy_costs)
-    return {
-        "title": f"{results.name}: {title}",
-        "heading": title[0].upper() + title[1:],
-        "standing": f"{progress(results)} {_state(results)}".strip(),
-        "said": [
+@dataclass(frozen=True)
+class Findings:
+    """The findings by the names that the template has for them, each made where it is shown.
+
+    Attributes:
+        results: The search.
+    """
+
+    results: Results
+
+    @property
+    def title(self) -> str:
+        """Of the page."""
+        return f"{self.results.name}: {subject(self.results)}"
+
+    @property
+    def heading(self) -> str:
+        """Of the comparison."""
+        title = subject(self.results)
+        return title[0].upper() + title[1:]
+
+    @property
+    def standing(self) -> str:
+        """How far the search is."""
+        return f"{progress(self.results)} {_state(self.results)}".strip()
+
+    @property
+    def said(self) -> list[str]:
+        """What the data can and cannot say."""
+        results, rivals, fit = self.results, self.results.rival_curves, self.results.fit
+        return [
             *([advice] if (advice := results.advice_text()) else []),
             *([f"By point estimates alone: {rivals.verdict}"] if rivals else []),
             *(fit.notes if fit else []),
-        ],
-        "cycles": table,
-        "cycle_rows": [[cell.shown for cell in row] for row in table.rows],
-        "tolerance": percent_text(results.search_spec.tolerance),
-        "fit": fit,
-        "curves": _curves(results, fit) if fit else [],
-        "confidence": _confidence(fit.drawn) if fit and fit.drawn else "",
-        "losses": _losses(results),
-        "rivals": _rivals(rivals) if rivals else [],
-        "costs": [_cost(each, cycles) for each in results.policy_costs],
-        "cost_notes": [
-            f"Decided cycles only. Test accuracy: {_over(cycles, results)}.",
-            *(f"{each.policy}: {each.explanation}" for each in results.policy_costs),
-        ],
-    }
+        ]
+
+    @cached_property
+    def cycles(self) -> Table:
+        """The comparison."""
+        return comparison_table(self.results, by_row=True)
+
+    @property
+    def cycle_rows(self) -> list[list[str]]:
+        """Its cells as texts."""
+        return [[cell.shown for cell in row] for row in self.cycles.rows]
+
+    @property
+    def tolerance(self) -> str:
+        """Of the intervals, in %."""
+        return percent_text(self.results.search_spec.tolerance)
+
+    @property
+    def curves(self) -> list[list[str]]:
+        """The curves with what each is, in words."""
+        return _curves(self.results, self.results.fit) if self.results.fit else []
+
+    @property
+    def confidence(self) -> str:
+        """How sure the fit is; empty without draws."""
+        fit = self.results.fit
+        return _confidence(fit.drawn) if fit and fit.drawn else ""
+
+    @cached_property
+    def losses(self) -> list[list[str]]:
+        """What each curve loses on average, least first; none where the trainings tell nothing."""
+        return _losses(self.results)
+
+    @property
+    def rivals(self) -> list[list[str]]:
+        """Simpler curves."""
+        return _rivals(self.results.rival_curves) if self.results.rival_curves else []
+
+    @property
+    def costs(self) -> list[list[str]]:
+        """What each policy costs."""
+        cycles = shared_cycles(self.results.policy_costs)
+        return [_cost(each, cycles) for each in self.results.policy_costs]
+
+    @property
+    def cost_notes(self) -> list[str]:
+        """What those numbers are."""
+        cycles = shared_cycles(self.results.policy_costs)
+        return [
+            f"Decided cycles only. Test accuracy: {_over(cycles, self.results)}.",
+            *(f"{each.policy}: {each.explanation}" for each in self.results.policy_costs),
+        ]
 
 
 def _state(results: Results) -> str:
@@ -69,7 +129,6 @@ def _state(results: Results) -> str:
 
 
 def _curves(results: Results, found: CurveFit) -> list[list[str]]:
-    """The curves with what each is, in words."""
     rows = []
     if predicted := results.predicted:
         rows.append(["predicted", *_numbers(predicted), "with the numbers of the spec, before the search"])
@@ -103,7 +162,6 @@ def _confidence(drawn: DrawnFits) -> str:
 
 
 def _losses(results: Results) -> list[list[str]]:
-    """What each curve loses on average, least first; none where the trainings tell nothing."""
     curves: list[tuple[str, JudgedCurve | None]] = []
     if results.predicted is not None:
         curves.append(("SILO, predicted", results.judged(results.predicted.max_lr)))

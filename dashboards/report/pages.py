@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dashboards.attempts import attempt, failed_paragraph, section
 from dashboards.tables.table import Table
 
 
@@ -17,7 +18,16 @@ def page(template: str, **content: object) -> str:
 
 
 def figure_html(drawn: go.Figure, name: str, *, with_library: bool) -> Markup:
-    """A figure on white in any colour scheme; the page's first one brings plotly's library along."""
+    """A figure; the page's first one brings plotly's library along. The page's style inverts it in the dark.
+
+    One that can't be written says so in its place.
+    """
+    return attempt(
+        f"the figure {name!r}", lambda: _figure(drawn, name, with_library=with_library), failed_paragraph
+    )
+
+
+def _figure(drawn: go.Figure, name: str, *, with_library: bool) -> Markup:
     html = drawn.to_html(
         full_html=False,
         include_plotlyjs=with_library,
@@ -35,7 +45,7 @@ def table_html(table: Table) -> str:
 
 @cache
 def _templates() -> Environment:
-    return Environment(
+    found = Environment(
         loader=PackageLoader("dashboards.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -43,3 +53,5 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    found.globals["section"] = section
+    return found

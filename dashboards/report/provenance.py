@@ -38,7 +38,6 @@ def provenance(results: Results) -> dict[str, Any]:
     pins = _pins(runs)
     commands = [*([pins] if pins else []), f"oracle run {file}  # the spec below, saved under this name"]
     return {
-        "usage": usage,
         "facts": [[name, text] for name, text in _facts(results) if text],
         "commands": "\n".join(commands),
         "computed": _computed(results.execution) if results.execution else "",

@@ -6,7 +6,7 @@ too wide; a terminal gets one row per cycle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,7 +40,12 @@ COLUMNS = FRAMES["intervals"]
 
 
 def comparison_table(
-    results: Results, *, by_row: bool | None = None, accuracies: bool = True, terminal: bool = False
+    results: Results,
+    *,
+    by_row: bool | None = None,
+    accuracies: bool = True,
+    terminal: bool = False,
+    cycles: Collection[int] | None = None,
 ) -> Table:
     """Optimum, interval and SILO's rates per decided cycle, in the form of the paper's Tables 10 and 11.
 
@@ -51,10 +56,12 @@ def comparison_table(
         accuracies: Whether the accuracies at the optimum are shown, too.
         terminal: Whether there is little room: what may be inside is left out, and the validation accuracies,
             of which that of the best is too high by chance.
+        cycles: Which cycles are shown; by default all that are decided. The records are of all.
     """
-    rows = [row for row in _rows(results, terminal=terminal) if accuracies or not row.accuracy]
+    chosen = [cycles is None or each.cycle in cycles for each in results.decided]
+    rows = [row.only(chosen) for row in _rows(results, terminal=terminal) if accuracies or not row.accuracy]
     if by_row is None:
-        by_row = len(results.decided) > WIDEST_PAPER_LAYOUT
+        by_row = sum(chosen) > WIDEST_PAPER_LAYOUT
     if by_row:
         rows[:2] = reversed(rows[:2])
         headers = tuple(row.header for row in rows)
@@ -64,8 +71,8 @@ def comparison_table(
         density, *others = rows
         headers = (density.label, *(cell.text for cell in density.cells))
         body = tuple((Cell(text=row.label), *row.cells) for row in others)
-        align, keys = "l" + "r" * len(results.decided), 1
-    notes = units(results, accuracies=accuracies), *marks(results, rates=True)
+        align, keys = "l" + "r" * sum(chosen), 1
+    notes = units(results, accuracies=accuracies), *marks(results, rates=True, cycles=cycles)
     return Table(
         title=f"{results.name}: {subject(results)}",
         headers=headers,
@@ -78,35 +85,35 @@ def comparison_table(
     )
 
 
-def terminal_table(results: Results) -> TerminalTable:
-    """One row per cycle, at most 100 columns wide, legible without colour."""
-    table = comparison_table(results, by_row=True, terminal=True)
+def terminal_table(results: Results, cycles: Collection[int] | None = None) -> TerminalTable:
+    """One row per cycle, at most 100 columns wide, legible without colour; few chosen ones are columns."""
+    by_row = True if cycles is None else None
+    table = comparison_table(results, by_row=by_row, terminal=True, cycles=cycles)
     if results.decided:
-        table = replace(table, notes=(units(results), *marks(results, rates=False)))
+        table = replace(table, notes=(units(results), *marks(results, rates=False, cycles=cycles)))
     return TerminalTable(table=table)
 
 
-def markdown(results: Results) -> str:
-    """Title, table, verdict, and what the marks mean."""
-    table = comparison_table(results)
-    parts = [f"# {heading_text(table.title)}", progress(results)]
+def markdown(results: Results, cycles: Collection[int] | None = None) -> str:
+    """Title, verdict, table (of some cycles alone), and what the marks mean."""
+    table = comparison_table(results, cycles=cycles)
+    parts = [f"# {heading_text(table.title)}", progress(results), f"**{results.verdict()}**"]
     if results.decided:
         parts.append(markdown_grid(table))
-    parts.append(f"**{results.verdict()}**")
     if results.decided:
         parts.append("\n".join(f"- {markdown_text(note)}" for note in table.notes))
     return "\n\n".join(parts) + "\n"
 
 
-def latex(results: Results) -> str:
+def latex(results: Results, cycles: Collection[int] | None = None) -> str:
     """The comparison in the form of the paper's Tables 10 and 11, the accuracies in that of Tables 2 to 7.
 
-    Both are one table where each cycle is a row. The verdict is a sentence below.
+    Both are one table where each cycle is a row, or some are chosen. The verdict is a sentence below.
     """
     if not results.decided:
         return comment(f"{results.name}: {results.verdict()}")
-    both = len(results.decided) > WIDEST_PAPER_LAYOUT
-    found = [latex_table(comparison_table(results, accuracies=both))]
+    both = len(results.decided) > WIDEST_PAPER_LAYOUT or cycles is not None
+    found = [latex_table(comparison_table(results, accuracies=both, cycles=cycles))]
     if not both:
         title = f"{results.name}: test accuracy (%)"
         found.append(latex_table(replace(accuracy_table([results]), title=title)))
@@ -153,6 +160,12 @@ class _Row:
     label: str
     cells: Sequence[Cell]
     accuracy: bool = False
+
+    def only(self, chosen: Sequence[bool]) -> _Row:
+        """The row of the chosen cycles."""
+        return replace(
+            self, cells=[cell for cell, is_chosen in zip(self.cells, chosen, strict=True) if is_chosen]
+        )
 
 
 def _rows(results: Results, *, terminal: bool) -> list[_Row]:

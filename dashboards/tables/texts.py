@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from dashboards.style import accuracy_text, percent_text, rate_text
 from dashboards.tables.table import Cell
@@ -14,6 +14,9 @@ from silo.landscape import Verdict
 
 INSIDE, OUTSIDE, UNKNOWN = "✓", "✗", "?"
 MARKS: dict[Verdict, str] = {"inside": INSIDE, "outside": OUTSIDE, "unknown": UNKNOWN}
+_DENSE_FROM = 0.05
+"""Share of all parameters that aren't prunable from which on λ tells little of the whole network."""
+
 BELOW, ABOVE, BEYOND_GAP, DIVERGED = "≤", "≥", "†", "‡"
 
 
@@ -42,7 +45,7 @@ def units(results: Results, *, accuracies: bool = True) -> str:
     replicates = results.search_spec.replicates
     deviation = f", mean ± standard deviation of {replicates} replicates" if replicates > 1 else ""
     tolerance = percent_text(results.search_spec.tolerance)
-    sentence = "λ: share of the prunable weights that is left. Rates in units of 1e-2. "
+    sentence = f"λ: share of the prunable weights that is left{_of_all(results)}. Rates in units of 1e-2. "
     if results.searched:
         interval = f"within {tolerance} of the best mean validation accuracy, a point estimate"
         if results.policy.selective:
@@ -56,14 +59,26 @@ def units(results: Results, *, accuracies: bool = True) -> str:
     return f"{sentence}Accuracies{where} in %{deviation}." if accuracies else sentence.strip()
 
 
-def marks(results: Results, *, rates: bool) -> list[str]:
+def _of_all(results: Results) -> str:
+    """The share of the whole network, where that is quite another: some of it is kept, or never pruned."""
+    rows = [row for row in results.decided if row.density < 1]
+    if not rows or (dense := 1 - (1 - rows[-1].density_all) / (1 - rows[-1].density)) < _DENSE_FROM:
+        return ""
+    return (
+        f"; {percent_text(dense)} of the parameters are none of these, so that at cycle {rows[-1].cycle} "
+        f"{percent_text(rows[-1].density_all)} of the whole network are left"
+    )
+
+
+def marks(results: Results, *, rates: bool, cycles: Collection[int] | None = None) -> list[str]:
     """The meaning of the marks in the table, one sentence per mark that occurs.
 
     Args:
         results: The search.
         rates: Whether the rates beyond a gap are listed.
+        cycles: Which cycles are shown; None for all.
     """
-    rows = results.decided
+    rows = [row for row in results.decided if cycles is None or row.cycle in cycles]
     found = []
     cut = [row for row in rows if row.interval.low_cut or row.interval.high_cut]
     if cut and results.searched:

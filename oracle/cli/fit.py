@@ -112,9 +112,10 @@ def fit(
     else:
         view = _of_table(table, options) if table is not None else _of_csv(csv_file, options)
     if figure is not None:
+        from dashboards.attempts import attempt, failed_figure
         from dashboards.files import write_figure
 
-        write_figure(fit_figure(view), figure)
+        write_figure(attempt("the figure", lambda: fit_figure(view), failed_figure), figure)
     if as_json:
         echo_json({**to_json(view), "figure": None if figure is None else str(figure)})
         return

@@ -18,8 +18,9 @@ from oracle.cli.dashboard import dashboard
 from oracle.cli.export import export
 from oracle.cli.fit import fit
 from oracle.cli.jobs import logs, stop, submit
+from oracle.cli.report import report
 from oracle.cli.run import interrupt_on_signals, run
-from oracle.cli.show import list_searches, report, status
+from oracle.cli.show import list_searches, status
 from oracle.cli.sparsity import sparsity
 from oracle.cli.specs import init, plan, schema, validate
 from oracle.errors import LeaseLost, Refused

@@ -10,7 +10,7 @@ from types import FrameType
 import click
 
 from oracle.cli.progress import progress_observer
-from oracle.cli.show import show_comparisons
+from oracle.cli.report import show_comparisons
 from oracle.cli.specs import JSON, SPEC
 from oracle.errors import ReportFailed
 from oracle.service import DriverName, searching

@@ -1,11 +1,9 @@
-"""Commands that look at what a ledger holds: status, list, report."""
+"""Commands that look at what a ledger holds: status and list, and how every command finds a search."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +15,7 @@ from oracle.cli.specs import JSON, echo_json, target_specs
 from oracle.errors import Refused
 from oracle.ledger import Ledger, SearchRecord
 from oracle.results import Results
-from oracle.spec import DEFAULT_LEDGER, Spec
+from oracle.spec import DEFAULT_LEDGER
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -100,77 +98,6 @@ def list_searches(context: click.Context, ledger: str | None, address: str | Non
     for facts in found:
         table.add_row(*(_shown(facts[column], column) for column in columns))
     console().print(table)
-
-
-@click.command()
-@TARGET
-@LEDGER
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the report; by default NAME-report.",
-)
-@click.option(
-    "--image",
-    "images",
-    type=click.Choice(["png", "svg", "pdf"]),
-    multiple=True,
-    help="Also write the figures as images, such as --image png --image pdf (needs silo-oracle[images]).",
-)
-@JSON
-def report(target: str, ledger: str | None, out: Path | None, images: tuple[str, ...], as_json: bool) -> None:
-    """Show the comparison, and write it as HTML, Markdown, LaTeX, CSV and JSON."""
-    searches = open_searches(target, ledger)
-    places = [
-        (out / record.name if len(searches) > 1 else out) if out else Path(f"{record.name}-report")
-        for _, record in searches
-    ]
-    show_comparisons(searches, as_json=as_json, folders=places, images=images)
-
-
-def show_comparisons(
-    searches: Sequence[tuple[Ledger, SearchRecord]],
-    *,
-    as_json: bool,
-    folders: Sequence[Path] | None = None,
-    images: Sequence[str] = (),
-) -> None:
-    """Prints the comparisons and writes their reports; beside the networks unless folders are given.
-
-    Several are also shown side by side.
-    """
-    from dashboards.tables.accuracy import side_by_side
-
-    found, data = [], []
-    for index, (ledger, record) in enumerate(searches):
-        results = Results.read(ledger, record)
-        place = folders[index] if folders else _report_folder(results.search_spec)
-        found.append(results)
-        data.append(_show(results, place, as_json=as_json, images=images))
-    if as_json:
-        echo_json(data if len(data) > 1 else data[0])
-    elif len(found) > 1 and any(results.decided for results in found):
-        console().print(side_by_side(found))
-
-
-def _show(results: Results, folder: Path, *, as_json: bool, images: Sequence[str]) -> dict[str, Any]:
-    """Writes a report, and prints the comparison unless it is wanted as JSON, which it gives."""
-    from dashboards.report import write_report
-    from dashboards.tables.comparison import terminal_table, to_json
-
-    page = write_report(results, folder, kinds=images)
-    if as_json:
-        return {**to_json(results), "report": str(page)}
-    screen = console()
-    if results.decided:
-        screen.print(terminal_table(results))
-    if results.point_fit:
-        screen.print(str(results.point_fit), highlight=False, markup=False, soft_wrap=True)
-    screen.print(results.verdict(), style="bold", highlight=False, markup=False, soft_wrap=True)
-    if advice := results.advice_text():
-        screen.print(advice, highlight=False, markup=False, soft_wrap=True)
-    screen.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
-    return {}
 
 
 def open_search(target: str, ledger: str | None) -> tuple[Ledger, SearchRecord]:
@@ -276,12 +203,6 @@ def _shown(value: Any, column: str) -> str:
     if column in ("created", "started"):
         return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M") if value else "not yet"
     return str(value)
-
-
-def _report_folder(spec: Spec) -> Path:
-    """Beside the search's networks; in the working directory if those are not on this machine's disk."""
-    root = spec.storage_root()
-    return Path(f"{spec.name}-report") if "://" in root else Path(root) / "report"
 
 
 def console() -> Console:

@@ -105,6 +105,8 @@ def validate(spec_file: Path, as_json: bool) -> None:
                 f"({facts.prunable:,} prunable) on {spec.dataset.name} ({facts.train:,} train, "
                 f"{facts.validation:,} validation, {facts.test:,} test); {facts.steps:,} steps a training."
             )
+        if facts.never_pruned is not None:
+            click.echo(f"{spec_file}: {facts.never_pruned.sentence()}", err=True)
         found_out = resolution_of(spec, facts.validation)
         if warning := found_out and found_out.warning():
             click.echo(f"{spec_file}: {warning}", err=True)

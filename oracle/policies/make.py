@@ -63,6 +63,10 @@ def make_policy(
     if name == "silo":
         if curve is None:
             raise InvalidInput("silo needs the field silo: give q, beta, epsilon and delta")
+        if not curve.epsilon:
+            raise InvalidInput(
+                "silo would train with a rate of 0, where its curve begins: give epsilon above 0"
+            )
         return CurvePolicy(curve=curve)
     if "max_lr" not in arguments:
         raise InvalidInput(f"{name} needs the argument 'max_lr', a peak learning rate such as 0.1")

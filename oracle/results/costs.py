@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from oracle.cycles import Candidate, Cycle
 from silo.accuracies import ROUNDING
@@ -38,6 +40,7 @@ class PolicyCost:
         measured: Whether it was run; else it is estimated from the trainings of the Oracle.
         test_accuracies: Per decided cycle, mean over the replicates, in [0, 1]; None where it is not known.
         explanation: Where the numbers come from, in a sentence.
+        by_replicate: Per decided cycle, replicate to test accuracy; empty where it is not known.
     """
 
     policy: str
@@ -46,6 +49,7 @@ class PolicyCost:
     measured: bool
     test_accuracies: tuple[float | None, ...]
     explanation: str
+    by_replicate: tuple[Mapping[int, float], ...] = ()
 
 
 def worker_seconds(trials: Iterable[Trial]) -> float:
@@ -68,6 +72,17 @@ def mean_test_accuracy(cost: PolicyCost, cycles: Iterable[int]) -> float | None:
     """Its mean over some cycles, in [0, 1]; None where no accuracy is known."""
     known = [share for cycle in cycles if (share := cost.test_accuracies[cycle]) is not None]
     return math.fsum(known) / len(known) if known else None
+
+
+def test_accuracy_error(cost: PolicyCost, cycles: Iterable[int]) -> float | None:
+    """Standard error over the replicates, those known at all of some cycles, of its mean over these.
+
+    None with fewer than two of them.
+    """
+    known = [cost.by_replicate[cycle] for cycle in cycles] if cost.by_replicate else []
+    shared = sorted(set.intersection(*map(set, known))) if known else []
+    means = [math.fsum(each[replicate] for each in known) / len(known) for replicate in shared]
+    return statistics.stdev(means) / math.sqrt(len(means)) if len(means) > 1 else None
 
 
 def policy_costs(
@@ -110,7 +125,7 @@ def _as_run(cycles: Sequence[Cycle], policy: str, ending: str) -> PolicyCost:
         trainings=len(trials),
         worker_hours=worker_seconds(trials) / 3600,
         measured=True,
-        test_accuracies=tuple(each.selected.test_accuracy for each in cycles),
+        **_reached([each.selected for each in cycles]),
         explanation="As it was run: the time of each pack of trainings, without the writing of its files"
         + ending,
     )
@@ -126,7 +141,7 @@ def _silo_known(cycles: Sequence[Cycle], known: SiloCurve | None, fitted: SiloCu
         trainings=silo_cost(len(cycles), replicates).trainings,
         worker_hours=_hours(cycles, [replicates] * len(cycles)),
         measured=False,
-        test_accuracies=_along(curve, cycles),
+        **_reached(_along(curve, cycles)),
         explanation=f"Estimated with {numbers}, one training per cycle and replicate: {_SHARED_OUT}; "
         f"{_NEAREST}.",
     )
@@ -142,7 +157,7 @@ def _silo_tuned(cycles: Sequence[Cycle], values: int, fitted: SiloCurve) -> Poli
         trainings=silo_tuning_cost(values, count, replicates, q_values=(fitted.q,)).trainings,
         worker_hours=_hours(cycles, per_cycle),
         measured=False,
-        test_accuracies=_along(fitted, cycles),
+        **_reached(_along(fitted, cycles)),
         explanation=f"Estimated for {values} values of ε, then {values} of δ, q = {fitted.q} and β known: "
         f"{_SHARED_OUT}; the fitted curve stands for the tuned one; {_NEAREST}.",
     )
@@ -167,13 +182,13 @@ def _hill_climb(cycles: Sequence[Cycle], grid: Sequence[float]) -> PolicyCost:
         found, evaluated = climb(each.candidates, rate)
         rate = found.max_lr
         per_cycle.append(evaluated * len(found.trials))
-        reached.append(found.test_accuracy)
+        reached.append(found)
     return PolicyCost(
         policy="hill climb on the grid",
         trainings=sum(per_cycle),
         worker_hours=_hours(cycles, per_cycle),
         measured=False,
-        test_accuracies=tuple(reached),
+        **_reached(reached),
         explanation="Replayed, not run: each cycle starts from the Oracle's network, and climbs by mean "
         "validation accuracy from the last cycle's optimum (cycle 0 from the grid's middle) until no "
         f"neighbour is better; {_SHARED_OUT}.",
@@ -202,13 +217,29 @@ def climb(candidates: Sequence[Candidate], start: float) -> tuple[Candidate, int
         place = best
 
 
-def _along(curve: SiloCurve, cycles: Sequence[Cycle]) -> tuple[float | None, ...]:
-    """Test accuracies where a curve passes the grid of each cycle."""
-    return tuple(_at(each, curve.max_lr(each.cycle)) for each in cycles)
+class _Reached(TypedDict):
+    test_accuracies: tuple[float | None, ...]
+    by_replicate: tuple[Mapping[int, float], ...]
 
 
-def _at(cycle: Cycle, rate: float) -> float | None:
-    """Test accuracy of the candidate nearest by ratio.
+def _reached(candidates: Sequence[Candidate | None]) -> _Reached:
+    """What a candidate per cycle reaches on the test split."""
+    return {
+        "test_accuracies": tuple(each.test_accuracy if each else None for each in candidates),
+        "by_replicate": tuple(
+            {trial.replicate: trial.test_accuracy for trial in each.trials} if each else {}
+            for each in candidates
+        ),
+    }
+
+
+def _along(curve: SiloCurve, cycles: Sequence[Cycle]) -> list[Candidate | None]:
+    """The candidates where a curve passes the grid of each cycle."""
+    return [_at(each, curve.max_lr(each.cycle)) for each in cycles]
+
+
+def _at(cycle: Cycle, rate: float) -> Candidate | None:
+    """The candidate nearest by ratio.
 
     None more than the outermost step outside the grid, and where a nearer rate lacks trainings.
     """
@@ -218,7 +249,7 @@ def _at(cycle: Cycle, rate: float) -> float | None:
         return None
     nearest, replicates = rates[_nearest(rates, rate)], len(cycle.selected.trials)
     found = (each for each in cycle.candidates if each.max_lr == nearest and len(each.trials) == replicates)
-    return next((each.test_accuracy for each in found), None)
+    return next(found, None)
 
 
 def _nearest(rates: Sequence[float], rate: float) -> int:

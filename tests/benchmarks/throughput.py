@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.throughput [--repeats 1] [--keep] [--only NAME ...]
 
-The service runs the whole search, its preflight included, with all rates in all replicates, and with a quarter
-of the trainings; the others train the demo's first cycle (its grid, one replicate, the same training of one
+The service runs the whole search, its preflight included: all rates in all replicates, and with a quarter of
+the trainings; the others train the demo's first cycle (its grid, one replicate, the same training of one
 candidate): the whole search would take them up to an hour, "table s" by their trainings per second. What runs
 on Ray starts on a cluster that is up and has no worker yet; the order changes from repeat to repeat. What the
 service compiles is kept on this machine: an earlier search, or the first repeat, may have paid for it.

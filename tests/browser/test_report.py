@@ -77,3 +77,13 @@ def test_the_page_is_no_wider_than_its_window(opened, width):
     opened.set_viewport_size({"width": width, "height": 900})
     opened.wait_for_timeout(200)
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("scheme", "follows"), [("dark", True), ("light", False)])
+def test_figures_follow_a_dark_page_and_print_as_they_are(opened, watched, scheme, follows):
+    opened.emulate_media(color_scheme=scheme)
+    shown = "getComputedStyle(document.querySelector('.figure')).filter"
+    assert (opened.evaluate(shown) != "none") == follows
+    watched.look(f"report-{scheme}")
+    opened.emulate_media(color_scheme=scheme, media="print")
+    assert opened.evaluate(shown) == "none"

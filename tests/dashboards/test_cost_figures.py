@@ -1,10 +1,11 @@
 import json
 import math
+import statistics
 
 import pytest
 
 from dashboards.figures.cost import cost_figure
-from oracle.results.costs import PolicyCost
+from oracle.results.costs import PolicyCost, shared_cycles
 from tests.dashboards.conftest import with_parts
 
 
@@ -31,6 +32,27 @@ def test_each_policy_lies_at_its_cost_and_mean_over_the_cycles_known_of_all(pric
     assert figure.layout.yaxis.title.text == "mean test accuracy, 4 cycles (%)"
     assert climb.x == (105, 105) and climb.mode == "lines"
     assert climb.y == figure.layout.yaxis.range
+
+
+def test_bars_are_the_standard_errors_of_the_replicates(results):
+    each = ({0: 0.9, 1: 0.94}, {0: 0.92, 1: 0.94, 2: 0.1}, {})
+    known = cost("Oracle", 9, (0.92, 0.93, None), by_replicate=each)  # means of 0.91 and 0.94
+    alone = cost("SILO", 3, (0.9, 0.9, None), by_replicate=({0: 0.9}, {0: 0.9}, {}))
+    oracle, silo = cost_figure(with_parts(results, policy_costs=(known, alone))).data
+    assert oracle.error_y.array == (pytest.approx(1.5),)
+    assert silo.error_y.array is None
+
+
+def test_a_real_search_has_them(results):
+    figure = cost_figure(results)
+    costs, cycles = results.policy_costs, shared_cycles(results.policy_costs)
+    assert cycles and all(len(each.by_replicate) == len(results.decided) for each in costs)
+    for trace, each in zip(figure.data, costs, strict=True):
+        by_hand = [sum(each.by_replicate[cycle][r] for cycle in cycles) / len(cycles) for r in range(3)]
+        error = 100 * statistics.stdev(by_hand) / math.sqrt(3)
+        assert trace.error_y.array[0] == pytest.approx(error, rel=1e-4)
+        low, high = figure.layout.yaxis.range
+        assert low < trace.y[0] - error and trace.y[0] + error < high
 
 
 def test_what_was_run_is_filled_and_what_is_estimated_open(priced):

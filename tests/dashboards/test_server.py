@@ -143,8 +143,22 @@ def test_figures_come_by_name():
     assert arrange({"name": "s", "plotly_graph_objects": figures})["plotly_graph_objects"] == figures[::-1]
 
 
+def test_what_only_programs_read_fills_no_table():
+    keys = ["replicate", "started", "ended", "checkpoint", "sha256", "test_accuracy", "key"]
+    trial = {"number": 3, "user_attrs": [{"key": key, "value": "1"} for key in keys]}
+    answer = {
+        "name": "s",
+        "trials": [trial],
+        "union_user_attrs": [{"key": key, "sortable": True} for key in keys],
+    }
+    found = arrange(answer)
+    assert [each["key"] for each in found["union_user_attrs"]] == ["replicate", "test_accuracy"]
+    assert [each["key"] for each in found["trials"][0]["user_attrs"]] == ["replicate", "test_accuracy"]
+    assert found["trials"][0]["number"] == 3
+
+
 def test_a_search_without_a_summary_study_begins_with_the_list(ledger):
-    assert study_path(ledger, "small") == f"/dashboard/studies/{ledger.summary_study('small')._study_id}"
+    assert study_path(ledger, "small") == f"/dashboard/studies/{ledger.summary_study('small')._study_id}/note"
     assert study_path(ledger, "none") == study_path(ledger, None) == "/dashboard"
 
 

@@ -38,6 +38,11 @@ def of(session):
     return Results.of(session.spec, session.search, draws=0)
 
 
+def note_of(ledger, study):
+    attributes = ledger.storage.get_study_system_attrs(study._study_id)
+    return get_note_from_system_attrs(attributes, None)["body"]
+
+
 def shown(ledger):
     """Note and figures, as Optuna's dashboard reads them."""
     study = ledger.summary_study("parabola")
@@ -64,7 +69,8 @@ def test_a_search_is_shown_from_its_start_to_its_end(session_of, ledger):
     session = session_of()
     observer.ended(session, "done")
     note, figures = shown(ledger)
-    assert note.startswith(f"State: **done**\n\n{markdown(of(session))}")
+    place = f"/dashboard/studies/{ledger.summary_study('parabola')._study_id}"
+    assert note.startswith(f"State: **done**. [Figures]({place})\n\n{markdown(of(session))}")
     assert "`parabola/cycle-00`" in note
     drawn = comparison_figure(of(session), without=DISPENSABLE[:2])
     assert figures["oracle-and-silo"] == as_stored(drawn)
@@ -98,6 +104,8 @@ def test_the_summary_study_has_a_trial_per_decided_cycle_and_each_cycle_is_told(
         told = ledger.cycle_study("parabola", row.cycle).user_attrs
         assert told["interval"] == pytest.approx([row.interval.low, row.interval.high])
         assert told["optimum"] == pytest.approx(row.interval.optimum)
+        assert told["decided max_lr"] == pytest.approx(row.chosen)
+        assert f"**max_lr {row.chosen:g}**" in note_of(ledger, ledger.cycle_study("parabola", row.cycle))
         core, reach = told.pop("surely inside"), told.pop("maybe inside")
         assert reach[0] <= core[0] <= core[1] <= reach[1]
         assert told.items() <= trial.user_attrs.items()
@@ -108,6 +116,7 @@ def test_the_summary_study_has_a_trial_per_decided_cycle_and_each_cycle_is_told(
 def test_where_nothing_is_searched_no_interval_is_listed(session_of, ledger):
     SummaryStudy().ended(session_of(policy="silo"), "done")
     assert set(ledger.cycle_study("parabola", 0).user_attrs) == {
+        "decided max_lr",
         "density",
         "validation accuracy",
         "test accuracy",

@@ -34,9 +34,9 @@ def test_every_mark_is_shown_and_explained_and_no_prediction_leaves_no_row(marke
 
 def test_more_than_eight_cycles_have_a_row_each(make_results):
     wide, narrow = (markdown(make_results(cycles=cycles)).splitlines() for cycles in (8, 9))
-    assert wide[4].startswith("| λ (% of weights left)")
-    assert narrow[4].startswith("| cycle m | weights left λ (%) | Oracle optimum (×1e-2)")
-    assert narrow[6].startswith("|       0 |                100 |                    3.4 |")
+    assert wide[6].startswith("| λ (% of weights left)")
+    assert narrow[6].startswith("| cycle m | weights left λ (%) | Oracle optimum (×1e-2)")
+    assert narrow[8].startswith("|       0 |                100 |                    3.4 |")
     assert len([line for line in narrow if line.startswith("|")]) == 11
 
 
@@ -162,3 +162,24 @@ def test_no_password_leaves_the_spec(make_results, ledger, shown):
     spec = to_json(make_results(ledger=ledger, storage="s3://id:hunter2@bucket/a", decided=0))["spec"]
     assert spec["ledger"] == shown
     assert spec["storage"] == "s3://id:***@bucket/a"
+
+
+def test_chosen_cycles_are_columns_by_density(make_results):
+    whole = make_results(cycles=9)
+    chosen = (0, 3, 7)
+    lines = [line for line in markdown(whole, chosen).splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in lines[0].split("|")[2:-1]] == ["100", "51.2", "21.0"]
+    assert [cell.strip() for cell in lines[2].split("|")[2:-1]] == ["0", "3", "7"]
+    every = comparison_table(whole, by_row=False)
+    for row, full in zip(comparison_table(whole, cycles=chosen).rows, every.rows, strict=True):
+        assert row == (full[0], *(full[1 + cycle] for cycle in chosen))
+    tex = latex(whole, chosen)
+    assert "pruning cycle $m$ & 0 & 3 & 7" in tex.replace("  ", " ") or "& 0 & 3 & 7" in tex
+    assert "test accuracy" in tex and tex.count("\\begin{tabular}") == 1
+    text = printed(terminal_table(whole, chosen), 100)
+    assert "51.2" in text and "40.9" not in text
+
+
+def test_marks_are_those_of_the_chosen_cycles(marked):
+    assert "≤" in markdown(marked, (0,)) and "‡" in markdown(marked, (0,))
+    assert not [note for note in comparison_table(marked, cycles=()).notes if "cycle 0" in note]

@@ -38,7 +38,7 @@ def test_a_spec_with_variants_stands_for_all_and_files_are_written(call, place, 
     folder = tmp_path / "compare"
     assert {path.name for path in folder.iterdir()} == FILES
     data = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
-    accuracies, searches = (table["rows"] for table in data["tables"])
+    accuracies, searches, _costs = (table["rows"] for table in data["tables"])
     assert [(row["search"], row["cycle"]) for row in accuracies] == [
         (f"small.{name}", cycle) for name in ("fixed", "oracle") for cycle in (0, 1)
     ]
@@ -46,7 +46,7 @@ def test_a_spec_with_variants_stands_for_all_and_files_are_written(call, place, 
     page = (folder / "compare.html").read_text(encoding="utf-8")
     assert "accuracy-figure" in page and "<h2>What each search says</h2>" in page
     assert 'src="http' not in page and "<link" not in page.replace('<link rel="icon" href="data:,">', "")
-    assert (folder / "compare.tex").read_text(encoding="utf-8").count(r"\begin{table}") == 2
+    assert (folder / "compare.tex").read_text(encoding="utf-8").count(r"\begin{table}") == 3
     assert len((folder / "compare.csv").read_text(encoding="utf-8").splitlines()) == 5
 
 

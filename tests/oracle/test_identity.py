@@ -61,6 +61,7 @@ def keys_of(spec, recipe):
 OTHERS = {
     "pruning_rate": 0.3,
     "keep": ("classifier.*",),
+    "also": ("embedding.*",),
     "retraining": "lr_rewinding",
     "rewind_to": 1,
     "length": 3,

@@ -40,17 +40,20 @@ def network(name, arguments=None, *, shape=(3, 8, 8), seed=0):
     return unsettled(built)
 
 
-def pruned(name, module, arguments=None, *, masks=None, data=None, rate=0.2, seed=0, batch_size=4, keep=()):
+def pruned(
+    name, module, arguments=None, *, masks=None, data=None, rate=0.2, seed=0, batch_size=4, keep=(), also=()
+):
     """``prune`` with everything that a test doesn't care about."""
     return prune(
         name,
         arguments or {},
         module=module,
-        masks=full_masks(module, prunable_names(module, keep)) if masks is None else masks,
+        masks=full_masks(module, prunable_names(module, keep, also)) if masks is None else masks,
         data=image_data() if data is None else data,
         batch_size=batch_size,
         rate=rate,
         seed=seed,
+        also=also,
     )
 
 

@@ -25,6 +25,9 @@ class Mixed(nn.Module):
         self.attention = nn.MultiheadAttention(4, 2)
         self.cross = nn.MultiheadAttention(4, 2, kdim=3, vdim=5)
         self.embedding = nn.Embedding(6, 4)
+        self.pair = nn.Bilinear(2, 3, 2)
+        self.memory = nn.LSTM(3, 4, num_layers=2, proj_size=2)
+        self.cell = nn.GRUCell(2, 3)
         self.tied = nn.Linear(2, 2)
         self.tied_again = nn.Linear(2, 2)
         self.tied_again.weight = self.tied.weight
@@ -40,6 +43,15 @@ def test_prunable_names():
         "cross.k_proj_weight",
         "cross.v_proj_weight",
         "cross.out_proj.weight",
+        "pair.weight",
+        "memory.weight_ih_l0",
+        "memory.weight_hh_l0",
+        "memory.weight_hr_l0",
+        "memory.weight_ih_l1",
+        "memory.weight_hh_l1",
+        "memory.weight_hr_l1",
+        "cell.weight_ih",
+        "cell.weight_hh",
         "tied.weight",
     )
 
@@ -57,7 +69,8 @@ def test_keep():
         prunable_names(nn.BatchNorm1d(3))
     assert prunable_names(network, ["first"]) == ("layers.1.weight", "layers.2.weight")
     assert prunable_names(network, ["last", "layers.1.*"]) == ("layers.0.weight",)
-    with pytest.raises(InvalidInput, match="nothing to keep is called 'first'"):
+    assert prunable_names(network, "last") == prunable_names(network, ["last"])  # no letters
+    with pytest.raises(InvalidInput, match="nothing to prune"):
         prunable_names(nn.BatchNorm1d(3), ["first"])
 
 

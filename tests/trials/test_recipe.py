@@ -12,6 +12,7 @@ FULL = {
     "pruner": Component(name="random"),
     "pruning_rate": 0.1 + 0.2,
     "keep": ("head.*", "conv.weight"),
+    "also": ("embedding.*",),
     "retraining": "fine_tuning",
     "length": 63_000,
     "unit": "iterations",

@@ -77,17 +77,22 @@ def folder_of(key: str) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()).absolute()
     there = next(folder for folder in (cache, *cache.parents) if os.path.exists(folder))
     if not os.access(there, os.W_OK | os.X_OK) or not _is_mine(cache / "silo-oracle"):
-        cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+        cache = Path(tempfile.gettempdir()) / f"cache-{_user()}"
         cache.mkdir(mode=0o700, exist_ok=True)
         if not _is_mine(cache):
             raise CompilerFailed(f"{cache} belongs to somebody else: set XDG_CACHE_HOME to a folder of yours")
     return cache / "silo-oracle" / "graphs" / key
 
 
+def _user() -> int | None:
+    """This user's number; None on Windows, where temporary folders are a user's own."""
+    return os.getuid() if hasattr(os, "getuid") else None
+
+
 def _is_mine(folder: Path) -> bool:
     """Whether a folder is this user's, or isn't there."""
     try:
-        return not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+        return not folder.is_symlink() and (_user() is None or folder.stat().st_uid == _user())
     except FileNotFoundError:
         return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from silo.checks import did_you_mean
 from silo.errors import InvalidInput
 from trials.datasets.base import Dataset
-from trials.pruning.masks import prunable_names, remove_lowest, remove_lowest_of_each
+from trials.pruning.masks import remove_lowest, remove_lowest_of_each
+from trials.pruning.prunable import prunable_names
 from trials.registry import call, resolve
 from trials.seeding import generator
 
@@ -146,6 +147,7 @@ def prune(
     batch_size: int,
     rate: float,
     seed: int,
+    also: Sequence[str] = (),
 ) -> dict[str, Tensor]:
     """Prunes once: asks the pruner, and removes what it says.
 
@@ -161,6 +163,8 @@ def prune(
         batch_size: Examples per batch for pruners that take some.
         rate: Share of the weights left that go, in [0, 1). See :func:`trials.pruning.masks.remove_lowest`.
         seed: Seed of the pruner's generator (on the CPU) and of the batches.
+        also: What is prunable beside the layers that pruning knows: as
+            :func:`trials.pruning.prunable.prunable_names` takes it.
 
     Returns:
         New masks, nested in the old ones: those of the prunable parameters in the order of
@@ -176,7 +180,7 @@ def prune(
     _set_pruned_to_zero(module.eval(), masks)
     # In the order of the network, which breaks ties: a file may have given the masks back in another.
     ordered = {name: masks[name] for name, _ in module.named_parameters() if name in masks}
-    prunable = set(prunable_names(module))
+    prunable = set(prunable_names(module, also=also))
     trained = TrainedNetwork(
         module=module,
         masks={name: mask for name, mask in ordered.items() if name in prunable},

@@ -8,72 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
-from silo.checks import did_you_mean
 from silo.errors import InvalidInput
+from trials.pruning.prunable import prunable_names
 from trials.registry import listed
-
-_LAYERS = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
-# Bare parameters of nn.MultiheadAttention: a walk over linear modules misses them.
-_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-
-
-def prunable_names(module: nn.Module, keep: Sequence[str] = ()) -> tuple[str, ...]:
-    """The names of the parameters that pruning may touch, in the order of ``module.named_parameters()``.
-
-    Weights of convolutions (transposed ones too) and linear layers, and the projections of
-    ``nn.MultiheadAttention``. Never biases, never normalisation, no embeddings. A weight that two layers
-    share counts once, by its first name.
-
-    Args:
-        module: The network.
-        keep: Names to leave dense: exact, or patterns with ``*``, ``?`` and ``[]``, such as ``"head.*"``; or
-            ``"first"`` and ``"last"``, the first and the last of the prunable weights in this order. In every
-            network of trials/networks those are the input layer and the classifier; a network of your own may
-            register its layers in another order than it runs them.
-
-    Raises:
-        InvalidInput: A pattern matches no prunable weight, or none is left to prune.
-    """
-    weights = {id(weight) for each in module.modules() for weight in _own_weights(each)}
-    names = [name for name, parameter in module.named_parameters() if id(parameter) in weights]
-    if names:
-        words = {"first": names[0], "last": names[-1]}
-        keep = [words.get(pattern, pattern) for pattern in keep]
-    for pattern in keep:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise InvalidInput(
-                f"nothing to keep is called {pattern!r}{did_you_mean(pattern, names)}: "
-                f"the prunable weights are {listed(names)}"
-            )
-    pruned = tuple(name for name in names if not any(fnmatchcase(name, pattern) for pattern in keep))
-    if not pruned:
-        raise InvalidInput(
-            f"the network has nothing to prune: of its convolution and linear weights ({listed(names)}) "
-            f"all are kept by {listed(keep)}; it needs at least one"
-        )
-    return pruned
-
-
-def _own_weights(module: nn.Module) -> list[Tensor]:
-    if isinstance(module, _LAYERS):
-        return [module.weight]
-    if isinstance(module, nn.MultiheadAttention):
-        projections = [getattr(module, name) for name in _PROJECTIONS]
-        return [each for each in projections if each is not None]
-    return []
 
 
 def full_masks(module: nn.Module, names: Sequence[str]) -> dict[str, Tensor]:
@@ -241,14 +182,15 @@ class Sparsity:
     network: Row
 
 
-def sparsity(masks: Mapping[str, Tensor], module: nn.Module) -> Sparsity:
+def sparsity(masks: Mapping[str, Tensor], module: nn.Module, also: Sequence[str] = ()) -> Sparsity:
     """Counts what is left of each tensor and of the network.
 
     Args:
         masks: By name, boolean, True where left; a parameter without a mask is all there.
         module: The network. Its values are not looked at.
+        also: As :func:`prunable_names` takes it.
     """
-    prunable = set(prunable_names(module)) & set(masks)
+    prunable = set(prunable_names(module, also=also)) & set(masks)
     rows = tuple(
         Row(
             name=name,
