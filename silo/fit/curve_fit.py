@@ -57,7 +57,8 @@ class CurveFit:
     def hitting(self) -> SiloCurve | None:
         """The curve with the largest distance to the ends of all intervals, where one lies in all of them.
 
-        An end that the grid cut off bounds nothing here, nor below.
+        An end that the grid cut off bounds nothing here, nor below; but as rates are positive, 0 counts as an
+        end where the lower one is cut off.
         """
         return None if self.best.empty else self.best.curve
 
@@ -65,8 +66,8 @@ class CurveFit:
     def margin(self) -> float:
         """The distance of ``hitting`` to the nearest end, a learning rate of at least 0.
 
-        Where no curve lies in all intervals it is below 0, and its size is the smallest worst violation that
-        any curve gets away with.
+        In place of a lower end that the grid cut off, 0 counts. Where no curve lies in all intervals it is
+        below 0, and its size is the smallest worst violation that any curve gets away with.
         """
         return max(region.margin for region in self.regions)
 
@@ -145,7 +146,8 @@ def fit_curve(
     Two criteria, both over all q and beta. Least squares is solved in closed form for fixed q and beta; over
     beta a dense grid is searched and every local minimum in it refined. What the intervals allow is found by
     branch and bound over beta: the region's ranges, that there is none, and the fewest misses are proven for
-    every beta between the bounds, up to a share of 1e-9 of an interval's end. The largest margin in a region
+    every beta between the bounds. What counts as inside is what ``CycleInterval.compatible`` says, and wider
+    bounds never empty a region nor add misses. The largest margin in a region
     is a linear program for fixed q and beta, searched over beta as least squares are. Ties (to 1e-12
     relative) go to the smaller q, then the smaller beta.
 

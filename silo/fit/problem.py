@@ -70,7 +70,10 @@ class Problem:
         return self.low * (1 - WITHIN_SLACK), self.high * (1 + WITHIN_SLACK)
 
     def margin(self, rates: FloatArray) -> float:
-        """The distance of ``rates``, (n,) and divided by ``scale``, from the nearest end; below 0 outside."""
+        """The distance of ``rates``, (n,) and divided by ``scale``, from the nearest end; below 0 outside.
+
+        Where the lower end is cut off, 0 takes its place.
+        """
         return float(np.minimum(rates - self.low, self.high - rates).min())
 
     def missed(self, curve: SiloCurve) -> tuple[int, ...]:
