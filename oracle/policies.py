@@ -16,6 +16,7 @@ from oracle.grid import Grid, Scale
 from silo.checks import nearest
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
+from trials.recipe import rate_at
 from trials.tasks import PrunedNetwork, Trial
 
 Round = Mapping[int, tuple[float, ...]]
@@ -204,7 +205,7 @@ class AllrPolicy(_OneRate):
 
     max_lr: float
     minimum: float = 0.01
-    pruning_rate: float
+    pruning_rate: float | tuple[float, ...]
 
     def next_round(self, state: CycleState) -> Round | None:
         """See :class:`Policy`."""
@@ -215,7 +216,7 @@ class AllrPolicy(_OneRate):
         if len(state.prunings) < state.replicates:
             return None
         drop = math.fsum(pruned.norm_drop for pruned in state.prunings) / len(state.prunings)
-        share = min(max(drop / math.sqrt(self.pruning_rate), self.minimum), 1.0)
+        share = min(max(drop / math.sqrt(rate_at(self.pruning_rate, state.cycle)), self.minimum), 1.0)
         return state.everywhere((self.max_lr * share,))
 
     def span(self, cycles: int) -> Span:
@@ -230,7 +231,7 @@ def make_policy(
     *,
     grid: Grid | None,
     curve: SiloCurve | None,
-    pruning_rate: float,
+    pruning_rate: float | tuple[float, ...],
 ) -> Policy:
     """The policy of a spec.
 
@@ -239,7 +240,7 @@ def make_policy(
         arguments: Its arguments: ``max_lr`` for ``fixed`` and ``allr``, ``minimum`` for ``allr``.
         grid: The Oracle's grid.
         curve: SILO's curve.
-        pruning_rate: Share of the remaining weights that each pruning removes.
+        pruning_rate: Share of the remaining weights that each pruning removes, or one per pruning.
 
     Raises:
         InvalidInput: There is no such policy, it takes no such argument, or it lacks what it needs.

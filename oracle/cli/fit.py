@@ -147,7 +147,7 @@ def _of_table(number: int, options: dict[str, Any]) -> FitView:
     return _view(
         table.intervals,
         options,
-        pruning_rate=_PAPERS_RATE,
+        pruned={"pruning_rate": _PAPERS_RATE},
         title=f"Table {number}: {table.caption}",
         curve=table.curve,
         rates=table.printed_silo,
@@ -159,7 +159,7 @@ def _of_table(number: int, options: dict[str, Any]) -> FitView:
 def _of_csv(path: Path | None, options: dict[str, Any]) -> FitView:
     assert path is not None, "one of three was given"
     rate = _PAPERS_RATE if options["pruning_rate"] is None else options["pruning_rate"]
-    return _view(load_csv(path), options, pruning_rate=rate, title=path.name)
+    return _view(load_csv(path), options, pruned={"pruning_rate": rate}, title=path.name)
 
 
 def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitView:
@@ -175,7 +175,7 @@ def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitV
     return _view(
         tuple(each.accuracies for each in results.decided),
         options | {"tolerance": spec.tolerance, "chance": results.chance.highest if results.chance else None},
-        pruning_rate=spec.pruning.rate,
+        pruned=results.pruned,
         title=record.name,
         curve=results.predicted,
         rates_name="SILO, predicted",
@@ -184,7 +184,7 @@ def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitV
 
 
 def _view(
-    measured: Measured, options: dict[str, Any], *, pruning_rate: float, title: str, **shown: Any
+    measured: Measured, options: dict[str, Any], *, pruned: dict[str, Any], title: str, **shown: Any
 ) -> FitView:
     from dashboards.figures.fit_view import FitView
 
@@ -193,7 +193,7 @@ def _view(
         raise InvalidInput(f"fit: --q-max must be at least 0, not {options['q_max']}: give 5")
     intervals, accuracies = intervals_and_accuracies(measured, tolerance)
     shared = {
-        "pruning_rate": pruning_rate,
+        **pruned,
         "q_values": range(options["q_max"] + 1),
         "weighting": options["weighting"],
     }

@@ -1,6 +1,6 @@
 """SILO's four parameters from an Oracle's result: by least squares, and by the intervals."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,7 @@ def fit_curve(
     weighting: Weighting = "interval",
     tolerance: float = TOLERANCE,
     draws: int = 300,
+    densities: Sequence[float] = (),
 ) -> CurveFit:
     """Fits SILO's curve (Liu et al., TMLR 08/2023, Equation 3) to an Oracle's optima and to its intervals.
 
@@ -167,13 +168,15 @@ def fit_curve(
         tolerance: of the intervals, where accuracies are given: how far below the best mean accuracy still
             counts as good; an absolute share.
         draws: of what the accuracies tell, each with a fit of its own; 0 for none.
+        densities: shares of the weights left at cycles 0, 1, …, where other shares than p were pruned: the
+            curve then goes by them, as ``SiloCurve.densities`` says.
 
     Raises:
         InvalidInput: a value is missing or outside its range.
     """
     checks.whole("draws", draws)
     intervals, accuracies = intervals_and_accuracies(measured, tolerance)
-    problem = make_problem(intervals, pruning_rate, q_values, beta_bounds, weighting)
+    problem = make_problem(intervals, pruning_rate, q_values, beta_bounds, weighting, densities)
     searched, fixed = free_part(problem, len(problem.intervals))
     targets = Targets(optima=problem.optima[None], weights=problem.weights[None])
     family = silo_family(searched.logits, searched.beta_bounds)
@@ -210,6 +213,7 @@ def _drawn(
         q_values=problem.q_values,
         beta_bounds=problem.beta_bounds,
         weighting=weighting,
+        densities=problem.densities,
     )
 
 
