@@ -31,6 +31,8 @@ class Plan:
         kept_bytes: Networks and masks that stay.
         passing_bytes: Most that a cycle writes and deletes again.
         free_bytes: Free space where the storage is; None if it is no local folder.
+        last_cycle: m of the last cycle.
+        last_density: The share of the prunable weights that is left there, by ``pruning.rate``.
         missing: What this machine lacks, one sentence each.
         facts: What was found by building the search's parts.
         resolution: What the grid and the replicates will tell; None where that makes no sense.
@@ -44,6 +46,8 @@ class Plan:
     kept_bytes: int
     passing_bytes: int
     free_bytes: int | None
+    last_cycle: int
+    last_density: float
     missing: tuple[str, ...]
     facts: Facts
     resolution: Resolution | None = None
@@ -61,6 +65,11 @@ class Plan:
                 "network",
                 f"{facts.parameters:,} parameters, {facts.prunable:,} of them prunable; "
                 f"{facts.train:,} training examples, {facts.steps:,} steps a training",
+            ),
+            (
+                "pruning",
+                f"by pruning.rate, {100 * self.last_density:.3g} % of the prunable weights are left at the "
+                f"last cycle, m = {self.last_cycle}",
             ),
             ("trainings", f"{self.trainings:,}; up to {self.most_trainings:,} if every cycle's grid extends"),
             ("packs", f"{facts.execution}: {facts.execution_reason}"),
@@ -116,6 +125,8 @@ def make_plan(spec: Spec) -> Plan:
         kept_bytes=spec.replicates * (spec.cycles * state + (spec.cycles - 1) * (state + facts.prunable)),
         passing_bytes=per_cycle * state,
         free_bytes=_free_bytes(spec),
+        last_cycle=spec.cycles - 1,
+        last_density=spec.pruning.densities(spec.cycles)[-1],
         missing=_missing(spec),
         facts=facts,
         resolution=resolution_of(spec, facts.validation),

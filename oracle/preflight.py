@@ -15,7 +15,7 @@ from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec, recorded_rule
 from silo.errors import InvalidInput, SiloOracleError
 from trials.own_code import code_digests
-from trials.recipe import Component, Execution
+from trials.recipe import Component, Execution, rate_at
 from trials.secrets import without_secrets
 from trials.tasks import WeightsFingerprint
 
@@ -140,7 +140,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
             masks=full_masks(module, names),
             data=data,
             batch_size=min(recipe.batch_size, _TRIED_EXAMPLES),
-            rate=recipe.pruning_rate,
+            rate=rate_at(recipe.pruning_rate, 1),
             seed=0,
             also=recipe.also,
         )
@@ -266,8 +266,9 @@ def _naming(field: str, component: Component) -> Iterator[None]:
 
 def _check_enough_weights(spec: Spec, prunable: int) -> None:
     """Refuses a search whose last cycles would have nothing left to prune."""
-    alive, rate = prunable, spec.pruning.rate
+    alive = prunable
     for cycle in range(1, spec.cycles):
+        rate = rate_at(spec.pruning.rate, cycle)
         removed = round(rate * alive)
         if removed == 0 or removed == alive:
             raise InvalidInput(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from oracle.cycles import Rule
 from oracle.policies import Policy, make_policy
@@ -18,6 +18,7 @@ from oracle.spec_parts import (
     Part,
     PruningSpec,
     ResourcesSpec,
+    Share,
     SiloSpec,
     TrainingSpec,
 )
@@ -48,6 +49,8 @@ class Spec(Part):
     """How the network is pruned between two cycles."""
     cycles: Annotated[int, MayChange] = Field(ge=1)
     """Cycles, the first of which trains the dense network. A search may go on with more."""
+    until: Annotated[float | None, MayChange] = Field(default=None, gt=0, lt=1)
+    """Instead of cycles: as many as leave at most this share of the prunable weights, by ``pruning.rate``."""
     replicates: int = Field(default=3, ge=1)
     """Independent seeds per candidate. A search may go on with more: they follow what was chosen before."""
     retraining: Literal["weight_rewinding", "lr_rewinding", "fine_tuning"] = "weight_rewinding"
@@ -89,6 +92,21 @@ class Spec(Part):
     def fixed_fields(cls) -> tuple[str, ...]:
         """The fields that can't change under a search that has results: all that don't say that they may."""
         return tuple(name for name, field in cls.model_fields.items() if MayChange not in field.metadata)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cycles_for_until(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or given.get("until") is None:
+            return given
+        if given.get("cycles") is not None:
+            raise ValueError("takes cycles or until, not both")
+        try:
+            pruning = PruningSpec.model_validate(given.get("pruning", {}))
+            until = TypeAdapter(Share).validate_python(given["until"])
+        except ValidationError:
+            return {**given, "cycles": 1}
+        # A number of cycles is what is recorded: until stands for it.
+        return {**given, "cycles": pruning.cycles_until(until), "until": None}
 
     @field_validator("storage")
     @classmethod
@@ -163,7 +181,12 @@ class Spec(Part):
         """The curve to compare with."""
         if self.silo is None:
             return None
-        return SiloCurve(**self.silo.model_dump(), pruning_rate=self.pruning.rate)
+        listed = not isinstance(self.pruning.rate, float)
+        return SiloCurve(
+            **self.silo.model_dump(),
+            pruning_rate=self.pruning.share(),
+            densities=self.pruning.densities(self.cycles) if listed else (),
+        )
 
     def policy_of_rates(self) -> Policy:
         """The policy that sets the rates.

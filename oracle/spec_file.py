@@ -16,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from oracle.errors import Refused
 from oracle.spec import Spec
+from oracle.spec_parts import TAGS
 from silo.checks import did_you_mean
 from silo.errors import InvalidInput
 
@@ -180,7 +181,7 @@ def _validated(data: dict[str, Any], source: str) -> Spec:
 
 def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"])
+        field = ".".join(str(part) for part in problem["loc"] if part not in TAGS)
         given = problem["input"]
         if problem["type"] == "extra_forbidden":
             known = _fields_at(problem["loc"][:-1])

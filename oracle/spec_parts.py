@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from oracle.grid import Grid, linear_values, log_values, stepped_values
-from trials.recipe import Component, Precision
+from trials.recipe import Component, Precision, rate_at
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+#: How pydantic names the two kinds of a field that takes one value or a list; no user's name of anything.
+TAGS = ("one value", "a list")
+Rates = Annotated[
+    Annotated[Share, Tag(TAGS[0])] | Annotated[tuple[Share, ...], Field(min_length=1), Tag(TAGS[1])],
+    Discriminator(lambda value: TAGS[isinstance(value, list | tuple)]),
+]
+# Of a number of prunings, or as a share of a density: 0.512 is three prunings of 0.2.
+_SAME = 1e-9
 
 
 class MayChange:
@@ -56,13 +66,38 @@ class PruningSpec(Part):
     pruner: Named = ComponentSpec(name="global_magnitude")
     """Criterion: ``global_magnitude``, ``layer_magnitude``, ``global_gradient``, ``lamp``, ``lap``,
     ``l1_filter`` (whole filters), ``random``, or your own."""
-    rate: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the remaining weights that each pruning removes."""
+    rate: Rates = 0.2
+    """Share of the remaining weights that each pruning removes; or a list, one per pruning: before cycles 1,
+    2, …, the last for all later ones."""
     keep: Patterns = ()
     """Weights that are never pruned: parameter names, or patterns such as ``classifier.*``."""
     also: Patterns = ()
     """Weights that are pruned beside those of convolutions, linear, bilinear, recurrent and attention layers:
     names or patterns, such as ``embedding.*``, or of parameters of modules of your own."""
+
+    def share(self) -> float:
+        """The one rate that SILO's curve has for p: of several, that which leaves as much in the end."""
+        if isinstance(self.rate, float):
+            return self.rate
+        return 1 - math.prod(1 - rate for rate in self.rate) ** (1 / len(self.rate))
+
+    def densities(self, cycles: int, known: tuple[float, ...] = (1.0,)) -> tuple[float, ...]:
+        """The shares of the weights that are left at so many cycles, of which the first are known."""
+        found = list(known)
+        while len(found) < cycles:
+            found.append(found[-1] * (1 - rate_at(self.rate, len(found))))
+        return tuple(found)
+
+    def cycles_until(self, density: float) -> int:
+        """The number of cycles of which the last is the first with no more than such a share of weights."""
+        cycles, left = 1, 1.0
+        listed = () if isinstance(self.rate, float) else self.rate
+        for rate in listed:
+            if left <= density * (1 + _SAME):
+                return cycles
+            cycles, left = cycles + 1, left * (1 - rate)
+        more = (math.log(density) - math.log(left)) / math.log1p(-rate_at(self.rate, cycles))
+        return cycles + max(math.ceil(more - _SAME), 0)
 
 
 class GridSpec(Part):

@@ -1,15 +1,16 @@
 """Reads measurements from a CSV file: intervals, or the accuracies that they come from."""
 
-import csv
-from collections.abc import Callable
+import re
+from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from silo import checks
 from silo.accuracies import CycleAccuracies, check_accuracies
+from silo.csv_cells import Row, located, read_rows, same_rates
 from silo.errors import InvalidInput
 from silo.intervals import CycleInterval, check_intervals
 
@@ -17,26 +18,28 @@ INTERVAL_COLUMNS = ("cycle", "optimum", "low", "high")
 CUT_COLUMNS = ("low_cut", "high_cut")
 ACCURACY_COLUMNS = ("cycle", "max_lr", "replicate", "accuracy")
 
-_EXPORTED_ACCURACY = "validation_accuracy"
-_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no", "")
+# What a column of validation accuracies may be called; the second is what ``oracle export`` calls it.
+_ACCURACY_NAMES = ("accuracy", "validation_accuracy", "val_accuracy", "valid_accuracy", "val_acc", "acc")
 # How alike a column must be to one of ours to be taken for a slip of the pen.
 _LIKENESS = 0.8
-
-Row = dict[str, str]
-Value = TypeVar("Value")
+_UNIT: dict[tuple[str, ...], str] = {INTERVAL_COLUMNS: "cycle", ACCURACY_COLUMNS: "training"}
 
 
 def load_csv(path: str | Path) -> tuple[CycleInterval, ...] | tuple[CycleAccuracies, ...]:
-    """Reads a CSV file with a header, comma-separated, UTF-8; one of two kinds.
+    """Reads a CSV file with a header; one of two kinds.
 
     With intervals it has a row per cycle: ``cycle``, ``optimum``, ``low``, ``high``, and where the grid may
     have cut an end off, ``low_cut`` and ``high_cut`` (true or false). With accuracies it has a row per
-    training: ``cycle``, ``max_lr``, ``replicate`` (any name) and ``accuracy`` (a share in [0, 1]), which
-    ``oracle export`` calls ``validation_accuracy``. Rates are learning rates. Other columns are ignored,
+    training: ``cycle``, ``max_lr``, ``replicate`` (any name, which stands for the same chain of networks in
+    every cycle) and ``accuracy`` (a share in [0, 1]), which ``oracle export`` calls ``validation_accuracy``.
+    Rates are learning rates; those within a billionth of each other are one. Other columns are ignored,
     unless they look like one of these misspelt.
 
+    Cells are separated by commas, semicolons or tabs, the decimal sign is a point or a comma, the header is
+    in any case, and empty rows are none.
+
     Args:
-        path: the file.
+        path: the file, UTF-8, or UTF-16 with its mark.
 
     Returns:
         One per cycle, ascending; what ``fit_curve`` takes.
@@ -45,29 +48,32 @@ def load_csv(path: str | Path) -> tuple[CycleInterval, ...] | tuple[CycleAccurac
         InvalidInput: the file can't be read, a column is missing, or a value makes no sense: with its line.
     """
     place = Path(path)
-    try:
-        with place.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            header = [name.strip() for name in reader.fieldnames or ()]
-            if "accuracy" not in header:
-                header = ["accuracy" if name == _EXPORTED_ACCURACY else name for name in header]
-            reader.fieldnames = header
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise InvalidInput(f"{place}: can't be read ({error.strerror or error})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInput(f"{place}: is no CSV file in UTF-8 ({error})") from error
-    kind = ACCURACY_COLUMNS if "accuracy" in header else INTERVAL_COLUMNS
-    _check_header(place, header, kind)
-    for line, row in rows:
-        if None in row:
-            raise InvalidInput(f"{place}, line {line}: has more cells than the header's {len(header)}")
+    header, rows = read_rows(place, (*INTERVAL_COLUMNS, *CUT_COLUMNS, *ACCURACY_COLUMNS, *_ACCURACY_NAMES))
+    accuracy = _accuracy_column(place, header)
+    kind = _kind(header, accuracy)
+    _check_header(place, [("accuracy" if name == accuracy else name) for name in header], kind)
     if not rows:
         raise InvalidInput(f"{place}: has a header, but no rows: give one per {_UNIT[kind]}")
-    return _accuracies(place, rows) if kind is ACCURACY_COLUMNS else _intervals(place, rows)
+    if kind is INTERVAL_COLUMNS:
+        return _intervals(place, rows)
+    assert accuracy is not None, "the header has been checked"
+    return _accuracies(place, rows, accuracy)
 
 
-_UNIT = {INTERVAL_COLUMNS: "cycle", ACCURACY_COLUMNS: "training"}
+def _accuracy_column(place: Path, header: list[str]) -> str | None:
+    found = [name for name in _ACCURACY_NAMES if name in header]
+    if len(found) > 1:
+        raise InvalidInput(
+            f"{place}: the accuracy could be column {found[0]!r} or {found[1]!r}: leave only that of the "
+            "validation examples"
+        )
+    return found[0] if found else None
+
+
+def _kind(header: list[str], accuracy: str | None) -> tuple[str, ...]:
+    of_trainings = sum(name in header for name in ("max_lr", "replicate")) + (accuracy is not None)
+    of_cycles = sum(name in header for name in INTERVAL_COLUMNS[1:])
+    return ACCURACY_COLUMNS if of_trainings > of_cycles else INTERVAL_COLUMNS
 
 
 def _check_header(place: Path, header: list[str], kind: tuple[str, ...]) -> None:
@@ -77,40 +83,89 @@ def _check_header(place: Path, header: list[str], kind: tuple[str, ...]) -> None
         raise InvalidInput(
             f"{place}: has no column {', '.join(missing)}, but {', '.join(header) or 'none'}: give {wanted}"
         )
-    for name in header:
-        if header.count(name) > 1:
-            raise InvalidInput(f"{place}: has two columns {name!r}: give each once")
+    for name, count in Counter(name for name in header if name).items():
         known = (*kind, *CUT_COLUMNS)
+        if count > 1:
+            raise InvalidInput(f"{place}: has two columns {name!r}: give each once")
         if name not in known and (near := checks.most_alike(name, known, likeness=_LIKENESS)):
             raise InvalidInput(f"{place}: has a column {name!r}: did you mean {near!r}?")
 
 
-def _intervals(place: Path, rows: list[tuple[int, Row]]) -> tuple[CycleInterval, ...]:
-    found = []
-    for line, row in rows:
-        values: dict[str, Any] = {"cycle": _value(place, line, row, "cycle", int)}
-        values |= {name: _value(place, line, row, name, float) for name in INTERVAL_COLUMNS[1:]}
-        values |= {name: _value(place, line, row, name, _truth) for name in CUT_COLUMNS if name in row}
-        found.append(_located(place, line, partial(CycleInterval, **values)))
-    return _located(place, None, lambda: check_intervals(found))
-
-
-def _accuracies(place: Path, rows: list[tuple[int, Row]]) -> tuple[CycleAccuracies, ...]:
-    cycles: dict[int, dict[tuple[float, str], float]] = {}
-    for line, row in rows:
-        cycle, rate = (_value(place, line, row, "cycle", int), _value(place, line, row, "max_lr", float))
-        key = rate, (row["replicate"] or "").strip()
-        if key in cycles.setdefault(cycle, {}):
+def _intervals(place: Path, rows: list[Row]) -> tuple[CycleInterval, ...]:
+    lines: dict[int, int] = {}
+    values: list[dict[str, Any]] = []
+    for row in rows:
+        cycle = row.whole("cycle")
+        if cycle in lines:
             raise InvalidInput(
-                f"{place}, line {line}: cycle {cycle}, max_lr {rate:g}, replicate {key[1]} is given twice"
+                f"{place}, lines {lines[cycle]} and {row.line}: cycle {cycle} is given twice: give it once"
             )
-        cycles[cycle][key] = _value(place, line, row, "accuracy", float)
-    return _located(place, None, lambda: check_accuracies([_cycle(m, found) for m, found in cycles.items()]))
+        lines[cycle] = row.line
+        rates = {name: row.number(name) for name in INTERVAL_COLUMNS[1:]}
+        cuts = {name: row.truth(name) for name in CUT_COLUMNS if name in row.cells}
+        values.append({"cycle": cycle, **rates, **cuts})
+    same = same_rates([each[name] for each in values for name in INTERVAL_COLUMNS[1:]])
+    found = []
+    for row, each in zip(rows, values, strict=True):
+        rates = {name: same[each[name]] for name in INTERVAL_COLUMNS[1:]}
+        found.append(row.located(partial(CycleInterval, **{**each, **rates})))
+    return located(f"{place}", lambda: check_intervals(found))
 
 
-def _cycle(cycle: int, found: dict[tuple[float, str], float]) -> CycleAccuracies:
+def _accuracies(place: Path, rows: list[Row], accuracy: str) -> tuple[CycleAccuracies, ...]:
+    same = same_rates([row.number("max_lr") for row in rows])
+    cycles: dict[int, dict[tuple[float, str], Row]] = {}
+    for row in rows:
+        cycle, rate, replicate = row.whole("cycle"), same[row.number("max_lr")], row.cells["replicate"]
+        before = cycles.setdefault(cycle, {}).setdefault((rate, replicate), row)
+        if before is not row:
+            raise InvalidInput(
+                f"{place}, lines {before.line} and {row.line}: cycle {cycle}, max_lr {rate:g}, replicate "
+                f"{replicate} is given twice: give it once"
+            )
+    order = _chains(place, {m: {replicate for _, replicate in found} for m, found in cycles.items()})
+    return located(
+        f"{place}",
+        lambda: check_accuracies([_cycle(m, found, order, accuracy) for m, found in cycles.items()]),
+    )
+
+
+def _chains(place: Path, replicates: dict[int, set[str]]) -> list[str]:
+    """The replicates in such an order that each is at the same position in every cycle.
+
+    A cycle may have fewer than another, but none of its own: by position, replicates of other names would be
+    taken for one chain of networks.
+    """
+    by_size = sorted(replicates, key=lambda m: (len(replicates[m]), m))
+    order: list[str] = []
+    for m in by_size:
+        if lost := set(order) - replicates[m]:
+            other = next(k for k in by_size if lost <= replicates[k])
+            raise InvalidInput(
+                f"{place}: cycle {other} has replicate {_named(lost)}, cycle {m} has not, but "
+                f"{_named(replicates[m])}: a replicate is one chain of networks, with "
+                "one name in every cycle"
+            )
+        order += sorted(replicates[m] - set(order), key=_natural)
+    return order
+
+
+def _named(replicates: set[str]) -> str:
+    return ", ".join(name or repr(name) for name in sorted(replicates, key=_natural))
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """2 comes before 10."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts]
+
+
+def _cycle(
+    cycle: int, found: dict[tuple[float, str], Row], order: list[str], accuracy: str
+) -> CycleAccuracies:
     rates = sorted({rate for rate, _ in found})
-    replicates = sorted({replicate for _, replicate in found})
+    given = {replicate for _, replicate in found}
+    replicates = [replicate for replicate in order if replicate in given]
     for rate in rates:
         for replicate in replicates:
             if (rate, replicate) not in found:
@@ -121,31 +176,7 @@ def _cycle(cycle: int, found: dict[tuple[float, str], float]) -> CycleAccuracies
     return CycleAccuracies(
         cycle=cycle,
         rates=np.array(rates),
-        accuracies=np.array([[found[rate, replicate] for replicate in replicates] for rate in rates]),
+        accuracies=np.array(
+            [[found[rate, replicate].number(accuracy) for replicate in replicates] for rate in rates]
+        ),
     )
-
-
-def _value(place: Path, line: int, row: Row, name: str, read: Callable[[str], Value]) -> Value:
-    text = (row[name] or "").strip()
-    try:
-        return read(text)
-    except ValueError:
-        kind = {int: "a whole number", float: "a number"}.get(read, "true or false")  # type: ignore[call-overload]
-        raise InvalidInput(f"{place}, line {line}: {name} must be {kind}, not {text!r}") from None
-
-
-def _truth(text: str) -> bool:
-    if text.lower() in _TRUE:
-        return True
-    if text.lower() in _FALSE:
-        return False
-    raise ValueError(text)
-
-
-def _located(place: Path, line: int | None, make: Callable[[], Value]) -> Value:
-    """Calls ``make``, and adds the file and line to its complaint."""
-    try:
-        return make()
-    except InvalidInput as error:
-        where = f"{place}" if line is None else f"{place}, line {line}"
-        raise InvalidInput(f"{where}: {error}") from None

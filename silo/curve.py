@@ -16,6 +16,7 @@ from scipy.special import expit
 
 from silo import checks
 from silo._arrays import FloatArray
+from silo.depth import check_densities, cycle_of, depth
 from silo.errors import InvalidInput
 
 #: The phases of the paper's Fig. 2, in their order. The paper draws them without numbers; here the fast
@@ -76,6 +77,8 @@ class SiloCurve:
         epsilon: the rate it starts from, a learning rate of at least 0.
         delta: how much it rises in all, a learning rate of at least 0; epsilon + delta is above 0.
         pruning_rate: p, the share of the remaining weights pruned after each cycle, in (0, 1).
+        densities: λ of cycles 0, 1, … where prunings took other shares than p: then γ = 1 − λ(m) / λ(q), as
+            it is with p. Beyond the last one p is pruned; without any, from the start.
 
     Raises:
         InvalidInput: a value is outside its range or not finite.
@@ -86,6 +89,7 @@ class SiloCurve:
     epsilon: float
     delta: float
     pruning_rate: float
+    densities: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         checked = {
@@ -98,6 +102,7 @@ class SiloCurve:
         checks.positive("epsilon + delta", checked["epsilon"] + checked["delta"])
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "densities", check_densities(self.densities))
 
     @overload
     def max_lr(self, cycle: float) -> float: ...
@@ -116,8 +121,7 @@ class SiloCurve:
         Raises:
             InvalidInput: a cycle is negative or not finite.
         """
-        rates = self.epsilon + self.delta * shape(cycle, self.q, self.beta, self.pruning_rate)
-        return float(rates) if rates.ndim == 0 else rates
+        return self._at_depth(self._depth(check_cycles(cycle)))
 
     @overload
     def max_lr_at_density(self, density: float, *, never_pruned: float = 0.0) -> float: ...
@@ -143,7 +147,7 @@ class SiloCurve:
         Raises:
             InvalidInput: a density or ``never_pruned`` is outside its range, or not finite.
         """
-        return self.max_lr(cycle_at_density(density, self.pruning_rate, never_pruned=never_pruned))
+        return self._at_depth(cycle_at_density(density, self.pruning_rate, never_pruned=never_pruned))
 
     def cycle_at(self, share: float) -> float:
         """The cycle m, a real number, at which the curve has made a share of its rise: S(m) = share.
@@ -159,7 +163,10 @@ class SiloCurve:
             raise InvalidInput(f"share must lie between 0 and 1, both excluded, not {share!r}: give 0.5")
         # γ / (1 − γ) = odds, so that 1 / (1 − γ) = (1 − p)^(q − m) = 1 + odds.
         log_odds = (math.log(wanted) - math.log1p(-wanted)) / self.beta
-        return self.q + float(np.logaddexp(0.0, log_odds)) / -math.log1p(-self.pruning_rate)
+        deep = float(self._depth(self.q)) + float(np.logaddexp(0.0, log_odds)) / -math.log1p(
+            -self.pruning_rate
+        )
+        return cycle_of(deep, self.densities, self.pruning_rate)
 
     def phases(self) -> dict[str, tuple[float, float]]:
         """The begin and end of each phase of the paper's Fig. 2: real cycle numbers, by ``PHASES``."""
@@ -173,14 +180,28 @@ class SiloCurve:
         Raises:
             InvalidInput: ``cycle`` is negative or not finite.
         """
-        risen = float(shape(checks.not_negative("cycle", cycle), self.q, self.beta, self.pruning_rate))
+        deep = self._depth(checks.not_negative("cycle", cycle))
+        risen = float(shape(deep, self._depth(self.q), self.beta, self.pruning_rate))
         if cycle <= self.q:
             return PHASES[0]
         return PHASES[1 + sum(risen >= share for share in _FAST)]
 
-    def to_dict(self) -> dict[str, float]:
-        """The five numbers by name, ready for JSON; ``from_dict`` takes them back unchanged."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers by name, ready for JSON; ``from_dict`` takes them back unchanged.
+
+        ``densities`` is there only where the curve has some.
+        """
+        found = asdict(self)
+        densities = found.pop("densities")
+        return found | ({"densities": list(densities)} if densities else {})
+
+    def _depth(self, cycle: npt.ArrayLike) -> FloatArray:
+        """How often a network of cycle m would have been pruned by p."""
+        return depth(cycle, self.densities, self.pruning_rate)
+
+    def _at_depth(self, deep: npt.ArrayLike) -> float | FloatArray:
+        rates = self.epsilon + self.delta * shape(deep, self._depth(self.q), self.beta, self.pruning_rate)
+        return float(rates) if rates.ndim == 0 else rates
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -193,7 +214,7 @@ class SiloCurve:
         for name in values:
             if name not in known:
                 raise InvalidInput(f"a curve has no {name!r}: {checks.nearest(str(name), known)}")
-        missing = [name for name in known if name not in values]
+        missing = [name for name in known if name not in values and name != "densities"]
         if missing:
             raise InvalidInput(
                 f"a curve needs {', '.join(missing)}, not only {dict(values)!r}: give all five"

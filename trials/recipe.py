@@ -61,6 +61,11 @@ class Execution:
         return self.compiled or self.captured
 
 
+def rate_at(rates: float | tuple[float, ...], cycle: int) -> float:
+    """The share that the pruning before a cycle of at least 1 removes: see :class:`Recipe`."""
+    return rates if isinstance(rates, float) else rates[min(cycle, len(rates)) - 1]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that a worker is told of how a search trains and prunes.
@@ -72,7 +77,8 @@ class Recipe:
         network: The network and its arguments.
         dataset: The data set and its arguments.
         pruner: The pruning criterion and its arguments.
-        pruning_rate: Share of the remaining weights that one pruning removes, in (0, 1).
+        pruning_rate: Share of the remaining weights that one pruning removes, in (0, 1); or one per pruning,
+            the last of which holds for all later ones.
         keep: Names or patterns of weights that are never pruned.
         also: Names or patterns of weights that are pruned beside those of layers that pruning knows.
         retraining: Where a pruned network starts from.
@@ -95,7 +101,7 @@ class Recipe:
     network: Component
     dataset: Component
     pruner: Component
-    pruning_rate: float
+    pruning_rate: float | tuple[float, ...]
     keep: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     retraining: Retraining = "weight_rewinding"

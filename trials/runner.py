@@ -33,7 +33,7 @@ from trials.networks import build_network
 from trials.pruning import prune
 from trials.pruning.masks import Sparsity, alive, apply_masks, full_masks, sparsity
 from trials.pruning.prunable import prunable_names
-from trials.recipe import Recipe
+from trials.recipe import Recipe, rate_at
 from trials.seeding import derive_seed
 from trials.tasks import (
     Damaged,
@@ -221,7 +221,7 @@ class Runner:
             masks=masks,
             data=self.data,
             batch_size=recipe.batch_size,
-            rate=recipe.pruning_rate,
+            rate=rate_at(recipe.pruning_rate, task.cycle),
             seed=derive_seed(recipe.seed, task.replicate, task.cycle, "prune"),
             also=recipe.also,
         )

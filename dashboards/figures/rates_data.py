@@ -142,7 +142,7 @@ def rates_data(results: Results, *, without: Collection[str] = ()) -> RatesData:
     return RatesData(
         title=f"{short_name(results.name)}: max_lr per pruning cycle",
         cycles=results.search_spec.cycles,
-        pruning_rate=results.search_spec.pruning.rate,
+        pruning_rate=results.search_spec.pruning.share(),
         intervals=results.intervals_found,
         densities=tuple(each.density for each in cycles),
         texts=_texts(results),

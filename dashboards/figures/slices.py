@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from dashboards.figures.region import PARAMETERS, SEAM, delta_end, marks_of, short, titled
 from dashboards.style import SERIES, legend_title, padded, rounded, say, template
-from silo.curve import SiloCurve, shape
+from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from silo.intervals import CycleInterval
 
@@ -50,7 +50,12 @@ def slice_figure(
     for share, series in zip(_SHARES, SERIES, strict=False):
         beta = low ** (1 - share) * high**share
         corners = slice_of(
-            intervals, q=region.q, beta=beta, pruning_rate=fit.curve.pruning_rate, highest=highest
+            intervals,
+            q=region.q,
+            beta=beta,
+            pruning_rate=fit.curve.pruning_rate,
+            densities=fit.curve.densities,
+            highest=highest,
         )
         if corners:
             name = f"β = {short(beta)}"
@@ -108,7 +113,13 @@ def _make_room(figure: go.Figure, fit: CurveFit) -> None:
 
 
 def slice_of(
-    intervals: Sequence[CycleInterval], *, q: int, beta: float, pruning_rate: float, highest: float
+    intervals: Sequence[CycleInterval],
+    *,
+    q: int,
+    beta: float,
+    pruning_rate: float,
+    highest: float,
+    densities: tuple[float, ...] = (),
 ) -> list[Corner]:
     """The corners of {(ε, δ): 0 ≤ ε, 0 ≤ δ ≤ highest, low_m ≤ ε + δ·S(m) ≤ high_m for every cycle m}.
 
@@ -120,11 +131,13 @@ def slice_of(
         beta: Of the curve.
         pruning_rate: p, in (0, 1).
         highest: Where δ is cut off: nothing else may bound it.
+        densities: Of the curve.
 
     Returns:
         In order around the polygon; empty where there is none.
     """
-    rises = shape([interval.cycle for interval in intervals], q, beta, pruning_rate).tolist()
+    rising = SiloCurve(q=q, beta=beta, epsilon=0, delta=1, pruning_rate=pruning_rate, densities=densities)
+    rises = rising.max_lr([interval.cycle for interval in intervals]).tolist()
     widest = max(interval.high for interval in intervals) + highest
     corners = [(0.0, 0.0), (widest, 0.0), (widest, highest), (0.0, highest)]
     for interval, rise in zip(intervals, rises, strict=True):

@@ -23,7 +23,10 @@ _OWN = "silo-oracle"
 
 def usage(curve: SiloCurve) -> str:
     """Python that gives a curve's rates, to the last digit: one that touches intervals' ends still does."""
-    numbers = ", ".join(f"{name}={value + 0!r}" for name, value in curve.to_dict().items())
+    given = {name: value for name, value in curve.to_dict().items() if name != "densities"}
+    numbers = ", ".join(f"{name}={value + 0!r}" for name, value in given.items())
+    if curve.densities:
+        numbers += f", densities={curve.densities!r}"
     return (
         "from silo import SiloCurve\n"
         f"curve = SiloCurve({numbers})\n"
@@ -62,7 +65,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("rates", f"{_rates(results)}, {replicates}"),
         (
             "pruning",
-            f"{cycles}: {_component(spec.pruning.pruner)}, {percent_text(spec.pruning.rate)} of "
+            f"{cycles}: {_component(spec.pruning.pruner)}, {_shares(spec.pruning.rate)} of "
             f"the remaining weights each time, then {spec.retraining.replace('_', ' ')}",
         ),
         (
@@ -74,6 +77,10 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("dates", _dates(runs)),
         ("versions", _versions(runs[-1]) if runs else ""),
     ]
+
+
+def _shares(rate: float | tuple[float, ...]) -> str:
+    return percent_text(rate) if isinstance(rate, float) else ", ".join(map(percent_text, rate))
 
 
 def _rates(results: Results) -> str:

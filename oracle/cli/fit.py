@@ -148,7 +148,7 @@ def _of_table(number: int, options: dict[str, Any]) -> FitView:
     return _view(
         table.intervals,
         options,
-        pruning_rate=_PAPERS_RATE,
+        pruned={"pruning_rate": _PAPERS_RATE},
         title=f"Table {number}: {table.caption}",
         curve=table.curve,
         rates=table.printed_silo,
@@ -160,7 +160,7 @@ def _of_table(number: int, options: dict[str, Any]) -> FitView:
 def _of_csv(path: Path | None, options: dict[str, Any]) -> FitView:
     assert path is not None, "one of three was given"
     rate = _PAPERS_RATE if options["pruning_rate"] is None else options["pruning_rate"]
-    return _view(load_csv(path), options, pruning_rate=rate, title=path.name)
+    return _view(load_csv(path), options, pruned={"pruning_rate": rate}, title=path.name)
 
 
 def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitView:
@@ -176,7 +176,7 @@ def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitV
     return _view(
         results.intervals_found,
         options | {"tolerance": spec.tolerance, "chance": results.chance.highest if results.chance else None},
-        pruning_rate=spec.pruning.rate,
+        pruned=results.pruned,
         title=record.name,
         curve=results.predicted,
         rates_name="SILO, predicted",
@@ -189,7 +189,7 @@ def _view(
     measured: Measured,
     options: dict[str, Any],
     *,
-    pruning_rate: float,
+    pruned: dict[str, Any],
     title: str,
     scores: tuple[CycleScores, ...] = (),
     **shown: Any,
@@ -201,7 +201,7 @@ def _view(
         raise InvalidInput(f"fit: --q-max must be at least 0, not {options['q_max']}: give 5")
     intervals, accuracies = intervals_and_accuracies(measured, tolerance)
     shared = {
-        "pruning_rate": pruning_rate,
+        **pruned,
         "q_values": range(options["q_max"] + 1),
         "weighting": options["weighting"],
     }

@@ -32,7 +32,7 @@ def make_policy(
     *,
     grid: Grid | None,
     curve: SiloCurve | None,
-    pruning_rate: float,
+    pruning_rate: float | tuple[float, ...],
 ) -> Policy:
     """The policy of a spec.
 
@@ -42,7 +42,7 @@ def make_policy(
             ``allr``, ``minimum`` for ``allr``.
         grid: The Oracle's grid.
         curve: SILO's curve.
-        pruning_rate: Share of the remaining weights that each pruning removes.
+        pruning_rate: Share of the remaining weights that each pruning removes, or one per pruning.
 
     Raises:
         InvalidInput: There is no such policy, it takes no such argument, or it lacks what it needs.

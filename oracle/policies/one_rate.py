@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from oracle.policies.exhaustive import PointRule
 from oracle.policies.protocol import CycleState, Round, Span
 from silo.curve import SiloCurve
+from trials.recipe import rate_at
 
 
 class _OneRate(PointRule):
@@ -76,7 +77,7 @@ class AllrPolicy(_OneRate):
 
     max_lr: float
     minimum: float = 0.01
-    pruning_rate: float
+    pruning_rate: float | tuple[float, ...]
 
     def next_round(self, state: CycleState) -> Round | None:
         """See :class:`Policy`."""
@@ -87,7 +88,7 @@ class AllrPolicy(_OneRate):
         if len(state.prunings) < state.replicates:
             return None
         drop = math.fsum(pruned.norm_drop for pruned in state.prunings) / len(state.prunings)
-        share = min(max(drop / math.sqrt(self.pruning_rate), self.minimum), 1.0)
+        share = min(max(drop / math.sqrt(rate_at(self.pruning_rate, state.cycle)), self.minimum), 1.0)
         return state.everywhere((self.max_lr * share,))
 
     def span(self, cycles: int) -> Span:

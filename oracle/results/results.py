@@ -27,6 +27,7 @@ from oracle.results.verdict import point_verdict, verdict
 from oracle.search import Search
 from oracle.spec import DEFAULT_LEDGER, Spec
 from silo.curve import SiloCurve
+from silo.depth import unlike
 from silo.fit import CurveFit, fit_curve
 from silo.fit.drawn_fits import drawn_fits
 from silo.fit.rivals import RivalTable, compare_rivals
@@ -202,21 +203,38 @@ class Results:
     @cached_property
     def predicted(self) -> SiloCurve | None:
         """SILO's curve with the spec's numbers; None without them, or where nothing was searched."""
-        return self.search_spec.silo_curve() if self.searched else None
+        curve = self.search_spec.silo_curve() if self.searched else None
+        return curve and replace(curve, densities=self.densities)
+
+    @cached_property
+    def densities(self) -> tuple[float, ...]:
+        """The shares of the weights left by cycle, where SILO's curves go by them; none where they are p's.
+
+        Those of the decided cycles are as they were, those to come follow from ``pruning.rate``.
+        """
+        pruning, known = self.search_spec.pruning, tuple(each.density for each in self.decided)
+        if isinstance(pruning.rate, float) and not unlike(known, pruning.rate):
+            return ()
+        return pruning.densities(self.search_spec.cycles, known or (1.0,))
+
+    @property
+    def pruned(self) -> dict[str, Any]:
+        """What was pruned, as the arguments of a fit."""
+        return {"pruning_rate": self.search_spec.pruning.share(), "densities": self.densities}
 
     @cached_property
     def point_fit(self) -> CurveFit | None:
         """The fitted curve; None where nothing was searched or no cycle is decided."""
         if not (self.decided and self.searched):
             return None
-        return fit_curve(self.intervals_fitted, pruning_rate=self.search_spec.pruning.rate)
+        return fit_curve(self.intervals_fitted, **self.pruned)
 
     @cached_property
     def fit(self) -> CurveFit | None:
         """The same with its confidence: a fit to each of many draws of what the trainings tell."""
         if self.point_fit is None or not self.draws:
             return self.point_fit
-        drawn = drawn_fits(self.beliefs, pruning_rate=self.search_spec.pruning.rate, draws=self.draws)
+        drawn = drawn_fits(self.beliefs, **self.pruned, draws=self.draws)
         return replace(self.point_fit, drawn=drawn)
 
     @property
@@ -229,7 +247,7 @@ class Results:
         """Other curves fitted to the same intervals; None where there is no fit."""
         if not (self.decided and self.searched):
             return None
-        return compare_rivals(self.intervals_fitted, pruning_rate=self.search_spec.pruning.rate)
+        return compare_rivals(self.intervals_fitted, **self.pruned)
 
     @cached_property
     def policy_costs(self) -> tuple[PolicyCost, ...]:
@@ -299,7 +317,11 @@ class Results:
         """More trainings that would tell what can't be told of SILO's predicted curve, or without one, of the
         intervals' ends; None where there is nothing to advise, and for a policy that leaves trainings out: it
         has a budget for that."""
-        if self.policy.selective or all(belief.silent for belief in self.beliefs) or not self.search_spec.tolerance:
+        if (
+            self.policy.selective
+            or all(belief.silent for belief in self.beliefs)
+            or not self.search_spec.tolerance
+        ):
             return None
         found = advise(self.beliefs, self.predicted.max_lr if self.predicted else None)
         return found if found.cycles else None

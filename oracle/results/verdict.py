@@ -24,7 +24,19 @@ def verdict(results: Results) -> str:
     if not results.searched:
         sentence = f"Policy {results.search_spec.policy.name}: one rate per cycle, nothing is searched."
         return " ".join([sentence, *_at_chance(results)])
-    return " ".join([*_of_prediction(results), *_of_fit(results), *_reservations(results)])
+    return " ".join(
+        [*_of_prediction(results), *_of_fit(results), *_of_densities(results), *_reservations(results)]
+    )
+
+
+def _of_densities(results: Results) -> list[str]:
+    if not results.densities:
+        return []
+    share = f"{100 * results.search_spec.pruning.share():.3g} %"
+    return [
+        f"Other shares of the weights than p = {share} were pruned: SILO's curves go by the densities λ that "
+        "there were."
+    ]
 
 
 def point_verdict(results: Results) -> str:

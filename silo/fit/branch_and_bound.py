@@ -17,11 +17,14 @@ from silo._arrays import BoolArray, FloatArray, IntArray
 from silo.fit.problem import shapes_of
 
 #: A part of log β this narrow is a point.
-NARROWEST = 1e-13
+NARROWEST = 1e-12
 # The parts that log β is first cut into, for each item.
 _PARTS = 8
-# Proofs grant this share of an end: more than roundings of a few numbers, far less than ``slack``.
-_ROUNDING = 1e-12
+# Proofs grant this share of an end beyond ``slack``, so that they exclude no curve that a trial lets in: more
+# than roundings, and no more, as parts where only this much decides are halved to the last.
+_ROUNDING = 3e-15
+# Numbers at a time: keeps the largest array at a few MB.
+_CHUNK = 400_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,8 @@ class Items:
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """(R, n) each: the lowest and highest shapes with log β in [left, right], and the ends for proofs."""
         ends = shapes_of(self.logits[rows], np.exp(left)), shapes_of(self.logits[rows], np.exp(right))
-        low, high = self.low[rows] * (1 - _ROUNDING), self.high[rows] * (1 + _ROUNDING)
+        slack = self.slack + _ROUNDING
+        low, high = self.low[rows] * (1 - slack), self.high[rows] * (1 + slack)
         return np.minimum(*ends), np.maximum(*ends), low, high
 
 
@@ -59,6 +63,12 @@ def cut(items: int, beta_bounds: tuple[float, float]) -> tuple[IntArray, FloatAr
     edges = np.linspace(math.log(beta_bounds[0]), math.log(beta_bounds[1]), _PARTS + 1)
     rows = np.repeat(np.arange(items), _PARTS)
     return rows, np.tile(edges[:-1], items), np.tile(edges[1:], items)
+
+
+def chunks(rows: int, width: int) -> list[slice]:
+    """So many rows of so many numbers, in parts that fit into the processor's cache."""
+    step = max(_CHUNK // max(width, 1), 1)
+    return [slice(start, start + step) for start in range(0, rows, step)]
 
 
 def halves(

@@ -1,6 +1,6 @@
 """SILO's four parameters from an Oracle's result: by least squares, and by the intervals."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,8 @@ class CurveFit:
     def hitting(self) -> SiloCurve | None:
         """The curve with the largest distance to the ends of all intervals, where one lies in all of them.
 
-        An end that the grid cut off bounds nothing here, nor below.
+        An end that the grid cut off bounds nothing here, nor below; but as rates are positive, 0 counts as an
+        end where the lower one is cut off.
         """
         return None if self.best.empty else self.best.curve
 
@@ -65,8 +66,8 @@ class CurveFit:
     def margin(self) -> float:
         """The distance of ``hitting`` to the nearest end, a learning rate of at least 0.
 
-        Where no curve lies in all intervals it is below 0, and its size is the smallest worst violation that
-        any curve gets away with.
+        In place of a lower end that the grid cut off, 0 counts. Where no curve lies in all intervals it is
+        below 0, and its size is the smallest worst violation that any curve gets away with.
         """
         return max(region.margin for region in self.regions)
 
@@ -139,13 +140,15 @@ def fit_curve(
     weighting: Weighting = "interval",
     tolerance: float = TOLERANCE,
     draws: int = 300,
+    densities: Sequence[float] = (),
 ) -> CurveFit:
     """Fits SILO's curve (Liu et al., TMLR 08/2023, Equation 3) to an Oracle's optima and to its intervals.
 
     Two criteria, both over all q and beta. Least squares is solved in closed form for fixed q and beta; over
     beta a dense grid is searched and every local minimum in it refined. What the intervals allow is found by
     branch and bound over beta: the region's ranges, that there is none, and the fewest misses are proven for
-    every beta between the bounds, up to a share of 1e-9 of an interval's end. The largest margin in a region
+    every beta between the bounds. What counts as inside is what ``CycleInterval.compatible`` says, and wider
+    bounds never empty a region nor add misses. The largest margin in a region
     is a linear program for fixed q and beta, searched over beta as least squares are. Ties (to 1e-12
     relative) go to the smaller q, then the smaller beta.
 
@@ -165,13 +168,15 @@ def fit_curve(
         tolerance: of the intervals, where accuracies are given: how far below the best mean accuracy still
             counts as good; an absolute share.
         draws: of what the accuracies tell, each with a fit of its own; 0 for none.
+        densities: shares of the weights left at cycles 0, 1, …, where other shares than p were pruned: the
+            curve then goes by them, as ``SiloCurve.densities`` says.
 
     Raises:
         InvalidInput: a value is missing or outside its range.
     """
     checks.whole("draws", draws)
     intervals, accuracies = intervals_and_accuracies(measured, tolerance)
-    problem = make_problem(intervals, pruning_rate, q_values, beta_bounds, weighting)
+    problem = make_problem(intervals, pruning_rate, q_values, beta_bounds, weighting, densities)
     searched, fixed = free_part(problem, len(problem.intervals))
     targets = Targets(optima=problem.optima[None], weights=problem.weights[None])
     family = silo_family(searched.logits, searched.beta_bounds)
@@ -208,6 +213,7 @@ def _drawn(
         q_values=problem.q_values,
         beta_bounds=problem.beta_bounds,
         weighting=weighting,
+        densities=problem.densities,
     )
 
 

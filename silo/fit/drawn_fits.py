@@ -12,6 +12,7 @@ from silo import checks
 from silo._arrays import BoolArray, FloatArray, IntArray
 from silo.accuracies import grid_interval
 from silo.curve import SiloCurve, check_cycles, shape
+from silo.depth import depth
 from silo.errors import InvalidInput
 from silo.fit.branch_and_bound import Items
 from silo.fit.families import betas_at, silo_family
@@ -54,6 +55,7 @@ class DrawnFits:
         epsilon: (B,).
         delta: (B,).
         feasible: (B,), whether some SILO curve lies in all the drawn intervals.
+        densities: of all curves.
     """
 
     pruning_rate: float
@@ -68,6 +70,7 @@ class DrawnFits:
     epsilon: FloatArray
     delta: FloatArray
     feasible: BoolArray
+    densities: tuple[float, ...] = ()
 
     @property
     def draws(self) -> int:
@@ -107,7 +110,8 @@ class DrawnFits:
             InvalidInput: a cycle is negative or not finite, or ``level`` not between 0 and 1.
         """
         grid = np.atleast_1d(check_cycles(cycles))[..., None]
-        rates = self.epsilon + self.delta * shape(grid, self.q, self.beta, self.pruning_rate)
+        deep, delay = (depth(m, self.densities, self.pruning_rate) for m in (grid, self.q))
+        rates = self.epsilon + self.delta * shape(deep, delay, self.beta, self.pruning_rate)
         low, high = np.quantile(rates, _tails(level), axis=-1)
         return low, high
 
@@ -176,6 +180,7 @@ def drawn_fits(
     q_values: Sequence[int] = range(0, 6),
     beta_bounds: tuple[float, float] = (0.5, 20.0),
     weighting: Weighting = "interval",
+    densities: Sequence[float] = (),
 ) -> DrawnFits | None:
     """Fits the least-squares curve to each of several draws, as ``fit_curve`` does to the means.
 
@@ -186,6 +191,7 @@ def drawn_fits(
         q_values: as for ``fit_curve``.
         beta_bounds: as for ``fit_curve``.
         weighting: as for ``fit_curve``.
+        densities: as for ``fit_curve``.
 
     Returns:
         None where no cycle says anything.
@@ -202,7 +208,7 @@ def drawn_fits(
         grid_interval(belief.cycle, belief.rates.tolist(), belief.optimum(), *belief.stated)
         for belief in told
     ]
-    problem = make_problem(stated, pruning_rate, q_values, beta_bounds, weighting)
+    problem = make_problem(stated, pruning_rate, q_values, beta_bounds, weighting, densities)
     ends = [_drawn(belief, draws) for belief in told]
     optima, low, high, low_cut, high_cut = (np.stack(column, axis=1) for column in zip(*ends, strict=True))
     scale = high.max(axis=1, keepdims=True)
@@ -225,6 +231,7 @@ def drawn_fits(
         feasible=_feasible(
             problem, np.where(low_cut, 0.0, low / scale), np.where(high_cut, np.inf, high / scale)
         ),
+        densities=problem.densities,
     )
 
 

@@ -6,13 +6,13 @@ import numpy as np
 from scipy.optimize import linprog
 
 from silo._arrays import BoolArray, FloatArray, IntArray
-from silo.fit.branch_and_bound import NARROWEST, Items, cut, halves
+from silo.fit.branch_and_bound import NARROWEST, Items, chunks, cut, halves
 from silo.fit.problem import shapes_of
 
 # A crossing is on its two ends but for the last bits.
-_ON_END = 1e-14
-# Rows at a time: keeps the largest array (rows × vertices × cycles) at about 10 MB for 25 cycles.
-_CHUNK = 48
+_ON_END = 2e-15
+# In proofs, what the difference of two shapes may be off by, as a share of the larger.
+_ROUNDING = 1e-15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def fewest_misses(items: Items, beta_bounds: tuple[float, float]) -> FewestMisse
     while rows.size:
         _try_points(items, best, rows, (left + right) / 2)
         part = right - left > NARROWEST
-        part[part] = _least(items, rows[part], left[part], right[part]) < best[rows[part], 0]
+        part[part] = _may_miss_fewer(items, best[:, 0], rows[part], left[part], right[part])
         rows, left, right = halves(rows, left, right, part)
     betas = np.exp(best[:, 2]).clip(*beta_bounds)
     lines = [_least_violation(items, row, betas[row], *best[row, 3:]) for row in range(k)]
@@ -58,29 +58,42 @@ def fewest_misses(items: Items, beta_bounds: tuple[float, float]) -> FewestMisse
     )
 
 
+def _may_miss_fewer(
+    items: Items, misses: FloatArray, rows: IntArray, left: FloatArray, right: FloatArray
+) -> BoolArray:
+    """(R,): whether a log beta in [left, right] may have a curve that misses fewer than ``misses``, (K,)."""
+    n = items.low.shape[1]
+    found = np.empty(rows.size, dtype=np.bool_)
+    for part in chunks(rows.size, n * n):
+        first, last = _stretches(*items.between(rows[part], left[part], right[part]), _ROUNDING)
+        found[part] = _overlap(first, last, n - misses[rows[part]] + 1).any(axis=1)
+    return found
+
+
 def _try_points(items: Items, best: FloatArray, rows: IntArray, log_betas: FloatArray) -> None:
     """Improves ``best``, (K, 5): misses, violation, log beta, ε and δ of each item's best curve so far."""
-    for start in range(0, rows.size, _CHUNK):
-        row, log_beta = rows[start : start + _CHUNK], log_betas[start : start + _CHUNK]
+    n = items.low.shape[1]
+    for part in chunks(rows.size, n * n):
+        row, log_beta = rows[part], log_betas[part]
         shapes, low, high = items.at(row, log_beta)
-        epsilons, deltas = _vertices(shapes, shapes, low, high)
-        rates = epsilons[:, :, None] + deltas[:, :, None] * shapes[:, None, :]
-        misses = low.shape[1] - _inside(rates, rates, low, high)
-        fewest = misses.min(axis=1)
-        candidates, vertices = np.nonzero((misses == fewest[:, None]) & (fewest <= best[row, 0])[:, None])
-        tried = rates[candidates, vertices]
-        outside = np.maximum(low[candidates] - tried, tried - high[candidates]).max(axis=1).clip(min=0.0)
-        found = np.stack(
-            [
-                fewest[candidates].astype(np.float64),
-                outside,
-                log_beta[candidates],
-                epsilons[candidates, vertices],
-                deltas[candidates, vertices],
-            ],
-            axis=1,
-        )
-        _keep_best(best, row[candidates], found)
+        # Of intervals without an upper end, the flat curve at the highest lower end of all hits every one.
+        flat = low.max(axis=1)
+        points, deltas, epsilons = [np.arange(row.size)], [np.zeros_like(flat)], [flat]
+        first, last = _stretches(shapes, shapes, low, high, 0.0)
+        wanted = np.where(np.isfinite(best[row, 0]), n - best[row, 0], 1)
+        point, pivot = np.nonzero(_overlap(first, last, wanted))
+        begin, end = _most_overlapping(first[point, pivot], last[point, pivot])
+        for delta in (begin, begin / 2 + end / 2, end):
+            points.append(point)
+            deltas.append(delta)
+            epsilons.append(np.maximum(high[point, pivot] - delta * shapes[point, pivot], 0.0))
+        k, epsilon, delta = (np.concatenate(several) for several in (points, epsilons, deltas))
+        rates = epsilon[:, None] + delta[:, None] * shapes[k]
+        missed = np.count_nonzero(~_holds(rates, low[k], high[k]), axis=1).astype(np.float64)
+        outside = np.maximum(low[k] - rates, rates - high[k]).max(axis=1).clip(min=0.0)
+        real = epsilon + delta > 0
+        found = np.stack([missed, outside, log_beta[k], epsilon, delta], axis=1)
+        _keep_best(best, row[k[real]], found[real])
 
 
 def _keep_best(best: FloatArray, rows: IntArray, found: FloatArray) -> None:
@@ -95,63 +108,63 @@ def _keep_best(best: FloatArray, rows: IntArray, found: FloatArray) -> None:
     best[items] = np.where((fewer | closer)[:, None], challengers, old)
 
 
-def _least(items: Items, rows: IntArray, left: FloatArray, right: FloatArray) -> FloatArray:
-    """(R,): no curve with log beta in [left, right] misses fewer."""
-    found = np.empty(rows.size)
-    for start in range(0, rows.size, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        below, above, low, high = items.between(rows[part], left[part], right[part])
-        epsilons, deltas = (a[:, :, None] for a in _vertices(below, above, low, high))
-        hits = _inside(
-            epsilons + deltas * above[:, None, :], epsilons + deltas * below[:, None, :], low, high
-        )
-        found[part] = low.shape[1] - hits.max(axis=1)
-    return found
-
-
-def _vertices(
-    below: FloatArray, above: FloatArray, low: FloatArray, high: FloatArray
+def _stretches(
+    below: FloatArray, above: FloatArray, low: FloatArray, high: FloatArray, rounding: float
 ) -> tuple[FloatArray, FloatArray]:
-    """(R, V) each: ε and δ, at least 0, one of which hits as many intervals as can be.
+    """(R, n, n) each: along the upper end of cycle i, ε = high_i − δ·below_i, the δ that hit cycle k.
+
+    These are a stretch, from the first to the last, both infinite where there is none.
 
     ``below`` and ``above`` are what each shape s lies between, and s does not fall from cycle to cycle.
     """
     # The lines that hit every interval of a set fill a convex polygon: ε + δ·below_k ≤ high_k and ε +
-    # δ·above_k ≥ low_k for its k, ε ≥ 0 and δ ≥ 0. Of its points with the largest ε take that with the
-    # smallest δ, and of the upper ends met there that of the earliest cycle i: ε = high_i − δ·below_i. As δ
-    # falls along it, ε does not fall, and no other upper end gets in the way: later ones are left, as below
-    # does not fall from cycle to cycle, and earlier ones are not met. So unless δ is 0, a lower end stops it,
-    # or ε could be larger, or δ smaller for the same ε: that of a later cycle j, where ε + δ·above_j = low_j.
-    # (Along the end of i an earlier or the same cycle's rate goes below its lower end only if that is above
-    # high_i: no curve hits both.) Where δ is 0, the line is flat at an upper end; where no upper end bounds
-    # ε, the flat line at the highest lower end of all hits the set. So the crossings of high_i with low_j, i
-    # < j, and the flat lines hit every set that a curve can hit. The crossings of two upper ends add nothing
-    # to the count: they are tried as what may violate the other intervals least.
-    i, j = np.triu_indices(low.shape[1], k=1)
-    with np.errstate(invalid="ignore"):
-        rise = np.concatenate([low[:, j] - high[:, i], high[:, j] - high[:, i]], axis=1)
-    run = np.concatenate([above[:, j] - below[:, i], below[:, j] - below[:, i]], axis=1)
-    start, slope = high[:, np.concatenate([i, i])], below[:, np.concatenate([i, i])]
-    crossing = (rise > 0) & (run > 0) & np.isfinite(rise)
-    used = crossing.any(axis=0)
-    crossing, start, slope = crossing[:, used], start[:, used], slope[:, used]
-    deltas = np.where(crossing, rise[:, used], 0.0) / np.where(crossing, run[:, used], 1.0)
-    epsilons = np.where(crossing, start, 0.0) - deltas * slope
-    flat = np.where(np.isfinite(high), high, low.max(axis=1, keepdims=True))
-    highest_low = low.max(axis=1, keepdims=True)
-    # A pair without a crossing becomes a flat line, which is a candidate anyway.
-    real = crossing & (epsilons >= 0)
-    return (
-        np.concatenate([np.where(real, epsilons, highest_low), flat, highest_low], axis=1),
-        np.concatenate([np.where(real, deltas, 0.0), np.zeros((low.shape[0], low.shape[1] + 1))], axis=1),
-    )
+    # δ·above_k ≥ low_k for its k, ε ≥ 0 and δ ≥ 0. Unless none of them has an upper end, the polygon's
+    # point with the largest ε lies on one. So the lines along the upper ends hit every set that a curve can
+    # hit, and what they hit depends on δ alone.
+    end = np.where(np.isfinite(high), high, 0.0)[:, :, None]
+    pivot = below[:, :, None]
+    gentle, steep = below[:, None, :] - pivot, above[:, None, :] - pivot
+    if rounding:
+        size = rounding * np.maximum(above[:, None, :], pivot)
+        gentle, steep = gentle - size, steep + size
+    # δ·gentle ≤ room and δ·steep ≥ rise.
+    room, rise = high[:, None, :] - end, low[:, None, :] - end
+    with np.errstate(divide="ignore", invalid="ignore"):
+        to_room, to_rise = room / gentle, rise / steep
+        last = np.where(gentle > 0, np.minimum(to_room, end / pivot), end / pivot)
+    last = np.where(steep < 0, np.minimum(last, to_rise), last)
+    first = np.where((gentle < 0) & (room < 0), to_room, 0.0)
+    first = np.where((steep > 0) & (rise > 0), np.maximum(first, to_rise), first)
+    never = (first > last) | ((gentle >= 0) & (room < 0)) | ((steep <= 0) & (rise > 0)) | (end == 0)
+    return np.where(never, np.inf, first), np.where(never, np.inf, last)
 
 
-def _inside(upper: FloatArray, lower: FloatArray, low: FloatArray, high: FloatArray) -> IntArray:
-    """(R, V): how many intervals hold, of rates (R, V, n) that reach from ``lower`` to ``upper``."""
-    hit = upper >= (low * (1 - _ON_END))[:, None, :]
-    hit &= lower <= (high * (1 + _ON_END))[:, None, :]
-    return np.asarray(np.count_nonzero(hit, axis=2), dtype=np.intp)
+def _overlap(first: FloatArray, last: FloatArray, wanted: FloatArray) -> BoolArray:
+    """(R, n): whether so many, (R,), of the stretches along each upper end have a δ in common."""
+    n = first.shape[2]
+    begins, ends = np.sort(first, axis=2), np.sort(last, axis=2)
+    found = np.zeros(first.shape[:2], dtype=np.bool_)
+    for count in np.unique(wanted).astype(int).clip(min=1):
+        if count <= n:
+            rows = wanted == count
+            # At the t-th begin, t + 1 stretches have begun, and those that end before it are the first ones.
+            begin, end = begins[rows, :, count - 1 :], ends[rows, :, : n - count + 1]
+            found[rows] = ((end >= begin) & np.isfinite(begin)).any(axis=2)
+    return found
+
+
+def _most_overlapping(first: FloatArray, last: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(R,) each: the first and last δ of those that most of n stretches, (R, n), have in common."""
+    n, each = first.shape[1], np.arange(first.shape[0])
+    ends = np.concatenate([first, last], axis=1)
+    # Where one begins as another ends, the two overlap: a stable sort has the beginning first.
+    order = np.argsort(ends, axis=1, kind="stable")
+    open_ones = np.cumsum(np.where(order < n, 1, -1), axis=1)
+    begins = (order < n) & np.isfinite(np.take_along_axis(ends, order, axis=1))
+    begin = ends[each, order[each, np.where(begins, open_ones, 0).argmax(axis=1)]]
+    hit = (first <= begin[:, None]) & (last >= begin[:, None])
+    end = np.where(hit, last, np.inf).min(axis=1)
+    return begin, np.where(np.isfinite(end), end, begin)
 
 
 def _least_violation(

@@ -44,6 +44,7 @@ def notes(
     return (
         *_count(problem, curve, fixed),
         *_cuts(problem),
+        *_densities(problem),
         *_units(problem),
         *_shape(problem, curve, "beta" in fixed),
         *_near(curve, near),
@@ -87,6 +88,15 @@ def _cuts(problem: Problem) -> list[str]:
                 f"from {side} there."
             )
     return found
+
+
+def _densities(problem: Problem) -> list[str]:
+    if not problem.densities:
+        return []
+    return [
+        f"Other shares of the weights were pruned than {problem.pruning_rate:.3g} each time: SILO's curves "
+        "go by the densities that there were."
+    ]
 
 
 def _units(problem: Problem) -> list[str]:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from silo._arrays import BoolArray, FloatArray, IntArray
-from silo.fit.branch_and_bound import NARROWEST, Items, cut, halves
+from silo.fit.branch_and_bound import NARROWEST, Items, chunks, cut, halves
 
 # How far the ranges may fall short of the truth: of log β, and as a share of ε and of δ.
 _LOG_BETA_SLACK = 1e-6
 _SHARE_SLACK = 1e-4
-# Rows at a time: keeps the largest array (rows × pairs of cycles) at about 5 MB for 25 cycles.
-_CHUNK = 2048
+# Where there are other curves, a part of log β this narrow is a point: at a region's end, only roundings may
+# tell whether a part belongs to it.
+_NARROWEST_BESIDE_OTHERS = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,8 @@ def parameter_ranges(items: Items, beta_bounds: tuple[float, float], *, only_emp
     while rows.size:
         _try_points(items, highest, rows, (left + right) / 2)
         open_parts = _may_widen(_reach(items, rows, left, right), highest[rows], only_empty)
-        rows, left, right = halves(rows, left, right, open_parts & (right - left > NARROWEST))
+        narrowest = np.where(np.isneginf(highest[rows, 0]), NARROWEST, _NARROWEST_BESIDE_OTHERS)
+        rows, left, right = halves(rows, left, right, open_parts & (right - left > narrowest))
     return Ranges(empty=np.isneginf(highest[:, 0]), highest=highest)
 
 
@@ -81,22 +83,17 @@ def extents(below: FloatArray, above: FloatArray, low: FloatArray, high: FloatAr
         low: (R, n), at least 0; 0 bounds nothing.
         high: (R, n), at least ``low``; infinite where there is no upper end.
     """
-    # ε drops out first (Fourier's and Motzkin's elimination): cycle k wants low_k − δ·s_k ≤ ε ≤ high_k −
-    # δ·s_k, and some ε does so at all cycles if every lower bound is below every upper one, which for a pair
-    # i < j says low_j − high_i ≤ δ·(s_j − s_i) ≤ high_j − low_i. As δ·(s_j − s_i) ≥ 0, no line has high_j <
-    # low_i.
-    i, j = np.triu_indices(low.shape[1], k=1)
-    rise, room = low[:, j] - high[:, i], high[:, j] - low[:, i]
-    longest, shortest = above[:, j] - below[:, i], below[:, j] - above[:, i]
+    # Cycle k wants low_k − δ·s_k ≤ ε ≤ high_k − δ·s_k. With L the highest of the left sides and U the lowest
+    # of the right ones a δ has an ε if U ≥ L and U ≥ 0. U is the least of straight lines in δ, so concave; L
+    # is convex: those δ are an interval. Its ends are met from outside, by Newton's steps: where U < L, the
+    # two lines that U and L are made of there cross at the end or before it.
     with np.errstate(divide="ignore", invalid="ignore"):
-        steepest = np.where(shortest > 0, room / shortest, np.inf)
-        gentlest = np.where(rise > 0, rise / longest, 0.0)
-        # ε ≥ 0 is the pair with a cycle before all others, of s = 0 and low = 0.
-        to_zero = np.where(below > 0, high / below, np.inf)
-    stuck = ((rise > 0) & (longest <= 0)) | (room < 0)
-    delta_low = gentlest.max(axis=1, initial=0.0)
-    delta_high = np.minimum(steepest.min(axis=1, initial=np.inf), to_zero.min(axis=1))
-    empty = stuck.any(axis=1) | (delta_low > delta_high)
+        farthest = np.where(below > 0, high / below, np.inf).min(axis=1)
+    delta_low, never = _crossing(below, above, low, high, np.zeros(low.shape[0]), 1)
+    delta_high, nowhere = _crossing(below, above, low, high, farthest, -1)
+    # As no curve falls, none has an upper end below a lower one of an earlier cycle.
+    fallen_below = (high < np.maximum.accumulate(low, axis=1)).any(axis=1)
+    empty = never | nowhere | fallen_below | (delta_low > delta_high)
     # Both bounds of ε fall as δ grows: the largest δ allows the smallest ε, the smallest δ the largest.
     delta_low = np.where(empty, 0.0, delta_low)
     with np.errstate(invalid="ignore"):
@@ -111,10 +108,31 @@ def extents(below: FloatArray, above: FloatArray, low: FloatArray, high: FloatAr
     )
 
 
+def _crossing(
+    below: FloatArray, above: FloatArray, low: FloatArray, high: FloatArray, start: FloatArray, sign: int
+) -> tuple[FloatArray, BoolArray]:
+    """(R,) each: the first δ with U ≥ L from ``start`` upwards (``sign`` 1) or down (−1), and if none has."""
+    delta, never = start.copy(), np.zeros(start.size, dtype=np.bool_)
+    open_rows = np.flatnonzero(np.isfinite(start))
+    while open_rows.size:
+        here, rows, each = delta[open_rows][:, None], open_rows, np.arange(open_rows.size)
+        i = (high[rows] - here * below[rows]).argmin(axis=1)
+        j = (low[rows] - here * above[rows]).argmax(axis=1)
+        needed, slope = low[rows, j] - high[rows, i], above[rows, j] - below[rows, i]
+        short = slope * here[:, 0] < needed
+        never[rows] = stuck = short & (slope * sign <= 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            crossing = needed / slope
+        moves = short & ~stuck & (crossing * sign > here[each, 0] * sign)
+        delta[rows[moves]] = crossing[moves]
+        open_rows = rows[moves]
+    return delta, never
+
+
 def _try_points(items: Items, highest: FloatArray, rows: IntArray, log_betas: FloatArray) -> None:
     """Raises ``highest`` to what the curves inside reach at these points."""
-    for start in range(0, rows.size, _CHUNK):
-        row, log_beta = rows[start : start + _CHUNK], log_betas[start : start + _CHUNK]
+    for part in chunks(rows.size, items.low.shape[1]):
+        row, log_beta = rows[part], log_betas[part]
         shapes, low, high = items.at(row, log_beta)
         np.maximum.at(highest, row, _six(extents(shapes, shapes, low, high), log_beta, log_beta))
 
@@ -122,8 +140,7 @@ def _try_points(items: Items, highest: FloatArray, rows: IntArray, log_betas: Fl
 def _reach(items: Items, rows: IntArray, left: FloatArray, right: FloatArray) -> FloatArray:
     """(R, 6): no curve with log β in [left, right] exceeds these; −inf where there is none."""
     found = np.empty((rows.size, 6))
-    for start in range(0, rows.size, _CHUNK):
-        part = slice(start, start + _CHUNK)
+    for part in chunks(rows.size, items.low.shape[1]):
         reached = extents(*items.between(rows[part], left[part], right[part]))
         found[part] = _six(reached, right[part], left[part])
     return found

@@ -1,6 +1,6 @@
 """A fit's input as arrays: rates divided by the highest one, so that every solver works near 1."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -10,6 +10,7 @@ from scipy.special import expit
 from silo import checks
 from silo._arrays import FloatArray, IntArray
 from silo.curve import SiloCurve, logit_gamma
+from silo.depth import check_densities, depth
 from silo.errors import InvalidInput
 from silo.intervals import SLACK, CycleInterval, check_intervals
 
@@ -48,6 +49,7 @@ class Problem:
         high: (n,), in (0, 1], or infinite where the end is cut off.
         weights: (n,), positive, summing to 1.
         logits: (number of q, n): log(γ / (1 − γ)).
+        densities: λ of cycles 0, 1, … where p is not what was pruned; else none.
     """
 
     intervals: tuple[CycleInterval, ...]
@@ -60,6 +62,7 @@ class Problem:
     high: FloatArray
     weights: FloatArray
     logits: FloatArray
+    densities: tuple[float, ...] = ()
 
     def shapes(self, q_index: IntArray, betas: FloatArray) -> FloatArray:
         """(R, n): the curve's shape at every cycle, for R pairs of an index into ``q_values`` and a beta."""
@@ -70,7 +73,10 @@ class Problem:
         return self.low * (1 - WITHIN_SLACK), self.high * (1 + WITHIN_SLACK)
 
     def margin(self, rates: FloatArray) -> float:
-        """The distance of ``rates``, (n,) and divided by ``scale``, from the nearest end; below 0 outside."""
+        """The distance of ``rates``, (n,) and divided by ``scale``, from the nearest end; below 0 outside.
+
+        Where the lower end is cut off, 0 takes its place.
+        """
         return float(np.minimum(rates - self.low, self.high - rates).min())
 
     def missed(self, curve: SiloCurve) -> tuple[int, ...]:
@@ -87,6 +93,7 @@ class Problem:
             epsilon=epsilon * self.scale,
             delta=delta * self.scale,
             pruning_rate=self.pruning_rate,
+            densities=self.densities,
         )
 
 
@@ -103,6 +110,7 @@ def make_problem(
     q_values: Iterable[int],
     beta_bounds: tuple[float, float],
     weighting: Weighting,
+    densities: Sequence[float] = (),
 ) -> Problem:
     """Checks what the user gave and lays it out.
 
@@ -116,7 +124,8 @@ def make_problem(
         raise InvalidInput(
             f"there is no weighting {weighting!r}: {checks.nearest(str(weighting), get_args(Weighting))}"
         )
-    cycles = np.array([interval.cycle for interval in ordered], dtype=np.float64)
+    left = check_densities(densities)
+    cycles = depth([interval.cycle for interval in ordered], left, rate)
     scale = max(interval.high for interval in ordered)
     return Problem(
         intervals=ordered,
@@ -128,7 +137,8 @@ def make_problem(
         low=np.array([0.0 if interval.low_cut else interval.low for interval in ordered]) / scale,
         high=np.array([np.inf if interval.high_cut else interval.high for interval in ordered]) / scale,
         weights=weights_of(np.array([i.high - i.low for i in ordered]) / scale, weighting),
-        logits=logit_gamma(cycles, np.array(delays)[:, None], rate),
+        logits=logit_gamma(cycles, depth(np.array(delays)[:, None], left, rate), rate),
+        densities=left,
     )
 
 

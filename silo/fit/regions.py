@@ -37,8 +37,8 @@ class Region:
         curve: the curve in all intervals with the largest distance to their ends; where there is none, the
             one outside the fewest.
         margin: the largest distance to the ends of all intervals that a curve with this q keeps, a learning
-            rate of at least 0; where none lies in all intervals it is below 0, and its size is the smallest
-            worst violation.
+            rate of at least 0, with 0 as an end where the lower one is cut off; where none lies in all
+            intervals it is below 0, and its size is the smallest worst violation.
         missed_cycles: the cycles whose intervals ``curve`` is outside of; no curve with this q misses fewer.
     """
 
@@ -89,28 +89,30 @@ class Region:
 
 
 def regions(problem: Problem) -> tuple[Region, ...]:
-    """One region per q of the problem, ascending."""
+    """One region per q of the problem, ascending; it is empty exactly if its curve misses an interval."""
     found = parameter_ranges(items_of(problem), problem.beta_bounds)
-    inside = most_central(problem, found)
-    empty = np.flatnonzero(found.empty)
-    outside = fewest_misses(items_of(problem, empty), problem.beta_bounds) if empty.size else None
+    central = most_central(problem, found)
+    curves = [curve for curve, _ in central]
+    outside = np.array([k for k, curve in enumerate(curves) if problem.missed(curve)], dtype=np.intp)
+    if outside.size:
+        fewest = fewest_misses(items_of(problem, outside), problem.beta_bounds)
+        numbers = zip(fewest.beta.tolist(), fewest.epsilon.tolist(), fewest.delta.tolist(), strict=True)
+        for k, (beta, epsilon, delta) in zip(outside.tolist(), numbers, strict=True):
+            curves[k] = problem.curve(k, beta, epsilon, delta)
     built = []
-    for k in range(len(problem.q_values)):
-        curve, margin = inside[k]
-        ranges: dict[str, tuple[float, float] | None] = {"beta": None, "epsilon": None, "delta": None}
-        if found.empty[k] and outside is not None:
-            row = int(np.searchsorted(empty, k))
-            numbers = outside.beta[row], outside.epsilon[row], outside.delta[row]
-            curve = problem.curve(k, *(float(number) for number in numbers))
-        else:
-            ranges, margin = _ranges(problem, found, k), max(margin, 0.0)
+    for k, (curve, (_, margin)) in enumerate(zip(curves, central, strict=True)):
+        missed = problem.missed(curve)
         built.append(
             Region(
                 q=problem.q_values[k],
                 curve=curve,
-                margin=margin * problem.scale,
-                missed_cycles=problem.missed(curve),
-                **ranges,
+                margin=(margin if missed else max(margin, 0.0)) * problem.scale,
+                missed_cycles=missed,
+                **(
+                    {"beta": None, "epsilon": None, "delta": None}
+                    if missed
+                    else _ranges(problem, found, k, curve)
+                ),
             )
         )
     return tuple(built)
@@ -140,7 +142,10 @@ def best_region(problem: Problem, found: tuple[Region, ...]) -> Region:
     return next(r for r, margin in zip(rivals, margins, strict=True) if margin >= max(margins) - EXACT_MARGIN)
 
 
-def _ranges(problem: Problem, found: Ranges, k: int) -> dict[str, tuple[float, float] | None]:
+def _ranges(problem: Problem, found: Ranges, k: int, curve: SiloCurve) -> dict[str, Range]:
+    if found.empty[k]:
+        # Roundings decide, and have let in one curve alone.
+        return {name: (getattr(curve, name),) * 2 for name in ("beta", "epsilon", "delta")}
     log_high, log_low, *others = found.highest[k].tolist()
     delta_high, delta_low, epsilon_high, epsilon_low = (value * problem.scale for value in others)
     lowest, highest = betas_at(np.array([[-log_low], [log_high]]), problem.beta_bounds).tolist()

@@ -8,7 +8,6 @@ import numpy as np
 from scipy.special import expit
 
 from silo._arrays import FloatArray, IntArray
-from silo.curve import SiloCurve
 from silo.fit.families import Family, Kind
 from silo.theory import kept_power
 
@@ -46,7 +45,7 @@ class Model:
 
 
 def rates_of(name: str, values: Values, cycles: FloatArray, pruning_rate: float) -> FloatArray:
-    """The rates of a rival, by its name, at any cycles."""
+    """The rates of a rival, by its name, at any cycles; not of SILO, which is no rival to itself."""
     return np.asarray(_RATES[name](values, cycles, pruning_rate), dtype=np.float64)
 
 
@@ -183,5 +182,4 @@ _RATES: dict[str, Callable[[Values, FloatArray, float], Any]] = {
     "Theorem 2 bound": lambda v, m, p: (
         v["dense_rate"] * np.sqrt((1 + v["input_power"]) / (1 + v["input_power"] * kept_power(m, p)))
     ),
-    "SILO": lambda v, m, p: SiloCurve.from_dict({**v, "q": int(v["q"])}).max_lr(m),
 }

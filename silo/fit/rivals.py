@@ -1,14 +1,15 @@
 """SILO against simpler curves and other S-shapes, fitted to the same optima and judged out of sample."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from silo._arrays import FloatArray
-from silo.curve import check_cycles
+from silo.curve import SiloCurve, check_cycles
+from silo.depth import depth
 from silo.fit.families import Family, silo_family
 from silo.fit.least_squares import Members, Targets, curves_of, least_squares, minima
 from silo.fit.problem import EXACT_LOSS, Problem, Weighting, free_part, make_problem
@@ -42,6 +43,7 @@ class Rival:
         aicc: Akaike's information criterion, corrected for few data (Hurvich and Tsai, Biometrika 76, 1989);
             only differences mean anything; None where cycles don't exceed the parameters, counting the
             residuals' variance as one, by 2 or more.
+        densities: as for ``SiloCurve``: m in ``formula`` is then log λ / log(1 − p).
     """
 
     name: str
@@ -53,6 +55,7 @@ class Rival:
     weighted_rmse: float
     loo_error: float | None
     aicc: float | None
+    densities: tuple[float, ...] = ()
 
     def max_lr(self, cycles: npt.ArrayLike) -> FloatArray:
         """The fitted rates at cycles m, of any shape, at least 0; not only whole ones.
@@ -60,7 +63,16 @@ class Rival:
         Raises:
             InvalidInput: a cycle is negative or not finite.
         """
-        return rates_of(self.name, self.values, check_cycles(cycles), self.pruning_rate)
+        found = check_cycles(cycles)
+        if self.name == "SILO":
+            return np.asarray(self._curve().max_lr(found), dtype=np.float64)
+        return rates_of(
+            self.name, self.values, depth(found, self.densities, self.pruning_rate), self.pruning_rate
+        )
+
+    def _curve(self) -> SiloCurve:
+        numbers = {**self.values, "q": int(self.values["q"]), "densities": self.densities}
+        return SiloCurve.from_dict(numbers)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
@@ -118,6 +130,7 @@ def compare_rivals(
     q_values: Iterable[int] = range(0, 6),
     beta_bounds: tuple[float, float] = (0.5, 20.0),
     weighting: Weighting = "interval",
+    densities: Sequence[float] = (),
 ) -> RivalTable:
     """Fits each curve to the Oracle's optima, and says which predicts a left-out cycle best.
 
@@ -137,12 +150,14 @@ def compare_rivals(
         q_values: as for ``fit_curve``.
         beta_bounds: as for ``fit_curve``.
         weighting: as for ``fit_curve``.
+        densities: as for ``fit_curve``.
 
     Raises:
         InvalidInput: a value is missing or outside its range.
     """
-    problem = make_problem(intervals, pruning_rate, q_values, beta_bounds, weighting)
-    cycles = np.array([interval.cycle for interval in problem.intervals], dtype=np.float64)
+    problem = make_problem(intervals, pruning_rate, q_values, beta_bounds, weighting, densities)
+    measured = [interval.cycle for interval in problem.intervals]
+    cycles = depth(measured, problem.densities, problem.pruning_rate)
     rivals, errors = [], {}
     for model in RIVALS:
         family = model.family(cycles, problem.pruning_rate)
@@ -165,6 +180,7 @@ def compare_rivals(
                 parameters=model.parameters,
                 values=numbers,
                 pruning_rate=problem.pruning_rate,
+                densities=problem.densities,
                 **_scores(problem, model.parameters, float(best.fits.loss[0]), left_out),
             )
         )
@@ -183,8 +199,9 @@ def _silo(problem: Problem) -> tuple[Rival, FloatArray]:
         formula="ε + δ / (1 + (γ/(1−γ))^(−β))",
         s_shaped=True,
         parameters=4,
-        values=curves_of(searched, best)[0].to_dict(),
+        values=replace(curves_of(searched, best)[0], densities=()).to_dict(),
         pruning_rate=problem.pruning_rate,
+        densities=problem.densities,
         **_scores(problem, 4, float(best.fits.loss[0]), left_out),
     )
     return rival, left_out

@@ -47,6 +47,11 @@ def test_plan_counts_trainings_and_measures(call, write):
     assert "3 GPU" in plan["missing"][0]
     code, out, _ = call("plan", write())
     assert "trainings    30; up to 54" in out
+    assert (
+        "pruning      by pruning.rate, 64 % of the prunable weights are left at the last cycle, m = 2" in out
+    )
+    plan = json.loads(call("plan", write(pruning={"rate": [0.5, 0.25]}), "--json")[1])
+    assert (plan["last_cycle"], plan["last_density"]) == (2, pytest.approx(0.375))
 
 
 def test_run_prints_the_comparison_and_writes_the_report(finished, call):

@@ -9,7 +9,7 @@ from oracle.spec import Spec
 from oracle.spec_file import load_spec, parse_spec
 from silo.errors import InvalidInput
 from tests.support import small_data
-from trials.recipe import Execution
+from trials.recipe import Execution, rate_at
 
 
 def parse(tmp_path, **changes):
@@ -33,8 +33,9 @@ def test_the_example_names_every_field_of_the_spec():
             if inner and isinstance(data.get(name), dict):
                 yield from missing(inner, data[name], f"{prefix}{name}.")
 
-    # A grid is given by points or by step or by values, a training's length in epochs or in iterations.
-    assert set(missing(Spec, given)) == {"grid.step", "grid.values", "training.iterations"}
+    # A grid is given by points, step or values, a training's length in epochs or iterations, and how long to
+    # prune in cycles or by what is left.
+    assert set(missing(Spec, given)) == {"grid.step", "grid.values", "training.iterations", "until"}
 
 
 def test_every_field_is_documented():
@@ -141,3 +142,41 @@ def test_a_text_that_is_no_spec_is_named(text, words):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InvalidInput, match=r"none.yaml.*oracle init"):
         load_spec(tmp_path / "none.yaml")
+
+
+def test_until_stands_for_a_number_of_cycles(tmp_path):
+    def cycles(**changes):
+        return parse(tmp_path, cycles=None, **changes).cycles
+
+    # 0.8³ = 0.512, and no rounding makes it four prunings.
+    assert [cycles(until=share) for share in (0.9, 0.8, 0.512, 0.511, 0.05)] == [2, 2, 4, 5, 15]
+    assert cycles(until=0.05, pruning={"rate": 0.5}) == 6
+    assert [cycles(until=share, pruning={"rate": [0.5, 0.2]}) for share in (0.5, 0.4, 0.3)] == [2, 3, 5]
+    spec = parse(tmp_path, cycles=None, until=0.05)
+    assert (spec.until, Spec.model_validate(spec.model_dump(mode="json"))) == (None, spec)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"until": 0.05}, "takes cycles or until, not both"),
+        ({"until": 5, "cycles": None}, "until: "),
+        ({"until": "5 %", "cycles": None}, "until: "),
+        ({"pruning": {"rate": []}}, "pruning.rate"),
+        ({"pruning": {"rate": [0.2, 1.5]}}, "pruning.rate"),
+        ({"pruning": {"rate": "a fifth"}}, "pruning.rate"),
+    ],
+)
+def test_what_until_and_rates_cannot_be_is_one_line(tmp_path, changes, message):
+    with pytest.raises(InvalidInput) as raised:
+        parse(tmp_path, **changes)
+    assert message in str(raised.value), raised.value
+
+
+def test_a_rate_per_pruning_holds_on_after_the_last(tmp_path):
+    spec = parse(tmp_path, cycles=5, pruning={"rate": [0.5, 0.2]}, silo={"epsilon": 0.03, "delta": 0.06})
+    assert spec.pruning.densities(5) == pytest.approx((1, 0.5, 0.4, 0.32, 0.256))
+    assert (1 - spec.pruning.share()) ** 2 == pytest.approx(0.4)
+    assert spec.silo_curve().densities == spec.pruning.densities(5)
+    recipe = spec.recipe(execution=Execution())
+    assert [rate_at(recipe.pruning_rate, cycle) for cycle in (1, 2, 3, 4)] == [0.5, 0.2, 0.2, 0.2]

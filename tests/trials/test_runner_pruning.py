@@ -50,14 +50,15 @@ def own(tmp_path, monkeypatch):
     return name
 
 
-def test_exactly_the_asked_share_goes_and_never_comes_back(tmp_path):
-    worker = runner(tmp_path)
+@pytest.mark.parametrize("rate", [0.2, (0.5, 0.25)])
+def test_exactly_the_asked_share_goes_and_never_comes_back(tmp_path, rate):
+    worker = runner(tmp_path, pruning_rate=rate)
     weights = 64 * 12 + 12 * 8 + 8 * 10
     expected, before, start = weights, None, None
     for cycle in range(1, 5):
         trained = worker.run(pack(cycle - 1, 0, start))
         pruned = worker.run(pruning(trained[0].checkpoint, cycle=cycle, parent_start=start))
-        expected -= round(0.2 * expected)
+        expected -= round((rate if rate == 0.2 else rate[min(cycle, 2) - 1]) * expected)
         assert (pruned.cycle, pruned.replicate, pruned.alive, pruned.prunable) == (
             cycle,
             0,

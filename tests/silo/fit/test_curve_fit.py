@@ -66,7 +66,7 @@ def check_ranges(region: Region, **expected: tuple[float, float]) -> None:
 def test_a_region_reads_as_it_is() -> None:
     regions = fit_curve(load_table(10).intervals, pruning_rate=0.2).regions
     assert str(regions[1]) == "q=1: beta 1.748 to 9.03, epsilon 0.036 to 0.042, delta 0.056 to 0.07055"
-    assert str(regions[5]) == "q=5: none; at least 2 missed, such as m = 5, 13"
+    assert str(regions[5]) == "q=5: none; at least 2 missed, such as m = 5, 7"
     unbounded = fit_curve(flat(0.02, 0.05, high_cut=True), pruning_rate=0.2).regions[0]
     assert str(unbounded) == "q=0: beta 0.5 to 20, epsilon 0.018 and above, delta 0 and above"
     assert unbounded.to_dict()["delta"] == [0.0, None] and unbounded.to_dict()["beta"] == [0.5, 20.0]
@@ -232,6 +232,14 @@ def test_bad_options_are_named(name: str, value: object) -> None:
     assert any(
         repr(v) in message for v in (value, given_value, *(value if isinstance(value, tuple) else ()), ())
     )
+
+
+def test_of_a_lower_end_that_is_cut_off_0_takes_the_place() -> None:
+    only = CycleInterval(cycle=0, optimum=0.02, low=0.01, high=0.03, low_cut=True)
+    fit = fit_curve([only], pruning_rate=0.2, q_values=[1])
+    assert fit.hitting is not None and fit.hitting.max_lr(0) == pytest.approx(0.015)
+    assert fit.margin == pytest.approx(0.015)
+    assert fit_curve([replace(only, low_cut=False)], pruning_rate=0.2).margin == pytest.approx(0.01)
 
 
 def test_rates_just_below_zero_from_the_linear_program_do_not_get_out() -> None:
