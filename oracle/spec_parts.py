@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from oracle.grid import Grid, linear_values, log_values, stepped_values
 from trials.recipe import Component, Precision
@@ -20,6 +29,17 @@ class Part(BaseModel):
     """A part of a spec: fixed, complete, without fields that nobody knows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        given = value if isinstance(value, list | tuple) else [value]
+        flag = bool in (field.annotation, *get_args(field.annotation))
+        if any(isinstance(each, bool) for each in given) and not flag:
+            about = " ".join((field.description or "").split())
+            raise ValueError(f"can't be true or false, got {json.dumps(value, default=str)}; {about}")
+        return value
 
 
 class ComponentSpec(Part):

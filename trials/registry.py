@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from silo.checks import did_you_mean
 from silo.errors import InvalidInput
+from trials.flags import misplaced_flag
 from trials.vision import is_missing_operator, load_torchvision
 
 T = TypeVar("T")
@@ -68,7 +69,8 @@ def call(
         context: The caller's own arguments. The user can't set these.
 
     Raises:
-        InvalidInput: The function can't be called with these arguments; it was not called.
+        InvalidInput: The function can't be called with these arguments, or one is no bool where one belongs;
+            it was not called.
     """
     if not callable(function):
         raise InvalidInput(f"{kind} {name!r} is not a function or a class but {type(function).__name__}")
@@ -86,6 +88,8 @@ def call(
         signature.bind(**context, **arguments)
     except TypeError as error:
         raise InvalidInput(_misfit(f"{kind} {name!r}", signature, arguments, context, error)) from None
+    if problem := misplaced_flag(function, arguments):
+        raise InvalidInput(f"{kind} {name!r}: {problem}")
     return function(**context, **arguments)
 
 

@@ -141,3 +141,27 @@ def test_a_text_that_is_no_spec_is_named(text, words):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InvalidInput, match=r"none.yaml.*oracle init"):
         load_spec(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "purpose"),
+    [
+        ({"cycles": True}, "cycles", "Cycles, the first of which"),
+        ({"seed": False}, "seed", "Seed of everything"),
+        ({"grid": {"values": [0.1, True]}}, "grid.values", "The values themselves"),
+        ({"silo": {"q": True, "epsilon": 0.1, "delta": 0.1}}, "silo.q", "Cycles before"),
+        ({"resources": {"workers": True}}, "resources.workers", "Workers at a time"),
+        ({"training": {"epochs": True}}, "training.epochs", "Length in passes"),
+        ({"pruning": {"keep": True}}, "pruning.keep", "Weights that are never pruned"),
+    ],
+)
+def test_a_bool_stands_for_no_number_or_text(tmp_path, changes, field, purpose):
+    with pytest.raises(
+        InvalidInput, match=rf"{field}: can't be true or false, got .*(true|false).*; {purpose}"
+    ):
+        parse(tmp_path, **changes)
+
+
+def test_a_bool_is_taken_where_one_belongs(tmp_path):
+    spec = parse(tmp_path, training={"epochs": 2, "compile": False, "diagnostics": True})
+    assert spec.training.compile is False and spec.training.diagnostics is True

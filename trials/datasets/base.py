@@ -280,6 +280,9 @@ class Dataset:
                 [0, num_classes); or mean and std don't fit the inputs; or ``augment`` is set for inputs that
                 are no images; or there is no such augmentation.
         """
+        for name in ("augment", "channels_last"):
+            if (value := getattr(self, name)) not in (True, False):
+                raise InvalidInput(f"a Dataset's {name} must be true or false, got {value!r}")
         _ = self._change
         for name in SPLITS:
             getattr(self, name).check(name, self.num_classes)

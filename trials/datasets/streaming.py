@@ -106,15 +106,12 @@ def split_of(
     return StreamedSplit(listing=listing, size=size, prepare=prepare, workers=workers)
 
 
-def read_workers(workers: Any, stream: Any) -> int:
+def read_workers(workers: Any, stream: bool) -> int:
     """A data set's argument ``workers``.
 
     Raises:
-        InvalidInput: It is no whole number from 0 on, or above 0 without ``stream``; or ``stream`` is no
-            bool.
+        InvalidInput: It is no whole number from 0 on, or above 0 without ``stream``.
     """
-    if not isinstance(stream, bool):
-        raise InvalidInput(f"stream must be true or false: given was {stream!r}")
     count = whole_number("workers", workers, least=0)
     if count and not stream:
         raise InvalidInput(f"workers: {count} needs stream: true: data in memory has nothing to decode")
