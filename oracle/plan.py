@@ -62,6 +62,7 @@ class Plan:
                 f"{facts.parameters:,} parameters, {facts.prunable:,} of them prunable; "
                 f"{facts.train:,} training examples, {facts.steps:,} steps a training",
             ),
+            *(("data", note) for note in facts.notes),
             ("trainings", f"{self.trainings:,}; up to {self.most_trainings:,} if every cycle's grid extends"),
             ("packs", f"{facts.execution}: {facts.execution_reason}"),
             (

@@ -46,6 +46,7 @@ class Facts:
         code: Digests of the user's own modules.
         initial: Fingerprints of the initial weights by replicate.
         graphs: What this process has compiled for it.
+        notes: What there is to say of where the data came from; a sentence each.
     """
 
     parameters: int
@@ -62,6 +63,7 @@ class Facts:
     code: Mapping[str, str]
     initial: tuple[WeightsFingerprint, ...]
     graphs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def open_runner(spec: Spec, load: LoadDataset | None = None) -> Runner:
@@ -120,6 +122,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         build_optimizer(recipe.optimizer)
     with _naming("dataset", recipe.dataset):
         data, train = runner.data, len(runner.data.train.labels)
+        fingerprint = data.fingerprint()
     steps, per_epoch, _ = training_steps(recipe, train)
     with _naming("training.schedule", recipe.schedule):
         rate_multipliers(recipe, cycle=0, steps=steps, per_epoch=per_epoch)
@@ -152,12 +155,13 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         num_classes=data.num_classes,
         input_shape=tuple(data.input_shape),
         steps=steps,
-        fingerprint=data.fingerprint(),
+        fingerprint=fingerprint,
         execution=choice.execution,
         execution_reason=choice.reason,
         code=code_digests(component.name for component in recipe.components.values()),
         initial=initial,
         graphs=choice.graphs,
+        notes=tuple(data.notes),
     )
 
 

@@ -220,6 +220,8 @@ def _prepare(
             _log.warning("resources.time_limit holds on Ray's workers only, not in-process")
     runner = open_runner(spec, load)
     facts = examine(spec, runner, here=driver == "in-process")
+    for note in facts.notes:
+        _log.info("data set %r: %s", spec.dataset.name, note)
     try:
         runner.store.check_writable()
     except InvalidInput as error:

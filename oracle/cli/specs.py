@@ -97,14 +97,18 @@ def validate(spec_file: Path, as_json: bool) -> None:
         with naming_variant(spec_file, variant):
             facts = examine(spec, open_runner(spec))
         shown = without_secrets(spec.model_dump(mode="json"))
-        found.append({"valid": True, "spec": shown, "execution": asdict(facts.execution)})
+        notes = {"classes": facts.num_classes, "notes": list(facts.notes)}
+        found.append({"valid": True, "spec": shown, "execution": asdict(facts.execution), **notes})
         if not as_json:
             which = f" variant {spec.name}," if len(specs) > 1 else ""
             click.echo(
                 f"{spec_file}: valid.{which} {spec.network.name} with {facts.parameters:,} parameters "
                 f"({facts.prunable:,} prunable) on {spec.dataset.name} ({facts.train:,} train, "
-                f"{facts.validation:,} validation, {facts.test:,} test); {facts.steps:,} steps a training."
+                f"{facts.validation:,} validation, {facts.test:,} test, {facts.num_classes} classes); "
+                f"{facts.steps:,} steps a training."
             )
+            for note in facts.notes:
+                click.echo(f"{spec_file}: data: {note}")
         found_out = resolution_of(spec, facts.validation)
         if warning := found_out and found_out.warning():
             click.echo(f"{spec_file}: {warning}", err=True)

@@ -194,6 +194,7 @@ class Dataset:
             images (as they are stored) and a CPU generator. ``pad_crop`` does not flip: a mirrored digit is
             another thing, or none.
         channels_last: Whether batches of images are laid out in memory with their channels innermost.
+        notes: What there is to say of where the data came from, and what was left out; a sentence each.
     """
 
     train: Examples
@@ -205,6 +206,7 @@ class Dataset:
     augment: bool = False
     augmentation: str = _USUAL
     channels_last: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
