@@ -12,23 +12,8 @@ from torch import Tensor
 from silo.errors import InvalidInput
 from trials.registry import listed
 
-SUFFIXES = tuple(
-    [
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
-)
+SUFFIXES: tuple[str, ...] = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm")
+SUFFIXES += (".tif", ".tiff", ".webp")
 """Of image files, in small letters; of an animation the first picture counts."""
 
 _SPLITS = {
