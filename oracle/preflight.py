@@ -118,20 +118,20 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
     from trials.training import rate_multipliers, training_steps
 
     recipe = runner.recipe
-    with _naming("training.optimizer", recipe.optimizer):
+    with naming("training.optimizer", recipe.optimizer):
         build_optimizer(recipe.optimizer)
-    with _naming("dataset", recipe.dataset):
+    with naming("dataset", recipe.dataset):
         data, train = runner.data, len(runner.data.train.labels)
         fingerprint = data.fingerprint()
     steps, per_epoch, _ = training_steps(recipe, train)
-    with _naming("training.schedule", recipe.schedule):
+    with naming("training.schedule", recipe.schedule):
         rate_multipliers(recipe, cycle=0, steps=steps, per_epoch=per_epoch)
-    with _naming("network", recipe.network):
+    with naming("network", recipe.network):
         module = runner.network(0)
         initial = _initial_weights(runner, spec.replicates)
     weights = dict(module.named_parameters())
     names = prunable_names(module, keep=recipe.keep)
-    with _naming("pruning.pruner", recipe.pruner):
+    with naming("pruning.pruner", recipe.pruner):
         prune(
             recipe.pruner.name,
             recipe.pruner.arguments,
@@ -244,7 +244,7 @@ def clear_failures(record: SearchRecord, ledger: Ledger) -> None:
 
 
 @contextmanager
-def _naming(field: str, component: Component) -> Iterator[None]:
+def naming(field: str, component: Component) -> Iterator[None]:
     """Makes whatever building a component raises one line that names it."""
     try:
         yield
