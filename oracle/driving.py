@@ -99,8 +99,8 @@ def drive(
             if address is not None:
                 _check_cluster(groups, workers, shared)
             else:
-                for group in groups:
-                    check_workers(group, shared)
+                for sessions in groups:
+                    check_workers(sessions, shared)
         errors: dict[str, str | None] = {}
         for sessions, held, count in zip(groups, leases, workers, strict=True):
             errors.update(_begin(sessions, driver, count, load, shared))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oracle.cautions import cautions, missing_places
 from oracle.execution import cores, evaluations, measure_speed, room
 from oracle.preflight import Facts, examine, open_runner
 from oracle.resolution import Resolution, resolution_of
@@ -34,6 +35,7 @@ class Plan:
         missing: What this machine lacks, one sentence each.
         facts: What was found by building the search's parts.
         resolution: What the grid and the replicates will tell; None where that makes no sense.
+        cautions: What the spec says and may not mean, one sentence each.
     """
 
     trainings: int
@@ -47,6 +49,7 @@ class Plan:
     missing: tuple[str, ...]
     facts: Facts
     resolution: Resolution | None = None
+    cautions: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-able data."""
@@ -76,6 +79,7 @@ class Plan:
             found.append(("resolves", self.resolution.sentence()))
             if warning := self.resolution.warning():
                 found.append(("warning", warning))
+        found += [("warning", line) for line in self.cautions]
         return found + [("missing", line) for line in self.missing or ("nothing",)]
 
 
@@ -115,7 +119,8 @@ def make_plan(spec: Spec) -> Plan:
         kept_bytes=spec.replicates * (spec.cycles * state + (spec.cycles - 1) * (state + facts.prunable)),
         passing_bytes=per_cycle * state,
         free_bytes=_free_bytes(spec),
-        missing=_missing(spec),
+        missing=_missing(spec) + missing_places(spec),
+        cautions=cautions(spec),
         facts=facts,
         resolution=resolution_of(spec, facts.validation),
     )

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from oracle.cautions import cautions
 from oracle.driving import Interrupt, Prepared, drive, interrupt_main
 from oracle.errors import LedgerFailed, Refused, TrialsFailed
 from oracle.ledger import Ledger, Retries, SearchRecord
+from oracle.ledger.database import check_url
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from oracle.observers import Observer, careful, make_observers
 from oracle.results import Results
@@ -213,6 +215,9 @@ def _prepare(
     """Everything that can refuse a search, before anything is written about it."""
     from oracle.preflight import check_device, examine, open_runner, prepare
 
+    check_url(spec.ledger)
+    for line in cautions(spec):
+        _log.warning(line)
     watching = [*observers, *make_observers(spec)]
     if driver == "in-process":
         check_device(spec)

@@ -88,6 +88,7 @@ def schema() -> None:
 @JSON
 def validate(spec_file: Path, as_json: bool) -> None:
     """Check a spec: its fields, and that its network, data set and all else can be built."""
+    from oracle.cautions import cautions, missing_places
     from oracle.preflight import examine, open_runner
     from oracle.resolution import resolution_of
 
@@ -95,9 +96,10 @@ def validate(spec_file: Path, as_json: bool) -> None:
     found = []
     for variant, spec in specs.items():
         with naming_variant(spec_file, variant):
+            missing = missing_places(spec)
             facts = examine(spec, open_runner(spec))
         shown = without_secrets(spec.model_dump(mode="json"))
-        notes = {"classes": facts.num_classes, "notes": list(facts.notes)}
+        notes = {"classes": facts.num_classes, "notes": list(facts.notes), "missing": list(missing)}
         found.append({"valid": True, "spec": shown, "execution": asdict(facts.execution), **notes})
         if not as_json:
             which = f" variant {spec.name}," if len(specs) > 1 else ""
@@ -112,6 +114,10 @@ def validate(spec_file: Path, as_json: bool) -> None:
         found_out = resolution_of(spec, facts.validation)
         if warning := found_out and found_out.warning():
             click.echo(f"{spec_file}: {warning}", err=True)
+        for line in cautions(spec):
+            click.echo(f"{spec_file}: {line}", err=True)
+        for line in missing:
+            click.echo(f"{spec_file}: it can't run here: {line}", err=True)
     if as_json:
         click.echo(json.dumps(found if len(specs) > 1 else found[0]))
 
