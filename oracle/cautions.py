@@ -74,5 +74,5 @@ def _missing_storage(spec: Spec) -> str | None:
     try:
         store.check_writable()
     except InvalidInput as error:
-        return without_secrets(str(error))
+        return str(without_secrets(str(error)))
     return None

@@ -221,7 +221,7 @@ def check_url(url: str) -> URL:
         )
     if _is_sqlite(parsed) and parsed.database:
         parsed = parsed.set(database=expanded(parsed.database, "ledger"))
-    if "{" in str(parsed) or "}" in str(parsed):
+    if set("{}") & set(str(parsed.database) if _is_sqlite(parsed) else url):
         raise InvalidInput("ledger: braces can't stand in a ledger's URL; write them as %7B and %7D")
     return parsed
 
