@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,8 @@ def parse_specs(text: str, *, source: str = "spec") -> tuple[Spec, ...]:
 
     A variant is what differs from the rest of the file: its fields replace the file's, mappings are merged,
     but for one that has a ``name`` (a network, a schedule, a policy, …), which is replaced with its
-    arguments. The search of variant ``v`` in a file named ``n`` is called ``n.v``.
+    arguments. Of alternatives (epochs or iterations, points or step or values) the variant's count.
+    The search of variant ``v`` in a file named ``n`` is called ``n.v``.
 
     Args:
         text: The YAML.
@@ -147,13 +148,27 @@ def _only(specs: tuple[Spec, ...], source: str) -> Spec:
     return specs[0]
 
 
-def _merged(base: Any, changes: Any) -> Any:
+_ALTERNATIVES = (
+    {"epochs", "iterations"},
+    {"points", "step", "values"},
+    {"low", "values"},
+    {"high", "values"},
+)
+"""Fields of which a mapping has one: a variant's takes the place of the file's."""
+
+
+def _merged(base: Any, changes: Any, alternatives: Sequence[set[str]] = _ALTERNATIVES) -> Any:
+    if isinstance(base, str) and isinstance(changes, dict) and set(changes) == {"arguments"}:
+        base = {"name": base}  # a bare name, to which a variant adds arguments
     if not isinstance(base, dict) or not isinstance(changes, dict) or "name" in changes:
         return changes
-    return {
-        **base,
-        **{key: _merged(base[key], value) if key in base else value for key, value in changes.items()},
-    }
+    given = {key for key, value in changes.items() if value is not None}
+    replaced: set[str] = set().union(*(each for each in alternatives if each & given))
+    kept = {key: value for key, value in base.items() if key in changes or key not in replaced}
+    for key, value in changes.items():
+        inner = () if key == "arguments" else alternatives  # whose names are anybody's
+        kept[key] = _merged(base[key], value, inner) if key in base else value
+    return kept
 
 
 def _mapping(text: str, source: str) -> dict[str, Any]:
