@@ -13,6 +13,7 @@ from oracle.execution import choose_execution, room
 from oracle.identity import differences, identity, settled
 from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec, recorded_rule
+from oracle.spec_parts import MOST_STEPS
 from silo.errors import InvalidInput, SiloOracleError
 from trials.own_code import code_digests
 from trials.recipe import Component, Execution
@@ -124,6 +125,11 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         data, train = runner.data, len(runner.data.train.labels)
         fingerprint = data.fingerprint()
     steps, per_epoch, _ = training_steps(recipe, train)
+    if steps > MOST_STEPS:
+        raise InvalidInput(
+            f"training: its length of {recipe.length:,} {recipe.unit} is {steps:,} steps; take at most "
+            f"{MOST_STEPS:,}"
+        )
     with naming("training.schedule", recipe.schedule):
         rate_multipliers(recipe, cycle=0, steps=steps, per_epoch=per_epoch)
     with naming("network", recipe.network):

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from oracle.cycles import Rule
 from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
+    MOST,
     ComponentSpec,
     GridSpec,
     MayChange,
@@ -50,9 +51,9 @@ class Spec(Part):
     ``image_folder``, ``synthetic``, or your own."""
     pruning: PruningSpec = PruningSpec()
     """How the network is pruned between two cycles."""
-    cycles: Annotated[int, MayChange] = Field(ge=1)
+    cycles: Annotated[int, MayChange] = Field(ge=1, le=MOST)
     """Cycles, the first of which trains the dense network. A search may go on with more."""
-    replicates: int = Field(default=3, ge=1)
+    replicates: int = Field(default=3, ge=1, le=MOST)
     """Independent seeds per candidate. A search may go on with more: they follow what was chosen before."""
     retraining: Literal["weight_rewinding", "lr_rewinding", "fine_tuning"] = "weight_rewinding"
     """Where a pruned network starts from: the initial weights, the trained weights with the schedule begun

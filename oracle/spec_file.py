@@ -206,8 +206,22 @@ def _problems(error: ValidationError) -> Iterator[str]:
             yield f"{field}: is missing; {_description(problem['loc'])}"
         elif problem["type"] == "value_error":
             yield f"{field}: {problem['ctx']['error']}" if field else str(problem["ctx"]["error"])
+        elif problem["type"] in _FORMS:
+            names = [] if problem["type"] == "tuple_type" else _fields_at(problem["loc"])
+            fields = f" of the fields {', '.join(names)}" if names else ""
+            bare = "a name, or " if names[:1] == ["name"] else ""
+            yield f"{field}: must be {bare}{_FORMS[problem['type']]}{fields}, got {_shown(given)}"
         else:
             yield f"{field}: {problem['msg']}, got {_shown(given)}"
+
+
+_FORMS = {
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+    "tuple_type": "a list",
+    "string_type": "a text",
+}
+"""What YAML calls what a field must be."""
 
 
 def _shown(value: Any) -> str:
@@ -229,7 +243,9 @@ def _description(location: tuple[int | str, ...]) -> str:
 def _model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
     model: type[BaseModel] = Spec
     for part in location:
-        field = model.model_fields.get(str(part))
+        if isinstance(part, int):  # of a list, whose entries are alike
+            continue
+        field = model.model_fields.get(part)
         inner = _model_in(field.annotation) if field else None
         if inner is None:
             return None
@@ -240,6 +256,6 @@ def _model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated, tuple):
         return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
     return None

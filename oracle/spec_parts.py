@@ -18,6 +18,12 @@ from pydantic import (
 from oracle.grid import Grid, linear_values, log_values, stepped_values
 from trials.recipe import Component, Precision
 
+MOST = 10_000
+"""Most cycles, replicates, rates, or cores of a worker: what is beyond was mistyped, and would never end."""
+
+MOST_STEPS = 20_000_000
+"""Most epochs or iterations of a training, for the same reason."""
+
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -81,7 +87,7 @@ class GridSpec(Part):
     """Smallest peak learning rate."""
     high: Rate | None = None
     """Largest peak learning rate."""
-    points: int | None = Field(default=None, ge=2)
+    points: int | None = Field(default=None, ge=2, le=MOST)
     """Number of values from low to high."""
     step: Rate | None = None
     """Distance of neighbours on a linear grid, instead of points."""
@@ -91,7 +97,7 @@ class GridSpec(Part):
     """The values themselves, ascending, instead of low and high."""
     extend: bool = True
     """Whether a cycle's grid grows past an edge that its optimized interval touches."""
-    limit: int = Field(default=8, ge=1)
+    limit: int = Field(default=8, ge=1, le=MOST)
     """Most values that are added past each edge in one cycle."""
 
     @model_validator(mode="after")
@@ -116,6 +122,11 @@ class GridSpec(Part):
             raise ValueError(
                 f"step {self.step} leaves a single value between {self.low} and {self.high}; "
                 "take a smaller one"
+            )
+        if self.step is not None and (self.high - self.low) / self.step > MOST:
+            raise ValueError(
+                f"step {self.step} makes more than {MOST:,} values from {self.low} to {self.high}; "
+                "take a larger one"
             )
         values = self._values()
         if list(values) != sorted(set(values)):
@@ -143,9 +154,9 @@ class GridSpec(Part):
 class TrainingSpec(Part):
     """One training. Its length is counted in epochs or in iterations, and so are the schedule's lengths."""
 
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     """Length in passes over the training split."""
-    iterations: int | None = Field(default=None, ge=1)
+    iterations: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     """Length in optimizer steps, instead of epochs."""
     batch_size: int = Field(default=128, ge=1)
     """Examples per step."""
@@ -196,11 +207,11 @@ class SiloSpec(Part):
 class ResourcesSpec(Part):
     """The share of a machine that one worker gets."""
 
-    workers: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=1, le=MOST)
     """Workers at a time; by default as many as the cluster has room for."""
-    cpus: float = Field(default=1.0, gt=0)
+    cpus: float = Field(default=1.0, gt=0, le=MOST)
     """CPU cores of one worker; torch uses as many threads."""
-    gpus: float = Field(default=0.0, ge=0)
+    gpus: float = Field(default=0.0, ge=0, le=MOST)
     """GPUs of one worker; fractions share a GPU (they don't divide its memory)."""
     time_limit: float | None = Field(default=None, gt=0)
     """Seconds that a worker on Ray may take for one pack of trainings or one pruning, after which it is

@@ -105,3 +105,13 @@ def test_where_the_data_come_from_and_what_is_left_out_is_said(call, write, tmp_
     assert code == 0, err
     assert "2 classes, 40 images; 8 decide, those of pictures/val" in out
     assert "left out: 1 files that end with .heic" in out
+
+
+def test_a_training_that_never_ends_is_refused(call, write):
+    code, _, err = call("validate", write(training={"epochs": 2_000_000, "batch_size": 1}))
+    assert (
+        code == 2
+        and err.count("\n") == 1
+        and "2,000,000 epochs is " in err
+        and "take at most 20,000,000" in err
+    )

@@ -103,6 +103,18 @@ def test_the_recipe_holds_what_the_spec_says(tmp_path):
         ({"retraining": "rewinding"}, ["retraining", "weight_rewinding", "got 'rewinding'"]),
         ({"silo": {"q": 1}}, ["silo.epsilon", "missing"]),
         ({"resources": {"cpus": 0}}, ["resources.cpus", "got 0"]),
+        ({"training": {"epochs": 10**20}}, ["training.epochs", "less than or equal to 20000000"]),
+        ({"training": {"iterations": 10**9}}, ["training.iterations", "less than or equal to"]),
+        ({"resources": {"cpus": 1e30}}, ["resources.cpus", "less than or equal to"]),
+        ({"grid": {"low": 0.1, "high": 0.2, "points": 10**9}}, ["grid.points", "less than or equal to"]),
+        (
+            {"grid": {"low": 0.1, "high": 0.2, "step": 1e-30, "scale": "linear"}},
+            ["grid", "more than 10,000 values", "larger"],
+        ),
+        ({"grid": 3}, ["grid: must be a mapping of the fields low, high", "got 3"]),
+        ({"network": 3}, ["network: must be a name, or a mapping of the fields name, arguments, got 3"]),
+        ({"observers": [{"nmae": "x"}]}, ["observers.0.nmae", "did you mean 'name'"]),
+        ({"observers": 3}, ["observers: must be a list, got 3"]),
     ],
 )
 def test_bad_input_gets_one_line_that_names_field_value_and_way_out(tmp_path, changes, words):
