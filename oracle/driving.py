@@ -87,6 +87,7 @@ def drive(
         workers, shared = [1] * len(groups), {}
         if driver == "ray" and groups:
             from oracle.drivers.cluster import cluster
+            from oracle.drivers.nodes import check_workers
             from oracle.drivers.shared_data import share
 
             with _keeping_signals():  # Ray sets a handler of its own
@@ -98,6 +99,9 @@ def drive(
             shared = share(load.kept)
             if address is not None:
                 _check_cluster(groups, workers, shared)
+            else:
+                for sessions in groups:
+                    check_workers(sessions, shared)
         errors: dict[str, str | None] = {}
         for sessions, held, count in zip(groups, leases, workers, strict=True):
             errors.update(_begin(sessions, driver, count, load, shared))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oracle.cautions import cautions, missing_places
 from oracle.execution import cores, evaluations, measure_speed, room
 from oracle.preflight import Facts, examine, open_runner
 from oracle.resolution import Resolution, resolution_of
@@ -36,6 +37,7 @@ class Plan:
         missing: What this machine lacks, one sentence each.
         facts: What was found by building the search's parts.
         resolution: What the grid and the replicates will tell; None where that makes no sense.
+        cautions: What the spec says and may not mean, one sentence each.
     """
 
     trainings: int
@@ -51,6 +53,7 @@ class Plan:
     missing: tuple[str, ...]
     facts: Facts
     resolution: Resolution | None = None
+    cautions: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-able data."""
@@ -71,6 +74,7 @@ class Plan:
                 f"by pruning.rate, {100 * self.last_density:.3g} % of the prunable weights are left at the "
                 f"last cycle, m = {self.last_cycle}",
             ),
+            *(("data", note) for note in facts.notes),
             ("trainings", f"{self.trainings:,}; up to {self.most_trainings:,} if every cycle's grid extends"),
             ("packs", f"{facts.execution}: {facts.execution_reason}"),
             (
@@ -86,6 +90,7 @@ class Plan:
             found.append(("resolves", self.resolution.sentence()))
             if warning := self.resolution.warning():
                 found.append(("warning", warning))
+        found += [("warning", line) for line in self.cautions]
         return found + [("missing", line) for line in self.missing or ("nothing",)]
 
 
@@ -127,7 +132,8 @@ def make_plan(spec: Spec) -> Plan:
         free_bytes=_free_bytes(spec),
         last_cycle=spec.cycles - 1,
         last_density=spec.pruning.densities(spec.cycles)[-1],
-        missing=_missing(spec),
+        missing=_missing(spec) + missing_places(spec),
+        cautions=cautions(spec),
         facts=facts,
         resolution=resolution_of(spec, facts.validation),
     )

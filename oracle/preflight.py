@@ -13,6 +13,7 @@ from oracle.execution import choose_execution, room
 from oracle.identity import differences, identity, settled
 from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec, recorded_rule
+from oracle.spec_parts import MOST_STEPS
 from silo.errors import InvalidInput, SiloOracleError
 from trials.own_code import code_digests
 from trials.recipe import Component, Execution, rate_at
@@ -48,6 +49,7 @@ class Facts:
         code: Digests of the user's own modules.
         initial: Fingerprints of the initial weights by replicate.
         graphs: What this process has compiled for it.
+        notes: What there is to say of where the data came from; a sentence each.
     """
 
     parameters: int
@@ -65,6 +67,7 @@ class Facts:
     initial: tuple[WeightsFingerprint, ...]
     graphs: tuple[str, ...] = ()
     never_pruned: NeverPruned | None = None
+    notes: tuple[str, ...] = ()
 
 
 def open_runner(spec: Spec, load: LoadDataset | None = None) -> Runner:
@@ -120,19 +123,25 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
     from trials.training import rate_multipliers, training_steps
 
     recipe = runner.recipe
-    with _naming("training.optimizer", recipe.optimizer):
+    with naming("training.optimizer", recipe.optimizer):
         build_optimizer(recipe.optimizer)
-    with _naming("dataset", recipe.dataset):
+    with naming("dataset", recipe.dataset):
         data, train = runner.data, len(runner.data.train.labels)
+        fingerprint = data.fingerprint()
     steps, per_epoch, _ = training_steps(recipe, train)
-    with _naming("training.schedule", recipe.schedule):
+    if steps > MOST_STEPS:
+        raise InvalidInput(
+            f"training: its length of {recipe.length:,} {recipe.unit} is {steps:,} steps; take at most "
+            f"{MOST_STEPS:,}"
+        )
+    with naming("training.schedule", recipe.schedule):
         rate_multipliers(recipe, cycle=0, steps=steps, per_epoch=per_epoch)
-    with _naming("network", recipe.network):
+    with naming("network", recipe.network):
         module = runner.network(0)
         initial = _initial_weights(runner, spec.replicates)
     weights = dict(module.named_parameters())
     names = prunable_names(module, keep=recipe.keep, also=recipe.also)
-    with _naming("pruning.pruner", recipe.pruner):
+    with naming("pruning.pruner", recipe.pruner):
         prune(
             recipe.pruner.name,
             recipe.pruner.arguments,
@@ -157,13 +166,14 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         num_classes=data.num_classes,
         input_shape=tuple(data.input_shape),
         steps=steps,
-        fingerprint=data.fingerprint(),
+        fingerprint=fingerprint,
         execution=choice.execution,
         execution_reason=choice.reason,
         code=code_digests(component.name for component in recipe.components.values()),
         initial=initial,
         graphs=choice.graphs,
         never_pruned=never_pruned(module, names, recipe.keep),
+        notes=tuple(data.notes),
     )
 
 
@@ -246,7 +256,7 @@ def clear_failures(record: SearchRecord, ledger: Ledger) -> None:
 
 
 @contextmanager
-def _naming(field: str, component: Component) -> Iterator[None]:
+def naming(field: str, component: Component) -> Iterator[None]:
     """Makes whatever building a component raises one line that names it."""
     try:
         yield

@@ -115,7 +115,7 @@ class Search:
 
     @property
     def failed(self) -> tuple[Task, ...]:
-        """Tasks that failed as often as the rules allow."""
+        """Tasks that failed as often as the rules allow, or would fail again."""
         return tuple(t for t, count in self._failures.items() if count >= self.rules.attempts)
 
     @property
@@ -158,7 +158,8 @@ class Search:
         """Takes a task's result. A known outcome stays as it was first told; its file is the newest."""
         self._out.discard(task)
         if isinstance(result, Failed | Damaged):
-            self._failures[task] += 1
+            hopeless = isinstance(result, Failed) and result.final
+            self._failures[task] += self.rules.attempts if hopeless else 1
             self._scan = None
         if isinstance(result, Damaged):
             self._forget(result.file)

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from oracle.cautions import cautions
 from oracle.driving import Interrupt, Prepared, drive, interrupt_main
 from oracle.errors import LedgerFailed, Refused, TrialsFailed
 from oracle.ledger import Ledger, Retries, SearchRecord
+from oracle.ledger.database import check_url
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from oracle.observers import Observer, careful, make_observers
 from oracle.results import Results
@@ -213,6 +215,9 @@ def _prepare(
     """Everything that can refuse a search, before anything is written about it."""
     from oracle.preflight import check_device, examine, open_runner, prepare
 
+    check_url(spec.ledger)
+    for line in cautions(spec):
+        _log.warning(line)
     watching = [*observers, *make_observers(spec)]
     if driver == "in-process":
         check_device(spec)
@@ -222,6 +227,8 @@ def _prepare(
     facts = examine(spec, runner, here=driver == "in-process")
     if facts.never_pruned is not None:
         _log.warning(facts.never_pruned.sentence())
+    for note in facts.notes:
+        _log.info("data set %r: %s", spec.dataset.name, note)
     try:
         runner.store.check_writable()
     except InvalidInput as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -11,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 from oracle.cycles import Rule
 from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
+    MOST,
     ComponentSpec,
     GridSpec,
     MayChange,
@@ -24,7 +26,10 @@ from oracle.spec_parts import (
 )
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
+from trials.paths import expanded
 from trials.recipe import Execution, Recipe
+
+_HALF_A_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?!//)")
 
 SearchName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
@@ -47,11 +52,11 @@ class Spec(Part):
     ``image_folder``, ``synthetic``, or your own."""
     pruning: PruningSpec = PruningSpec()
     """How the network is pruned between two cycles."""
-    cycles: Annotated[int, MayChange] = Field(ge=1)
+    cycles: Annotated[int, MayChange] = Field(ge=1, le=MOST)
     """Cycles, the first of which trains the dense network. A search may go on with more."""
     until: Annotated[float | None, MayChange] = Field(default=None, gt=0, lt=1)
     """Instead of cycles: as many as leave at most this share of the prunable weights, by ``pruning.rate``."""
-    replicates: int = Field(default=3, ge=1)
+    replicates: int = Field(default=3, ge=1, le=MOST)
     """Independent seeds per candidate. A search may go on with more: they follow what was chosen before."""
     retraining: Literal["weight_rewinding", "lr_rewinding", "fine_tuning"] = "weight_rewinding"
     """Where a pruned network starts from: the initial weights, the trained weights with the schedule begun
@@ -80,7 +85,8 @@ class Spec(Part):
     """The share of a machine that one worker gets."""
     storage: Annotated[str, MayChange] = Field(default="oracle-results", min_length=1)
     """Folder (or URI, such as ``s3://bucket/folder`` or ``s3://bucket/folder?endpoint_override=https://host``)
-    for the networks; all nodes must see it. Credentials come from each node's environment."""
+    for the networks; all nodes must see it. ``~`` and ``${NAME}`` are expanded in folders, here and in the
+    ledger's. Credentials come from each node's environment."""
     ledger: Annotated[str, MayChange] = Field(default="sqlite:///oracle-results/ledger.db", min_length=1)
     """Database of the results: an SQLAlchemy URL, SQLite or ``postgresql+psycopg://``."""
     seed: int = Field(default=0, ge=0)
@@ -110,11 +116,13 @@ class Spec(Part):
 
     @field_validator("storage")
     @classmethod
-    def _home_exists(cls, storage: str) -> str:
-        try:
-            Path(storage).expanduser()
-        except RuntimeError:
-            raise ValueError(f"no home folder for {storage!r}; give a path without ~") from None
+    def _is_a_place(cls, storage: str) -> str:
+        if _HALF_A_URI.match(storage):
+            raise ValueError(
+                f"{storage!r} is neither a folder nor a URI; give one such as s3://bucket/folder"
+            )
+        if "\0" in storage:
+            raise ValueError(f"{storage!r} can't be a folder's name")
         return storage
 
     @model_validator(mode="after")
@@ -208,9 +216,14 @@ class Spec(Part):
         return "cuda" if self.resources.gpus > 0 else "cpu"
 
     def storage_root(self) -> str:
-        """Where this search's networks lie: an absolute folder or a URI."""
+        """Where this search's networks lie: an absolute folder or a URI; ``~`` and variables are expanded.
+
+        Raises:
+            InvalidInput: There is no such home folder or variable here.
+        """
         if "://" not in self.storage:
-            return f"{str(Path(self.storage).expanduser().absolute()).rstrip('/')}/{self.name}"
+            folder = Path(expanded(self.storage, "storage")).absolute()
+            return f"{str(folder).rstrip('/')}/{self.name}"
         base, mark, options = self.storage.partition("?")
         return f"{base.rstrip('/')}/{self.name}{mark}{options}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,8 @@ def parse_specs(text: str, *, source: str = "spec") -> tuple[Spec, ...]:
 
     A variant is what differs from the rest of the file: its fields replace the file's, mappings are merged,
     but for one that has a ``name`` (a network, a schedule, a policy, …), which is replaced with its
-    arguments. The search of variant ``v`` in a file named ``n`` is called ``n.v``.
+    arguments. Of alternatives (epochs or iterations, points or step or values) the variant's count.
+    The search of variant ``v`` in a file named ``n`` is called ``n.v``.
 
     Args:
         text: The YAML.
@@ -148,13 +149,27 @@ def _only(specs: tuple[Spec, ...], source: str) -> Spec:
     return specs[0]
 
 
-def _merged(base: Any, changes: Any) -> Any:
+_ALTERNATIVES = (
+    {"epochs", "iterations"},
+    {"points", "step", "values"},
+    {"low", "values"},
+    {"high", "values"},
+)
+"""Fields of which a mapping has one: a variant's takes the place of the file's."""
+
+
+def _merged(base: Any, changes: Any, alternatives: Sequence[set[str]] = _ALTERNATIVES) -> Any:
+    if isinstance(base, str) and isinstance(changes, dict) and set(changes) == {"arguments"}:
+        base = {"name": base}  # a bare name, to which a variant adds arguments
     if not isinstance(base, dict) or not isinstance(changes, dict) or "name" in changes:
         return changes
-    return {
-        **base,
-        **{key: _merged(base[key], value) if key in base else value for key, value in changes.items()},
-    }
+    given = {key for key, value in changes.items() if value is not None}
+    replaced: set[str] = set().union(*(each for each in alternatives if each & given))
+    kept = {key: value for key, value in base.items() if key in changes or key not in replaced}
+    for key, value in changes.items():
+        inner = () if key == "arguments" else alternatives  # whose names are anybody's
+        kept[key] = _merged(base[key], value, inner) if key in base else value
+    return kept
 
 
 def _mapping(text: str, source: str) -> dict[str, Any]:
@@ -192,8 +207,22 @@ def _problems(error: ValidationError) -> Iterator[str]:
             yield f"{field}: is missing; {_description(problem['loc'])}"
         elif problem["type"] == "value_error":
             yield f"{field}: {problem['ctx']['error']}" if field else str(problem["ctx"]["error"])
+        elif problem["type"] in _FORMS:
+            names = [] if problem["type"] == "tuple_type" else _fields_at(problem["loc"])
+            fields = f" of the fields {', '.join(names)}" if names else ""
+            bare = "a name, or " if names[:1] == ["name"] else ""
+            yield f"{field}: must be {bare}{_FORMS[problem['type']]}{fields}, got {_shown(given)}"
         else:
             yield f"{field}: {problem['msg']}, got {_shown(given)}"
+
+
+_FORMS = {
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+    "tuple_type": "a list",
+    "string_type": "a text",
+}
+"""What YAML calls what a field must be."""
 
 
 def _shown(value: Any) -> str:
@@ -215,7 +244,9 @@ def _description(location: tuple[int | str, ...]) -> str:
 def _model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
     model: type[BaseModel] = Spec
     for part in location:
-        field = model.model_fields.get(str(part))
+        if isinstance(part, int):  # of a list, whose entries are alike
+            continue
+        field = model.model_fields.get(part)
         inner = _model_in(field.annotation) if field else None
         if inner is None:
             return None
@@ -226,6 +257,6 @@ def _model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated, tuple):
         return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
     return None

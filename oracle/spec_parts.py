@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from oracle.grid import Grid, linear_values, log_values, stepped_values
 from trials.recipe import Component, Precision, rate_at
+
+MOST = 10_000
+"""Most cycles, replicates, rates, or cores of a worker: what is beyond was mistyped, and would never end."""
+
+MOST_STEPS = 20_000_000
+"""Most epochs or iterations of a training, for the same reason."""
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -30,6 +47,17 @@ class Part(BaseModel):
     """A part of a spec: fixed, complete, without fields that nobody knows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        given = value if isinstance(value, list | tuple) else [value]
+        flag = bool in (field.annotation, *get_args(field.annotation))
+        if any(isinstance(each, bool) for each in given) and not flag:
+            about = " ".join((field.description or "").split())
+            raise ValueError(f"can't be true or false, got {json.dumps(value, default=str)}; {about}")
+        return value
 
 
 class ComponentSpec(Part):
@@ -107,7 +135,7 @@ class GridSpec(Part):
     """Smallest peak learning rate."""
     high: Rate | None = None
     """Largest peak learning rate."""
-    points: int | None = Field(default=None, ge=2)
+    points: int | None = Field(default=None, ge=2, le=MOST)
     """Number of values from low to high."""
     step: Rate | None = None
     """Distance of neighbours on a linear grid, instead of points."""
@@ -117,7 +145,7 @@ class GridSpec(Part):
     """The values themselves, ascending, instead of low and high."""
     extend: bool = True
     """Whether a cycle's grid grows past an edge that its optimized interval touches."""
-    limit: int = Field(default=8, ge=1)
+    limit: int = Field(default=8, ge=1, le=MOST)
     """Most values that are added past each edge in one cycle."""
 
     @model_validator(mode="after")
@@ -142,6 +170,11 @@ class GridSpec(Part):
             raise ValueError(
                 f"step {self.step} leaves a single value between {self.low} and {self.high}; "
                 "take a smaller one"
+            )
+        if self.step is not None and (self.high - self.low) / self.step > MOST:
+            raise ValueError(
+                f"step {self.step} makes more than {MOST:,} values from {self.low} to {self.high}; "
+                "take a larger one"
             )
         values = self._values()
         if list(values) != sorted(set(values)):
@@ -169,9 +202,9 @@ class GridSpec(Part):
 class TrainingSpec(Part):
     """One training. Its length is counted in epochs or in iterations, and so are the schedule's lengths."""
 
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     """Length in passes over the training split."""
-    iterations: int | None = Field(default=None, ge=1)
+    iterations: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     """Length in optimizer steps, instead of epochs."""
     batch_size: int = Field(default=128, ge=1)
     """Examples per step."""
@@ -222,11 +255,11 @@ class SiloSpec(Part):
 class ResourcesSpec(Part):
     """The share of a machine that one worker gets."""
 
-    workers: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=1, le=MOST)
     """Workers at a time; by default as many as the cluster has room for."""
-    cpus: float = Field(default=1.0, gt=0)
+    cpus: float = Field(default=1.0, gt=0, le=MOST)
     """CPU cores of one worker; torch uses as many threads."""
-    gpus: float = Field(default=0.0, ge=0)
+    gpus: float = Field(default=0.0, ge=0, le=MOST)
     """GPUs of one worker; fractions share a GPU (they don't divide its memory)."""
     time_limit: float | None = Field(default=None, gt=0)
     """Seconds that a worker on Ray may take for one pack of trainings or one pruning, after which it is

@@ -65,6 +65,11 @@ class Store:
             else:
                 self._remote = filesystem, base
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder, and no object store."""
+        return self._remote is None
+
     def write(self, path: str, tensors: Mapping[str, Tensor]) -> StoredFile:
         """Writes the tensors, replacing what was there."""
         data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})

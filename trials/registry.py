@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
@@ -10,6 +11,8 @@ from typing import Any, TypeVar
 
 from silo.checks import did_you_mean
 from silo.errors import InvalidInput
+from trials.flags import misplaced_flag
+from trials.foreign import check_form, usual_name
 from trials.vision import is_missing_operator, load_torchvision
 
 T = TypeVar("T")
@@ -28,19 +31,24 @@ def resolve(kind: str, name: str, known: Mapping[str, T | str]) -> T:
             imported only if they are asked for.
 
     Raises:
-        InvalidInput: The name is unknown, or its module or its attribute is missing.
+        InvalidInput: The name is unknown, its module or its attribute is missing, or it is of another form.
     """
     given = known.get(name)
     if given is not None and not isinstance(given, str):
         return given
     module_name, colon, attribute = (given or name).partition(":")
+    usual = None if given else usual_name(name)
+    own = f"'package.module:name'{f', so as {usual!r}' if usual else ''}"
     if not colon:
         raise InvalidInput(
             f"unknown {kind} {name!r}: known are {listed(known)}{did_you_mean(name, known)}; "
-            "your own is given as 'package.module:name'"
+            f"your own is given as {own}"
         )
-    if not module_name or not attribute or ":" in attribute:
-        raise InvalidInput(f"{kind} {name!r} can't be read: your own is given as 'package.module:name'")
+    if usual or not module_name or not attribute or ":" in attribute:
+        raise InvalidInput(
+            f"{kind} {name!r} can't be read: your own is given as {own}, of a module that is importable from "
+            "PYTHONPATH or the working directory"
+        )
     found: Any = _import_module(kind, name, module_name)
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -50,6 +58,8 @@ def resolve(kind: str, name: str, known: Mapping[str, T | str]) -> T:
                 f"{did_you_mean(part, public)} (read from {getattr(found, '__file__', None) or found!r})"
             )
         found = getattr(found, part)
+    if given is None:
+        check_form(kind, name, found)
     resolved: T = found
     return resolved
 
@@ -68,7 +78,8 @@ def call(
         context: The caller's own arguments. The user can't set these.
 
     Raises:
-        InvalidInput: The function can't be called with these arguments; it was not called.
+        InvalidInput: The function can't be called with these arguments, or one is no bool where one belongs;
+            it was not called.
     """
     if not callable(function):
         raise InvalidInput(f"{kind} {name!r} is not a function or a class but {type(function).__name__}")
@@ -86,7 +97,26 @@ def call(
         signature.bind(**context, **arguments)
     except TypeError as error:
         raise InvalidInput(_misfit(f"{kind} {name!r}", signature, arguments, context, error)) from None
+    if problem := misplaced_flag(function, arguments):
+        raise InvalidInput(f"{kind} {name!r}: {problem}")
     return function(**context, **arguments)
+
+
+def taken(function: Callable[..., Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a context a function says that it takes; all of it, where it takes any keyword."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some compiled functions have none
+        return dict(context)
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        return dict(context)
+    return {name: value for name, value in context.items() if name in parameters}
+
+
+def refused_keyword(error: TypeError) -> str | None:
+    """The keyword that a call ended with, as one that isn't taken; None for another error."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    return found and found.group(1)
 
 
 def listed(names: Iterable[str]) -> str:

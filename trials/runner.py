@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from silo.errors import InvalidInput
 from trials.checkpoints import (
     DamagedFile,
     StorageFailed,
@@ -52,6 +53,13 @@ from trials.training import TrainedCopy, train_pack
 from trials.weights import InitialWeightsChanged, check_initial
 
 _T = TypeVar("_T")
+
+_HOPELESS = (
+    *(InvalidInput, ImportError, NameError, AttributeError, TypeError),
+    *(FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError),
+)
+"""Errors that come again: names and arguments that are wrong, files that are not there. Others may pass:
+memory is short now, a device or a disk is out of order."""
 
 
 class Runner:
@@ -138,7 +146,7 @@ class Runner:
         def first() -> Callable[[], Result]:
             return self._train(task) if isinstance(task, TrainPack) else self._prune(task)
 
-        second = _answering(first)
+        second = _answering(first, hopeless=_HOPELESS)
         return partial(_answering, second) if callable(second) else lambda: second
 
     def _train(self, task: TrainPack) -> Callable[[], tuple[Trial, ...]]:
@@ -275,16 +283,23 @@ def _peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _answering(work: Callable[[], _T]) -> _T | Damaged | Failed:
-    """The result of some work, or the answer that tells what went wrong with it."""
+def _answering(work: Callable[[], _T], hopeless: tuple[type[Exception], ...] = ()) -> _T | Damaged | Failed:
+    """The result of some work, or the answer that tells what went wrong with it.
+
+    Args:
+        work: The work.
+        hopeless: Errors that it would end with again.
+    """
     try:
         return work()
     except DamagedFile as error:
         return Damaged(file=error.file)
     except (StorageFailed, InitialWeightsChanged) as error:
         return Failed(error=str(error), lasting=True)
-    except Exception:
-        return Failed(error=traceback.format_exc())
+    except InvalidInput as error:  # a line that says it all
+        return Failed(error=str(error), final=InvalidInput in hopeless)
+    except Exception as error:
+        return Failed(error=traceback.format_exc(), final=isinstance(error, hopeless))
 
 
 @torch.no_grad()

@@ -161,10 +161,12 @@ class Failed:
     Attributes:
         error: The traceback, or a line that says it all.
         lasting: Whether every task would end so until somebody sees to it: the storage is full or read-only.
+        final: Whether this task would end so again: what it takes is not there, or can't be what it is.
     """
 
     error: str
     lasting: bool = False
+    final: bool = False
 
 
 Result = tuple[Trial, ...] | PrunedNetwork | Damaged | Failed

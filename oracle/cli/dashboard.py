@@ -48,7 +48,7 @@ def dashboard(
         if not server.is_own:
             can = "read, change and delete" if write else "read"
             warn(f"{host} is not loopback: without a password, whoever reaches it can {can} this ledger")
-        if not opened.searches():
+        if not opened.names():
             warn("there is no search in this ledger yet; it will be shown once one runs")
         address = f"http://{_reachable(host)}:{server.server_port}{path}"
         click.echo(f"{address}\n{'It may change and delete.' if write else 'It only reads.'} Ctrl-C ends it.")
@@ -66,7 +66,7 @@ def _opened(target: str | None, url: str | None, stack: ExitStack) -> tuple[Ledg
     if target is None:
         ledger = Ledger(url or DEFAULT_LEDGER)
         stack.callback(ledger.close)
-        names = [record.name for record in ledger.searches()]
+        names = list(ledger.names())
     else:
         found = open_searches(target, url)
         for opened, _ in found:

@@ -15,8 +15,9 @@ from oracle.cli.specs import JSON, echo_json, target_specs
 from oracle.errors import Refused
 from oracle.ledger import Ledger, SearchRecord
 from oracle.results import Results
-from oracle.spec import DEFAULT_LEDGER
-from silo.errors import InvalidInput
+from oracle.spec import DEFAULT_LEDGER, Spec
+from silo.errors import InvalidInput, SiloOracleError
+from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
     from oracle.jobs import Job
@@ -90,7 +91,7 @@ def list_searches(context: click.Context, ledger: str | None, address: str | Non
     else:
         columns = ("name", "state", "cycles", "trials", "created")
         opened = Ledger(ledger or DEFAULT_LEDGER)
-        found = [_status(opened, record, watched=False) for record in opened.searches()]
+        found = [_listed(opened, name) for name in opened.names()]
     if as_json:
         echo_json(found)
         return
@@ -166,11 +167,30 @@ def _status(ledger: Ledger, record: SearchRecord, *, watched: bool) -> dict[str,
         "state": state,
         "cycles": f"{len(results.decided)}/{results.search_spec.cycles}",
         "trials": len(results.outcomes),
-        "storage": results.search_spec.storage_root(),
+        "storage": _place(results.search_spec),
         "created": record.created,
         "verdict": results.point_verdict() or None,
         "error": error,
     }
+
+
+def _listed(ledger: Ledger, name: str) -> dict[str, Any]:
+    """Status of one search of many, of which one that can't be read must not hide the others."""
+    try:
+        record = ledger.search(name)
+        assert record is not None
+        return _status(ledger, record, watched=False)
+    except SiloOracleError as error:
+        click.echo(f"oracle: {without_secrets(str(error))}", err=True)
+        return {"name": name, "state": "can't be read", "cycles": None, "trials": None, "created": None}
+
+
+def _place(spec: Spec) -> str:
+    """Where a search's networks lie; as it was given, where this shell lacks a variable that stands in it."""
+    try:
+        return spec.storage_root()
+    except InvalidInput:
+        return spec.storage
 
 
 def _job_of(target: str, address: str) -> Job | None:
@@ -201,8 +221,10 @@ def _job_line(job: Job) -> str:
 
 def _shown(value: Any, column: str) -> str:
     if column in ("created", "started"):
+        if value is None and column == "created":
+            return "–"
         return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M") if value else "not yet"
-    return str(value)
+    return "–" if value is None else str(value)
 
 
 def console() -> Console:

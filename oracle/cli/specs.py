@@ -88,6 +88,7 @@ def schema() -> None:
 @JSON
 def validate(spec_file: Path, as_json: bool) -> None:
     """Check a spec: its fields, and that its network, data set and all else can be built."""
+    from oracle.cautions import cautions, missing_places
     from oracle.preflight import examine, open_runner
     from oracle.resolution import resolution_of
 
@@ -95,21 +96,30 @@ def validate(spec_file: Path, as_json: bool) -> None:
     found = []
     for variant, spec in specs.items():
         with naming_variant(spec_file, variant):
+            missing = missing_places(spec)
             facts = examine(spec, open_runner(spec))
         shown = without_secrets(spec.model_dump(mode="json"))
-        found.append({"valid": True, "spec": shown, "execution": asdict(facts.execution)})
+        notes = {"classes": facts.num_classes, "notes": list(facts.notes), "missing": list(missing)}
+        found.append({"valid": True, "spec": shown, "execution": asdict(facts.execution), **notes})
         if not as_json:
             which = f" variant {spec.name}," if len(specs) > 1 else ""
             click.echo(
                 f"{spec_file}: valid.{which} {spec.network.name} with {facts.parameters:,} parameters "
                 f"({facts.prunable:,} prunable) on {spec.dataset.name} ({facts.train:,} train, "
-                f"{facts.validation:,} validation, {facts.test:,} test); {facts.steps:,} steps a training."
+                f"{facts.validation:,} validation, {facts.test:,} test, {facts.num_classes} classes); "
+                f"{facts.steps:,} steps a training."
             )
         if facts.never_pruned is not None:
             click.echo(f"{spec_file}: {facts.never_pruned.sentence()}", err=True)
+            for note in facts.notes:
+                click.echo(f"{spec_file}: data: {note}")
         found_out = resolution_of(spec, facts.validation)
         if warning := found_out and found_out.warning():
             click.echo(f"{spec_file}: {warning}", err=True)
+        for line in cautions(spec):
+            click.echo(f"{spec_file}: {line}", err=True)
+        for line in missing:
+            click.echo(f"{spec_file}: it can't run here: {line}", err=True)
     if as_json:
         click.echo(json.dumps(found if len(specs) > 1 else found[0]))
 

@@ -23,6 +23,7 @@ from trials.tasks import StoredFile
 
 if TYPE_CHECKING:
     from trials.engine.choose import ChosenExecution
+    from trials.runner import Runner
 
 _LOOK_SECONDS = 120.0
 """Seconds that a node has to look at the storage; a process of Ray's may have to start for it."""
@@ -153,6 +154,34 @@ def check_nodes(sessions: Sequence[Session], shared: Mapping[str, Any]) -> int:
     return len(nodes)
 
 
+def check_workers(sessions: Sequence[Session], shared: Mapping[str, Any]) -> None:
+    """Makes sure that a worker on this machine builds the networks and has the data, as this process does.
+
+    What comes along with the package, on data that is shared, can't differ there.
+
+    Args:
+        sessions: As for :func:`check_nodes`, which looks at more.
+        shared: As for :func:`check_nodes`.
+
+    Raises:
+        InvalidInput: A worker can't build what a spec names: its data or its modules are not there.
+    """
+    from trials.datasets import key_of
+
+    builds = {
+        session: _on_worker(session.spec, _can_build).remote(_told(session.spec), shared)
+        for session in sessions
+        if key_of(session.recipe) not in shared
+        or any(":" in component.name for component in session.recipe.components.values())
+    }
+    for session, build in builds.items():
+        _wait_for(build, session.spec, session.record.execution)
+
+
+def _can_build(spec: Spec, shared: Mapping[str, Any]) -> None:
+    _build(spec, shared)
+
+
 def _check_data(sessions: Sequence[Session], shared: Mapping[str, Any], nodes: Mapping[str, str]) -> None:
     """Has each node look at the data sets that its workers will load themselves, each once."""
     from trials.datasets import key_of
@@ -255,11 +284,20 @@ def _wait_for(rehearsal: Any, spec: Spec, execution: Execution) -> None:
 def _rehearse(spec: Spec, execution: Execution, shared: Mapping[str, Any]) -> None:
     """On a worker: one step of a pack, and one validation."""
     from oracle.execution import try_one_step
-    from oracle.preflight import open_runner
+
+    try_one_step(spec, _build(spec, shared).on(spec.device), execution)
+
+
+def _build(spec: Spec, shared: Mapping[str, Any]) -> Runner:
+    """On a worker: its side of the search, with data set and network built."""
+    from oracle.preflight import naming, open_runner
 
     runner = open_runner(spec, SharedData(shared))
-    runner.network(0), runner.data
-    try_one_step(spec, runner.on(spec.device), execution)
+    with naming("dataset", runner.recipe.dataset):
+        _ = runner.data
+    with naming("network", runner.recipe.network):
+        runner.network(0)
+    return runner
 
 
 def _choose_way(spec: Spec, workers: int) -> ChosenExecution:

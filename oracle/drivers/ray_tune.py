@@ -53,6 +53,7 @@ def run(
     if any(session.spec.resources != spec.resources for session in sessions):
         raise ValueError("searches that share workers must want the same resources")
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # a spec's relative paths mean the same in every process
     scratch = tempfile.mkdtemp(prefix="oracle-tune-")
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     desk = ray.remote(TaskQueue).options(num_cpus=0, scheduling_strategy=here).remote()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from oracle.ledger.database import check_url
 from oracle.spec import Spec
@@ -83,7 +83,8 @@ def _check_places(spec: Spec) -> None:
             f"storage: {spec.storage!r} is a folder below the working directory, which on a cluster is gone "
             "with the job; give an absolute folder that all nodes share, or a URI such as s3://bucket/folder"
         )
-    url = check_url(spec.ledger)
+    check_url(spec.ledger)
+    url = make_url(spec.ledger)  # what ~ stands for on the head isn't known here
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_absolute():
         raise InvalidInput(
             f"ledger: {spec.ledger} is a file below the working directory, which on a cluster is gone with "

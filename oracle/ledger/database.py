@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from oracle.errors import Refused
 from oracle.ledger.retrying import reason
 from silo.errors import InvalidInput
+from trials.paths import expanded, unwritable
 from trials.recipe import Execution
 
 SCHEMA_VERSION = 4
@@ -208,7 +210,7 @@ _MAKING_TABLES = 7_016_510
 
 
 def check_url(url: str) -> URL:
-    """The parsed URL of a ledger.
+    """The parsed URL of a ledger; ``~`` and variables in the path of SQLite's file are expanded.
 
     Raises:
         InvalidInput: It is no database URL, or one that can't be used; the message hides the password.
@@ -227,9 +229,31 @@ def check_url(url: str) -> URL:
             f"ledger: {_shown(parsed)} can't be a ledger; "
             "give sqlite:///file.db or postgresql+psycopg://user:password@host/database"
         )
-    if "{" in url or "}" in url:
+    if _is_sqlite(parsed) and parsed.database:
+        parsed = parsed.set(database=expanded(parsed.database, "ledger"))
+    if set("{}") & set(str(parsed.database) if _is_sqlite(parsed) else url):
         raise InvalidInput("ledger: braces can't stand in a ledger's URL; write them as %7B and %7D")
     return parsed
+
+
+def look(url: str) -> None:
+    """Looks whether a ledger can be used, or made; neither makes nor changes anything.
+
+    Raises:
+        InvalidInput: The URL is none.
+        Refused: The database can't be reached or written, or holds a ledger of another version.
+    """
+    parsed = check_url(url)
+    file = Path(parsed.database) if _is_sqlite(parsed) and parsed.database else None
+    if file is not None and not file.exists():
+        if reason := unwritable(file.parent):
+            raise Refused(
+                f"ledger {_shown(parsed)}: its folder can't be written ({reason}); name another place"
+            )
+        return
+    if file is not None and not os.access(file, os.W_OK):
+        raise Refused(f"ledger {_shown(parsed)}: the file can't be written; make it writable")
+    _check(parsed, create=True, looks=True)
 
 
 def open_storage(url: str, *, create: bool) -> RDBStorage:
@@ -261,8 +285,11 @@ def open_storage(url: str, *, create: bool) -> RDBStorage:
     raise AssertionError("unreachable")
 
 
-def _check(url: URL, *, create: bool) -> None:
-    """Looks at the database without changing it; makes SQLite's folder and turns its WAL on if it is new."""
+def _check(url: URL, *, create: bool, looks: bool = False) -> None:
+    """Looks at the database without changing it; makes SQLite's folder and turns its WAL on if it is new.
+
+    With ``looks`` it does not even that.
+    """
     database = Path(url.database) if _is_sqlite(url) and url.database else None
     if database is not None and not database.exists():
         if not create:
@@ -282,7 +309,7 @@ def _check(url: URL, *, create: bool) -> None:
     try:
         with engine.connect() as connection:
             _check_version(connection, url, create=create)
-            if database is not None and create:
+            if database is not None and create and not looks:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     except SQLAlchemyError as error:
         raise Refused(

@@ -69,7 +69,7 @@ class Ledger:
         opened = cls(url)
         record = opened.search(name)
         if record is None:
-            known = ", ".join(found.name for found in opened.searches()) or "none"
+            known = ", ".join(opened.names()) or "none"
             opened.close()
             raise Refused(f"no search {name!r} in this ledger; there are: {known}")
         return opened, record
@@ -85,6 +85,13 @@ class Ledger:
         with self.engine.connect() as connection:
             rows = connection.execute(select(database.searches).order_by(database.searches.c.name)).all()
         return tuple(read_record(row) for row in rows)
+
+    @retried
+    def names(self) -> tuple[str, ...]:
+        """The names of all searches, of those that can't be read, too."""
+        column = database.searches.c.name
+        with self.engine.connect() as connection:
+            return tuple(connection.execute(select(column).order_by(column)).scalars())
 
     @retried
     def search(self, name: str) -> SearchRecord | None:

@@ -11,6 +11,7 @@ from oracle.cycles import Cycle
 from oracle.observers.numbers import cycle_numbers
 from oracle.observers.protocol import Observer
 from silo.errors import InvalidInput
+from trials.paths import expanded
 from trials.tasks import Trial
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class TensorBoard(Observer):
             raise InvalidInput(
                 "observer 'tensorboard' needs tensorboardX: pip install 'silo-oracle[tensorboard]'"
             ) from error
-        self._folder, self._open = Path(folder).expanduser(), SummaryWriter
+        self._folder, self._open = Path(expanded(folder, "folder")), SummaryWriter
 
     def started(self, session: Session) -> None:
         """Opens the files; into a new folder it writes what is decided already."""

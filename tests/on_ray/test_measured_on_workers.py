@@ -1,11 +1,14 @@
 """Where the driver has no GPU, ways are measured on a worker of the cluster. Here none is had."""
 
+import os
+
 import pytest
+from torch import nn
 
 from oracle.drivers import cluster, nodes
 from oracle.ledger import Ledger
 from silo.errors import InvalidInput
-from tests.support import small_spec
+from tests.support import open_session, small_spec
 from trials.recipe import Execution
 
 
@@ -41,8 +44,21 @@ def test_what_a_worker_refuses_is_said_in_its_words(tmp_path):
     optimizer = "tests.trials.test_engine:Odd"
     training = {"epochs": 1, "compile": True, "optimizer": {"name": optimizer, "arguments": {}}}
     spec = small_spec(tmp_path, training=training)
-    with (
-        cluster.cluster([spec], None),
-        pytest.raises(InvalidInput, match="has no begin"),
-    ):
-        nodes.choose_execution_on_worker(spec, 1)
+    here = {"name": f"{__name__}:OnlyHere", "arguments": {"process": os.getpid()}}
+    lost = small_spec(tmp_path, network=here, cycles=1)
+    with cluster.cluster([spec], None), open_session(lost) as session:
+        with pytest.raises(InvalidInput, match="has no begin"):
+            nodes.choose_execution_on_worker(spec, 1)
+        with pytest.raises(
+            InvalidInput, match=r"network: .*OnlyHere.* FileNotFoundError: no such file there"
+        ):
+            nodes.check_workers([session], {})
+
+
+class OnlyHere(nn.Sequential):
+    """Can be built in one process alone, as if its file were nowhere else."""
+
+    def __init__(self, *, input_shape, num_classes, process):
+        super().__init__(nn.Flatten(), nn.Linear(64, num_classes))
+        if os.getpid() != process:
+            raise FileNotFoundError("no such file there")

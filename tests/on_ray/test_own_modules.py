@@ -1,11 +1,13 @@
-"""A network and a data set of a user's own, on the cluster that the command starts."""
+"""A network and a data set of a user's own, and their files, on the cluster that the command starts."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from ruamel.yaml import YAML
+from torch import nn
 
 from oracle.ledger import Ledger
 from oracle.results import Results
@@ -19,22 +21,30 @@ def test_a_network_and_a_data_set_of_ones_own_run_on_ray(tmp_path):
         "import torch\n"
         "from torch import nn\n"
         "from trials.datasets import Dataset, Split\n"
+        "class Unshared(Dataset):\n"
+        "    pass  # each worker loads its own\n"
         "class Net(nn.Module):\n"
         "    def __init__(self, *, input_shape, num_classes, width):\n"
         "        super().__init__()\n"
         "        self.layers = nn.Sequential(\n"
         "            nn.Linear(input_shape[0], width), nn.BatchNorm1d(width), nn.ReLU(),\n"
         "            nn.Linear(width, num_classes))\n"
+        "        self.load_state_dict(torch.load('files/start.pt'))\n"
         "    def forward(self, x):\n"
         "        return self.layers(x)\n"
         "def load(*, seed, count):\n"
-        "    generator = torch.Generator().manual_seed(seed)\n"
+        "    generator = torch.Generator().manual_seed(int(open('files/seed').read()))\n"
         "    def split():\n"
         "        inputs = torch.randn(count, 6, generator=generator)\n"
         "        return Split(inputs=inputs, labels=(inputs.sum(1) > 0).long())\n"
-        "    return Dataset(train=split(), validation=split(), test=split(), num_classes=2,\n"
+        "    return Unshared(train=split(), validation=split(), test=split(), num_classes=2,\n"
         "                   mean=(0.0,), std=(1.0,))\n"
     )
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "seed").write_text("7")
+    linear = (nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    start = {f"layers.{name}": tensor for name, tensor in nn.Sequential(*linear).state_dict().items()}
+    torch.save(start, tmp_path / "files" / "start.pt")
     changes = {
         "network": {"name": "mine:Net", "arguments": {"width": 8}},
         "dataset": {"name": "mine:load", "arguments": {"count": 128}},

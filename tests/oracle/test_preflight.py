@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from oracle.identity import differences, identity
 from oracle.ledger import Ledger
 from tests.support import small_data, small_spec
+from tests.trials.test_image_folder import write_split
 from trials.runner import Runner
 from trials.tasks import Failed
 
@@ -91,3 +92,26 @@ def test_an_identity_holds_no_secret_and_outlives_a_new_one(tmp_path):
         for token in ("token-of-old", "token-of-new")
     ]
     assert found[0] == found[1] and "token-of" not in str(found)
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_where_the_data_come_from_and_what_is_left_out_is_said(call, write, tmp_path, command):
+    for name, count in (("train", 12), ("val", 4), ("test", 4)):
+        write_split(tmp_path / "pictures", name, count=count)
+    (tmp_path / "pictures" / "train" / "cat" / "a.heic").write_text("?")
+    changes = {"training": {"epochs": 1, "batch_size": 8, "pack": 1, "compile": False}, "cycles": 1}
+    spec_file = write(dataset={"name": "image_folder", "arguments": {"root": "pictures"}}, **changes)
+    code, out, err = call(command, spec_file)
+    assert code == 0, err
+    assert "2 classes, 40 images; 8 decide, those of pictures/val" in out
+    assert "left out: 1 files that end with .heic" in out
+
+
+def test_a_training_that_never_ends_is_refused(call, write):
+    code, _, err = call("validate", write(training={"epochs": 2_000_000, "batch_size": 1}))
+    assert (
+        code == 2
+        and err.count("\n") == 1
+        and "2,000,000 epochs is " in err
+        and "take at most 20,000,000" in err
+    )

@@ -46,6 +46,17 @@ def finish(task, accuracy=None, sha="0"):
     )
 
 
+def test_what_cannot_succeed_is_tried_once():
+    search = Search(RULES)
+    first = search.ask()
+    search.tell(first, Failed(error="no such file", final=True))
+    assert search.failed == (first,)
+    while not isinstance(task := search.ask(), Signal):
+        assert task != first
+        search.tell(task, Failed(error="no such file", final=True))
+    assert task is Signal.STUCK and len(search.failed) == 6
+
+
 def decided(search):
     return [dataclasses.replace(d.interval) for d in search.decisions]
 

@@ -104,6 +104,18 @@ def test_the_recipe_holds_what_the_spec_says(tmp_path):
         ({"retraining": "rewinding"}, ["retraining", "weight_rewinding", "got 'rewinding'"]),
         ({"silo": {"q": 1}}, ["silo.epsilon", "missing"]),
         ({"resources": {"cpus": 0}}, ["resources.cpus", "got 0"]),
+        ({"training": {"epochs": 10**20}}, ["training.epochs", "less than or equal to 20000000"]),
+        ({"training": {"iterations": 10**9}}, ["training.iterations", "less than or equal to"]),
+        ({"resources": {"cpus": 1e30}}, ["resources.cpus", "less than or equal to"]),
+        ({"grid": {"low": 0.1, "high": 0.2, "points": 10**9}}, ["grid.points", "less than or equal to"]),
+        (
+            {"grid": {"low": 0.1, "high": 0.2, "step": 1e-30, "scale": "linear"}},
+            ["grid", "more than 10,000 values", "larger"],
+        ),
+        ({"grid": 3}, ["grid: must be a mapping of the fields low, high", "got 3"]),
+        ({"network": 3}, ["network: must be a name, or a mapping of the fields name, arguments, got 3"]),
+        ({"observers": [{"nmae": "x"}]}, ["observers.0.nmae", "did you mean 'name'"]),
+        ({"observers": 3}, ["observers: must be a list, got 3"]),
     ],
 )
 def test_bad_input_gets_one_line_that_names_field_value_and_way_out(tmp_path, changes, words):
@@ -180,3 +192,27 @@ def test_a_rate_per_pruning_holds_on_after_the_last(tmp_path):
     assert spec.silo_curve().densities == spec.pruning.densities(5)
     recipe = spec.recipe(execution=Execution())
     assert [rate_at(recipe.pruning_rate, cycle) for cycle in (1, 2, 3, 4)] == [0.5, 0.2, 0.2, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "purpose"),
+    [
+        ({"cycles": True}, "cycles", "Cycles, the first of which"),
+        ({"seed": False}, "seed", "Seed of everything"),
+        ({"grid": {"values": [0.1, True]}}, "grid.values", "The values themselves"),
+        ({"silo": {"q": True, "epsilon": 0.1, "delta": 0.1}}, "silo.q", "Cycles before"),
+        ({"resources": {"workers": True}}, "resources.workers", "Workers at a time"),
+        ({"training": {"epochs": True}}, "training.epochs", "Length in passes"),
+        ({"pruning": {"keep": True}}, "pruning.keep", "Weights that are never pruned"),
+    ],
+)
+def test_a_bool_stands_for_no_number_or_text(tmp_path, changes, field, purpose):
+    with pytest.raises(
+        InvalidInput, match=rf"{field}: can't be true or false, got .*(true|false).*; {purpose}"
+    ):
+        parse(tmp_path, **changes)
+
+
+def test_a_bool_is_taken_where_one_belongs(tmp_path):
+    spec = parse(tmp_path, training={"epochs": 2, "compile": False, "diagnostics": True})
+    assert spec.training.compile is False and spec.training.diagnostics is True

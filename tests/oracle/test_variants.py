@@ -160,3 +160,37 @@ def test_variants_that_have_not_begun_are_named_beside_those_that_have(call, tmp
     code, out, err = call("status", path)
     assert code == 0 and "name      small.one" in out and "small.two" not in out
     assert err == "oracle: search 'small.two' has not begun\n"
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "found"),
+    [
+        ("network: fc", {"network": {"arguments": {"hidden": [3]}}}, "network"),
+        ("grid: {low: 0.1, high: 0.2, points: 3}", {"grid": {"values": [0.1, 0.3]}}, "grid"),
+        ("grid: {values: [0.1, 0.3]}", {"grid": {"low": 0.1, "high": 0.2, "points": 2}}, "grid"),
+        ("grid: {low: 0.1, high: 0.2, points: 3, scale: linear}", {"grid": {"step": 0.05}}, "grid"),
+        ("training: {epochs: 2}", {"training": {"iterations": 30}}, "training"),
+    ],
+)
+def test_a_variant_of_a_part_of_a_field_takes_the_place_of_its_alternatives(base, changes, found):
+    data = YAML(typ="safe").load(BASE) | {"grid": {"low": 0.1, "high": 0.3, "points": 2}}
+    data |= YAML(typ="safe").load(base)
+    data |= {"training": {"schedule": "constant", "epochs": 2} | data["training"], "variants": {"b": changes}}
+    data["training"]["schedule"] = "constant"
+    text = io.StringIO()
+    YAML(typ="safe").dump(data, text)
+    (spec,) = parse_specs(text.getvalue())
+    part = getattr(spec, found).model_dump()
+    for name, value in changes[found].items():
+        assert part[name] == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_the_arguments_of_a_variant_are_no_alternatives():
+    arguments = {"values": 1, "points": 2, "epochs": 3, "iterations": 4}
+    network = {"name": "mine:Net", "arguments": arguments}
+    data = YAML(typ="safe").load(BASE) | {"network": network, "policy": "silo"}
+    data["variants"] = {"b": {"network": {"arguments": {"step": 5}}}}
+    text = io.StringIO()
+    YAML(typ="safe").dump(data, text)
+    (spec,) = parse_specs(text.getvalue())
+    assert spec.network.arguments == {**arguments, "step": 5}

@@ -269,8 +269,8 @@ def test_a_streamed_set_needs_no_memory(root, monkeypatch):
     [
         ({"workers": 2}, "workers: 2 needs stream: true"),
         ({"stream": True, "workers": -1}, "workers must be a whole number from 0 on: given was -1"),
-        ({"stream": True, "workers": True}, "workers must be a whole number"),
-        ({"stream": "yes"}, "stream must be true or false: given was 'yes'"),
+        ({"stream": True, "workers": True}, "'workers' must be a number, got True"),
+        ({"stream": "yes"}, "'stream' must be true or false, got 'yes'"),
         ({"mean": [0.5] * 3}, r"mean \[0.5, 0.5, 0.5\] and std None can't be read: give both"),
         ({"mean": 0.5, "std": 0.2}, "can't be read: give both, 3 numbers each"),
         ({"mean": [0.5] * 2, "std": [0.2] * 2}, "mean .* doesn't fit inputs"),

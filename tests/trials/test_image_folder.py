@@ -117,7 +117,7 @@ def test_missing_folder(tmp_path, missing):
 
 def test_class_without_images(root):
     (root / "train" / "emu").mkdir()
-    with pytest.raises(InvalidInput, match="no valid file for the classes emu"):
+    with pytest.raises(InvalidInput, match="there is no image for the class emu"):
         load(root)
 
 

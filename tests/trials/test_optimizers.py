@@ -63,7 +63,7 @@ REFUSED = [
     ("sgd", {"weight_decay": 10**400}, "must be at least 0 and finite"),
     ("sgd", {"weight_decay": "1e-4"}, "got '1e-4'"),
     ("sgd", {"momentum": 0, "nesterov": True}, "nesterov needs a momentum above 0"),
-    ("sgd", {"nesterov": "no"}, "nesterov must be true or false, got 'no'"),
+    ("sgd", {"nesterov": "no"}, "'nesterov' must be true or false, got 'no'"),
     ("sgd", {"lr": 0.1}, "takes no argument 'lr'.*'momentum', 'weight_decay', 'nesterov'"),
     ("adam", {"betas": 0.9}, r"betas must be two numbers, such as \[0.9, 0.999\], got 0.9"),
     ("adam", {"betas": [0.9]}, r"got \[0.9\]"),
@@ -74,7 +74,7 @@ REFUSED = [
     ("adam", {"eps": float("inf")}, "got inf"),
     ("adam", {"eps": None}, "got None"),
     ("adam", {"weight_decay": -1}, "weight_decay must be at least 0 and finite, got -1"),
-    ("adam", {"amsgrad": 1}, "amsgrad must be true or false, got 1"),
+    ("adam", {"amsgrad": 1}, "'amsgrad' must be true or false, got 1"),
     ("adam", {"decoupled_weight_decay": "yes"}, "must be true or false, got 'yes'"),
     ("adam", {"beta": 0.9}, "takes no argument 'beta' .did you mean 'betas'"),
     ("adamw", {"eps": -1}, "eps must be at least"),
@@ -84,7 +84,7 @@ REFUSED = [
     ("rmsprop", {"momentum": 1.5}, r"momentum must lie in \[0, 1\), got 1.5"),
     ("rmsprop", {"eps": 0.0}, "eps must be at least"),
     ("rmsprop", {"weight_decay": None}, "weight_decay must be at least 0 and finite, got None"),
-    ("rmsprop", {"centered": "false"}, "centered must be true or false, got 'false'"),
+    ("rmsprop", {"centered": "false"}, "'centered' must be true or false, got 'false'"),
 ]
 
 

@@ -192,3 +192,35 @@ def test_threads_are_those_of_the_recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     Runner(recipe(threads=3), storage=str(tmp_path))
     assert asked == [3]
+
+
+class Missing(torch.nn.Module):
+    """Raises an error of a kind, in its constructor."""
+
+    def __init__(self, *, input_shape, num_classes, kind):
+        super().__init__()
+        raise {"file": FileNotFoundError, "name": NameError, "memory": MemoryError, "any": RuntimeError}[
+            kind
+        ]()
+
+
+@pytest.mark.parametrize(
+    ("kind", "final"), [("file", True), ("name", True), ("memory", False), ("any", False)]
+)
+def test_an_answer_says_whether_it_would_come_again(tmp_path, kind, final):
+    network = Component(name=f"{__name__}:Missing", arguments={"kind": kind})
+    failed = runner(tmp_path, network=network).run(pack())
+    assert isinstance(failed, Failed) and failed.final is final and not failed.lasting
+
+
+def test_a_wrong_name_is_final_and_said_in_a_line(tmp_path):
+    failed = runner(tmp_path, network=Component(name="fcc")).run(pack())
+    assert failed.final and failed.error.startswith("unknown network 'fcc'") and "\n" not in failed.error
+
+
+def test_a_file_that_can_not_be_written_now_may_be_later(tmp_path):
+    worker = runner(tmp_path)
+    store = worker.compute(pack())
+    worker.store.write = lambda *_: (tmp_path / "none" / "at" / "all").read_bytes()
+    failed = store()
+    assert isinstance(failed, Failed) and not failed.final

@@ -5,7 +5,8 @@ import functools
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -90,6 +91,12 @@ class Examples(ABC):
             InvalidInput: See :meth:`Dataset.check`; ``name`` says which split it was.
         """
         labels = self.labels
+        for what, given in (("inputs", getattr(self, "inputs", labels)), ("labels", labels)):
+            if not isinstance(given, Tensor):
+                raise InvalidInput(
+                    f"the {name} split has {what} of type {type(given).__name__}: give a torch.Tensor, as by "
+                    "torch.as_tensor"
+                )
         if len(self.shape) < 2 or self.dtype not in (torch.uint8, torch.float32):
             raise InvalidInput(
                 f"the {name} split has inputs of {self.described()}: "
@@ -194,6 +201,7 @@ class Dataset:
             images (as they are stored) and a CPU generator. ``pad_crop`` does not flip: a mirrored digit is
             another thing, or none.
         channels_last: Whether batches of images are laid out in memory with their channels innermost.
+        notes: What there is to say of where the data came from, and what was left out; a sentence each.
     """
 
     train: Examples
@@ -205,6 +213,7 @@ class Dataset:
     augment: bool = False
     augmentation: str = _USUAL
     channels_last: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -280,6 +289,14 @@ class Dataset:
                 [0, num_classes); or mean and std don't fit the inputs; or ``augment`` is set for inputs that
                 are no images; or there is no such augmentation.
         """
+        for name in ("augment", "channels_last"):
+            if (value := getattr(self, name)) not in (True, False):
+                raise InvalidInput(f"a Dataset's {name} must be true or false, got {value!r}")
+        for name in SPLITS:
+            if not isinstance(given := getattr(self, name), Examples):
+                raise InvalidInput(_no_split(name, given))
+        if not isinstance(self.num_classes, int) or isinstance(self.num_classes, bool):
+            raise InvalidInput(f"a Dataset's num_classes must be a whole number, got {self.num_classes!r}")
         _ = self._change
         for name in SPLITS:
             getattr(self, name).check(name, self.num_classes)
@@ -291,6 +308,8 @@ class Dataset:
                     f"{self.train.described()}: they must be the same"
                 )
         for name, values in (("mean", self.mean), ("std", self.std)):
+            if not isinstance(values, Sequence) or not all(isinstance(each, Real) for each in values):
+                raise InvalidInput(f"{name} {values!r} is no tuple of numbers: give one such as (0.5,)")
             fits = len(values) in (1, self.input_shape[0]) and all(map(math.isfinite, values))
             if not fits or (name == "std" and min(values) <= 0):
                 raise InvalidInput(
@@ -301,6 +320,18 @@ class Dataset:
             raise InvalidInput(
                 f"augment needs images (C, H, W), the inputs have the shape {self.input_shape}: turn it off"
             )
+
+
+def _no_split(name: str, given: object) -> str:
+    """What is wrong with what was given for a split, and what would do."""
+    kind, would_do = type(given), "give a trials.datasets.Split(inputs=..., labels=...)"
+    if isinstance(given, tuple | list) and len(given) == 2:
+        would_do = f"give a trials.datasets.Split(inputs={name}[0], labels={name}[1])"
+    elif kind.__name__ == "ImageFolder":
+        would_do = "take the data set 'image_folder', or decode the images into a trials.datasets.Split"
+    elif isinstance(given, torch.utils.data.Dataset | torch.utils.data.DataLoader):
+        would_do = "read its examples into a trials.datasets.Split(inputs=..., labels=...)"
+    return f"the {name} split is of type {kind.__module__}.{kind.__qualname__}: {would_do}"
 
 
 def channel_statistics(inputs: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -8,18 +8,18 @@ from typing import Any
 import psutil
 
 from silo.errors import InvalidInput
+from trials.paths import expanded
 
 
 def folder_of(root: Any) -> Path:
-    """A folder's path, ``~`` expanded; the folder need not exist.
+    """A folder's path, ``~`` and environment variables expanded; the folder need not exist.
 
     Raises:
-        InvalidInput: It is no path, or the home folder it names doesn't exist.
+        InvalidInput: It is no path, or the home folder or variable it names doesn't exist.
     """
-    try:
-        return Path(root).expanduser()
-    except (TypeError, RuntimeError) as error:
-        raise InvalidInput(f"root {root!r} can't be used: give a folder, such as data ({error})") from None
+    if not isinstance(root, str | Path) or not str(root) or "\0" in str(root):
+        raise InvalidInput(f"root {root!r} can't be used: give a folder, such as data")
+    return Path(expanded(str(root), "root"))
 
 
 def whole_number(name: str, value: Any, *, least: int = 1) -> int:

@@ -1,6 +1,6 @@
 """Images in folders named after their classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,18 @@ import torch
 from silo.errors import InvalidInput
 from trials.datasets.base import Dataset, Examples, statistics_of
 from trials.datasets.checks import folder_of, require_memory
-from trials.datasets.images import Listing, list_images, open_image, require_same_classes
+from trials.datasets.images import open_image
+from trials.datasets.listing import (
+    Lister,
+    Listing,
+    described_left_out,
+    printable,
+    require_same_classes,
+    split_folders,
+)
 from trials.datasets.splits import share_of, split_indices
 from trials.datasets.streaming import read_workers, split_of
+from trials.registry import listed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,8 +45,10 @@ def image_folder(
 ) -> Dataset:
     """Reads ``root/train/<class>/*`` and ``root/test/<class>/*`` as RGB, into memory or batch by batch.
 
-    The formats are those of ``torchvision.datasets.ImageFolder``, the classes are numbered in the order of
-    their names. If there is a ``root/validation`` it decides; otherwise a share of the training images does.
+    Files are taken by their endings (:data:`trials.datasets.listing.SUFFIXES`), the classes are numbered in
+    the order of their names. If there is a ``root/validation`` (or ``val``, ``valid``, ``dev``) it decides;
+    otherwise a share of the training images does. What was found, and what left out, is in the data set's
+    notes. No file may be in two splits or classes, by whatever link.
 
     Args:
         seed: Seed of the split.
@@ -68,9 +79,10 @@ def image_folder(
     root, workers = folder_of(root), read_workers(workers, stream)
     given = _read_statistics(mean, std)
     size = _read_size(image_size, resize)
-    has_validation = (root / "validation").is_dir()
-    names = ["train", "test", "validation"] if has_validation else ["train", "test"]
-    listings = {name: list_images(root / name, layout=_LAYOUT) for name in names}
+    folders, unused = split_folders(root)
+    lister = Lister(_LAYOUT)
+    names = ["train", "test"] + ["validation"] * ("validation" in folders)
+    listings = {name: lister(folders.get(name, root / name)) for name in names}
     require_same_classes(listings)
     if size is None:
         first = open_image(listings["train"].files[0])
@@ -82,7 +94,8 @@ def image_folder(
             (3, *size),
             remedy="set stream: true, or a smaller image_size and resize: true",
         )
-    if not has_validation:
+    whole = dict(listings)
+    if "validation" not in folders:
         listings |= _part_off(listings["train"], validation_share, seed)
     fit = _Fit(size=size, resize=resize)
     splits = {
@@ -99,7 +112,30 @@ def image_folder(
         std=stds,
         augment=augment,
         augmentation=augmentation,
+        notes=tuple(_notes(whole, listings, unused)),
     )
+
+
+def _notes(
+    whole: Mapping[str, Listing], listings: Mapping[str, Listing], unused: Sequence[str]
+) -> Iterator[str]:
+    """The notes of what was found.
+
+    Args:
+        whole: What the folders hold.
+        listings: The splits.
+        unused: Names of folders that are no split's.
+    """
+    count, decides = len(listings["train"].classes), listings["validation"]
+    if "validation" in whole:
+        origin = f"those of {printable(decides.folder)}"
+    else:
+        origin = "split off the training images, as there is no folder validation, val, valid or dev"
+    yield f"{count} classes, {sum(map(len, whole.values())):,} images; {len(decides):,} decide, {origin}"
+    if left_out := described_left_out(whole):
+        yield f"left out: {left_out}"
+    if unused:
+        yield f"left out: folders that are no split's, {listed(unused)}"
 
 
 def _read_size(image_size: int | Sequence[int] | None, resize: bool) -> tuple[int, int] | None:
@@ -151,7 +187,7 @@ class _Fit:
             return image
         if not self.resize:
             raise InvalidInput(
-                f"image {file} has {image.height}×{image.width} pixels (height×width), "
+                f"image {printable(file)} has {image.height}×{image.width} pixels (height×width), "
                 f"not {height}×{width}: make all images one size, or set image_size and resize: true"
             )
         return image.resize((width, height), Resampling.BILINEAR)

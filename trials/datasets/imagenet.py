@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trials.datasets.base import Dataset
 from trials.datasets.checks import available_memory, folder_of, require_memory, whole_number
-from trials.datasets.images import list_images, require_same_classes
+from trials.datasets.listing import Lister, described_left_out, require_same_classes
 from trials.datasets.splits import share_of, split_indices
 from trials.datasets.streaming import read_workers, split_of
 from trials.vision import load_torchvision
@@ -68,8 +68,10 @@ def imagenet(
     """
     root, size = folder_of(root), whole_number("image_size", image_size)
     workers = read_workers(workers, stream)
-    whole, test = (list_images(root / name, layout=_LAYOUT) for name in ("train", "val"))
+    lister = Lister(_LAYOUT)
+    whole, test = (lister(root / name) for name in ("train", "val"))
     require_same_classes({"train": whole, "val": test})
+    left_out = described_left_out({"train": whole, "val": test})
     count = len(whole) + len(test)
     if not stream:
         require_memory("imagenet", count, (3, size, size), remedy=_remedy(count))
@@ -87,6 +89,7 @@ def imagenet(
         std=STD,
         augment=augment,
         augmentation="resized_crop_flip",
+        notes=(f"left out: {left_out}",) if left_out else (),
     )
 
 

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from silo.errors import InvalidInput
 from trials.datasets.base import Examples, Split
 from trials.datasets.checks import whole_number
-from trials.datasets.images import Listing, Prepare, decode, decode_files
+from trials.datasets.images import Prepare, decode, decode_files
+from trials.datasets.listing import Listing
 
 _Loaded = tuple[Tensor | InvalidInput, Tensor]
 """Inputs, or the reason why they can't be read, and labels."""
@@ -84,10 +85,11 @@ class StreamedSplit(Examples):
         """Feeds a checksum with the files' names below their folder and their sizes in bytes, the labels, and
         how images are prepared. Reading 140 GB of pixels would take too long, so a file that is replaced by
         another of its size and name goes unnoticed."""
-        digest.update(f"{name} streamed {self.shape} {self.prepare!r}".encode())
+        digest.update(f"{name} streamed upright {self.shape} {self.prepare!r}".encode())
         for file, label in zip(self.listing.files, self.listing.labels.tolist(), strict=True):
             place = Path(file).relative_to(self.listing.folder).as_posix()
-            digest.update(f"{place}\0{os.stat(file).st_size}\0{label}\0".encode())
+            about = f"{place}\0{os.stat(file).st_size}\0{label}\0"
+            digest.update(about.encode("utf-8", "surrogateescape"))  # names need not be UTF-8
 
     def _check_inputs(self, name: str) -> None:
         self.first(1)
@@ -106,15 +108,12 @@ def split_of(
     return StreamedSplit(listing=listing, size=size, prepare=prepare, workers=workers)
 
 
-def read_workers(workers: Any, stream: Any) -> int:
+def read_workers(workers: Any, stream: bool) -> int:
     """A data set's argument ``workers``.
 
     Raises:
-        InvalidInput: It is no whole number from 0 on, or above 0 without ``stream``; or ``stream`` is no
-            bool.
+        InvalidInput: It is no whole number from 0 on, or above 0 without ``stream``.
     """
-    if not isinstance(stream, bool):
-        raise InvalidInput(f"stream must be true or false: given was {stream!r}")
     count = whole_number("workers", workers, least=0)
     if count and not stream:
         raise InvalidInput(f"workers: {count} needs stream: true: data in memory has nothing to decode")

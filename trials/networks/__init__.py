@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from silo.errors import InvalidInput
-from trials.registry import call, one_line, resolve
+from trials.registry import call, one_line, refused_keyword, resolve, taken
 
 NETWORKS = {
     "alexnet": "trials.networks.alexnet:AlexNet",
@@ -31,8 +31,9 @@ def build_network(
     inputs of zeros (in evaluation mode), because too many outputs would train without any error.
 
     Args:
-        name: A key of NETWORKS, or ``"package.module:name"``: a class or function that takes the keywords
-            ``input_shape`` and ``num_classes`` beside its own arguments and gives a ``torch.nn.Module``.
+        name: A key of NETWORKS, or ``"package.module:name"``: a class or function that gives a
+            ``torch.nn.Module``. Beside its own arguments it is given the keywords ``input_shape`` and
+            ``num_classes``, as far as it takes them: ``torchvision.models:resnet18`` takes the second alone.
         arguments: The network's own arguments.
         input_shape: Shape of one input: (C, H, W) or (F,).
         num_classes: Number of outputs.
@@ -46,19 +47,48 @@ def build_network(
     if num_classes < 1:
         raise InvalidInput(f"{name} can't be built for {num_classes} classes: it needs at least one")
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        # Not torch.manual_seed, which would seed the accelerators too.
-        torch.default_generator.manual_seed(seed)
-        network = call("network", name, builder, arguments, input_shape=input_shape, num_classes=num_classes)
+        network, told = _construct(
+            name, builder, arguments, {"input_shape": input_shape, "num_classes": num_classes}, seed
+        )
         if not isinstance(network, nn.Module):
             raise InvalidInput(
                 f"network {name!r} must give a torch.nn.Module, it gave {type(network).__name__}"
             )
         if name not in NETWORKS:
-            _try_out(name, network, input_shape, num_classes)
+            _try_out(name, network, input_shape, num_classes, told)
     return network
 
 
-def _try_out(name: str, network: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> None:
+def _construct(
+    name: str,
+    builder: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    context: Mapping[str, Any],
+    seed: int,
+) -> tuple[Any, dict[str, Any]]:
+    """The network, and what of the context it was given: what its builder, or what that calls, takes."""
+    told = dict(context)
+    if name not in NETWORKS:
+        told = {**taken(builder, told), **{given: context[given] for given in context if given in arguments}}
+    while True:
+        # Not torch.manual_seed, which would seed the accelerators too.
+        torch.default_generator.manual_seed(seed)
+        try:
+            return call("network", name, builder, arguments, **told), told
+        except TypeError as error:
+            refused = refused_keyword(error)
+            if name in NETWORKS or refused not in told:
+                raise
+            del told[refused]
+
+
+def _try_out(
+    name: str,
+    network: nn.Module,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    told: Mapping[str, Any],
+) -> None:
     was_training = network.training
     try:
         with torch.no_grad():
@@ -74,6 +104,7 @@ def _try_out(name: str, network: nn.Module, input_shape: tuple[int, ...], num_cl
         raise InvalidInput(
             f"network {name!r} gives outputs of shape {shape} for two inputs of shape {tuple(input_shape)}: "
             f"it must be {(2, num_classes)}, one output per class"
+            f"{'' if 'num_classes' in told else '; it takes no num_classes, so give it by its own argument'}"
         )
 
 

@@ -146,12 +146,5 @@ def read_betas(value: object) -> tuple[float, float]:
     return read_share("betas[0]", value[0]), read_share("betas[1]", value[1])
 
 
-def read_flag(name: str, value: object) -> bool:
-    """True or false."""
-    if not isinstance(value, bool):
-        raise InvalidInput(f"optimizer.{name} must be true or false, got {value!r}")
-    return value
-
-
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

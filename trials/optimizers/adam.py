@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trials.optimizers import MaskBits, read_betas, read_eps, read_flag, read_not_negative
+from trials.optimizers import MaskBits, read_betas, read_eps, read_not_negative
 
 
 class Adam:
@@ -40,8 +40,8 @@ class Adam:
     ) -> None:
         self.betas, self.eps = read_betas(betas), read_eps(eps)
         self.weight_decay = read_not_negative("weight_decay", weight_decay)
-        self.amsgrad = read_flag("amsgrad", amsgrad)
-        self.decoupled_weight_decay = read_flag("decoupled_weight_decay", decoupled_weight_decay)
+        self.amsgrad = amsgrad
+        self.decoupled_weight_decay = decoupled_weight_decay
         self.steps: Tensor | None = None
         self.mean: Tensor | None = None
         self.square: Tensor | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trials.optimizers import MaskBits, read_eps, read_flag, read_not_negative, read_share
+from trials.optimizers import MaskBits, read_eps, read_not_negative, read_share
 
 
 class RMSprop:
@@ -38,7 +38,7 @@ class RMSprop:
         self.alpha, self.eps = read_share("alpha", alpha), read_eps(eps)
         self.weight_decay = read_not_negative("weight_decay", weight_decay)
         self.momentum = read_share("momentum", momentum)
-        self.centered = read_flag("centered", centered)
+        self.centered = centered
         self.square: Tensor | None = None
         self.mean: Tensor | None = None
         self.velocity: Tensor | None = None

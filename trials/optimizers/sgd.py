@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
-from trials.optimizers import MaskBits, read_flag, read_not_negative, read_share
+from trials.optimizers import MaskBits, read_not_negative, read_share
 
 
 class SGD:
@@ -27,7 +27,7 @@ class SGD:
     def __init__(self, *, momentum: float = 0.9, weight_decay: float = 1e-4, nesterov: bool = False) -> None:
         self.momentum = read_share("momentum", momentum)
         self.weight_decay = read_not_negative("weight_decay", weight_decay)
-        self.nesterov = read_flag("nesterov", nesterov)
+        self.nesterov = nesterov
         if nesterov and momentum == 0.0:
             raise InvalidInput("optimizer.nesterov needs a momentum above 0, got momentum 0")
         self.velocity: Tensor | None = None
