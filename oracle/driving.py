@@ -168,10 +168,11 @@ def _begin(
     sessions: list[Session], driver: str, workers: int, load: LoadOnce, shared: Mapping[str, Any]
 ) -> dict[str, str | None]:
     """Runs searches side by side; gives the first error of those that are stuck."""
-    from oracle.preflight import clear_failures
+    from oracle.preflight import clear_failures, open_runner
 
     runs = {}
     for session in sessions:
+        open_runner(session.spec, load).begin(session.initial)
         clear_failures(session.record, session.ledger)
         session.start()
         name = session.spec.name

@@ -8,6 +8,7 @@ from torch import nn
 
 from silo.errors import InvalidInput
 from trials.registry import call, one_line, resolve
+from trials.seeding import global_draws_kept, seed_global
 
 NETWORKS = {
     "alexnet": "trials.networks.alexnet:AlexNet",
@@ -27,7 +28,8 @@ def build_network(
 ) -> nn.Module:
     """Builds a network on the CPU, its initial weights a function of the seed alone.
 
-    The global random state is the same before and after. A network of the user's own is tried once on two
+    So are those that it draws by numpy's global generator or Python's. The global random states are the same
+    before and after. A network of the user's own is tried once on two
     inputs of zeros (in evaluation mode), because too many outputs would train without any error.
 
     Args:
@@ -45,9 +47,8 @@ def build_network(
     builder: Callable[..., Any] = resolve("network", name, NETWORKS)
     if num_classes < 1:
         raise InvalidInput(f"{name} can't be built for {num_classes} classes: it needs at least one")
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        # Not torch.manual_seed, which would seed the accelerators too.
-        torch.default_generator.manual_seed(seed)
+    with global_draws_kept(), torch.device("cpu"):
+        seed_global(seed)
         network = call("network", name, builder, arguments, input_shape=input_shape, num_classes=num_classes)
         if not isinstance(network, nn.Module):
             raise InvalidInput(
