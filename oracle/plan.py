@@ -75,6 +75,7 @@ class Plan:
             found.append(("resolves", self.resolution.sentence()))
             if warning := self.resolution.warning():
                 found.append(("warning", warning))
+        found += [("warning", line) for line in facts.warnings]
         return found + [("missing", line) for line in self.missing or ("nothing",)]
 
 

@@ -220,6 +220,8 @@ def _prepare(
             _log.warning("resources.time_limit holds on Ray's workers only, not in-process")
     runner = open_runner(spec, load)
     facts = examine(spec, runner, here=driver == "in-process")
+    for line in facts.warnings:
+        _log.warning(line)
     try:
         runner.store.check_writable()
     except InvalidInput as error:

@@ -106,7 +106,7 @@ def validate(spec_file: Path, as_json: bool) -> None:
                 f"{facts.validation:,} validation, {facts.test:,} test); {facts.steps:,} steps a training."
             )
         found_out = resolution_of(spec, facts.validation)
-        if warning := found_out and found_out.warning():
+        for warning in [*facts.warnings, *filter(None, [found_out and found_out.warning()])]:
             click.echo(f"{spec_file}: {warning}", err=True)
     if as_json:
         click.echo(json.dumps(found if len(specs) > 1 else found[0]))
