@@ -29,6 +29,8 @@ _CPU = torch.device("cpu")
 
 _BUFFER = "hold it in a buffer (self.register_buffer(name, tensor)), which is part of the network's state"
 
+_GRADIENT = "gradient of "
+
 Build = Callable[[int], nn.Module]
 """Replicate to its network with its initial weights, on the CPU."""
 
@@ -115,9 +117,9 @@ def _warnings_of_evaluation(
             "two evaluations of the same weights differ: it draws random numbers in evaluation mode, too, "
             "and accuracies are noisier for it; use nn.Dropout, or dropout(..., training=self.training)"
         ]
-    half = len(batch.labels) // 2
+    half, outputs = len(batch.labels) // 2, evaluated["outputs"]
     alone = _evaluation(module, start, replace(batch, inputs=batch.inputs[:half]), 0)["outputs"]
-    if torch.is_autocast_enabled("cpu") or _close(alone, evaluated["outputs"][:half], 1e-3):
+    if torch.is_autocast_enabled("cpu") or _close(alone, outputs[:half], 1e-3, _largest(outputs)):
         return []
     return [
         "in evaluation mode an example's outputs depend on the others of its batch, so that accuracies "
@@ -154,8 +156,7 @@ def _say_why(build: Build, batch: _Batch, expected: _Seen, seen: _Seen) -> None:
             "constructor and its forward pass, draw by the global generators of torch, numpy or random, "
             "which are seeded for each replicate"
         )
-    same = [name for name in expected if name in seen and _close(expected[name], seen[name], 1e-4)]
-    differing = ", ".join([name for name in expected if name not in same][:3])
+    differing = ", ".join(_differing(expected, seen)[:3])
     raise InvalidInput(
         f"a step of the search isn't what module(inputs) and backward() give ({differing} differ): is a "
         "parameter or buffer replaced in the forward pass? Write into it in place"
@@ -185,7 +186,7 @@ def _plain_step(module: nn.Module, batch: _Batch) -> _Seen:
             f"({', '.join(sorted(new)[:3])}), where no optimizer sees them: make them in the constructor"
         )
     gradients = {
-        name: as_real(torch.zeros_like(each) if each.grad is None else each.grad)
+        _GRADIENT + name: as_real(torch.zeros_like(each) if each.grad is None else each.grad)
         for name, each in module.named_parameters()
         if each.requires_grad
     }
@@ -210,7 +211,7 @@ def _engine_step(module: nn.Module, state: _Seen, batch: _Batch, seed: int = 0) 
     seed_global(seed)
     module.train()
     gradients, losses = lone_gradients(module)(copies, batch.inputs, batch.labels)
-    found = {name: each[0].clone() for name, each in copies.rows(gradients, module).items()}
+    found = {_GRADIENT + name: each[0].clone() for name, each in copies.rows(gradients, module).items()}
     buffers = {name: each[0] for name, each in copies.buffers.items()}
     return {"loss": losses[0], **found, **_buffers(module, buffers)}
 
@@ -229,16 +230,30 @@ def _buffers(module: nn.Module, tensors: _Seen) -> _Seen:
 
 
 def _same(one: _Seen, other: _Seen) -> bool:
-    return one.keys() == other.keys() and all(_close(one[name], other[name], 1e-4) for name in one)
+    return one.keys() == other.keys() and not _differing(one, other)
 
 
-def _close(one: Tensor, other: Tensor, share: float) -> bool:
-    """Equal but for roundings, which the largest value sets."""
+def _differing(one: _Seen, other: _Seen) -> list[str]:
+    """Names of what differs by more than roundings, which the largest gradient sets for all gradients."""
+    largest = max((_largest(each) for name, each in one.items() if name.startswith(_GRADIENT)), default=0.0)
+    return [
+        name
+        for name, each in one.items()
+        if name not in other
+        or not _close(each, other[name], 1e-4, largest if name.startswith(_GRADIENT) else _largest(each))
+    ]
+
+
+def _close(one: Tensor, other: Tensor, share: float, scale: float) -> bool:
     if one.shape != other.shape:
         return False
     a, b = one.detach().to(torch.complex128), other.detach().to(torch.complex128)
-    scale = float(b.abs().nan_to_num(0.0, 0.0).max()) if b.numel() else 0.0
     return torch.allclose(a, b, rtol=share, atol=share * 0.1 * scale, equal_nan=True)
+
+
+def _largest(tensor: Tensor) -> float:
+    values = tensor.detach().abs().double()
+    return float(values.where(values.isfinite(), 0.0).max()) if tensor.numel() else 0.0
 
 
 def _is_real(tensor: Tensor) -> bool:

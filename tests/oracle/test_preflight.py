@@ -91,3 +91,37 @@ def test_an_identity_holds_no_secret_and_outlives_a_new_one(tmp_path):
         for token in ("token-of-old", "token-of-new")
     ]
     assert found[0] == found[1] and "token-of" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("Two", "in training mode it gives a tuple for 4 inputs"),
+        ("Fading", "the same step comes out otherwise after others"),
+        (
+            "OwnGenerator",
+            "its initial weights are others each time that it is built; draw them by the global",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [("validate",), ("plan",), ("run", "--driver", "in-process")])
+def test_a_network_that_is_not_the_same_each_time_is_refused_in_a_line(
+    call, write, tmp_path, command, network, words
+):
+    code, _, err = call(command[0], write(network=f"tests.trials.selves:{network}"), *command[1:])
+    assert code == 2 and err.count("\n") == 1
+    assert f"network 'tests.trials.selves:{network}': {words}" in err
+    assert not (tmp_path / "ledger.db").exists()
+
+
+@pytest.mark.parametrize("network", ["Alike", "AlikeByNumpy"])
+def test_replicates_that_begin_alike_are_warned_of(call, write, network):
+    spec_file = write(network=f"tests.trials.selves:{network}", cycles=1)
+    line = f"network 'tests.trials.selves:{network}': replicates begin with the same initial weights"
+    code, out, err = call("validate", spec_file)
+    assert code == 0 and ": valid." in out and line in err
+    code, out, _ = call("plan", spec_file)
+    assert code == 0 and f"warning      {line}" in out
+    code, _, err = call("run", spec_file, "--driver", "in-process")
+    assert code == 0 and line in err
+    assert call("validate", write(network="tests.trials.selves:Drawn"))[2] == ""

@@ -63,9 +63,11 @@ class PlainModule:
         for name, (own, _, _) in self._own.items():
             own.grad = None
             own.data = tensors[name].detach()
+        torch.clear_autocast_cache()  # of the weights that these tensors held before
         try:
             yield
         finally:
+            torch.clear_autocast_cache()
             for name, (own, place, leaf) in self._own.items():
                 now, given = place.get(leaf), tensors[name].detach()
                 place[leaf] = own

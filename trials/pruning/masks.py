@@ -69,12 +69,12 @@ def prunable_names(module: nn.Module, keep: Sequence[str] = ()) -> tuple[str, ..
 
 
 def _own_weights(module: nn.Module) -> list[Tensor]:
-    if isinstance(module, _LAYERS):
-        return [module.weight]
+    names: tuple[str, ...] = ("weight",) if isinstance(module, _LAYERS) else ()
     if isinstance(module, nn.MultiheadAttention):
-        projections = [getattr(module, name) for name in _PROJECTIONS]
-        return [each for each in projections if each is not None]
-    return []
+        names = _PROJECTIONS
+    # Not by getattr, which computes a weight that is normed, and moves spectral norm's estimates on.
+    found = [module._parameters.get(name) for name in names]
+    return [each for each in found if each is not None]
 
 
 def full_masks(module: nn.Module, names: Sequence[str]) -> dict[str, Tensor]:
