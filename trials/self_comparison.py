@@ -66,16 +66,18 @@ class _Batch:
 
 
 def _compare(build: Build, batch: _Batch) -> tuple[str, ...]:
-    expected, module = _plain_step(build(0), batch), build(0)
-    start = {name: tensor.clone() for name, tensor in named_tensors(module).items()}
+    expected, unused = _plain_step(build(0), batch)
+    module, other = build(0), build(1)
+    start, others = (
+        {name: each.clone() for name, each in named_tensors(net).items()} for net in (module, other)
+    )
     began = kept_attributes(module)
     first = _engine_step(module, start, batch)
     if not _same(expected, first):
         _say_why(build, batch, expected, first)
     evaluated, again = (_evaluation(module, start, batch, seed) for seed in (0, 1))
-    others = {name: tensor + 0.01 if _is_real(tensor) else tensor for name, tensor in start.items()}
-    for seed in (1, 2):
-        _engine_step(module, others, replace(batch, inputs=batch.inputs.flip(0)), seed)
+    others_first = _engine_step(module, others, batch)
+    _engine_step(module, others, replace(batch, inputs=batch.inputs.flip(0)), seed=1)
     kept = changed(began, kept_attributes(module))
     what = "that is neither parameter nor buffer" + (f" ({', '.join(kept)})" if kept else "")
     if not _same(first, _engine_step(module, start, batch)):
@@ -88,25 +90,17 @@ def _compare(build: Build, batch: _Batch) -> tuple[str, ...]:
             f"the same evaluation comes out otherwise after steps: it keeps something in training {what}, "
             f"and so in no checkpoint; {_BUFFER}"
         )
-    _compare_replicates(build, module, batch)
-    return (
-        *_warnings_of_evaluation(module, start, batch, evaluated, again),
-        *_warnings_of_numbers(kept),
-        *_warnings_of_gradients(build(0), batch),
-    )
-
-
-def _compare_replicates(build: Build, module: nn.Module, batch: _Batch) -> None:
-    """Refuses what a constructor draws besides a state: the module would be one replicate's alone."""
-    other = build(1)
-    state = {name: tensor.clone() for name, tensor in named_tensors(other).items()}
-    same = _same(_evaluation(other, state, batch, 0), _evaluation(module, state, batch, 0))
-    if not same or not _same(_plain_step(other, batch), _engine_step(module, state, batch)):
+    if not _same(_plain_step(other, batch)[0], others_first):
         raise InvalidInput(
             "it keeps something that its constructor draws, or its first call computes of the weights, and "
             "that is neither parameter nor buffer: all replicates would share that of the first; "
             f"{_BUFFER}, and layers in an nn.ModuleList"
         )
+    return (
+        *_warnings_of_evaluation(module, start, batch, evaluated, again),
+        *_warnings_of_numbers(kept),
+        *_warnings_of_gradients(unused),
+    )
 
 
 def _warnings_of_evaluation(
@@ -137,20 +131,18 @@ def _warnings_of_numbers(kept: dict[str, bool]) -> list[str]:
     ]
 
 
-def _warnings_of_gradients(module: nn.Module, batch: _Batch) -> list[str]:
-    _plain_step(module, batch)
-    names = [name for name, each in module.named_parameters() if each.requires_grad and each.grad is None]
-    if not names:
+def _warnings_of_gradients(unused: list[str]) -> list[str]:
+    if not unused:
         return []
     return [
-        f"the loss of a first batch doesn't depend on {', '.join(sorted(names)[:3])}: weight decay, momentum "
-        "and pruning take a gradient of zero for it, where torch's optimizers leave the weight alone; delete "
-        "it, or freeze it by requires_grad_(False)"
+        f"the loss of a first batch doesn't depend on {', '.join(sorted(unused)[:3])}: weight decay, "
+        "momentum and pruning take a gradient of zero for it, where torch's optimizers leave the weight "
+        "alone; delete it, or freeze it by requires_grad_(False)"
     ]
 
 
 def _say_why(build: Build, batch: _Batch, expected: _Seen, seen: _Seen) -> None:
-    if not _same(expected, _plain_step(build(0), batch)):
+    if not _same(expected, _plain_step(build(0), batch)[0]):
         raise InvalidInput(
             "it is another one each time that it is built, or keeps something outside of itself: in its "
             "constructor and its forward pass, draw by the global generators of torch, numpy or random, "
@@ -163,8 +155,8 @@ def _say_why(build: Build, batch: _Batch, expected: _Seen, seen: _Seen) -> None:
     )
 
 
-def _plain_step(module: nn.Module, batch: _Batch) -> _Seen:
-    """A step as anybody's loop takes it, up to the optimizer's part."""
+def _plain_step(module: nn.Module, batch: _Batch) -> tuple[_Seen, list[str]]:
+    """A step as anybody's loop takes it, up to the optimizer's part; parameters that get no gradient."""
     names = {**dict(module.named_parameters()), **dict(module.named_buffers())}.keys()
     seed_global(0)
     module.train()
@@ -185,12 +177,13 @@ def _plain_step(module: nn.Module, batch: _Batch) -> _Seen:
             f"it makes or drops parameters or buffers in its forward pass in training mode "
             f"({', '.join(sorted(new)[:3])}), where no optimizer sees them: make them in the constructor"
         )
+    trained = {name: each for name, each in module.named_parameters() if each.requires_grad}
     gradients = {
         _GRADIENT + name: as_real(torch.zeros_like(each) if each.grad is None else each.grad)
-        for name, each in module.named_parameters()
-        if each.requires_grad
+        for name, each in trained.items()
     }
-    return {"loss": loss.detach(), **gradients, **_buffers(module, named_tensors(module))}
+    seen = {"loss": loss.detach(), **gradients, **_buffers(module, named_tensors(module))}
+    return seen, [name for name, each in trained.items() if each.grad is None]
 
 
 def _check_outputs(outputs: object, batch: _Batch) -> None:
@@ -234,27 +227,27 @@ def _same(one: _Seen, other: _Seen) -> bool:
 
 
 def _differing(one: _Seen, other: _Seen) -> list[str]:
-    """Names of what differs by more than roundings, which the largest gradient sets for all gradients."""
+    """Names of what differs by more than roundings, of which what cancels in the end consists alone."""
+    suspect = [name for name in one if name not in other or not torch.equal(one[name], other[name])]
+    if not suspect:  # the most frequent case
+        return []
     largest = max((_largest(each) for name, each in one.items() if name.startswith(_GRADIENT)), default=0.0)
+
+    def scale(name: str) -> float:
+        return largest if name.startswith(_GRADIENT) else max(0.1, _largest(one[name]))
+
     return [
-        name
-        for name, each in one.items()
-        if name not in other
-        or not _close(each, other[name], 1e-4, largest if name.startswith(_GRADIENT) else _largest(each))
+        name for name in suspect if name not in other or not _close(one[name], other[name], 1e-4, scale(name))
     ]
 
 
 def _close(one: Tensor, other: Tensor, share: float, scale: float) -> bool:
-    if one.shape != other.shape:
+    if one.shape != other.shape or one.is_complex() != other.is_complex():
         return False
-    a, b = one.detach().to(torch.complex128), other.detach().to(torch.complex128)
+    a, b = as_real(one.detach()).double(), as_real(other.detach()).double()
     return torch.allclose(a, b, rtol=share, atol=share * 0.1 * scale, equal_nan=True)
 
 
 def _largest(tensor: Tensor) -> float:
     values = tensor.detach().abs().double()
     return float(values.where(values.isfinite(), 0.0).max()) if tensor.numel() else 0.0
-
-
-def _is_real(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
