@@ -120,6 +120,29 @@ class Complex(Plain):
         return self.top((self.hidden(x) * self.phase).abs())
 
 
+class ComplexLayer(Plain):
+    """Complex weights that can be pruned."""
+
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.body = nn.Linear(64, 32, dtype=torch.complex64)
+
+    def hidden(self, x):
+        return self.body(x.flatten(1).to(torch.complex64)).abs()
+
+
+class Defaults(Plain):
+    """Sets torch's defaults for all that comes after it."""
+
+    def __init__(self, **given):
+        torch.set_default_dtype(torch.float64)
+        super().__init__(**given)
+        torch.set_grad_enabled(False)
+
+    def forward(self, x):
+        return super().forward(x.double())
+
+
 class Frozen(Plain):
     def __init__(self, **given):
         super().__init__(**given)

@@ -38,6 +38,8 @@ TRAINED = [
     "Narrow",
     "Doubled",
     "Complex",
+    "ComplexLayer",
+    "Defaults",
     "Frozen",
     "Drawn",
     "Gauss",

@@ -1,6 +1,7 @@
 """The networks that can be pruned, by name, and the parts that they share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ def build_network(
     builder: Callable[..., Any] = resolve("network", name, NETWORKS)
     if num_classes < 1:
         raise InvalidInput(f"{name} can't be built for {num_classes} classes: it needs at least one")
-    with global_draws_kept(), torch.device("cpu"):
+    with global_draws_kept(), _defaults_kept(), torch.device("cpu"):
         seed_global(seed)
         network = call("network", name, builder, arguments, input_shape=input_shape, num_classes=num_classes)
         if not isinstance(network, nn.Module):
@@ -57,6 +58,17 @@ def build_network(
         if name not in NETWORKS:
             _try_out(name, network, input_shape, num_classes)
     return network
+
+
+@contextmanager
+def _defaults_kept() -> Iterator[None]:
+    """Sets torch's default type and gradients back: what a constructor sets is not for what comes after."""
+    before = torch.get_default_dtype()
+    with torch.enable_grad():
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 def _try_out(name: str, network: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> None:
