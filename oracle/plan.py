@@ -112,7 +112,8 @@ def make_plan(spec: Spec) -> Plan:
         workers=workers,
         seconds=spec.cycles * rounds * pack_seconds,
         step_seconds=speed.step,
-        kept_bytes=spec.replicates * (spec.cycles * state + (spec.cycles - 1) * (state + facts.prunable)),
+        kept_bytes=spec.replicates
+        * ((spec.cycles + 1) * state + (spec.cycles - 1) * (state + facts.prunable)),
         passing_bytes=per_cycle * state,
         free_bytes=_free_bytes(spec),
         missing=_missing(spec),

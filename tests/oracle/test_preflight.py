@@ -47,6 +47,11 @@ def test_a_search_without_results_takes_any_spec(failed, call, write, tmp_path):
     assert json.loads(out)["trials"] == 12
 
 
+def test_the_weights_that_it_begins_with_are_stored_before_any_worker_starts(failed, tmp_path):
+    stored = (tmp_path / "networks/small/cycle-00").glob("replicate-*/start.safetensors")
+    assert {path.parent.name for path in stored} == {"replicate-0", "replicate-1"}
+
+
 def test_a_search_without_results_may_have_fewer_cycles(failed, call, write):
     code, _, err = call("run", write(cycles=1), "--driver", "in-process")
     assert code == 0, err
