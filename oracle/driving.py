@@ -79,7 +79,7 @@ def drive(
         leases: list[ExitStack] = []
         for group in prepared:
             held = stack.enter_context(ExitStack())
-            if found := _sessions(group, held, interrupt):
+            if found := _sessions(group, held, load, interrupt):
                 groups.append(found)
                 leases.append(held)
             else:
@@ -109,9 +109,10 @@ def drive(
         return errors
 
 
-def _sessions(group: list[Prepared], stack: ExitStack, interrupt: Interrupt) -> list[Session]:
+def _sessions(group: list[Prepared], stack: ExitStack, load: LoadOnce, interrupt: Interrupt) -> list[Session]:
     """Sessions under their leases, of the searches that are not done yet."""
     from dashboards.optuna.summary_study import SummaryStudy
+    from oracle.preflight import open_runner
 
     sessions = []
     for search in group:
@@ -132,6 +133,8 @@ def _sessions(group: list[Prepared], stack: ExitStack, interrupt: Interrupt) -> 
         if session.search.done:
             search.ledger.register(search.record)
         else:
+            # Now, as long as this process holds the data set, whose shape a network is built for.
+            open_runner(search.spec, load).begin(session.initial)
             sessions.append(session)
     return sessions
 

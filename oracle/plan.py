@@ -90,7 +90,7 @@ class Plan:
             found.append(("resolves", self.resolution.sentence()))
             if warning := self.resolution.warning():
                 found.append(("warning", warning))
-        found += [("warning", line) for line in self.cautions]
+        found += [("warning", line) for line in (*facts.warnings, *self.cautions)]
         return found + [("missing", line) for line in self.missing or ("nothing",)]
 
 
@@ -127,7 +127,8 @@ def make_plan(spec: Spec) -> Plan:
         workers=workers,
         seconds=spec.cycles * turns * pack_seconds,
         step_seconds=speed.step,
-        kept_bytes=spec.replicates * (spec.cycles * state + (spec.cycles - 1) * (state + facts.prunable)),
+        kept_bytes=spec.replicates
+        * ((spec.cycles + 1) * state + (spec.cycles - 1) * (state + facts.prunable)),
         passing_bytes=per_cycle * state,
         free_bytes=_free_bytes(spec),
         last_cycle=spec.cycles - 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -50,6 +50,7 @@ class Facts:
         initial: Fingerprints of the initial weights by replicate.
         graphs: What this process has compiled for it.
         notes: What there is to say of where the data came from; a sentence each.
+        warnings: What may be meant so, but mostly isn't, a line each.
     """
 
     parameters: int
@@ -68,6 +69,7 @@ class Facts:
     graphs: tuple[str, ...] = ()
     never_pruned: NeverPruned | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def open_runner(spec: Spec, load: LoadDataset | None = None) -> Runner:
@@ -139,6 +141,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
     with naming("network", recipe.network):
         module = runner.network(0)
         initial = _initial_weights(runner, spec.replicates)
+        warnings = _compared_with_itself(runner, initial)
     weights = dict(module.named_parameters())
     names = prunable_names(module, keep=recipe.keep, also=recipe.also)
     with naming("pruning.pruner", recipe.pruner):
@@ -174,6 +177,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         graphs=choice.graphs,
         never_pruned=never_pruned(module, names, recipe.keep),
         notes=tuple(data.notes),
+        warnings=warnings,
     )
 
 
@@ -240,10 +244,27 @@ def _initial_weights(runner: Runner, replicates: int) -> tuple[WeightsFingerprin
         check_initial(named_tensors(runner.network(0)), found, 0)
     except InitialWeightsChanged:
         raise InvalidInput(
-            "its initial weights are others each time that it is built; draw them with torch's generator, "
-            "which is seeded for each replicate, or seed yours in the constructor"
+            "its initial weights are others each time that it is built; draw them by the global generators "
+            "of torch, numpy or random, which are seeded for each replicate, or seed yours in the constructor"
         ) from None
     return found
+
+
+def _compared_with_itself(runner: Runner, initial: Sequence[WeightsFingerprint]) -> tuple[str, ...]:
+    """The warnings that a network of the user's own deserves; see :mod:`trials.self_comparison`."""
+    from trials.networks import NETWORKS
+    from trials.self_comparison import compare_with_itself
+
+    name = runner.recipe.network.name
+    if name in NETWORKS:
+        return ()
+    found = compare_with_itself(runner.network, runner.recipe, runner.data)
+    if len({each.sha256 for each in initial}) < len(initial):
+        same = (
+            "replicates begin with the same initial weights, and differ by the order of their batches alone"
+        )
+        found = (f"{same}; unless these come from a file, leave out the seed that its code sets", *found)
+    return tuple(f"network {name!r}: {line}" for line in found)
 
 
 def clear_failures(record: SearchRecord, ledger: Ledger) -> None:

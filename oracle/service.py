@@ -229,6 +229,8 @@ def _prepare(
         _log.warning(facts.never_pruned.sentence())
     for note in facts.notes:
         _log.info("data set %r: %s", spec.dataset.name, note)
+    for line in facts.warnings:
+        _log.warning(line)
     try:
         runner.store.check_writable()
     except InvalidInput as error:

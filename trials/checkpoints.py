@@ -102,6 +102,15 @@ class Store:
         """
         return safetensors.torch.load(self.read_bytes(file))
 
+    def read_unchecked(self, path: str) -> dict[str, Tensor]:
+        """The tensors of a file that is known by what it holds, on the CPU.
+
+        Raises:
+            OSError: It is missing, or can't be read.
+            SafetensorError: It is damaged.
+        """
+        return safetensors.torch.load(self._read_bytes(path))
+
     def read_bytes(self, file: StoredFile) -> bytes:
         """The bytes of a file.
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trials.datasets import Dataset
-from trials.engine import StackedNetwork, batch_loss, flat_rows
+from trials.engine import PlainModule, StackedNetwork, as_real, flat_rows
 from trials.pruning.prunable import prunable_names
 from trials.seeding import generator
 
@@ -151,17 +151,15 @@ def statistics_of_copy(
         also: What is prunable beside the layers that pruning knows.
     """
     module.eval()
-    leaves = {name: stacked[index].detach().requires_grad_() for name, stacked in copies.parameters.items()}
-    buffers = {name: stacked[index] for name, stacked in copies.buffers.items()}
-    total = [torch.zeros_like(leaf) for leaf in leaves.values()]
-    with _inputs(module, also) as inputs:
+    plain, names = PlainModule(module), list(copies.parameters)
+    total = [torch.zeros_like(stacked[index]) for stacked in copies.parameters.values()]
+    with _inputs(module, also) as inputs, copies.opened(index) as tensors:
         batches = list(_batches(data, seed))
         for examples, labels in batches:
             inputs.examples = examples
-            loss, _ = batch_loss(module, leaves, buffers, examples, labels)
-            parts = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+            parts, _ = plain.gradients(tensors, names, examples, labels)
             for whole, part in zip(total, parts, strict=True):
-                whole.add_(part, alpha=len(labels) / sum(len(each) for _, each in batches))
+                whole.add_(as_real(part), alpha=len(labels) / sum(len(each) for _, each in batches))
     flat = torch.cat([part.reshape(-1) for part in total])
     gradients = flat[watch.active > 0].double()
     std = float(gradients.std(correction=0)) if len(gradients) else math.nan

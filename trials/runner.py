@@ -7,7 +7,6 @@ import json
 import math
 import os
 import platform
-import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -30,9 +29,18 @@ from trials.checkpoints import (
 from trials.datasets import Dataset, LoadDataset, key_of, load_dataset, split_seed
 from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
+from trials.initial_weights import initial_weights
+from trials.memory import peak_memory
 from trials.networks import build_network
 from trials.pruning import prune
-from trials.pruning.masks import Sparsity, alive, apply_masks, full_masks, sparsity
+from trials.pruning.masks import (
+    Sparsity,
+    alive,
+    apply_masks,
+    full_masks,
+    norm_drop,
+    sparsity,
+)
 from trials.pruning.prunable import prunable_names
 from trials.recipe import Recipe, rate_at
 from trials.seeding import derive_seed
@@ -94,6 +102,17 @@ class Runner:
         self._starts: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
         self._loaded, self._load, self._graphs = {} if loaded is None else loaded, load, graphs
 
+    def begin(self, initial: Sequence[WeightsFingerprint]) -> None:
+        """Keeps the weights that a search begins with, so that all of its workers start from the same bits.
+
+        Raises:
+            InitialWeightsChanged: They are others here.
+            StorageFailed: The storage is full or read-only.
+        """
+        self._initial = initial
+        for replicate in range(len(initial)):
+            self.initial(replicate)
+
     def on(self, device: str) -> Runner:
         """The same worker on another device."""
         return Runner(self.recipe, storage=self._storage, device=device, load=self._load)
@@ -122,6 +141,12 @@ class Runner:
         )
         check_initial(named_tensors(module), self._initial, replicate)
         return module
+
+    def initial(self, replicate: int) -> dict[str, Tensor]:
+        """Parameters and buffers that a replicate begins with; see :func:`trials.initial_weights`."""
+        return initial_weights(
+            self.store, replicate, self._initial, lambda: named_tensors(self.network(replicate))
+        )
 
     @cached_property
     def _module(self) -> nn.Module:
@@ -168,7 +193,7 @@ class Runner:
             "ended": time.time(),
             "pack": len(copies),
             "worker": f"{platform.node()}:{os.getpid()}",
-            "peak_memory": _peak_memory(self.device),
+            "peak_memory": peak_memory(self.device),
         }
         return partial(self._store_trained, task, copies, where)
 
@@ -216,7 +241,7 @@ class Runner:
         if task.parent_start is not None:
             started = self.store.read(task.parent_start)
             masks, rewind = unpack_start(started)[1], rewind_of(started)
-        state = {name: tensor.clone() for name, tensor in named_tensors(module).items()}
+        state = {name: tensor.clone() for name, tensor in self.initial(task.replicate).items()}
         if recipe.retraining != "weight_rewinding":
             state = {name: trained.get(name, tensor) for name, tensor in state.items()}
         elif recipe.rewind_to:
@@ -244,7 +269,7 @@ class Runner:
             alive=alive(prunable),
             prunable=sum(mask.numel() for mask in prunable.values()),
             parameters=sum(parameter.numel() for parameter in module.parameters()),
-            norm_drop=_norm_drop(trained, masks, prunable),
+            norm_drop=norm_drop(trained, masks, prunable),
         )
         return lambda: pruned_network(start=self.store.write(file, tensors))
 
@@ -265,22 +290,10 @@ class Runner:
             if task.start is None:
                 module = self.network(task.replicate)
                 names = prunable_names(module, keep=self.recipe.keep, also=self.recipe.also)
-                self._starts[key] = (named_tensors(module), full_masks(module, names))
+                self._starts[key] = (self.initial(task.replicate), full_masks(module, names))
             else:
                 self._starts[key] = unpack_start(self.store.read(task.start))
         return self._starts[key]
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has held so far, on CUDA in tensors there; 0 where nobody knows."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # on Windows
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _answering(work: Callable[[], _T], hopeless: tuple[type[Exception], ...] = ()) -> _T | Damaged | Failed:
@@ -309,10 +322,3 @@ def _load(module: nn.Module, trained: dict[str, Tensor]) -> None:
     for name, tensor in named_tensors(module).items():
         if name in trained or name in parameters:
             tensor.copy_(trained[name])
-
-
-def _norm_drop(trained: dict[str, Tensor], before: dict[str, Tensor], after: dict[str, Tensor]) -> float:
-    """Share of the Euclidean norm of the trained weights that goes between two sets of masks."""
-    had = sum(float(trained[name][before[name]].double().square().sum()) for name in after)
-    lost = sum(float(trained[name][before[name] & ~after[name]].double().square().sum()) for name in after)
-    return math.sqrt(lost / had) if had else 0.0

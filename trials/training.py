@@ -17,7 +17,7 @@ from trials.engine import CountCorrect, Engine, StackedNetwork, flat_mask
 from trials.pruning.masks import apply_masks
 from trials.recipe import Recipe
 from trials.schedules import multipliers
-from trials.seeding import derive_seed, generator
+from trials.seeding import derive_seed, generator, seed_global
 
 _SCORES = ("accuracy", "test_accuracy", "best_step", "diverged", "train_loss")
 
@@ -240,7 +240,7 @@ def _train_group(pack: _Pack, max_lrs: list[float]) -> list[TrainedCopy]:
     rates = torch.tensor(max_lrs, device=device, dtype=copies.flat.dtype)
     step = pack.engine.begin(copies, mask, data)
     loss_sum, since = torch.zeros_like(rates), 0
-    _seed_forward(derive_seed(recipe.seed, pack.replicate, cycle, "forward"), device)
+    seed_global(derive_seed(recipe.seed, pack.replicate, cycle, "forward"), device)
     module.train()
     found = batches(data, recipe, cycle=cycle, replicate=pack.replicate, steps=steps - begin)
     for done, (inputs, labels) in enumerate(found, start=begin + 1):
@@ -313,11 +313,3 @@ class _Notes:
             seed=seed,
             also=pack.recipe.also,
         )
-
-
-def _seed_forward(seed: int, device: torch.device) -> None:
-    """Seeds dropout's generator; torch.manual_seed would seed the GPUs under a training on the CPU."""
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)

@@ -52,7 +52,7 @@ def weights_fingerprint(tensors: Mapping[str, Tensor]) -> WeightsFingerprint:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         shapes.update(_heading(name, tensor))
-        flat = tensor.reshape(-1)
+        flat = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).reshape(-1)
         for begin in range(0, len(flat), _PORTION):
             portion = flat[begin : begin + _PORTION]
             values = portion.double()

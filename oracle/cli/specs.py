@@ -114,7 +114,7 @@ def validate(spec_file: Path, as_json: bool) -> None:
             for note in facts.notes:
                 click.echo(f"{spec_file}: data: {note}")
         found_out = resolution_of(spec, facts.validation)
-        if warning := found_out and found_out.warning():
+        for warning in [*facts.warnings, *filter(None, [found_out and found_out.warning()])]:
             click.echo(f"{spec_file}: {warning}", err=True)
         for line in cautions(spec):
             click.echo(f"{spec_file}: {line}", err=True)

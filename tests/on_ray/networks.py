@@ -24,7 +24,7 @@ class Slow(nn.Sequential):
         self.flag, self.seconds = Path(flag), seconds
 
     def forward(self, inputs):
-        if self.training and self.flag.exists():
+        if self.training and len(inputs) > 4 and self.flag.exists():  # in no comparison of a few
             with contextlib.suppress(FileNotFoundError):  # another was first
                 if self.seconds > 3600:
                     self.flag.unlink()

@@ -249,7 +249,7 @@ def test_a_trial_that_always_fails_ends_the_search_resumable(call, write, tmp_pa
         "        super().__init__()\n"
         "        self.head = nn.Linear(64, num_classes)\n"
         "    def forward(self, x):\n"
-        "        if self.training and os.path.exists('broken'):\n"
+        "        if self.training and len(x) > 4 and os.path.exists('broken'):\n"
         "            raise RuntimeError('the GPU fell off')\n"
         "        return self.head(x.flatten(1))\n"
     )

@@ -261,7 +261,8 @@ def test_a_mask_beside_the_weights_hides_no_change():
 
 def test_a_network_that_begins_differently_each_time_is_refused(tmp_path, module):
     text = NETWORK.replace(
-        "    if file", "    import random\n    model[1].weight.data *= random.random()\n    if file"
+        "    if file",
+        "    import random\n    model[1].weight.data *= random.SystemRandom().random()\n    if file",
     )
     with (
         pytest.raises(Exception, match="its initial weights are others each time that it is built"),

@@ -48,6 +48,11 @@ def test_a_search_without_results_takes_any_spec(failed, call, write, tmp_path):
     assert json.loads(out)["trials"] == 12
 
 
+def test_the_weights_that_it_begins_with_are_stored_before_any_worker_starts(failed, tmp_path):
+    stored = (tmp_path / "networks/small/cycle-00").glob("replicate-*/start.safetensors")
+    assert {path.parent.name for path in stored} == {"replicate-0", "replicate-1"}
+
+
 def test_a_search_without_results_may_have_fewer_cycles(failed, call, write):
     code, _, err = call("run", write(cycles=1), "--driver", "in-process")
     assert code == 0, err
@@ -115,3 +120,37 @@ def test_a_training_that_never_ends_is_refused(call, write):
         and "2,000,000 epochs is " in err
         and "take at most 20,000,000" in err
     )
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("Two", "in training mode it gives a tuple for 4 inputs"),
+        ("Fading", "the same step comes out otherwise after others"),
+        (
+            "OwnGenerator",
+            "its initial weights are others each time that it is built; draw them by the global",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [("validate",), ("plan",), ("run", "--driver", "in-process")])
+def test_a_network_that_is_not_the_same_each_time_is_refused_in_a_line(
+    call, write, tmp_path, command, network, words
+):
+    code, _, err = call(command[0], write(network=f"tests.trials.selves:{network}"), *command[1:])
+    assert code == 2 and err.count("\n") == 1
+    assert f"network 'tests.trials.selves:{network}': {words}" in err
+    assert not (tmp_path / "ledger.db").exists()
+
+
+@pytest.mark.parametrize("network", ["Alike", "AlikeByNumpy"])
+def test_replicates_that_begin_alike_are_warned_of(call, write, network):
+    spec_file = write(network=f"tests.trials.selves:{network}", cycles=1)
+    line = f"network 'tests.trials.selves:{network}': replicates begin with the same initial weights"
+    code, out, err = call("validate", spec_file)
+    assert code == 0 and ": valid." in out and line in err
+    code, out, _ = call("plan", spec_file)
+    assert code == 0 and f"warning      {line}" in out
+    code, _, err = call("run", spec_file, "--driver", "in-process")
+    assert code == 0 and line in err
+    assert call("validate", write(network="tests.trials.selves:Drawn"))[2] == ""

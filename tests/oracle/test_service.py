@@ -23,7 +23,7 @@ class Net(nn.Module):
         self.layer = nn.Linear(64, num_classes)
 
     def forward(self, inputs):
-        if self.training:
+        if self.training and len(inputs) > 4:  # no few examples show it
             raise RuntimeError("no such device")
         return self.layer(inputs.flatten(1))
 """

@@ -1,4 +1,4 @@
-import copy
+import functools
 import re
 
 import pytest
@@ -56,8 +56,35 @@ class CountsBatches(Network):
     """A buffer that no output shows."""
 
     def forward(self, inputs):
+        self.count = self.count + self.training
+        return self.linear(inputs)
+
+
+class CountsAllBatches(Network):
+    """A buffer that evaluation changes too."""
+
+    def forward(self, inputs):
         self.count = self.count + 1
         return self.linear(inputs)
+
+
+class KeepsReferences(Network):
+    """Its head is read by a reference to its weights, which vmap puts others in the place of."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = functools.partial(functional.linear, weight=self.linear.weight, bias=self.linear.bias)
+
+    def forward(self, inputs):
+        return self.read(inputs)
+
+
+class HooksGradients(Network):
+    """Clips the gradient of a weight by a hook on it."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear.weight.register_hook(lambda gradient: gradient.clamp(-0.01, 0.01))
 
 
 class CountsEvaluations(Network):
@@ -102,14 +129,26 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("gradients_of", [lone_gradients, packed_gradients])
-@pytest.mark.parametrize(("make", "shape"), CASES)
+LONE = [
+    pytest.param(KeepsReferences, (6,), id="references to weights"),
+    pytest.param(HooksGradients, (6,), id="hooks on gradients"),
+    pytest.param(CountsAllBatches, (6,), id="counts"),
+]
+
+
+@pytest.mark.parametrize(
+    ("gradients_of", "make", "shape"),
+    [
+        *(pytest.param(packed_gradients, *case.values, id=f"packed {case.id}") for case in CASES),
+        *(pytest.param(lone_gradients, *case.values, id=f"lone {case.id}") for case in CASES + LONE),
+    ],
+)
 def test_gradients_losses_and_buffers_are_those_of_autograd(gradients_of, make, shape):
     module = make()
     copies, (inputs, labels) = three_copies(module), batch(shape)
     plain = []
     for index in range(3):
-        own = copy.deepcopy(module).double()
+        own = make().double()
         own.load_state_dict(copies.state(index))
         plain.append(own)
     gradients_at = gradients_of(module)
@@ -137,7 +176,7 @@ def test_outputs_are_those_of_the_module(outputs_of, make, shape):
     with torch.no_grad():
         outputs = outputs_of(module)(copies, inputs)
         for index in range(3):
-            own = copy.deepcopy(module).double()
+            own = make().eval().double()
             own.load_state_dict(copies.state(index))
             torch.testing.assert_close(outputs[index], own(inputs), rtol=1e-9, atol=1e-9)
     assert outputs.shape == (3, 8, 4)
@@ -176,6 +215,9 @@ def test_what_can_be_packed(make, shape):
         (BranchesInEvaluation, "data-dependent control flow"),
         (CountsCalls, "packed and lone training differ"),
         (CountsEvaluations, "packed and lone training differ"),
+        (CountsAllBatches, "packed and lone training differ"),
+        (KeepsReferences, "must have the same dtype"),
+        (HooksGradients, "packed and lone training differ"),
         (lambda: nn.Linear(7, 4), "RuntimeError: Expected size"),
     ],
 )

@@ -128,3 +128,10 @@ def test_nothing_pruned():
     assert (found.network.density, found.prunable.total, found.prunable.density) == (1.0, 0, 1.0)
     shared, masks = nn.Linear(2, 2), {"0.weight": torch.zeros(2, 2, dtype=torch.bool)}
     assert sparsity(masks, nn.Sequential(shared, shared)).network.total == 6
+
+
+def test_looking_for_weights_moves_no_estimate_of_spectral_norm():
+    module = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), nn.Linear(4, 2))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    assert prunable_names(module) == ("1.weight",)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())

@@ -163,3 +163,32 @@ def test_the_flat_mask_lies_over_the_flat_row(name):
 def test_the_flat_mask_without_masks_is_all_ones_and_leaves_frozen_parameters_out():
     assert flat_mask(networks()["odd"], {}, CPU).tolist() == [1.0] * 7
     assert flat_mask(toy_network().double(), {}, CPU).dtype == torch.float64
+
+
+def test_each_parameter_keeps_its_own_type_and_what_that_can_hold():
+    module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2).bfloat16())
+    copies = StackedNetwork.of(module, named_tensors(module), 2, CPU)
+    assert copies.flat.dtype == torch.float32 and copies.types == dict.fromkeys(
+        ("1.weight", "1.bias"), torch.bfloat16
+    )
+    copies.parameters["1.weight"].fill_(1 + 1e-4)
+    with copies.opened(1) as tensors:
+        assert {name: each.dtype for name, each in tensors.items()} == {
+            name: each.dtype for name, each in module.named_parameters()
+        }
+    assert copies.parameters["1.weight"][1].eq(1).all()  # an update that is too small for it is lost
+    assert copies.parameters["1.weight"][0].ne(1).all()
+    assert copies.state(0)["1.weight"].dtype == torch.bfloat16
+
+
+def test_a_complex_parameter_is_a_pair_of_numbers():
+    module = nn.Linear(3, 2)
+    module.phase = nn.Parameter(torch.tensor([1 + 2j, 3 + 4j, 5 + 6j]))
+    copies = StackedNetwork.of(module, named_tensors(module), 1, CPU)
+    assert copies.flat.shape == (1, 3 * 2 + 2 + 2 * 3) and not copies.flat.is_complex()
+    assert torch.equal(copies.state(0)["phase"], module.phase.detach())
+    with copies.opened(0) as tensors:
+        tensors["phase"].mul_(2)
+    assert torch.equal(copies.state(0)["phase"], 2 * module.phase.detach())
+    mask = {"phase": torch.tensor([True, False, True])}
+    assert flat_mask(module, mask, CPU)[-6:].tolist() == [1, 1, 0, 0, 1, 1]

@@ -8,7 +8,7 @@ from trials.datasets.base import Dataset, Examples, Split, beginning
 from trials.datasets.streaming import StreamedSplit
 from trials.recipe import Recipe
 from trials.registry import call, resolve
-from trials.seeding import derive_seed
+from trials.seeding import derive_seed, global_draws_kept, seed_global
 
 __all__ = ["DATASETS", "Dataset", "Examples", "Split", "StreamedSplit", "beginning", "load_dataset"]
 
@@ -39,7 +39,9 @@ def load_dataset(name: str, arguments: Mapping[str, Any], *, seed: int) -> Datas
             that can't be trained on (see :meth:`Dataset.check`).
     """
     load: Callable[..., Any] = resolve("data set", name, DATASETS)
-    dataset = call("data set", name, load, arguments, seed=seed)
+    with global_draws_kept():
+        seed_global(seed)  # for those that draw, and don't by their seed
+        dataset = call("data set", name, load, arguments, seed=seed)
     if not isinstance(dataset, Dataset):
         raise InvalidInput(
             f"data set {name!r} must give a trials.datasets.Dataset, it gave {type(dataset).__name__}"

@@ -7,18 +7,20 @@ above :mod:`trials.training`.
 
 from trials.engine.engine import Engine
 from trials.engine.evaluate import EVALUATION_BATCH, CountCorrect, evaluation_batch
-from trials.engine.gradients import batch_loss, why_not_packed
+from trials.engine.gradients import why_not_packed
 from trials.engine.graphs import compile_if_possible
-from trials.engine.stacked import StackedNetwork, flat_mask, flat_rows, named_tensors
+from trials.engine.plain import PlainModule
+from trials.engine.stacked import StackedNetwork, as_real, flat_mask, flat_rows, named_tensors
 from trials.engine.steps import Step
 
 __all__ = [
     "EVALUATION_BATCH",
     "CountCorrect",
     "Engine",
+    "PlainModule",
     "StackedNetwork",
     "Step",
-    "batch_loss",
+    "as_real",
     "compile_if_possible",
     "evaluation_batch",
     "flat_mask",

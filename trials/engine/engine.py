@@ -19,6 +19,7 @@ from trials.engine.stacked import StackedNetwork, named_tensors
 from trials.engine.steps import Batch, EagerStep, GraphStep, Step
 from trials.optimizers import build_optimizer
 from trials.recipe import Execution, Precision, Recipe
+from trials.seeding import global_draws_kept
 
 Compiler = Callable[[Sequence[Traced]], list[Program]]
 
@@ -86,9 +87,7 @@ class Engine:
     @contextmanager
     def computing(self, device: torch.device) -> Iterator[None]:
         """Computes in the recipe's precision on a device; random numbers and settings are set back after."""
-        # Only the generator of this device: fork_rng's default makes a context on every GPU that it sees.
-        devices = [] if device.type == "cpu" else [device]
-        with torch.random.fork_rng(devices=devices), computing(self.recipe.precision, device), quiet_vmap():
+        with global_draws_kept(device), computing(self.recipe.precision, device), quiet_vmap():
             yield
 
     def was_compiled(self, data: Dataset) -> bool:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-from trials.engine.stacked import StackedNetwork, named_tensors
+from trials.engine.plain import PlainModule
+from trials.engine.stacked import StackedNetwork, as_real, named_tensors
 
 TensorTree = dict[str, Tensor]
 """Tensors by name."""
@@ -63,7 +64,8 @@ def functional_gradients(
 
 
 def lone_gradients(module: nn.Module) -> Gradients:
-    """Autograd on one copy after another: works for every module."""
+    """Autograd on one copy after another, by the module itself: works for every module."""
+    plain = PlainModule(module)
     rows: Tensor | None = None
 
     def gradients(copies: StackedNetwork, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,17 +74,10 @@ def lone_gradients(module: nn.Module) -> Gradients:
             rows = torch.empty_like(copies.flat)
         losses = []
         for index in range(copies.flat.shape[0]):
-            leaves = {
-                name: stacked[index].detach().requires_grad_() for name, stacked in copies.parameters.items()
-            }
-            buffers = {name: stacked[index] for name, stacked in copies.buffers.items()}
-            loss, after = batch_loss(module, leaves, buffers, inputs, labels)
-            parts = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
-            torch.cat([part.reshape(-1) for part in parts], out=rows[index])
-            for name, buffer in buffers.items():
-                if after[name] is not buffer:
-                    buffer.copy_(after[name].detach())
-            losses.append(loss.detach())
+            with copies.opened(index) as tensors:
+                parts, loss = plain.gradients(tensors, list(copies.parameters), inputs, labels)
+            torch.cat([as_real(part).reshape(-1) for part in parts], out=rows[index])
+            losses.append(loss)
         return rows, torch.stack(losses)
 
     return gradients
@@ -108,15 +103,14 @@ def packed_gradients(module: nn.Module) -> Gradients:
 
 
 def lone_outputs(module: nn.Module) -> Callable[[StackedNetwork, Tensor], Tensor]:
-    """Forward of one copy after another: (copies, inputs) to outputs [K, B, classes]."""
+    """Forward of one copy after another, by the module itself: (copies, inputs) to [K, B, classes]."""
+    plain = PlainModule(module)
 
     def outputs(copies: StackedNetwork, inputs: Tensor) -> Tensor:
         rows = []
         for index in range(copies.flat.shape[0]):
-            state = {
-                name: stacked[index] for name, stacked in {**copies.parameters, **copies.buffers}.items()
-            }
-            rows.append(functional_call(module, state, (inputs,)))
+            with copies.opened(index) as tensors:
+                rows.append(plain.outputs(tensors, inputs))
         return torch.stack(rows)
 
     return outputs
@@ -148,6 +142,9 @@ def why_not_packed(module: nn.Module, inputs: Tensor, labels: Tensor) -> str | N
         name: tensor.double() if tensor.is_floating_point() else tensor
         for name, tensor in named_tensors(module).items()
     }
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if len(kinds := {str(each.dtype).removeprefix("torch.") for each in trained}) > 1:
+        return f"its parameters are of several types ({', '.join(sorted(kinds))})"
     was_training = module.training
     module.train()
     pair = StackedNetwork.of(module, state, 2, torch.device("cpu"))

@@ -1,12 +1,14 @@
 """K copies of one network's parameters and buffers, stacked, so that they can be trained together.
 
 Names are those of ``named_parameters`` and ``named_buffers``: a tensor that two layers share has one. A
-parameter that needs no gradient (``requires_grad=False``) counts as a buffer: no step changes it.
+parameter that needs no gradient (``requires_grad=False``) counts as a buffer: no step changes it. A complex
+parameter is trained as pairs of real numbers, as torch's optimizers do it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -19,15 +21,17 @@ class StackedNetwork:
 
     Attributes:
         flat: [K, P], all parameters of each copy, one after another.
-        parameters: Name to [K, *shape], views into ``flat``.
+        parameters: Name to [K, *shape], views into ``flat``; [K, *shape, 2] of a complex one.
         buffers: Name to [K, *shape].
         keys: Each key of ``Module.state_dict`` to the name of its tensor.
+        types: Name to type of each parameter that has another one than ``flat``, which has the widest of all.
     """
 
     flat: Tensor
     parameters: dict[str, Tensor]
     buffers: dict[str, Tensor]
     keys: dict[str, str]
+    types: dict[str, torch.dtype]
 
     @classmethod
     def of(
@@ -38,12 +42,15 @@ class StackedNetwork:
         Buffers that ``state`` lacks, as those that aren't persistent may be, are the module's own.
         """
         trained = _trained(module)
-        row = torch.cat([state[name].reshape(-1) for name in trained]).to(device)
+        row = torch.cat([as_real(state[name]).reshape(-1) for name in trained]).to(device)
         flat = row.expand(count, -1).clone()
         others = {name: tensor for name, tensor in named_tensors(module).items() if name not in trained}
         starts = {name: state.get(name, tensor).to(device) for name, tensor in others.items()}
         buffers = {name: tensor.expand(count, *tensor.shape).clone() for name, tensor in starts.items()}
-        return cls(flat=flat, parameters=_views(module, flat), buffers=buffers, keys=_keys(module))
+        types = {name: state[name].dtype for name in trained if state[name].dtype != flat.dtype}
+        return cls(
+            flat=flat, parameters=_views(module, flat), buffers=buffers, keys=_keys(module), types=types
+        )
 
     def clone(self, module: nn.Module) -> StackedNetwork:
         """A copy of the copies that shares no memory."""
@@ -53,6 +60,7 @@ class StackedNetwork:
             parameters=_views(module, flat),
             buffers={name: buffer.clone() for name, buffer in self.buffers.items()},
             keys=self.keys,
+            types=self.types,
         )
 
     def row(self, index: int) -> StackedNetwork:
@@ -63,7 +71,12 @@ class StackedNetwork:
             parameters={name: tensor[chosen] for name, tensor in self.parameters.items()},
             buffers={name: tensor[chosen] for name, tensor in self.buffers.items()},
             keys=self.keys,
+            types=self.types,
         )
+
+    def rows(self, flat: Tensor, module: nn.Module) -> dict[str, Tensor]:
+        """Another tensor like ``flat``, such as its gradients, by parameter: views of [K, *shape]."""
+        return _views(module, flat)
 
     def take(self, other: StackedNetwork, chosen: Tensor) -> None:
         """Overwrites the copies that ``chosen`` ([K], bool) marks with those of ``other``."""
@@ -74,7 +87,31 @@ class StackedNetwork:
     def state(self, index: int) -> dict[str, Tensor]:
         """Parameters and buffers of one copy on the CPU, as ``Module.load_state_dict`` takes them."""
         stacked = {**self.parameters, **self.buffers}
-        return {key: stacked[name][index].detach().to("cpu", copy=True) for key, name in self.keys.items()}
+        return {
+            key: self._typed(name, stacked[name][index].detach()).to("cpu", copy=True)
+            for key, name in self.keys.items()
+        }
+
+    @contextmanager
+    def opened(self, index: int) -> Iterator[dict[str, Tensor]]:
+        """Parameters and buffers of one copy by name, each of its own type; what is written there stays."""
+        rows = {name: each[index].detach() for name, each in {**self.parameters, **self.buffers}.items()}
+        typed = {name: self._typed(name, rows[name]) for name in self.types}
+        yield {**rows, **typed}
+        for name, tensor in typed.items():  # rounded, too: as narrow as the network has it
+            rows[name].copy_(as_real(tensor))
+
+    def _typed(self, name: str, row: Tensor) -> Tensor:
+        kind = self.types.get(name, row.dtype)
+        # Cloned, as a complex number can't begin at an odd place.
+        return (torch.view_as_complex(row.clone()) if kind.is_complex and name in self.types else row).to(
+            kind
+        )
+
+
+def as_real(tensor: Tensor) -> Tensor:
+    """A complex tensor as pairs of real numbers, [*shape, 2]; any other as it is."""
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -90,13 +127,15 @@ def flat_mask(module: nn.Module, masks: Mapping[str, Tensor], device: torch.devi
 
 def flat_rows(module: nn.Module, values: Mapping[str, Tensor], other: float, device: torch.device) -> Tensor:
     """Values by parameter as one row [P], in the order of :attr:`StackedNetwork.flat`, else ``other``."""
-    parts = [
-        values[name].reshape(-1).to(parameter.dtype)
-        if name in values
-        else torch.full((parameter.numel(),), other, dtype=parameter.dtype)
-        for name, parameter in _trained(module).items()
-    ]
-    return torch.cat(parts).to(device=device, dtype=next(module.parameters()).dtype)
+    parts = []
+    for name, parameter in _trained(module).items():
+        real = as_real(parameter.detach())
+        shape, row = real.shape, torch.full(real.shape, other, dtype=real.dtype)
+        if name in values:
+            given = values[name].to(row.dtype)
+            row = (given.unsqueeze(-1) if parameter.is_complex() else given).expand(shape)
+        parts.append(row.reshape(-1))
+    return torch.cat(parts).to(device)
 
 
 def _keys(module: nn.Module) -> dict[str, str]:
@@ -112,6 +151,7 @@ def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
 def _views(module: nn.Module, flat: Tensor) -> dict[str, Tensor]:
     views, offset = {}, 0
     for name, parameter in _trained(module).items():
-        views[name] = flat[:, offset : offset + parameter.numel()].view(flat.shape[0], *parameter.shape)
-        offset += parameter.numel()
+        shape = as_real(parameter.detach()).shape
+        views[name] = flat[:, offset : offset + shape.numel()].view(flat.shape[0], *shape)
+        offset += shape.numel()
     return views

@@ -1,6 +1,7 @@
 """The networks that can be pruned, by name, and the parts that they share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 from silo.errors import InvalidInput
 from trials.registry import call, one_line, refused_keyword, resolve, taken
+from trials.seeding import global_draws_kept, seed_global
 
 NETWORKS = {
     "alexnet": "trials.networks.alexnet:AlexNet",
@@ -27,7 +29,8 @@ def build_network(
 ) -> nn.Module:
     """Builds a network on the CPU, its initial weights a function of the seed alone.
 
-    The global random state is the same before and after. A network of the user's own is tried once on two
+    So are those that it draws by numpy's global generator or Python's. The global random states are the same
+    before and after. A network of the user's own is tried once on two
     inputs of zeros (in evaluation mode), because too many outputs would train without any error.
 
     Args:
@@ -46,7 +49,7 @@ def build_network(
     builder: Callable[..., Any] = resolve("network", name, NETWORKS)
     if num_classes < 1:
         raise InvalidInput(f"{name} can't be built for {num_classes} classes: it needs at least one")
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    with global_draws_kept(), _defaults_kept(), torch.device("cpu"):
         network, told = _construct(
             name, builder, arguments, {"input_shape": input_shape, "num_classes": num_classes}, seed
         )
@@ -71,8 +74,7 @@ def _construct(
     if name not in NETWORKS:
         told = {**taken(builder, told), **{given: context[given] for given in context if given in arguments}}
     while True:
-        # Not torch.manual_seed, which would seed the accelerators too.
-        torch.default_generator.manual_seed(seed)
+        seed_global(seed)
         try:
             return call("network", name, builder, arguments, **told), told
         except TypeError as error:
@@ -80,6 +82,17 @@ def _construct(
             if name in NETWORKS or refused not in told:
                 raise
             del told[refused]
+
+
+@contextmanager
+def _defaults_kept() -> Iterator[None]:
+    """Sets torch's default type and gradients back: what a constructor sets is not for what comes after."""
+    before = torch.get_default_dtype()
+    with torch.enable_grad():
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 def _try_out(

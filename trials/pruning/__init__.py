@@ -16,7 +16,7 @@ from trials.datasets.base import Dataset
 from trials.pruning.masks import remove_lowest, remove_lowest_of_each
 from trials.pruning.prunable import prunable_names
 from trials.registry import call, resolve
-from trials.seeding import generator
+from trials.seeding import generator, global_draws_kept, seed_global
 
 Scope = Literal["global", "layer"]
 SCOPES: tuple[Scope, ...] = ("global", "layer")
@@ -191,7 +191,9 @@ def prune(
         batch_size=batch_size,
         seed=seed,
     )
-    answer = call("pruner", pruner_name, pruner, arguments, trained=trained)
+    with global_draws_kept():
+        seed_global(seed)  # for pruners that draw, and don't by their generator
+        answer = call("pruner", pruner_name, pruner, arguments, trained=trained)
     if isinstance(answer, Scores):
         remove = remove_lowest if answer.scope == "global" else remove_lowest_of_each
         return remove(answer.values, trained.masks, rate) | dict(trained.extra_masks)

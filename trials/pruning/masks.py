@@ -6,6 +6,7 @@ from parameter names to masks. Its order matters: it breaks ties.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,17 @@ def alive(masks: Mapping[str, Tensor]) -> int:
 def density(masks: Mapping[str, Tensor]) -> float:
     """The share of weights left among those that have a mask, in [0, 1]."""
     return alive(masks) / sum(mask.numel() for mask in masks.values())
+
+
+def norm_drop(
+    trained: Mapping[str, Tensor], before: Mapping[str, Tensor], after: Mapping[str, Tensor]
+) -> float:
+    """Share of the Euclidean norm of the trained weights that goes between two sets of masks."""
+    had = sum(float(trained[name][before[name]].abs().double().square().sum()) for name in after)
+    lost = sum(
+        float(trained[name][before[name] & ~after[name]].abs().double().square().sum()) for name in after
+    )
+    return math.sqrt(lost / had) if had else 0.0
 
 
 def apply_masks(tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:

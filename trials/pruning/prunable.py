@@ -146,7 +146,8 @@ def _known(module: nn.Module) -> list[str]:
 def _own_weights(module: nn.Module) -> Iterator[Tensor]:
     if isinstance(module, _Layer | nn.MultiheadAttention):
         names = _PROJECTIONS if isinstance(module, nn.MultiheadAttention) else ("weight",)
-        yield from (each for name in names if (each := getattr(module, name, None)) is not None)
+        # Not by getattr, which computes a weight that is normed, and moves spectral norm's estimates on.
+        yield from (each for name in names if (each := module._parameters.get(name)) is not None)
     elif isinstance(module, _Recurrent):
         own = module.named_parameters(recurse=False)
         yield from (parameter for name, parameter in own if name.startswith("weight_"))

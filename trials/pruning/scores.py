@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from trials.engine import batch_loss, named_tensors
+from trials.engine import PlainModule, named_tensors
 from trials.pruning import Scores, TrainedNetwork
 
 
@@ -78,16 +78,11 @@ def global_gradient(trained: TrainedNetwork, *, batches: int = 10, batch_size: i
     """
     device = trained.data.train.labels.device
     tensors = {name: tensor.to(device) for name, tensor in named_tensors(trained.module).items()}
-    leaves = {name: tensors[name].clone().requires_grad_() for name in trained.masks}
-    others = {name: tensor for name, tensor in tensors.items() if name not in leaves}
-    sums: dict[str, Tensor] = {
-        name: torch.zeros_like(leaf, dtype=torch.float64) for name, leaf in leaves.items()
-    }
+    plain, names = PlainModule(trained.module), list(trained.masks)
+    sums = {name: torch.zeros_like(tensors[name], dtype=torch.float64) for name in names}
     seen = 0
     for inputs, labels in trained.batches(batches, batch_size):
-        with torch.enable_grad():
-            loss, _ = batch_loss(trained.module, leaves, others, inputs, labels)
-        gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+        gradients, _ = plain.gradients(tensors, names, inputs, labels)
         for total, gradient in zip(sums.values(), gradients, strict=True):
             total += gradient
         seen += 1
