@@ -216,8 +216,6 @@ def _prepare(
     from oracle.preflight import check_device, examine, open_runner, prepare
 
     check_url(spec.ledger)
-    for line in cautions(spec):
-        _log.warning(line)
     watching = [*observers, *make_observers(spec)]
     if driver == "in-process":
         check_device(spec)
@@ -238,4 +236,6 @@ def _prepare(
     ledger = Ledger(spec.ledger, create=True, retries=retries)
     stack.callback(ledger.close)
     record = prepare(spec, facts, ledger)
+    for line in cautions(spec):
+        _log.warning(line)
     return Prepared(spec=spec, ledger=ledger, record=record, facts=facts, observers=watching)
