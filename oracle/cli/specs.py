@@ -109,10 +109,10 @@ def validate(spec_file: Path, as_json: bool) -> None:
                 f"{facts.validation:,} validation, {facts.test:,} test, {facts.num_classes} classes); "
                 f"{facts.steps:,} steps a training."
             )
-        if facts.never_pruned is not None:
-            click.echo(f"{spec_file}: {facts.never_pruned.sentence()}", err=True)
             for note in facts.notes:
                 click.echo(f"{spec_file}: data: {note}")
+        if facts.never_pruned is not None:
+            click.echo(f"{spec_file}: {facts.never_pruned.sentence()}", err=True)
         found_out = resolution_of(spec, facts.validation)
         for warning in [*facts.warnings, *filter(None, [found_out and found_out.warning()])]:
             click.echo(f"{spec_file}: {warning}", err=True)

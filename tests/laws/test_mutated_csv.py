@@ -11,7 +11,7 @@ import pytest
 
 from silo import CycleAccuracies, InvalidInput, fit_curve
 from silo.csv_file import load_csv
-from tests.silo.effort import tries
+from tests.effort import tries
 
 Table = list[list[str]]
 

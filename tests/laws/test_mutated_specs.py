@@ -1,20 +1,20 @@
 """Specs as people spoil them: valid, or refused in one clear line for each fault, with no traceback.
 
-``ORACLE_LAWS=500 python -m pytest tests/laws`` tries so many; each is known by its number.
+``ORACLE_TESTS_THOROUGH=1`` tries 500; each is known by its number.
 """
 
 import copy
-import os
 import random
 
 import pytest
 from ruamel.yaml import YAML
 
 from oracle.testing.sessions import SMALL
+from tests.effort import THOROUGH
 from trials.engine.choose import ChosenExecution
 from trials.recipe import Execution
 
-COUNT = int(os.environ.get("ORACLE_LAWS", "30"))
+COUNT = 500 if THOROUGH else 30
 
 TRAINING = {"epochs": 2, "batch_size": 64, "pack": 1, "compile": False}
 BASES = [

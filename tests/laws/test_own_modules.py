@@ -1,13 +1,12 @@
 """Random networks of the user's own end a training where a plain PyTorch loop does, alone and in packs.
 
-``LAWS=100 pytest tests/laws`` tries a hundred of them; each is known by its number.
+``ORACLE_TESTS_THOROUGH=1`` tries a hundred of them; each is known by its number.
 """
-
-import os
 
 import pytest
 import torch
 
+from tests.effort import THOROUGH
 from tests.laws.plain_loop import assert_trained_as_plainly, recipe
 from tests.laws.random_modules import PARTS, random_module
 from tests.trials.toys import toy_data
@@ -16,7 +15,7 @@ from trials.engine import why_not_packed
 from trials.seeding import global_draws_kept, seed_global
 from trials.self_comparison import compare_with_itself
 
-COUNT = int(os.environ.get("LAWS", "6"))
+COUNT = 100 if THOROUGH else 6
 DATA = toy_data(shape=(16,), train=40, kind=Dataset)
 
 

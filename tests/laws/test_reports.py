@@ -11,8 +11,8 @@ from dashboards.figures.fit_view import FitView, fit_figure, fit_table
 from dashboards.optuna.summary_study import summary_attributes
 from dashboards.report import figures_of, report_html
 from dashboards.tables.comparison import csv_text, latex, markdown, terminal_table, to_json
+from tests.effort import THOROUGH, tries
 from tests.laws.searches import small_searches
-from tests.silo.effort import THOROUGH, tries
 
 
 @settings(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from silo import CycleAccuracies, InvalidInput, SiloCurve, fit_curve
 from silo.fit.rivals import compare_rivals
-from tests.silo.effort import tries
+from tests.effort import tries
 from tests.silo.fit.consistency import around, check_regions
 
 # Half of the weights at once, as 2:4 does, then other shares.

@@ -18,7 +18,7 @@ from silo.theory import (
     kept_power,
     max_lr_bound,
 )
-from tests.silo.effort import tries
+from tests.effort import tries
 
 Array = np.ndarray[Any, Any]
 RATES = [0.1, 0.5]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silo import CurveFit, CycleInterval, SiloCurve, fit_curve
-from tests.silo.effort import tries
+from tests.effort import tries
 from tests.silo.fit.consistency import around, check_regions
 
 Result = list[CycleInterval]

@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 from silo._arrays import FloatArray
 from silo.fit.branch_and_bound import Items
 from silo.fit.fewest_misses import FewestMisses, fewest_misses
-from tests.silo.effort import tries
+from tests.effort import tries
 
 BOUNDS = (0.5, 20.0)
 SLACK = 1e-9

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from silo import CurveFit, CycleInterval, Region, SiloCurve, fit_curve, shape
-from tests.silo.effort import tries
+from tests.effort import tries
 from tests.silo.fit.consistency import around, check_regions, missed_by
 
 

@@ -7,7 +7,7 @@ from scipy.optimize import minimize, nnls
 from silo._arrays import FloatArray, IntArray
 from silo.fit.families import Family, Kind
 from silo.fit.least_squares import LinearFits, Members, Targets, least_squares, losses, minima
-from tests.silo.effort import tries
+from tests.effort import tries
 
 KINDS = get_args(Kind)
 

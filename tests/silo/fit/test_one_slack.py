@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from silo import CycleInterval, SiloCurve, fit_curve
 from silo.curve import shape
 from silo.intervals import SLACK
-from tests.silo.effort import tries
+from tests.effort import tries
 from tests.silo.fit.all_lines import crossings, misses
 from tests.silo.fit.consistency import check_regions, missed_by
 

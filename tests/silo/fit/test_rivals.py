@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from silo import CycleInterval, InvalidInput, Rival, SiloCurve, compare_rivals, fit_curve, load_table
 from silo.theory import kept_power, max_lr_bound
-from tests.silo.effort import THOROUGH, tries
+from tests.effort import THOROUGH, tries
 
 NAMES = ["constant", "linear", "exponential", "logistic", "Theorem 2 bound", "SILO"]
 TRUE = SiloCurve(q=1, beta=4, epsilon=0.03, delta=0.06, pruning_rate=0.2)

@@ -6,7 +6,7 @@ from scipy.optimize import linprog
 
 from silo._arrays import FloatArray, IntArray
 from silo.fit.widest_margin import Profile, valleys, widest_margin
-from tests.silo.effort import tries
+from tests.effort import tries
 
 
 def by_scipy(shape: FloatArray, low: FloatArray, high: FloatArray) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 
 from silo import CycleInterval, SiloCurve, load_table
 from silo._arrays import FloatArray
-from tests.silo.effort import tries
+from tests.effort import tries
 
 P = 0.2
 Q_VALUES = range(6)

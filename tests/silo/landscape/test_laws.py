@@ -11,7 +11,7 @@ from silo import CycleAccuracies
 from silo.landscape import CycleBelief, CycleScores, best_constant, judge, learn
 from silo.landscape.curve import Components, evidence
 from silo.landscape.prior import PRIOR
-from tests.silo.effort import tries
+from tests.effort import tries
 from tests.silo.landscape.worlds import KINDS, world
 
 # A hundredth of chance: rounding may move a few of the 1,024 draws past a limit.
