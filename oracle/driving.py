@@ -20,7 +20,7 @@ from oracle.execution import room
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from oracle.observers import Observer
-from oracle.search import Signal
+from oracle.rules import Signal
 from oracle.session import Session
 from oracle.spec import Spec
 from trials.secrets import without_secrets

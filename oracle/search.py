@@ -6,17 +6,17 @@ never on the order in which they came, so that a search that was interrupted end
 
 from __future__ import annotations
 
-import enum
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 
 from oracle.choice import PosteriorChoice
-from oracle.cycles import Choice, Cycle, Rule
+from oracle.cycles import Choice, Cycle
 from oracle.errors import Refused
 from oracle.grid import chunks
-from oracle.policies import CycleState, Policy, Round
+from oracle.policies import CycleState, Round
+from oracle.rules import Rules, Signal
 from silo.landscape.begun import work
 from trials.tasks import (
     Damaged,
@@ -29,46 +29,6 @@ from trials.tasks import (
     TrainPack,
     Trial,
 )
-
-
-class Signal(enum.Enum):
-    """The answers of ``ask`` when it has no task."""
-
-    WAIT = "wait"
-    """The cycle's remaining tasks are out: ask again after a result."""
-
-    DONE = "done"
-    """Every cycle is decided."""
-
-    STUCK = "stuck"
-    """A task failed too often, so that its cycle can't be decided; nothing is out any more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """The rules of a search.
-
-    Attributes:
-        policy: What sets the rates.
-        cycles: How many cycles there are; the first trains the dense network.
-        replicates: Independent seeds per candidate.
-        tolerance: How far below the best mean validation accuracy the interval reaches, as a share.
-        decide: What chooses the networks to prune: the best mean, or the landscape's posterior.
-        chance: The accuracy up to which a network may be guessing; None if that is not known.
-        pack_size: Most candidates in one pack.
-        workers: How many packs are trained side by side, as far as the policy is to make use of that.
-        attempts: How often a task is tried before the search is stuck.
-    """
-
-    policy: Policy
-    cycles: int
-    replicates: int
-    tolerance: float
-    decide: Rule = "point"
-    chance: float | None = None
-    pack_size: int = 1
-    workers: int = 1
-    attempts: int = 3
 
 
 class Search:

@@ -21,7 +21,8 @@ from oracle.ledger.lease import Lease
 from oracle.ledger.rounds import add_rounds, read_rounds
 from oracle.ledger.rows import Axis
 from oracle.observers.protocol import Observer
-from oracle.search import Rules, Search, Signal
+from oracle.rules import Rules, Signal
+from oracle.search import Search
 from oracle.spec import Spec, recorded_rule
 from trials.recipe import Execution, Recipe
 from trials.secrets import without_secrets

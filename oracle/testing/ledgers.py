@@ -34,7 +34,8 @@ from oracle.ledger.choices import add_choices, read_choices
 from oracle.ledger.rounds import add_rounds, read_rounds
 from oracle.ledger.rows import Axis
 from oracle.policies import OraclePolicy
-from oracle.search import Rules, Search, Signal
+from oracle.rules import Rules, Signal
+from oracle.search import Search
 from oracle.testing.replay import replay, replayed, replayed_trial
 from trials.recipe import Execution
 from trials.tasks import STATISTICS, PrunedNetwork, StoredFile, Trial, TrialDiagnostics

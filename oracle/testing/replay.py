@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oracle.search import Rules, Search, Signal
+from oracle.rules import Rules, Signal
+from oracle.search import Search
 from trials.tasks import PrunedNetwork, Result, StoredFile, Task, TrainPack, Trial
 
 Accuracy = Callable[[int, int, float], float]

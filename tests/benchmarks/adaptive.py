@@ -9,6 +9,7 @@ without its noise (smooth):
     means      the Oracle's rule on the means of all rates' trainings
     model      what ``silo.landscape`` tells of all rates' trainings
     adaptive   ``silo.landscape.rounds`` with a share of the trainings that 3 replicates of all rates take
+    edge       the rule of the edge of collapse
 
 at the time of each cycle's decision ("then"), and with what later cycles tell of it ("in the end"). A grid of
 50 rates, which nobody recorded, is drawn from the generator that the tests have. Then CPU time per decision.
@@ -28,7 +29,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from oracle.grid import Grid
+from oracle.learned import Learned
+from oracle.policies import EdgePolicy
+from oracle.rules import Rules
+from oracle.testing.replay import replay
 from silo._arrays import FloatArray
+from silo.accuracies import TOLERANCE
 from silo.landscape import CycleScores, Known, Landscape
 from silo.landscape.begun import Begun
 from silo.landscape.design import Pair
@@ -82,6 +89,23 @@ def adaptive(landscape: Landscape, accuracies: FloatArray, settings: Adaptive) -
         found.rounds.append(len(decision.rounds))
         before = decision.known or before
     return found
+
+
+def edge(rates: FloatArray, accuracies: FloatArray) -> Searched:
+    """Replays a search by the edge of collapse from (cycles, n, replicates)."""
+    values = tuple(rates.tolist())
+    rules = Rules(
+        policy=EdgePolicy(grid=Grid(values=values, scale="log", limit=0)),
+        cycles=len(accuracies), replicates=accuracies.shape[2], tolerance=TOLERANCE,
+    )  # fmt: skip
+    places = {rate: k for k, rate in enumerate(values)}
+    search = replay(rules, lambda cycle, replicate, rate: float(accuracies[cycle, places[rate], replicate]))
+    return Searched(
+        known=Learned(TOLERANCE, None).from_cycles(search.decisions),
+        chosen=[places[each.chosen] for each in search.decisions],
+        trainings=[len(each.trials) for each in search.decisions],
+        rounds=[len(search.rounds(each.cycle)) for each in search.decisions],
+    )
 
 
 def modelled(landscape: Landscape, accuracies: FloatArray) -> Searched:
@@ -173,6 +197,10 @@ def compared(
         settings = Adaptive(share=share)
         searched = (adaptive(landscape, each, settings) for each in three)
         found[f"adaptive, {share:.0%}"] = over(judged(truth, landscape, each) for each in searched)
+    edged = (edge(landscape.rates, each) for each in three)
+    found["edge"] = over(
+        judged(truth, landscape, each) for each in edged if len(each.chosen) == len(three[0])
+    )
     return found
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from oracle.policies import OraclePolicy
 from oracle.results import Results
-from oracle.search import Rules, Search
+from oracle.rules import Rules
+from oracle.search import Search
 from oracle.spec import Spec
 from oracle.testing.replay import Accuracy, replay
 

@@ -15,7 +15,7 @@ from oracle.drivers.nodes import worker_count
 from oracle.drivers.workers import TaskQueue
 from oracle.errors import Refused
 from oracle.observers.protocol import Observer
-from oracle.search import Signal
+from oracle.rules import Signal
 from oracle.testing.drivers import DRIVER_CHECKS
 from tests.on_ray.networks import slow
 from tests.support import open_session, results, run_in_process, small_spec

@@ -18,7 +18,8 @@ from oracle.ledger.rounds import read_rounds
 from oracle.observers.protocol import Observer
 from oracle.policies import AdaptivePolicy, EdgePolicy, make_policy
 from oracle.results import Results
-from oracle.search import Rules, Search, Signal
+from oracle.rules import Rules, Signal
+from oracle.search import Search
 from oracle.testing.replay import replay, replayed
 from silo.errors import InvalidInput
 from tests.silo.landscape.worlds import world

@@ -16,7 +16,8 @@ from oracle.ledger import Ledger, database
 from oracle.ledger.choices import add_choices, read_choices
 from oracle.policies import FixedPolicy, OraclePolicy
 from oracle.results import Results
-from oracle.search import Rules, Search
+from oracle.rules import Rules
+from oracle.search import Search
 from oracle.testing.replay import replay
 from silo.landscape import Landscape
 from tests.support import results, run_in_process, small_spec

@@ -11,7 +11,8 @@ from oracle.ledger import Ledger
 from oracle.ledger.choices import add_choices, read_choices
 from oracle.policies import AllrPolicy, OraclePolicy
 from oracle.results import Results
-from oracle.search import Rules, Search, Signal
+from oracle.rules import Rules, Signal
+from oracle.search import Search
 from oracle.testing.replay import replay, replayed
 from tests.oracle.test_choice import old
 from tests.processes import raw_rows

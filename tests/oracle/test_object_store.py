@@ -6,7 +6,7 @@ import pytest
 
 from oracle.drivers import in_process
 from oracle.observers.protocol import Observer
-from oracle.search import Signal
+from oracle.rules import Signal
 from tests.object_store import BUCKET
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.tasks import Failed, PruneNetwork
