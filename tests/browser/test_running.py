@@ -51,7 +51,7 @@ def held(tmp_path, postgresql):
 
 def shown(page, address):
     """The note of the summary study, loaded anew."""
-    page.goto(f"{address}/note")
+    page.goto(address)
     page.wait_for_selector("text=/State:/")
     return page.locator("body").inner_text()
 
@@ -76,7 +76,7 @@ def test_the_page_follows_the_search(held, page, watched, tmp_path):
         assert gate.decided_cycles.get(timeout=SECONDS) == 1
         note = shown(page, address)
         assert "State: running" in note and f"2 of {CYCLES} cycles decided" in note
-        page.goto(address)
+        page.goto(address.removesuffix("/note"))
         page.wait_for_selector("[id='user-defined-plot:oracle-and-silo'] .main-svg")
         watched.look("running")
         page.goto(reported(url, tmp_path).as_uri())
@@ -88,6 +88,6 @@ def test_the_page_follows_the_search(held, page, watched, tmp_path):
         thread.join(SECONDS)
         note = shown(page, address)
         assert "State: done" in note and f"{CYCLES} of {CYCLES} cycles decided" in note
-        page.goto(address)
+        page.goto(address.removesuffix("/note"))
         page.wait_for_selector("text=cycles decided")
         assert f"cycles decided\t{CYCLES} of {CYCLES}" in page.locator("body").inner_text()

@@ -13,9 +13,9 @@ for name in ("resource", "fcntl", "pwd", "grp", "termios"):
 
 from trials.checkpoints import Store
 from trials.engine.compile_cache import folder_of
-from trials.runner import _peak_memory
+from trials.memory import peak_memory
 
-assert _peak_memory(torch.device("cpu")) == 0
+assert peak_memory(torch.device("cpu")) == 0
 assert folder_of("key").name == "key"
 store = Store(sys.argv[1])
 file = store.write("folder/file", {"weight": torch.ones(2)})

@@ -26,7 +26,7 @@ def test_golden_counts():
         assert seen == [800, 640, 512, 410, 328], name
 
 
-def forgets_the_seed(trained):
+def draws_globally(trained):
     return Scores({name: torch.rand(mask.shape) for name, mask in trained.masks.items()})
 
 
@@ -51,7 +51,6 @@ def prunes_what_is_kept(trained):
 
 def test_the_contract_finds_what_is_broken():
     for broken, scope, message in (
-        (forgets_the_seed, "global", "draws from torch's global generator"),
         (changes_the_network, "global", "changes the network"),
         (keeps_too_many, "global", "weights of .*: .* are wanted"),
         (prunes_what_is_kept, None, "which is to be kept"),
@@ -60,6 +59,10 @@ def test_the_contract_finds_what_is_broken():
             check_pruner(f"{__name__}:{broken.__name__}", scope=scope)
     with pytest.raises(AssertionError, match="are wanted"):
         check_pruner("layer_magnitude", scope="global")
+
+
+def test_a_pruner_that_draws_by_the_global_generator_is_seeded():
+    check_pruner(f"{__name__}:draws_globally", scope="global")
 
 
 def test_the_network_orders_the_masks_not_the_file_they_were_kept_in():

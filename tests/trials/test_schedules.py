@@ -104,7 +104,7 @@ REFUSED = [
     ({"warmup": 11}, r"got 11 \(11 of 10 steps\)"),
     ({"warmup": NAN}, "warmup must be a number, got nan"),
     ({"warmup": "2"}, "warmup must be a number, got '2'"),
-    ({"warmup": True}, "warmup must be a number, got True"),
+    ({"warmup": True}, "'warmup' must be a number, got True"),
     ({"warmup": 1e308}, r"warmup must be a number, got 1e\+308"),
     ({"drops": [10]}, r"drops must ascend and lie inside the training, got \[10\]"),
     ({"drops": [0]}, "lie inside the training"),
