@@ -17,11 +17,13 @@ from oracle.ledger import Ledger
 from oracle.ledger.rounds import read_rounds
 from oracle.observers.protocol import Observer
 from oracle.policies import AdaptivePolicy, EdgePolicy, make_policy
+from oracle.policies.adaptive import restated
 from oracle.results import Results
 from oracle.rules import Rules, Signal
 from oracle.search import Search
 from oracle.testing.replay import replay, replayed
 from silo.errors import InvalidInput
+from silo.landscape import learn
 from tests.silo.landscape.worlds import world
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.tasks import Failed, TrainPack
@@ -183,6 +185,8 @@ def test_what_is_odd_gets_a_closer_look_and_is_said(kind, cycle):
     search = replay(odd, lambda c, replicate, rate: float(tables[c][rates.index(rate), replicate]))
     counts = [len(decision.trials) for decision in search.decisions]
     assert counts[cycle] >= 7 * REPLICATES and counts[cycle] > np.median(counts)
+    # Beside a coarse look at seven rates, two humps get one at twice as many.
+    assert (len(search.decisions[cycle].candidates) > 9) == (kind == "humps")
     said = told(search.decisions[cycle], None)
     assert ("tell nothing of the rates" if kind == "collapse" else "two ranges of rates are good") in said
 
@@ -268,6 +272,17 @@ def test_results_state_what_all_cycles_tell_and_costs_what_was_left_out(tmp_path
     assert found.policy_costs[0].trainings == len(found.outcomes)
     assert found.policy_costs[-1].trainings == 2 * 5 * 3 and not found.policy_costs[-1].measured
     assert "likelier within 0.5 % of the best than not" in units(found)
+
+
+def test_later_cycles_move_the_intervals_that_results_state():
+    search = replay(rules(adaptive()), accuracies())
+    stated = restated(search.decisions, 0.005, None)
+    beliefs = learn([each.scores for each in search.decisions], tolerance=0.005)
+    for each, belief in zip(stated, beliefs, strict=True):
+        low, high = (belief.rates[end] for end in belief.stated)
+        assert each.interval.low <= low and each.interval.high >= high
+        assert each.choice == search.decisions[each.cycle].choice
+    assert [each.interval for each in stated] != [each.interval for each in search.decisions]
 
 
 @pytest.mark.parametrize(
