@@ -14,9 +14,9 @@ from functools import cached_property
 import numpy as np
 
 from oracle.cycles import Choice, Cycle, candidates_of, decide, densities
-from oracle.grid import Grid
 from oracle.learned import Learned, last_known
-from oracle.policies.protocol import CycleState, Round, Span
+from oracle.policies.on_grid import GridPolicy
+from oracle.policies.protocol import CycleState, Round
 from silo.accuracies import grid_interval
 from silo.intervals import CycleInterval
 from silo.landscape import CycleBelief, learn
@@ -30,50 +30,28 @@ _TURNS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptivePolicy:
+class AdaptivePolicy(GridPolicy):
     """Rounds of trainings that tell most, within a budget; see :mod:`silo.landscape.rounds`.
 
     Attributes:
-        grid: The Oracle's.
         share: The budget, as a share of what the whole grid takes in all replicates.
         trainings: The budget as a number of trainings a cycle, in place of a share.
     """
 
-    grid: Grid
     share: float = 0.25
     trainings: float | None = None
 
-    searches = True
     selective = True
     turns = _TURNS
-
-    @property
-    def candidates(self) -> int:
-        """See :class:`Policy`."""
-        return len(self.grid.values)
 
     @property
     def together(self) -> int:
         """See :class:`Policy`."""
         return min(Adaptive.probes + 1, self.candidates)
 
-    @property
-    def extension(self) -> int:
-        """See :class:`Policy`."""
-        return 2 * self.grid.limit
-
-    @property
-    def rates(self) -> tuple[float, ...]:
-        """See :class:`Policy`."""
-        return self.grid.values
-
     def expected(self, replicates: int) -> float:
         """See :class:`Policy`."""
         return max(self._settings(replicates).share * self.candidates, 1) * replicates
-
-    def span(self, cycles: int) -> Span:
-        """See :class:`Policy`."""
-        return Span(low=self.grid.values[0], high=self.grid.values[-1], scale=self.grid.scale)
 
     def next_round(self, state: CycleState) -> Round:
         """See :class:`Policy`."""

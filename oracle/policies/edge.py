@@ -17,53 +17,32 @@ import numpy as np
 
 from oracle.cycles import Cycle
 from oracle.errors import Refused
-from oracle.grid import Grid
 from oracle.learned import Learned, last_known
 from oracle.policies.adaptive import modelled_cycle
 from oracle.policies.exhaustive import OraclePolicy
-from oracle.policies.protocol import CycleState, Round, Span
+from oracle.policies.on_grid import GridPolicy
+from oracle.policies.protocol import CycleState, Round
 
 _PROBES = 2
 """Single trainings beside the expected edge in every later cycle."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EdgePolicy:
-    """Follows the edge of collapse.
+class EdgePolicy(GridPolicy):
+    """Follows the edge of collapse."""
 
-    Attributes:
-        grid: The Oracle's.
-    """
-
-    grid: Grid
-
-    searches = True
     selective = True
     together = 1
     turns = 1
-
-    @property
-    def candidates(self) -> int:
-        """See :class:`Policy`."""
-        return len(self.grid.values)
 
     @property
     def extension(self) -> int:
         """See :class:`Policy`: only the first cycle's grid extends."""
         return 0
 
-    @property
-    def rates(self) -> tuple[float, ...]:
-        """See :class:`Policy`."""
-        return self.grid.values
-
     def expected(self, replicates: int) -> float:
         """See :class:`Policy`; the first cycle takes those of the whole grid."""
         return replicates + _PROBES
-
-    def span(self, cycles: int) -> Span:
-        """See :class:`Policy`."""
-        return Span(low=self.grid.values[0], high=self.grid.values[-1], scale=self.grid.scale)
 
     def next_round(self, state: CycleState) -> Round:
         """See :class:`Policy`.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from oracle.cycles import Cycle, decide
-from oracle.grid import Grid
-from oracle.policies.protocol import CycleState, Round, Span
+from oracle.policies.on_grid import GridPolicy
+from oracle.policies.protocol import CycleState, Round
 
 
-class PointRule:
+class PointRule(ABC):
     """A policy that trains all candidates in all replicates and decides by their means."""
 
     selective = False
@@ -21,8 +22,9 @@ class PointRule:
         return self.candidates
 
     @property
+    @abstractmethod
     def candidates(self) -> int:
-        raise NotImplementedError
+        """See :class:`Policy`."""
 
     def expected(self, replicates: int) -> float:
         """See :class:`Policy`."""
@@ -34,38 +36,15 @@ class PointRule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OraclePolicy(PointRule):
+class OraclePolicy(GridPolicy, PointRule):
     """Every value of a grid, at every cycle (Section 5.4 of the SILO paper).
 
     The grid grows past an edge that the optimized interval touches, by one of its steps at a time.
     """
 
-    grid: Grid
-
-    searches = True
-
-    @property
-    def candidates(self) -> int:
-        """See :class:`Policy`."""
-        return len(self.grid.values)
-
-    @property
-    def extension(self) -> int:
-        """See :class:`Policy`."""
-        return 2 * self.grid.limit
-
-    @property
-    def rates(self) -> tuple[float, ...]:
-        """See :class:`Policy`."""
-        return self.grid.values
-
     def next_round(self, state: CycleState) -> Round:
         """See :class:`Policy`."""
         return state.everywhere(self._extension(state) if state.trials else self.grid.values)
-
-    def span(self, cycles: int) -> Span:
-        """See :class:`Policy`."""
-        return Span(low=self.grid.values[0], high=self.grid.values[-1], scale=self.grid.scale)
 
     def _extension(self, state: CycleState) -> tuple[float, ...]:
         interval = decide(state.cycle, state.trials, state.prunings, tolerance=state.tolerance).interval
