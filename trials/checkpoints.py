@@ -87,7 +87,7 @@ class Store:
                 filesystem, base = self._remote
                 _upload(filesystem, f"{base}/{path}", data)
             else:
-                _write_durably(Path(self.root) / path, data)
+                write_durably(Path(self.root) / path, data)
         except OSError as error:
             if error.errno not in _LASTING:
                 raise
@@ -190,7 +190,8 @@ def _upload(filesystem: Any, path: str, data: bytes) -> None:
         raise
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes) -> None:
+    """Writes a file under a temporary name beside it, syncs it to the disk, and renames it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -246,6 +247,11 @@ def unpack_start(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Tensors]:
 def with_rewind(state: Mapping[str, Tensor], rewind: Mapping[str, Tensor] | None) -> Tensors:
     """The file of a trained network: its state, and of cycle 0 the state to rewind to."""
     return {**state, **_under(_REWIND, rewind or {})}
+
+
+def without_rewind(tensors: Mapping[str, Tensor]) -> Tensors:
+    """The state of :func:`with_rewind`'s file."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_REWIND)}
 
 
 def rewind_of(tensors: Mapping[str, Tensor]) -> Tensors:

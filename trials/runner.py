@@ -132,15 +132,19 @@ class Runner:
         Raises:
             InitialWeightsChanged: They are not those that the search began with.
         """
-        module = build_network(
+        module = self.built(replicate)
+        check_initial(named_tensors(module), self._initial, replicate)
+        return module
+
+    def built(self, replicate: int) -> nn.Module:
+        """A network as its code draws it for a replicate, on the CPU."""
+        return build_network(
             self.recipe.network.name,
             self.recipe.network.arguments,
             input_shape=self.data.input_shape,
             num_classes=self.data.num_classes,
             seed=derive_seed(self.recipe.seed, replicate, "initial weights"),
         )
-        check_initial(named_tensors(module), self._initial, replicate)
-        return module
 
     def initial(self, replicate: int) -> dict[str, Tensor]:
         """Parameters and buffers that a replicate begins with; see :func:`trials.initial_weights`."""
