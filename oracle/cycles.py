@@ -57,24 +57,24 @@ class Candidate:
     trials: tuple[Trial, ...]
 
     @property
-    def accuracy(self) -> float:
+    def score(self) -> float:
         """Mean validation accuracy, in [0, 1]."""
-        return _mean([trial.accuracy for trial in self.trials])
+        return _mean([trial.score for trial in self.trials])
 
     @property
-    def accuracy_std(self) -> float | None:
+    def score_std(self) -> float | None:
         """Sample standard deviation of the validation accuracy; None with one replicate."""
-        return _std([trial.accuracy for trial in self.trials])
+        return _std([trial.score for trial in self.trials])
 
     @property
-    def test_accuracy(self) -> float:
+    def test_score(self) -> float:
         """Mean test accuracy, in [0, 1]."""
-        return _mean([trial.test_accuracy for trial in self.trials])
+        return _mean([trial.test_score for trial in self.trials])
 
     @property
-    def test_accuracy_std(self) -> float | None:
+    def test_score_std(self) -> float | None:
         """Sample standard deviation of the test accuracy; None with one replicate."""
-        return _std([trial.test_accuracy for trial in self.trials])
+        return _std([trial.test_score for trial in self.trials])
 
     @property
     def diverged(self) -> int:
@@ -123,7 +123,7 @@ class Cycle:
             grid=np.array(self.grid),
             index=np.array([index[trial.max_lr] for trial in self.trials]),
             replicate=np.array([trial.replicate for trial in self.trials]),
-            score=np.array([trial.accuracy for trial in self.trials]),
+            score=np.array([trial.score for trial in self.trials]),
         )
 
     @property
@@ -171,7 +171,7 @@ def decide(
     """
     candidates = candidates_of(outcomes)
     rates = tuple(candidate.max_lr for candidate in candidates)
-    means = np.array([candidate.accuracy for candidate in candidates])
+    means = np.array([candidate.score for candidate in candidates])
     best, first, last = (int(index[0]) for index in optimized(means[None], tolerance))
     choice = Choice(cycle=cycle, max_lr=rates[best], rule="point", replicates=len(candidates[best].trials))
     near = means >= means[best] - tolerance - ROUNDING

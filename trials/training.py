@@ -19,7 +19,7 @@ from trials.recipe import Recipe
 from trials.schedules import multipliers
 from trials.seeding import derive_seed, generator, seed_global
 
-_SCORES = ("accuracy", "test_accuracy", "best_step", "diverged", "train_loss")
+_SCORES = ("score", "test_score", "best_step", "diverged", "train_loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class TrainedCopy:
     """One candidate's training: the numbers that its :class:`trials.tasks.Trial` has, and its tensors.
 
     Attributes:
-        accuracy: Validation accuracy in [0, 1] at the best validation; chance level if it diverged.
-        test_accuracy: Test accuracy in [0, 1] of the same weights; chance level if it diverged.
+        score: Validation accuracy in [0, 1] at the best validation; chance level if it diverged.
+        test_score: Test accuracy in [0, 1] of the same weights; chance level if it diverged.
         best_step: Optimizer steps until the best validation; 0 if there was none.
         diverged: Whether a loss, an output or a weight became infinite or NaN.
         train_loss: Mean training loss between the last two validations; NaN if it diverged.
@@ -38,8 +38,8 @@ class TrainedCopy:
         diagnostics: Statistics of the weights at the best validation; None where none were wanted.
     """
 
-    accuracy: float
-    test_accuracy: float
+    score: float
+    test_score: float
     best_step: int
     diverged: bool
     train_loss: float
@@ -90,8 +90,8 @@ class BestWeights:
         validated, total = len(data.validation.labels), len(data.test.labels)
         return [
             TrainedCopy(
-                accuracy=chance if diverged else correct / validated,
-                test_accuracy=chance if diverged else test / total,
+                score=chance if diverged else correct / validated,
+                test_score=chance if diverged else test / total,
                 best_step=step,
                 diverged=diverged,
                 train_loss=loss,

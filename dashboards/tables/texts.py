@@ -130,8 +130,8 @@ def run_text(run: tuple[float, float] | None) -> str:
 def chosen_accuracies(cycle: Cycle) -> tuple[str, str]:
     """Validation and test accuracy at the rate whose networks are pruned next."""
     best = cycle.selected
-    validation = accuracy_text(best.accuracy, best.accuracy_std)
-    return validation, accuracy_text(best.test_accuracy, best.test_accuracy_std)
+    validation = accuracy_text(best.score, best.score_std)
+    return validation, accuracy_text(best.test_score, best.test_score_std)
 
 
 def _where(rows: Sequence[Cycle]) -> str:

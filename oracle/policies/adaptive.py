@@ -127,7 +127,7 @@ class AdaptivePolicy(GridPolicy):
 def _pairs(trials: Mapping[float, Mapping[int, Trial]], places: Mapping[float, int]) -> dict[Pair, float]:
     """The score of each pair that was trained."""
     return {
-        (places[rate], replicate): trial.accuracy
+        (places[rate], replicate): trial.score
         for rate, each in trials.items()
         for replicate, trial in each.items()
     }

@@ -205,7 +205,7 @@ def climb(candidates: Sequence[Candidate], start: float) -> tuple[Candidate, int
     Returns:
         The candidate where no neighbour is better, and how many candidates were looked at.
     """
-    accuracies = [candidate.accuracy for candidate in candidates]
+    accuracies = [candidate.score for candidate in candidates]
     place = _nearest([candidate.max_lr for candidate in candidates], start)
     seen = {place}
     while True:
@@ -225,9 +225,9 @@ class _Reached(TypedDict):
 def _reached(candidates: Sequence[Candidate | None]) -> _Reached:
     """What a candidate per cycle reaches on the test split."""
     return {
-        "test_accuracies": tuple(each.test_accuracy if each else None for each in candidates),
+        "test_accuracies": tuple(each.test_score if each else None for each in candidates),
         "by_replicate": tuple(
-            {trial.replicate: trial.test_accuracy for trial in each.trials} if each else {}
+            {trial.replicate: trial.test_score for trial in each.trials} if each else {}
             for each in candidates
         ),
     }

@@ -205,7 +205,7 @@ class Results:
         if self.chance is None:
             return ()
         highest = self.chance.highest
-        return tuple(each.cycle for each in self.decided if each.best.accuracy <= highest)
+        return tuple(each.cycle for each in self.decided if each.best.score <= highest)
 
     @cached_property
     def predicted(self) -> SiloCurve | None:

@@ -221,12 +221,12 @@ def test_the_weights_and_both_accuracies_are_those_of_the_best_validation(outcom
     whole, beginnings = outcomes
     ties, early = 0, 0
     for index, outcome in enumerate(whole):
-        accuracies = [beginning[index].accuracy for beginning in beginnings]
+        accuracies = [beginning[index].score for beginning in beginnings]
         best = accuracies.index(max(accuracies))
         chosen = beginnings[best][index]
-        assert outcome.accuracy == max(accuracies) == chosen.accuracy
+        assert outcome.score == max(accuracies) == chosen.score
         assert outcome.best_step == (best + 1) * 6
-        assert outcome.test_accuracy == chosen.test_accuracy
+        assert outcome.test_score == chosen.test_score
         assert all(torch.equal(tensor, chosen.state[name]) for name, tensor in outcome.state.items())
         ties += accuracies.count(max(accuracies)) > 1
         early += best + 1 < EPOCHS
@@ -237,7 +237,7 @@ def test_the_accuracies_are_shares_of_right_answers(outcomes):
     data, module = toy_data(noise=2.5), toy_network().double().eval()
     for outcome in outcomes[0]:
         module.load_state_dict(outcome.state)
-        for split, accuracy in ((data.validation, outcome.accuracy), (data.test, outcome.test_accuracy)):
+        for split, accuracy in ((data.validation, outcome.score), (data.test, outcome.test_score)):
             with torch.no_grad():
                 right = (module(split.inputs).argmax(1) == split.labels).sum().item()
             assert accuracy == right / len(split) and 0 < accuracy < 1
@@ -262,7 +262,7 @@ def test_the_first_among_equals_by_script(pack_size, monkeypatch):
     monkeypatch.setattr(Engine, "count_correct", scripted)
     found = train(module, data, toy_recipe(length=4, pack_size=pack_size), RATES)
     assert [outcome.best_step for outcome in found] == [12, 24, 6]
-    assert [outcome.accuracy for outcome in found] == [5 / 23, 6 / 23, 0.0]
+    assert [outcome.score for outcome in found] == [5 / 23, 6 / 23, 0.0]
 
 
 @pytest.mark.parametrize("pack_size", [1, 8])
@@ -305,6 +305,6 @@ def test_the_test_split_decides_nothing():
     other = toy_data()
     other.test.labels.add_(1).remainder_(4)
     for one, two in zip(*(train(module, each, toy_recipe(), RATES) for each in (data, other)), strict=True):
-        assert one.test_accuracy != two.test_accuracy
-        object.__setattr__(two, "test_accuracy", one.test_accuracy)
+        assert one.test_score != two.test_score
+        object.__setattr__(two, "test_score", one.test_score)
         assert_bitwise_equal(one, two)
