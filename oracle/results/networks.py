@@ -108,7 +108,7 @@ def _trial(results: Results, decided: Cycle, replicate: int | None) -> Trial:
     """The best one by validation, the first among equals, if none is named."""
     trials = decided.selected.trials
     if replicate is None:
-        return max(trials, key=lambda each: (each.accuracy, -each.replicate))
+        return max(trials, key=lambda each: (each.score, -each.replicate))
     wanted = whole("replicate", replicate)
     for each in trials:
         if each.replicate == wanted:
@@ -130,7 +130,7 @@ def _loaded(
     results: Results, runner: Runner, trial: Trial, start: PrunedNetwork | None
 ) -> tuple[nn.Module, dict[str, Tensor]]:
     from trials.checkpoints import unpack_start, without_rewind
-    from trials.pruning.masks import apply_masks, full_masks
+    from trials.pruning.masks import full_masks
     from trials.pruning.prunable import prunable_names
     from trials.state_fit import put_into
 
@@ -141,7 +141,7 @@ def _loaded(
     else:
         masks = unpack_start(_read(results, runner, trial, start.start))[1]
     weights = without_rewind(_read(results, runner, trial, trial.checkpoint))
-    if misfit := put_into(module, apply_masks(weights, masks)):
+    if misfit := put_into(module, weights):
         raise Refused(
             f"network: the code of search {results.name!r} builds another network than it trained; of the "
             f"trained weights, {misfit}; put the code back"
@@ -183,8 +183,8 @@ def _metadata(results: Results, trial: Trial, start: PrunedNetwork | None, data:
         "replicate": trial.replicate,
         "max_lr": trial.max_lr,
         "density": start.alive / start.prunable if start else 1.0,
-        "validation_score": trial.accuracy,
-        "test_score": trial.test_accuracy,
+        "validation_score": trial.score,
+        "test_score": trial.test_score,
         "network": network["name"],
         "arguments": network["arguments"],
         "dataset": results.search_spec.dataset.name,

@@ -175,7 +175,7 @@ def test_a_network_of_ones_own_is_taken_home_unless_its_code_builds_another(tmp_
     assert torch.equal(again(inputs), taken.module(inputs))
     for hidden, head, said in (
         (9, "head", r"other shapes: hidden\.weight is 8×64, not 9×64, .* and 5 more; put"),
-        (8, "out", r"missing: out\.weight, out\.bias; left over: head\.weight, head\.bias; put"),
+        (8, "out", r"missing: out\.weight, out\.bias; left over: head\.bias, head\.weight; put"),
     ):
         module.write_text(NET.format(hidden=hidden, head=head))
         del sys.modules["takenhome"]
