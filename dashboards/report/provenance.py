@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from dashboards.style import percent_text, plain_rate_text
 from oracle.ledger import Run
 from oracle.results import Results
+from oracle.results.recommendation import curve_code
 from oracle.spec_parts import ComponentSpec
 from silo.curve import SiloCurve
 from trials.recipe import Execution
@@ -22,14 +23,10 @@ _OWN = "silo-oracle"
 
 
 def usage(curve: SiloCurve) -> str:
-    """Python that gives a curve's rates, to the last digit: one that touches intervals' ends still does."""
-    given = {name: value for name, value in curve.to_dict().items() if name != "densities"}
-    numbers = ", ".join(f"{name}={value + 0!r}" for name, value in given.items())
-    if curve.densities:
-        numbers += f", densities={curve.densities!r}"
+    """Python that gives a curve's rates."""
     return (
         "from silo import SiloCurve\n"
-        f"curve = SiloCurve({numbers})\n"
+        f"curve = {curve_code(curve)}\n"
         "max_lr = curve.max_lr(cycle)  # cycle: how often the network has been pruned"
     )
 

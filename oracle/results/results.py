@@ -23,6 +23,7 @@ from oracle.results import frames
 from oracle.results.costs import PolicyCost, policy_costs
 from oracle.results.distributions import CycleDistributions, cycle_distributions, diagnosed_rates
 from oracle.results.networks import TrainedNetwork, trained_network
+from oracle.results.recommendation import Recommendation, recommend
 from oracle.results.recorded import load_search, recorded_spec
 from oracle.results.verdict import point_verdict, verdict
 from oracle.search import Search
@@ -391,6 +392,11 @@ class Results:
         """The masks alone of :meth:`trained_network`: name of each prunable weight to bool, True where it
         is left."""
         return self.trained_network(cycle, replicate).masks
+
+    @cached_property
+    def recommendation(self) -> Recommendation | None:
+        """What to train with from now on, and what it costs; None where nothing can be compared."""
+        return recommend(self)
 
     def verdict(self) -> str:
         """The comparison in a few sentences, no surer than the trainings are."""
