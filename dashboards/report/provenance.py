@@ -14,7 +14,7 @@ from dashboards.style import percent_text, plain_rate_text
 from oracle.ledger import Run
 from oracle.results import Results
 from oracle.results.recommendation import curve_code
-from oracle.spec_parts import ComponentSpec
+from oracle.spec_parts import ComponentSpec, NetworkSpec
 from silo.curve import SiloCurve
 from trials.recipe import Execution
 from trials.secrets import without_secrets
@@ -58,6 +58,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     length = f"{spec.training.epochs} epochs" if spec.training.epochs else f"{spec.training.iterations} steps"
     return [
         ("network", _component(spec.network)),
+        ("its initial weights", _initial(spec.network)),
         ("data set", _component(spec.dataset)),
         ("rates", f"{_rates(results)}, {replicates}"),
         (
@@ -96,6 +97,14 @@ def _component(given: ComponentSpec) -> str:
     shown: dict[str, Any] = without_secrets(given.arguments)
     arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in shown.items())
     return f"{given.name}({arguments})" if arguments else given.name
+
+
+def _initial(network: NetworkSpec) -> str:
+    """The file that they come from; empty where they come from none."""
+    if (weights := network.checkpoint) is None:
+        return ""
+    left = f", without {', '.join(weights.leave_out)}" if weights.leave_out else ""
+    return f"{without_secrets(weights.file)}{left}"
 
 
 def _dates(found: tuple[Run, ...]) -> str:
