@@ -1,5 +1,6 @@
 """Searches whose networks begin with weights from a file."""
 
+import hashlib
 import logging
 
 import pytest
@@ -94,11 +95,12 @@ def test_a_search_begins_with_it_goes_on_with_it_and_refuses_another(tmp_path, f
 
     nearly = weights()
     nearly["layers.0.weight"][0, 0] *= 1 + 1e-6
-    save_file(nearly, file)
     said = f"changed: the contents of checkpoint {file}. Give the new spec a new name"
-    with pytest.raises(Refused) as raised:
-        oracle.run(spec, driver="in-process")
-    assert said in str(raised.value)
+    for others in (nearly, weights(8)):
+        save_file(others, file)
+        with pytest.raises(Refused) as raised:
+            oracle.run(spec, driver="in-process")
+        assert said in str(raised.value)
     save_file(weights(), file)
     moved = file.rename(tmp_path / "moved.safetensors")
     with pytest.raises(Refused, match=r"changed: network\.checkpoint\.file: .*/base\.s.* -> .*/moved\.s"):
@@ -126,6 +128,7 @@ def test_what_a_search_took_home_is_what_another_begins_with(tmp_path):
     path = first.trained_network().write(tmp_path / "net.pt")
     with open_session(small_spec(tmp_path, name="second", network=network(path))) as second:
         start = open_runner(second.spec).network(0)
+        assert second.recipe.checkpoint.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert torch.equal(start.layers[0].weight, first.network().layers[0].weight)
 
 
