@@ -87,7 +87,7 @@ def _misfit(wanted: Mapping[str, Tensor], taken: Mapping[str, Tensor]) -> Misfit
     fitting = {name: pair for name, pair in both.items() if name not in shapes}
     return Misfit(
         missing=tuple(name for name in missing if not name.endswith(_COUNTS)),
-        left=tuple(name for name in taken if name not in wanted),
+        left=tuple(sorted(name for name in taken if name not in wanted)),  # safetensors has no order
         shapes=shapes,
         others=tuple(_others(fitting)),
     )

@@ -367,9 +367,15 @@ class Results:
     @cached_property
     def runner(self) -> Runner:
         """A worker for this process, on the CPU, whose data set is loaded when it is first needed."""
+        import torch
+
         from oracle.preflight import open_runner
 
-        return open_runner(self.search_spec)
+        threads = torch.get_num_threads()
+        try:
+            return open_runner(self.search_spec)
+        finally:
+            torch.set_num_threads(threads)  # workers' are the spec's
 
     def trained_network(self, cycle: int | None = None, replicate: int | None = None) -> TrainedNetwork:
         """A trained network of the rate that was chosen at a cycle, with its masks and what it is.

@@ -89,8 +89,9 @@ def test_a_fresh_python_with_torch_alone_gets_the_ledgers_test_score(finished, c
         assert computed == pytest.approx(stated, abs=1e-6) == rows.test_accuracy[best]
 
 
-def test_a_search_gives_modules_masks_and_rates(finished):
+def test_a_search_gives_modules_masks_and_rates(finished, monkeypatch):
     found = results_of(finished)
+    monkeypatch.setattr(torch, "set_num_threads", (threads := [torch.get_num_threads()]).append)
     assert found.rates == tuple(each.chosen for each in found.decided) and len(found.rates) == 3
     taken = found.trained_network(2, 0)
     weights = dict(taken.module.named_parameters())
@@ -100,6 +101,7 @@ def test_a_search_gives_modules_masks_and_rates(finished):
     assert not taken.module.training and taken.metadata["max_lr"] == found.rates[2]
     found.network(2, 0).train()  # another module each time
     assert not taken.module.training
+    assert threads[-1] == threads[0]
     assert all(mask.all() for mask in found.masks(0).values()) and set(found.masks(0)) == set(taken.masks)
 
 
@@ -205,3 +207,15 @@ def test_onnx_says_how_to_install_what_it_needs(finished, call, monkeypatch):
     code, _, err = call("network", "spec.yaml", "-o", "net.onnx")
     assert code == 2 and err.count("\n") == 1
     assert "an .onnx file needs onnx and onnxscript: pip install 'silo-oracle[onnx]'" in err
+
+
+def test_what_onnx_can_not_say_is_one_line(finished, call, monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("no such operator\n" * 50)
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("torch.onnx.export", fail)
+    code, _, err = call("network", "spec.yaml", "-o", "net.onnx")
+    assert code == 2 and err.count("\n") == 1 and len(err) < 500 and not (finished / "net.onnx").exists()
+    assert "can't be exported as ONNX (RuntimeError: no such operator no" in err
+    assert "take .safetensors or .pt" in err
