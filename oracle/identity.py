@@ -28,11 +28,12 @@ def identity(
     spec: Spec,
     *,
     fingerprint: str,
-    classes: int,
+    classes: int | None,
     validation: int,
     code: Mapping[str, str],
     initial: Sequence[WeightsFingerprint],
     checkpoint: str = "",
+    floor: float | None = None,
 ) -> dict[str, Any]:
     """Everything that determines the outcomes of a search but for its execution, as JSON-able data.
 
@@ -44,6 +45,7 @@ def identity(
         code: Digests of the user's own modules, see :func:`trials.own_code.code_digests`.
         initial: Fingerprints of the networks' initial weights by replicate.
         checkpoint: Checksum of the file that they come from, if they do: fingerprints forgive roundings.
+        floor: What a network that knows nothing reaches by a metric of the user's own.
     """
     shown = without_secrets(spec.model_dump(mode="json"))  # a new token changes no outcome
     return {
@@ -56,6 +58,7 @@ def identity(
         "data": fingerprint,
         "classes": classes,
         "validation": validation,
+        "floor": floor,
         "code": dict(code),
         "initial": [_plain(asdict(each)) for each in initial],
     }
