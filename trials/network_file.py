@@ -44,7 +44,7 @@ def network_bytes(
     module: nn.Module,
     masks: Mapping[str, Tensor],
     metadata: Mapping[str, Any],
-    example: Tensor,
+    example: Tensor | None,
 ) -> bytes:
     """The contents of a file.
 
@@ -53,7 +53,7 @@ def network_bytes(
         module: The network, on the CPU.
         masks: Name of each prunable weight to its mask.
         metadata: What there is to say of it, as JSON-able data by name.
-        example: [1, …], an input as the network is given it.
+        example: [1, …], an input as the network is given it; None where none is known.
 
     Raises:
         InvalidInput: The network can't be exported in this form.
@@ -62,13 +62,13 @@ def network_bytes(
 
 
 def _safetensors(
-    module: nn.Module, _masks: Mapping[str, Tensor], metadata: Mapping[str, Any], _example: Tensor
+    module: nn.Module, _masks: Mapping[str, Tensor], metadata: Mapping[str, Any], _example: Tensor | None
 ) -> bytes:
     return safetensors.torch.save(_state(module), _texts(metadata))
 
 
 def _pt(
-    module: nn.Module, masks: Mapping[str, Tensor], metadata: Mapping[str, Any], _example: Tensor
+    module: nn.Module, masks: Mapping[str, Tensor], metadata: Mapping[str, Any], _example: Tensor | None
 ) -> bytes:
     file = io.BytesIO()
     kept = {name: mask.clone() for name, mask in masks.items()}
@@ -77,8 +77,13 @@ def _pt(
 
 
 def _onnx(
-    module: nn.Module, _masks: Mapping[str, Tensor], metadata: Mapping[str, Any], example: Tensor
+    module: nn.Module, _masks: Mapping[str, Tensor], metadata: Mapping[str, Any], example: Tensor | None
 ) -> bytes:
+    if example is None:
+        raise InvalidInput(
+            "an .onnx file needs an input to trace the network with, and the search has no data set of its "
+            "own: take .safetensors or .pt"
+        )
     inputs = torch.cat([example, example])  # a dimension of 1 would be taken for a constant
     try:
         with warnings.catch_warnings():
@@ -105,7 +110,7 @@ def _onnx(
         ) from error
 
 
-KINDS: dict[str, Callable[[nn.Module, Mapping[str, Tensor], Mapping[str, Any], Tensor], bytes]] = {
+KINDS: dict[str, Callable[[nn.Module, Mapping[str, Tensor], Mapping[str, Any], Tensor | None], bytes]] = {
     ".safetensors": _safetensors,
     ".pt": _pt,
     ".pth": _pt,

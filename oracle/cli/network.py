@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -39,8 +41,15 @@ def network(
         return
     click.echo(
         f"Wrote {out}: cycle {facts['cycle']}, replicate {facts['replicate']}, max_lr {facts['max_lr']:.4g}, "
-        f"{100 * facts['density']:.3g} % of the prunable weights left, test accuracy "
-        f"{100 * facts['test_score']:.2f} %"
+        f"{100 * facts['density']:.3g} % of the prunable weights left, test {facts['metric']} {_score(facts)}"
     )
-    scale = f"x / {facts['scale']}" if facts["scale"] != 1 else "x"
-    click.echo(f"It takes inputs as ({scale} - mean) / std: mean {facts['mean']}, std {facts['std']}")
+    if "mean" in facts:
+        scale = f"x / {facts['scale']}" if facts["scale"] != 1 else "x"
+        click.echo(f"It takes inputs as ({scale} - mean) / std: mean {facts['mean']}, std {facts['std']}")
+
+
+def _score(facts: Mapping[str, Any]) -> str:
+    score = facts["test_score"]
+    if score is None:
+        return "not known"
+    return f"{100 * score:.2f} %" if facts["metric"] == "accuracy" else f"{score:.4g}"

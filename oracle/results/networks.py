@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ class TrainedNetwork:
         from trials.network_file import check_kind, network_bytes
 
         path = Path(path)
-        example = self.data.normalise(self.data.test.first(1)[0])
+        example = None if self.data.is_empty else self.data.normalise(self.data.test.first(1)[0])
         content = network_bytes(check_kind(path), self.module, self.masks, self.metadata, example)
         try:
             write_durably(path, content)
@@ -108,7 +109,7 @@ def _trial(results: Results, decided: Cycle, replicate: int | None) -> Trial:
     """The best one by validation, the first among equals, if none is named."""
     trials = decided.selected.trials
     if replicate is None:
-        return max(trials, key=lambda each: (each.score, -each.replicate))
+        return max(trials, key=lambda each: (results.measure.comparable(each.score), -each.replicate))
     wanted = whole("replicate", replicate)
     for each in trials:
         if each.replicate == wanted:
@@ -174,8 +175,6 @@ def _changed(results: Results, runner: Runner) -> list[str]:
 
 
 def _metadata(results: Results, trial: Trial, start: PrunedNetwork | None, data: Dataset) -> dict[str, Any]:
-    import torch
-
     network = results.spec["network"]
     return {
         "search": results.name,
@@ -183,16 +182,33 @@ def _metadata(results: Results, trial: Trial, start: PrunedNetwork | None, data:
         "replicate": trial.replicate,
         "max_lr": trial.max_lr,
         "density": start.alive / start.prunable if start else 1.0,
+        "metric": results.measure.metric.name,
         "validation_score": trial.score,
-        "test_score": trial.test_score,
+        "test_score": None if math.isnan(trial.test_score) else trial.test_score,
         "network": network["name"],
         "arguments": network["arguments"],
+        **_inputs(results, data),
+        "written_by": f"silo-oracle {importlib.metadata.version('silo-oracle')}",
+    }
+
+
+def _inputs(results: Results, data: Dataset) -> dict[str, Any]:
+    """What inputs it takes; nothing is known where a loop of the user's own has the data."""
+    import torch
+
+    if data.is_empty:
+        return {}
+    about = {
         "dataset": results.search_spec.dataset.name,
         "input_shape": list(data.input_shape),
         "num_classes": data.num_classes,
+    }
+    if data.has_ids:
+        return {**about, "normalisation": "integers, as they are"}
+    return {
+        **about,
         "normalisation": "(x / scale - mean) / std, mean and std along the first dimension of an example",
         "scale": 255 if data.train.dtype == torch.uint8 else 1,
         "mean": list(data.mean),
         "std": list(data.std),
-        "written_by": f"silo-oracle {importlib.metadata.version('silo-oracle')}",
     }

@@ -110,7 +110,7 @@ def _choices(results: Results) -> Iterable[_Choice]:
 def _scheduled(spec: Spec, scheduler: str, peaks: str, plain: str) -> str:
     """The line that sets the rates; with a schedule that no scheduler of ours follows, that of the peak."""
     schedule, given = spec.training.schedule, spec.training.schedule.arguments
-    if schedule.name not in _SCHEDULED or spec.retraining == "fine_tuning":
+    if schedule.name not in _SCHEDULED or spec.retraining == "fine_tuning" or spec.training.loop:
         return f"max_lr = {plain}  # the peak of schedule {schedule.name}"
     settings = [f"{ours}={given[name]!r}" for name, ours in _SETTINGS.items() if name in given]
     if settings and spec.training.epochs:
