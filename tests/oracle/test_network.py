@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import oracle
 from oracle.errors import Refused
 from silo.errors import InvalidInput
-from tests.support import harm, small_spec
+from tests.support import harm, small_data, small_spec
 from trials.datasets import load_dataset
 from trials.seeding import derive_seed
 
@@ -219,3 +219,52 @@ def test_what_onnx_can_not_say_is_one_line(finished, call, monkeypatch):
     assert code == 2 and err.count("\n") == 1 and len(err) < 500 and not (finished / "net.onnx").exists()
     assert "can't be exported as ONNX (RuntimeError: no such operator no" in err
     assert "take .safetensors or .pt" in err
+
+
+LOOP = """
+import torch
+from torch import nn
+
+def net():
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+
+def loop(network, training):
+    torch.manual_seed(training.seed)
+    inputs = torch.randn(64, 4)
+    targets = inputs.prod(dim=1, keepdim=True)
+    optimizer = torch.optim.SGD(network.parameters(), lr=training.max_lr)
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(network(inputs), targets)
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+"""
+
+
+def test_of_a_loop_of_ones_own_the_best_is_that_of_its_metric(tmp_path, monkeypatch, call):
+    (tmp_path / "ownloop.py").write_text(LOOP)
+    monkeypatch.syspath_prepend(tmp_path)
+    training = {"loop": "ownloop:loop", "batch_size": 64}
+    metric = {"name": "loss", "goal": "min", "diverged": 10.0}
+    fields = {"network": "ownloop:net", "training": training, "metric": metric, "tolerance": 0.01}
+    given = {**small_data(tmp_path, cycles=1), **fields}
+    given["grid"] = {"low": 0.05, "high": 0.2, "points": 3, "extend": False}
+    del given["dataset"]
+    found = oracle.run(oracle.Spec(**given), driver="in-process")
+    trials = found.decided[-1].selected.trials
+    best = min(trials, key=lambda each: each.score)
+    assert len({each.score for each in trials}) == 2
+    taken = found.trained_network()
+    assert taken.metadata["replicate"] == best.replicate and taken.metadata["validation_score"] == best.score
+    code, out, err = call("network", "small", "--ledger", given["ledger"], "-o", "net.safetensors", "--json")
+    assert code == 0 and json.loads(out)["test_score"] is None and "mean" not in json.loads(out), err
+    code, out, err = call("network", "small", "--ledger", given["ledger"], "-o", "net.pt")
+    assert code == 0 and "test loss not known" in out and out.count("\n") == 1, err
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    code, _, err = call("network", "small", "--ledger", given["ledger"], "-o", "net.onnx")
+    assert code == 2 and "needs an input to trace the network with" in err and err.count("\n") == 1
+    again = {**given, "name": "again", "network": {"name": "ownloop:net", "checkpoint": "net.pt"}}
+    begun = oracle.run(oracle.Spec(**again), driver="in-process")
+    assert min(each.score for each in begun.decided[0].trials) < best.score
+    sys.modules.pop("ownloop")
