@@ -50,7 +50,13 @@ def state_names(module: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def put_into(module: nn.Module, tensors: Mapping[str, Tensor], *, leave_out: Sequence[str] = ()) -> Misfit:
+def put_into(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    leave_out: Sequence[str] = (),
+    finite: bool = False,
+) -> Misfit:
     """Copies tensors into a network's parameters and buffers, converted to their types; all or none.
 
     Args:
@@ -58,13 +64,14 @@ def put_into(module: nn.Module, tensors: Mapping[str, Tensor], *, leave_out: Seq
         tensors: Its state by the keys of ``state_dict``. One of the names of a tied tensor is enough.
         leave_out: Names and patterns of what stays as it is in the network; tensors of these names aren't
             taken.
+        finite: Whether NaN and infinities in what is trained are a misfit, too.
 
     Returns:
         What doesn't fit; nothing was copied then.
     """
     taken = {name: tensor for name, tensor in tensors.items() if not matches(name, leave_out)}
     wanted = {name: tensor for name, tensor in state_names(module).items() if not matches(name, leave_out)}
-    misfit = _misfit(wanted, taken)
+    misfit = _misfit(wanted, taken, finite)
     for name in () if misfit else taken:
         wanted[name].copy_(taken[name])
     return misfit
@@ -75,7 +82,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _misfit(wanted: Mapping[str, Tensor], taken: Mapping[str, Tensor]) -> Misfit:
+def _misfit(wanted: Mapping[str, Tensor], taken: Mapping[str, Tensor], finite: bool) -> Misfit:
     both = {name: (taken[name], tensor) for name, tensor in wanted.items() if name in taken}
     given = {id(tensor) for _, tensor in both.values()}
     missing = [name for name, tensor in wanted.items() if id(tensor) not in given]
@@ -89,24 +96,24 @@ def _misfit(wanted: Mapping[str, Tensor], taken: Mapping[str, Tensor]) -> Misfit
         missing=tuple(name for name in missing if not name.endswith(_COUNTS)),
         left=tuple(sorted(name for name in taken if name not in wanted)),  # safetensors has no order
         shapes=shapes,
-        others=tuple(_others(fitting)),
+        others=tuple(_others(fitting, finite)),
     )
 
 
-def _others(both: Mapping[str, tuple[Tensor, Tensor]]) -> list[str]:
+def _others(both: Mapping[str, tuple[Tensor, Tensor]], finite: bool) -> list[str]:
     """What is wrong with tensors of the right shapes: their kinds of numbers, or their numbers."""
     found = []
     if kinds := [name for name, (one, other) in both.items() if _kind(one) != _kind(other)]:
         one, other = both[kinds[0]]
         found.append(f"other kinds of numbers: {shortened(kinds)} ({_type(one)}, not {_type(other)})")
     alike = {name: pair for name, pair in both.items() if name not in kinds}
-    weights = {name: one for name, (one, other) in alike.items() if isinstance(other, nn.Parameter)}
-    if broken := [name for name, one in weights.items() if not bool(one.isfinite().all())]:
+    trained = {name: one for name, (one, other) in alike.items() if finite and other.requires_grad}
+    if broken := [name for name, one in trained.items() if not bool(one.isfinite().all())]:
         found.append(f"NaN or infinite values: {shortened(broken)}")
     firsts: dict[int, str] = {}
     for name, (one, other) in alike.items():
         first = firsts.setdefault(id(other), name)
-        if not torch.equal(one, alike[first][0]) and first not in broken:
+        if name != first and first not in broken and not torch.equal(one, alike[first][0]):
             found.append(f"two tensors for one that the network ties: {first} and {name}")
     return found
 

@@ -89,7 +89,7 @@ class WeightsFile:
                     f"checkpoint {self.place}: leave_out: nothing is called {pattern!r} in it or in the "
                     f"network{did_you_mean(pattern, known)}"
                 )
-        if misfit := put_into(module, tensors, leave_out=self.leave_out):
+        if misfit := put_into(module, tensors, leave_out=self.leave_out, finite=True):
             raise InvalidInput(
                 f"checkpoint {self.place} doesn't fit the network: {misfit}; {_would_do(misfit, names)}"
             )

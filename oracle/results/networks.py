@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import math
 from dataclasses import dataclass
@@ -188,7 +187,7 @@ def _metadata(results: Results, trial: Trial, start: PrunedNetwork | None, data:
         "network": network["name"],
         "arguments": network["arguments"],
         **_inputs(results, data),
-        "written_by": f"silo-oracle {importlib.metadata.version('silo-oracle')}",
+        "versions": dict(results.recorded_runs[-1].versions) if results.recorded_runs else {},
     }
 
 

@@ -151,6 +151,11 @@ def changed(**changes):
         (changed(head__bias=torch.ones(3, dtype=torch.complex64)), (), "head.bias (complex64, not float32)"),
         (changed(head__bias=torch.full((3,), float("nan"))), (), "NaN or infinite values: head.bias; give"),
         (
+            {**changed(body__1__running_mean=torch.full((5,), float("nan"))), "x": torch.ones(1)},
+            (),
+            "doesn't fit the network: left over: x; leave_out: [x] takes the rest",  # a buffer may have NaN
+        ),
+        (
             changed(tied__bias=torch.ones(5)),
             (),
             "two tensors for one that the network ties: body.0.bias and tied.bias",
