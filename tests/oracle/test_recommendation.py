@@ -84,6 +84,7 @@ def test_with_a_schedule_of_another_kind_it_gives_the_peak():
     for changes in (
         {"training": results.search_spec.training.model_copy(update={"schedule": cosine(results)})},
         {"retraining": "fine_tuning"},
+        {"training": results.search_spec.training.model_copy(update={"loop": cosine(results)})},
     ):
         spec = results.search_spec.model_copy(update=changes)
         code = recommend(Results(search_spec=spec, decided=results.decided, outcomes=())).code
