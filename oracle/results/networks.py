@@ -157,8 +157,8 @@ def _read(results: Results, runner: Runner, trial: Trial, file: StoredFile) -> d
     except (DamagedFile, OSError) as error:
         reason = str(error) if isinstance(error, DamagedFile) else f"{file.path}: {error.strerror or error}"
         raise Refused(
-            f"network: search {results.name!r} has lost its network of cycle {trial.cycle}, replicate "
-            f"{trial.replicate}: {without_secrets(reason)}; give another replicate or cycle"
+            f"network: that of search {results.name!r}, cycle {trial.cycle}, replicate {trial.replicate} "
+            f"can't be read: {without_secrets(reason)}; give another replicate or cycle"
         ) from error
 
 

@@ -129,7 +129,7 @@ def test_a_lost_network_is_one_line(finished, call, damage, lost):
     harm(file, damage)
     code, _, err = call("network", "spec.yaml", "--replicate", 1, "-o", "net.pt")
     assert code == 3 and err.count("\n") == 1 and not (finished / "net.pt").exists()
-    assert "'small' has lost its network of cycle 2, replicate 1: cycle-02/" in err
+    assert "that of search 'small', cycle 2, replicate 1 can't be read: cycle-02/" in err
     assert "give another replicate or cycle" in err
     assert call("network", "spec.yaml", "--replicate", 0, "-o", "net.pt")[0] == 0
 
