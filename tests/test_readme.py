@@ -53,6 +53,10 @@ def test_ten_lines_run_a_search_and_show_its_comparison(monkeypatch, tmp_path, c
     printed = capsys.readouterr().out
     assert "SILO's predicted curve is within 0.5 %" in printed
     assert re.search(r"cycle +optimum +low +high +silo_predicted +silo_verdict", printed)
+    (code,) = (text for text in blocks("python") if "RateTableLR" in text)
+    exec(code, scope := {})
+    assert capsys.readouterr().out.startswith("Take ") and (tmp_path / "net.safetensors").exists()
+    assert scope["scheduler"].max_lr == scope["results"].rates[0]
 
 
 def test_thirty_lines_search_with_a_loop_of_one_s_own(tmp_path):
