@@ -29,6 +29,7 @@ from trials.checkpoints import (
 from trials.datasets import Dataset, LoadDataset, key_of, load_dataset, split_seed
 from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
+from trials.engine.compile_cache import keep_to_own_folder
 from trials.initial_weights import initial_weights
 from trials.memory import peak_memory
 from trials.networks import build_network
@@ -96,6 +97,7 @@ class Runner:
         graphs: tuple[str, ...] = (),
     ) -> None:
         torch.set_num_threads(recipe.threads)
+        keep_to_own_folder()  # a network may compile itself
         self.recipe, self.store = recipe, Store(storage)
         self.device, self._initial = torch.device(device or recipe.device), initial
         self._storage = storage
