@@ -176,8 +176,8 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         initial=initial,
         graphs=choice.graphs,
         never_pruned=never_pruned(module, names, recipe.keep),
-        notes=tuple(data.notes),
-        warnings=warnings,
+        notes=tuple(without_secrets(list(data.notes))),
+        warnings=tuple(without_secrets(warnings)),
     )
 
 
@@ -288,7 +288,7 @@ def naming(field: str, component: Component) -> Iterator[None]:
     except SiloOracleError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        reason = without_secrets(str(error)).splitlines()[0] if str(error) else "no reason given"
         raise InvalidInput(
             f"{field}: {component.name!r} can't be built with {dict(component.arguments)}: "
             f"{type(error).__name__}: {reason}"

@@ -19,6 +19,7 @@ from oracle.spec import Spec
 from oracle.spec_parts import TAGS
 from silo.checks import did_you_mean
 from silo.errors import InvalidInput
+from trials.secrets import without_secrets
 
 
 def load_spec(path: str | Path) -> Spec:
@@ -226,7 +227,7 @@ _FORMS = {
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = repr(without_secrets(value))
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -19,7 +19,13 @@ from pydantic import (
 )
 
 from oracle.grid import Grid, linear_values, log_values, stepped_values
+from silo.errors import InvalidInput
 from trials.recipe import Component, Precision, rate_at
+from trials.references import check_references
+from trials.secrets import secret_in
+
+RECORDED = "recorded"
+"""Context of the validation of a spec that was taken already: what it holds is hidden where it is shown."""
 
 MOST = 10_000
 """Most cycles, replicates, rates, or cores of a worker: what is beyond was mistyped, and would never end."""
@@ -46,7 +52,13 @@ class MayChange:
 class Part(BaseModel):
     """A part of a spec: fixed, complete, without fields that nobody knows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # it may be a secret
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -66,7 +78,22 @@ class ComponentSpec(Part):
     name: str = Field(min_length=1)
     """A known name, or ``package.module:name`` for one of your own."""
     arguments: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments."""
+    """Keyword arguments. ``${env:NAME}`` and ``${file:/PATH}`` stand for what a worker's environment or a
+    file has, such as a password, which is then recorded nowhere, and plays no part in a search's identity."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _no_secret(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        try:
+            check_references(arguments)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+        if info.context != RECORDED and (found := secret_in(arguments)):
+            raise ValueError(
+                f"a secret seems to stand in {found}, and would stand in the ledger and in reports; give "
+                "${env:NAME} or ${file:/PATH} in its place, which workers look up"
+            )
+        return arguments
 
     def component(self) -> Component:
         """The component as the workers know it."""

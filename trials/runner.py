@@ -44,6 +44,7 @@ from trials.pruning.masks import (
 )
 from trials.pruning.prunable import prunable_names
 from trials.recipe import Recipe, rate_at
+from trials.secrets import without_secrets
 from trials.seeding import derive_seed
 from trials.tasks import (
     Damaged,
@@ -312,9 +313,10 @@ def _answering(work: Callable[[], _T], hopeless: tuple[type[Exception], ...] = (
     except (StorageFailed, InitialWeightsChanged) as error:
         return Failed(error=str(error), lasting=True)
     except InvalidInput as error:  # a line that says it all
-        return Failed(error=str(error), final=InvalidInput in hopeless)
+        return Failed(error=without_secrets(str(error)), final=InvalidInput in hopeless)
     except Exception as error:
-        return Failed(error=traceback.format_exc(), final=isinstance(error, hopeless))
+        # Here, where it is known what references stood for.
+        return Failed(error=without_secrets(traceback.format_exc()), final=isinstance(error, hopeless))
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from oracle.ledger.rounds import read_rounds
 from oracle.search import Search
 from oracle.session import search_rules
 from oracle.spec import Spec, recorded_rule
+from oracle.spec_parts import RECORDED
 
 
 def recorded_spec(record: SearchRecord) -> Spec:
@@ -20,7 +21,8 @@ def recorded_spec(record: SearchRecord) -> Spec:
         Refused: It is not one that this version reads.
     """
     try:
-        return Spec.model_validate({**record.spec, "decide": recorded_rule(record.spec)})
+        given = {**record.spec, "decide": recorded_rule(record.spec)}
+        return Spec.model_validate(given, context=RECORDED)
     except ValidationError as error:
         field = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise Refused(

@@ -18,6 +18,7 @@ from trials.engine import Engine, why_not_packed
 from trials.engine.measure import Speed, measure_speed
 from trials.recipe import Execution, Recipe
 from trials.runner import Runner
+from trials.secrets import without_secrets
 from trials.training import count_validations, training_steps
 
 
@@ -132,7 +133,7 @@ def choose_execution(recipe: Recipe, runner: Runner, wishes: Wishes, workload: W
     """
     chooser = _Chooser(recipe, runner, wishes, workload)
     execution, reason = chooser.choose()
-    return ChosenExecution(execution, reason, chooser.graphs.get(execution, ()))
+    return ChosenExecution(execution, without_secrets(reason), chooser.graphs.get(execution, ()))
 
 
 class _Chooser:
