@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from oracle.bounds import LARGEST_SEED, MOST, MOST_PARTS, MOST_STEPS
 from oracle.cycles import Rule
 from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
-    MOST,
     ComponentSpec,
     GridSpec,
     MayChange,
@@ -66,7 +66,7 @@ class Spec(Part):
     that tells something; argument ``share``, the budget by the whole grid's trainings, or ``trainings``, a
     number a cycle), ``edge`` (follow the rate at which trainings collapse, an experiment), ``silo`` (the
     curve below), ``fixed`` (argument ``max_lr``), or ``allr`` (arguments ``max_lr`` and ``minimum``)."""
-    rewind_to: int = Field(default=0, ge=0)
+    rewind_to: int = Field(default=0, ge=0, le=MOST_STEPS)
     """With weight rewinding, the epoch (or iteration, as the training's length counts) of cycle 0's training
     whose weights and place in the schedule a pruned network goes back to; 0 for the initial weights."""
     grid: GridSpec | None = None
@@ -89,9 +89,9 @@ class Spec(Part):
     ledger's. Credentials come from each node's environment."""
     ledger: Annotated[str, MayChange] = Field(default="sqlite:///oracle-results/ledger.db", min_length=1)
     """Database of the results: an SQLAlchemy URL, SQLite or ``postgresql+psycopg://``."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of everything random."""
-    observers: Annotated[tuple[Named, ...], MayChange] = ()
+    observers: Annotated[tuple[Named, ...], MayChange] = Field(default=(), max_length=MOST_PARTS)
     """Who else watches the search: ``tensorboard``, ``mlflow``, or your own, with arguments."""
 
     @classmethod

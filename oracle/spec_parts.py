@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from oracle.bounds import LARGEST_BATCH, LONGEST_LIMIT, MOST, MOST_PARTS, MOST_STEPS, check_size
 from oracle.grid import Grid, linear_values, log_values, stepped_values
 from silo.errors import InvalidInput
 from trials.recipe import Component, Precision, rate_at
@@ -27,18 +28,13 @@ from trials.secrets import secret_in
 RECORDED = "recorded"
 """Context of the validation of a spec that was taken already: what it holds is hidden where it is shown."""
 
-MOST = 10_000
-"""Most cycles, replicates, rates, or cores of a worker: what is beyond was mistyped, and would never end."""
-
-MOST_STEPS = 20_000_000
-"""Most epochs or iterations of a training, for the same reason."""
-
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 #: How pydantic names the two kinds of a field that takes one value or a list; no user's name of anything.
 TAGS = ("one value", "a list")
 Rates = Annotated[
-    Annotated[Share, Tag(TAGS[0])] | Annotated[tuple[Share, ...], Field(min_length=1), Tag(TAGS[1])],
+    Annotated[Share, Tag(TAGS[0])]
+    | Annotated[tuple[Share, ...], Field(min_length=1, max_length=MOST), Tag(TAGS[1])],
     Discriminator(lambda value: TAGS[isinstance(value, list | tuple)]),
 ]
 # Of a number of prunings, or as a share of a density: 0.512 is three prunings of 0.2.
@@ -85,6 +81,7 @@ class ComponentSpec(Part):
     @classmethod
     def _no_secret(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         try:
+            check_size(arguments)
             check_references(arguments)
         except InvalidInput as error:
             raise ValueError(str(error)) from error
@@ -111,7 +108,9 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Patterns = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed)]
+Patterns = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=MOST_PARTS), BeforeValidator(_listed)
+]
 """Names or patterns; a bare string stands for a list of one."""
 
 
@@ -168,7 +167,7 @@ class GridSpec(Part):
     """Distance of neighbours on a linear grid, instead of points."""
     scale: Literal["linear", "log"] = "log"
     """``linear``: constant difference; ``log``: constant ratio. Also how the grid extends."""
-    values: tuple[Rate, ...] | None = None
+    values: Annotated[tuple[Rate, ...], Field(max_length=MOST)] | None = None
     """The values themselves, ascending, instead of low and high."""
     extend: bool = True
     """Whether a cycle's grid grows past an edge that its optimized interval touches."""
@@ -233,7 +232,7 @@ class TrainingSpec(Part):
     """Length in passes over the training split."""
     iterations: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     """Length in optimizer steps, instead of epochs."""
-    batch_size: int = Field(default=128, ge=1)
+    batch_size: int = Field(default=128, ge=1, le=LARGEST_BATCH)
     """Examples per step."""
     optimizer: Named = ComponentSpec(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
     """Optimizer and its parameters, without the learning rate: ``sgd``, ``adam``, ``adamw``, ``rmsprop``, or
@@ -241,9 +240,9 @@ class TrainingSpec(Part):
     schedule: Named = ComponentSpec(name="constant")
     """Learning rate over a training: ``warmup_drops``, ``constant``, ``linear_decay``, ``cyclical``,
     ``cosine``, ``one_cycle``, or your own."""
-    evaluate_every: int | None = Field(default=None, ge=1)
+    evaluate_every: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     """Distance between two validations, in epochs or iterations; an epoch by default."""
-    pack: int | None = Field(default=None, ge=1)
+    pack: int | None = Field(default=None, ge=1, le=MOST)
     """Candidates that one worker trains together; by default what is fastest for the network and machine."""
     compile: bool | None = None
     """Whether a whole step is compiled to one graph; it takes a C++ compiler on each node, on CUDA Triton. By
@@ -269,7 +268,7 @@ class TrainingSpec(Part):
 class SiloSpec(Part):
     """SILO's four numbers, to compare the Oracle with."""
 
-    q: int = Field(default=1, ge=0)
+    q: int = Field(default=1, ge=0, le=MOST)
     """Cycles before the curve rises."""
     beta: float = Field(default=5.0, gt=0)
     """How late and how steeply it rises."""
@@ -288,6 +287,6 @@ class ResourcesSpec(Part):
     """CPU cores of one worker; torch uses as many threads."""
     gpus: float = Field(default=0.0, ge=0, le=MOST)
     """GPUs of one worker; fractions share a GPU (they don't divide its memory)."""
-    time_limit: float | None = Field(default=None, gt=0)
+    time_limit: float | None = Field(default=None, gt=0, le=LONGEST_LIMIT)
     """Seconds that a worker on Ray may take for one pack of trainings or one pruning, after which it is
     replaced and the task tried again; by default it may take for ever."""

@@ -62,7 +62,8 @@ def synthetic(
         whole_number(f"{name}_size", size)
     if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise <= 10:
         raise InvalidInput(f"noise must be from 0 to 10, such as 2.0: given was {noise!r}")
-    require_memory("synthetic", sum(sizes.values()), dimensions, remedy="take smaller sizes")
+    templates_too = sum(sizes.values()) + 8 * classes  # of int64
+    require_memory("synthetic", templates_too, dimensions, remedy="take smaller sizes")
     cells = (dimensions[0], *(min(_CELLS, side) for side in dimensions[1:]))
     templates = torch.randint(
         -_AMPLITUDE, _AMPLITUDE + 1, (classes, *cells), generator=generator(seed, "templates")
