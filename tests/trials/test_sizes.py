@@ -24,5 +24,5 @@ def test_what_no_machine_holds_is_not_built(name, arguments, words):
 
 @pytest.mark.parametrize("sizes", [{"num_classes": 10**12}, {"train_size": 10**12}, {"shape": [10**12]}])
 def test_what_no_machine_holds_is_not_drawn(sizes):
-    with pytest.raises(InvalidInput, match="needs .* GB of memory"):
+    with pytest.raises(InvalidInput, match=r"needs .* GB of memory|at most 100,000"):
         load_dataset("synthetic", sizes, seed=0)
