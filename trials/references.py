@@ -50,7 +50,7 @@ def looked_up(data: Any) -> Any:
     if isinstance(data, Mapping):
         return {name: looked_up(value) for name, value in data.items()}
     if isinstance(data, list | tuple):
-        return type(data)(looked_up(value) for value in data)
+        return [looked_up(value) for value in data]
     return _REFERENCE.sub(_value, data) if isinstance(data, str) else data
 
 

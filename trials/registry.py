@@ -104,15 +104,24 @@ def call(
     return _call(kind, name, function, arguments, context)
 
 
+def with_values(kind: str, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's arguments with what references stand for.
+
+    Raises:
+        InvalidInput: One can't be looked up.
+    """
+    try:
+        return dict(looked_up(arguments))
+    except InvalidInput as error:
+        raise InvalidInput(f"{kind} {name!r}: {error}") from error
+
+
 def _call(
     kind: str, name: str, function: Callable[..., T], arguments: Mapping[str, Any], context: Mapping[str, Any]
 ) -> T:
+    found = with_values(kind, name, arguments)
     if not has_references(arguments):
-        return function(**context, **arguments)
-    try:
-        found = looked_up(arguments)
-    except InvalidInput as error:
-        raise InvalidInput(f"{kind} {name!r}: {error}") from error
+        return function(**context, **found)
     try:
         return function(**context, **found)
     except Exception as error:

@@ -115,8 +115,8 @@ class Trial:
     cycle: Annotated[int, Meaning("m, how often the network has been pruned")]
     replicate: Annotated[int, Meaning("index of the independent seed")]
     max_lr: Annotated[float, Meaning("peak learning rate")]
-    accuracy: Annotated[float, Meaning("in [0, 1], at the best validation; chance level if it diverged")]
-    test_accuracy: Annotated[float, Meaning("in [0, 1], of the same weights")]
+    score: Annotated[float, Meaning("in [0, 1], at the best validation; chance level if it diverged")]
+    test_score: Annotated[float, Meaning("in [0, 1], of the same weights")]
     best_step: Annotated[int, Meaning("optimizer steps until the best validation; 0 if there was none")]
     diverged: Annotated[bool, Meaning("whether a loss, an output or a weight became infinite or NaN")]
     train_loss: Annotated[

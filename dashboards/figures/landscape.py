@@ -101,18 +101,18 @@ def _names(rates: Sequence[float]) -> dict[float, str]:
 
 def _percentages(rows: Sequence[Cycle], rates: Sequence[float]) -> list[list[float | None]]:
     """Mean validation accuracies in %, by rate and cycle; None where a cycle did not try a rate."""
-    found = [{c.max_lr: rounded(100 * c.accuracy) for c in row.candidates} for row in rows]
+    found = [{c.max_lr: rounded(100 * c.score) for c in row.candidates} for row in rows]
     return [[cycle.get(rate) for cycle in found] for rate in rates]
 
 
 def _colours(results: Results) -> dict[str, Any]:
     """The heatmap's colour scale, its range and its colour bar."""
-    accuracies = [100 * c.accuracy for row in results.decided for c in row.candidates]
+    accuracies = [100 * c.score for row in results.decided for c in row.candidates]
     # Cycles at chance level would stretch the colours until the others look alike.
     telling = [row for row in results.decided if row.cycle not in results.at_chance] or results.decided
-    best = [100 * row.selected.accuracy for row in telling]
+    best = [100 * row.selected.score for row in telling]
     top = max(best)
-    reach = _TOLERANCES_SHOWN * 100 * results.search_spec.tolerance
+    reach = _TOLERANCES_SHOWN * 100 * results.measure.within
     floor = min(best) - max(reach, _SMALLEST_SPAN)
     low = min(max(min(accuracies), floor), top - _SMALLEST_SPAN)
     clipped = min(accuracies) < low - 1e-9

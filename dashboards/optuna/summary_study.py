@@ -158,8 +158,8 @@ def cycle_attributes(cycle: Cycle, *, searched: bool) -> dict[str, Any]:
         low, high = cycle.interval.low, cycle.interval.high
         found["interval"] = [rounded(low), rounded(high)]
     found |= {
-        "validation accuracy": rounded(cycle.selected.accuracy),
-        "test accuracy": rounded(cycle.selected.test_accuracy),
+        "validation accuracy": rounded(cycle.selected.score),
+        "test accuracy": rounded(cycle.selected.test_score),
         "cycle": cycle.cycle,
     }
     if searched:
@@ -179,7 +179,7 @@ def cycle_trial(cycle: Cycle, attributes: dict[str, Any], *, log: bool) -> Froze
     """
     rates = [candidate.max_lr for candidate in cycle.candidates]
     found = create_trial(
-        value=cycle.selected.accuracy,
+        value=cycle.selected.score,
         params={"max_lr": cycle.chosen},
         distributions={"max_lr": FloatDistribution(rates[0], rates[-1], log=log)},
         user_attrs={**attributes, "key": f"cycle {cycle.cycle}"},

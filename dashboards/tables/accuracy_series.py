@@ -151,8 +151,8 @@ def _series(results: Results, name: str) -> AccuracySeries:
         Point(
             cycle=each.cycle,
             density=each.density,
-            accuracy=each.selected.test_accuracy,
-            std=each.selected.test_accuracy_std,
+            accuracy=each.selected.test_score,
+            std=each.selected.test_score_std,
             max_lr=each.chosen,
         )
         for each in results.decided

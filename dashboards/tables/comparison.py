@@ -33,7 +33,7 @@ from oracle.results import Results
 from oracle.results.frames import COLUMNS as FRAMES
 from oracle.results.frames import comparison_rows
 
-_CANDIDATE = ("max_lr", "accuracy", "accuracy_std", "test_accuracy", "test_accuracy_std", "diverged")
+_CANDIDATE = ("max_lr", "score", "score_std", "test_score", "test_score_std", "diverged")
 
 COLUMNS = FRAMES["intervals"]
 """The columns of :func:`comparison_rows` and of the CSV; rates are as they are, not in units of 1e-2."""

@@ -146,8 +146,9 @@ def _best(session: Session) -> str:
     trials = [trial for trial in session.search.outcomes() if trial.cycle == session.search.cycle]
     if not trials:
         return ""
-    best = max(trials, key=lambda trial: trial.accuracy)
-    return f"best {best.accuracy:.2%} at {best.max_lr:g}"
+    measure = session.search.rules.measure
+    best = max(trials, key=lambda trial: measure.comparable(trial.score))
+    return f"best {best.score:.2%} at {best.max_lr:g}"
 
 
 def _opening(session: Session) -> str:
@@ -189,10 +190,10 @@ def _way(session: Session) -> str:
 def _decision(session: Session, decision: Cycle) -> str:
     best, pruned = decision.selected, session.search.prunings(decision.cycle)
     density = sum(p.alive / p.prunable for p in pruned) / len(pruned) if pruned else 1.0
-    spread = "" if best.accuracy_std is None else f" ± {best.accuracy_std:.2%}"
+    spread = "" if best.score_std is None else f" ± {best.score_std:.2%}"
     return (
         f"{_cycle(session, decision.cycle)}: {density:6.1%} of weights left, {_rates(session, decision)}, "
-        f"validation {best.accuracy:.2%}{spread}"
+        f"validation {best.score:.2%}{spread}"
     )
 
 

@@ -254,9 +254,9 @@ class Ledger:
             rewritten = {row.key: row.sha256 for row in connection.execute(query)}
         found: dict[str, Trial] = {}
         for cycle, study in self._cycle_studies(search):
-            for max_lr, accuracy, attributes in read_rows(self.storage, study):
+            for max_lr, score, attributes in read_rows(self.storage, study):
                 with _naming_row(search, f"cycle {cycle}, max_lr {max_lr:g}"):
-                    key, outcome = from_row(attributes, cycle=cycle, max_lr=max_lr, accuracy=accuracy)
+                    key, outcome = from_row(attributes, cycle=cycle, max_lr=max_lr, score=score)
                 if key in rewritten:
                     file = StoredFile(path=outcome.checkpoint.path, sha256=rewritten[key])
                     outcome = replace(outcome, checkpoint=file)

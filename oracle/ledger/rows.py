@@ -27,10 +27,13 @@ from sqlalchemy.orm import Session
 
 from trials.tasks import STATISTICS, StoredFile, Trial, TrialDiagnostics, numbers_of
 
-_ELSEWHERE = ("cycle", "max_lr", "accuracy")
+_ELSEWHERE = ("cycle", "max_lr", "score")
 """Fields of a trial that its row tells by its study, its parameter and its value."""
 
 _PLAIN = tuple(name for name in numbers_of(Trial) if name not in _ELSEWHERE)
+
+_ONCE = {"test_accuracy": "test_score"}
+"""Names that fields had in the ledgers of earlier versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ def to_row(outcome: Trial, *, key: str, axis: Axis) -> FrozenTrial:
     """The finished row of an outcome: parameter ``max_lr``, value the validation accuracy."""
     row = create_trial(
         state=TrialState.COMPLETE,
-        value=outcome.accuracy,
+        value=outcome.score,
         params={"max_lr": outcome.max_lr},
         distributions={"max_lr": axis.distribution(outcome.max_lr)},
         user_attrs=_attributes(outcome, key),
@@ -70,14 +73,13 @@ def failed_row(*, replicate: int, max_lr: float, error: str, axis: Axis) -> Froz
     )
 
 
-def from_row(
-    attributes: Mapping[str, Any], *, cycle: int, max_lr: float, accuracy: float
-) -> tuple[str, Trial]:
+def from_row(attributes: Mapping[str, Any], *, cycle: int, max_lr: float, score: float) -> tuple[str, Trial]:
     """Key and outcome of a finished row."""
+    attributes = {_ONCE.get(name, name): value for name, value in attributes.items()}
     return attributes["key"], Trial(
         cycle=cycle,
         max_lr=max_lr,
-        accuracy=accuracy,
+        score=score,
         checkpoint=StoredFile(path=attributes["checkpoint"], sha256=attributes["sha256"]),
         diagnostics=_diagnostics(attributes),
         **{name: _read(attributes[name]) for name in _PLAIN if name in attributes},

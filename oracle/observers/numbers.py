@@ -20,7 +20,7 @@ def cycle_numbers(session: Session, decision: Cycle) -> dict[str, float]:
         "chosen": decision.chosen,
         "interval_low": interval.low,
         "interval_high": interval.high,
-        "validation_accuracy": selected.accuracy,
-        "test_accuracy": selected.test_accuracy,
+        "validation_accuracy": selected.score,
+        "test_accuracy": selected.test_score,
         "density": density,
     }

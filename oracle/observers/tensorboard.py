@@ -56,7 +56,7 @@ class TensorBoard(Observer):
         """Adds a point for each trial."""
         for outcome in outcomes:
             self._count += 1
-            self._writer.add_scalar("trial/validation_accuracy", outcome.accuracy, self._count)
+            self._writer.add_scalar("trial/validation_accuracy", outcome.score, self._count)
             self._writer.add_scalar("trial/max_lr", outcome.max_lr, self._count)
 
     def decided(self, session: Session, decision: Cycle) -> None:
@@ -66,7 +66,7 @@ class TensorBoard(Observer):
         with self._begin(self._root(session) / f"cycle-{decision.cycle:02d}") as landscape:
             for candidate in decision.candidates:
                 step = round(candidate.max_lr * _MILLIONTHS)
-                landscape.add_scalar("landscape/validation_accuracy", candidate.accuracy, step)
+                landscape.add_scalar("landscape/validation_accuracy", candidate.score, step)
         self._writer.flush()
 
     def ended(self, session: Session, state: str) -> None:

@@ -57,7 +57,7 @@ def _accuracies(candidate: str, whose: str = "") -> Columns:
     mean, std = f"{whose}in [0, 1], mean over the replicates", "its sample standard deviation; empty with one"
     return {
         f"{name}_accuracy_{part}": Column(FLOAT, meaning, f"{candidate}.{field}{suffix}")
-        for name, field in (("validation", "accuracy"), ("test", "test_accuracy"))
+        for name, field in (("validation", "score"), ("test", "test_score"))
         for part, meaning, suffix in (("mean", mean, ""), ("std", f"{std} replicate", "_std"))
     }
 

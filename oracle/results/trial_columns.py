@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 DENSITY = "share of the prunable weights that is left, in (0, 1]"
 
+_NAMES = {"score": "validation_accuracy", "test_score": "test_accuracy"}
+
 _KINDS = {int: INT, float: FLOAT, bool: TRUTH, str: TEXT}
 
 STATISTICS: Columns = {
@@ -26,7 +28,7 @@ STATISTICS: Columns = {
 def _columns() -> Columns:
     found: Columns = {}
     for name, (kind, meaning) in numbers_of(Trial).items():
-        found["validation_accuracy" if name == "accuracy" else name] = _column(name, kind, meaning)
+        found[_NAMES.get(name, name)] = _column(name, kind, meaning)
         if name == "max_lr":
             found["density"] = Column(FLOAT, DENSITY)
         if name == "train_loss":

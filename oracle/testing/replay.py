@@ -20,7 +20,7 @@ def recorded(outcomes: dict[tuple[int, int, float], Trial]) -> Accuracy:
     Raises:
         KeyError: When asked for a trial that was not run.
     """
-    return lambda cycle, replicate, max_lr: outcomes[cycle, replicate, max_lr].accuracy
+    return lambda cycle, replicate, max_lr: outcomes[cycle, replicate, max_lr].score
 
 
 def replay(rules: Rules, accuracy: Accuracy) -> Search:
@@ -60,8 +60,8 @@ def replayed_trial(cycle: int, replicate: int, max_lr: float, accuracy: float) -
         cycle=cycle,
         replicate=replicate,
         max_lr=max_lr,
-        accuracy=accuracy,
-        test_accuracy=accuracy,
+        score=accuracy,
+        test_score=accuracy,
         best_step=0,
         diverged=False,
         train_loss=0.0,

@@ -78,6 +78,6 @@ def run_in_process(spec: Spec, *, observers: Sequence[Observer] = (), attempts: 
 def results(session: Session) -> dict[Place, tuple[Any, ...]]:
     """Gives what a search found, without times, places and workers."""
     return {
-        (t.cycle, t.replicate, t.max_lr): (t.accuracy, t.test_accuracy, t.best_step, t.checkpoint.sha256)
+        (t.cycle, t.replicate, t.max_lr): (t.score, t.test_score, t.best_step, t.checkpoint.sha256)
         for t in session.search.outcomes()
     }

@@ -102,7 +102,7 @@ def main() -> None:
     seen: dict[frozenset[tuple[int, int, float, float]], str] = {}
     for setting in dict.fromkeys(SEEDS + ARITHMETICS):
         found = results(setting, folder)
-        outcomes = frozenset((t.cycle, t.replicate, t.max_lr, t.accuracy) for t in found.outcomes)
+        outcomes = frozenset((t.cycle, t.replicate, t.max_lr, t.score) for t in found.outcomes)
         same_as[setting.name] = seen.setdefault(outcomes, setting.name)
         print(f"{setting.name}: {found.execution}", file=sys.stderr)
         assert found.predicted is not None, "the demo's spec has SILO's numbers"

@@ -28,7 +28,7 @@ def train_one(runner: Any, replicate: int, max_lr: float) -> dict[str, float]:
     """One training of the first cycle, alone; ``runner`` is a trials.runner.Runner."""
     task = TrainPack(cycle=0, replicate=replicate, max_lrs=(max_lr,), start=None)
     (trial,) = runner.run(task)
-    return {"max_lr": max_lr, "accuracy": trial.accuracy, "seconds": trial.ended - trial.started}
+    return {"max_lr": max_lr, "accuracy": trial.score, "seconds": trial.ended - trial.started}
 
 
 def candidates(spec: Spec) -> list[tuple[int, float]]:

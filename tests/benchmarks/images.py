@@ -148,7 +148,7 @@ def study(images: Path, folder: Path, setting: str, console: Console) -> dict[st
             )  # fmt: skip
     console.print(table)
     top = [
-        sum(each.accuracy < 0.5 * cycle.best.accuracy for each in cycle.candidates[-1].trials)
+        sum(each.score < 0.5 * cycle.best.score for each in cycle.candidates[-1].trials)
         for cycle in exhaustive.decided
     ]
     constant = exhaustive.constant

@@ -185,7 +185,7 @@ def line(search: Search, decision: Cycle) -> str:
     ends = f"{'<' * interval.low_cut}{interval.low:.4g} – {interval.high:.4g}{'>' * interval.high_cut}"
     return (
         f"{interval.cycle:5} {density(search, decision.cycle):6.1%} {interval.optimum:9.4g}  {ends:<21} "
-        f"{best.accuracy:7.2%} ±{100 * (best.accuracy_std or 0):4.2f} {best.test_accuracy:8.2%}"
+        f"{best.score:7.2%} ±{100 * (best.score_std or 0):4.2f} {best.test_score:8.2%}"
     )
 
 
@@ -229,11 +229,11 @@ def cycle_of(search: Search, decision: Cycle) -> dict[str, Any]:
     return {
         **asdict(decision.interval),
         "density": density(search, decision.cycle),
-        "validation_accuracy": best.accuracy,
-        "validation_accuracy_std": best.accuracy_std,
-        "test_accuracy": best.test_accuracy,
+        "validation_accuracy": best.score,
+        "validation_accuracy_std": best.score_std,
+        "test_accuracy": best.test_score,
         "detached": decision.detached,
-        "candidates": {str(each.max_lr): each.accuracy for each in decision.candidates},
+        "candidates": {str(each.max_lr): each.score for each in decision.candidates},
     }
 
 

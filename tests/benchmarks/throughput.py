@@ -48,7 +48,7 @@ def service(spec: Spec, workers: int) -> dict[str, Any]:
         trials = session.search.outcomes()
         execution = str(session.record.execution)
     training = sum((trial.ended - trial.started) / trial.pack for trial in trials)
-    first = [(trial.max_lr, trial.accuracy) for trial in trials if trial.cycle == trial.replicate == 0]
+    first = [(trial.max_lr, trial.score) for trial in trials if trial.cycle == trial.replicate == 0]
     return {
         "trainings": len(trials),
         "wall_seconds": wall,

@@ -140,7 +140,7 @@ def test_records_are_tidy_and_full(two):
     assert list(first) == list(ACCURACY_COLUMNS)
     assert (first["search"], first["policy"], first["cycle"]) == ("p.oracle", "oracle", 0)
     assert first["max_lr"] == row.interval.optimum
-    assert first["test_accuracy_mean"] == row.selected.test_accuracy
+    assert first["test_accuracy_mean"] == row.selected.test_score
     assert len(csv_text(table.columns, table.records).splitlines()) == 1 + 9
 
 

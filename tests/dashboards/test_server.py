@@ -144,7 +144,7 @@ def test_figures_come_by_name():
 
 
 def test_what_only_programs_read_fills_no_table():
-    keys = ["replicate", "started", "ended", "checkpoint", "sha256", "test_accuracy", "key"]
+    keys = ["replicate", "started", "ended", "checkpoint", "sha256", "test_score", "key"]
     trial = {"number": 3, "user_attrs": [{"key": key, "value": "1"} for key in keys]}
     answer = {
         "name": "s",
@@ -152,8 +152,8 @@ def test_what_only_programs_read_fills_no_table():
         "union_user_attrs": [{"key": key, "sortable": True} for key in keys],
     }
     found = arrange(answer)
-    assert [each["key"] for each in found["union_user_attrs"]] == ["replicate", "test_accuracy"]
-    assert [each["key"] for each in found["trials"][0]["user_attrs"]] == ["replicate", "test_accuracy"]
+    assert [each["key"] for each in found["union_user_attrs"]] == ["replicate", "test_score"]
+    assert [each["key"] for each in found["trials"][0]["user_attrs"]] == ["replicate", "test_score"]
     assert found["trials"][0]["number"] == 3
 
 

@@ -100,7 +100,7 @@ def test_the_summary_study_has_a_trial_per_decided_cycle_and_each_cycle_is_told(
     results = of(session_of())
     for trial, row in zip(summary.trials, results.decided, strict=False):
         assert trial.params == {"max_lr": row.interval.optimum}
-        assert trial.value == row.selected.accuracy
+        assert trial.value == row.selected.score
         told = ledger.cycle_study("parabola", row.cycle).user_attrs
         assert told["interval"] == pytest.approx([row.interval.low, row.interval.high])
         assert told["optimum"] == pytest.approx(row.interval.optimum)

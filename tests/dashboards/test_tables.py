@@ -135,13 +135,13 @@ def test_one_replicate_has_no_deviation_in_any_form(make_results):
     assert "±" not in markdown(single)
     (first, *_) = to_json(single)["rows"]
     assert first["validation_accuracy_std"] is first["test_accuracy_std"] is None
-    assert first["candidates"][0]["accuracy_std"] is None
+    assert first["candidates"][0]["score_std"] is None
 
 
 def test_what_is_not_finite_is_null_in_json(make_results):
     results = make_results(replicates=1)
     cycle = results.decided[0]
-    trials = tuple(replace(trial, test_accuracy=math.inf) for trial in cycle.selected.trials)
+    trials = tuple(replace(trial, test_score=math.inf) for trial in cycle.selected.trials)
     broken = replace(cycle, candidates=(replace(cycle.selected, trials=trials),))
     (row,) = to_json(replace(results, decided=(broken,)))["rows"]
     assert row["test_accuracy_mean"] is None

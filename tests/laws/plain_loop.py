@@ -94,4 +94,4 @@ def assert_trained_as_plainly(build, data, *, pack_size=1, rates=(0.02, 0.1)):
             torch.testing.assert_close(mine, tensor, rtol=share, atol=share * scale, **told)
             moved += not torch.equal(mine, named_tensors(module).get(name, mine))
         assert moved
-        assert abs(trained.accuracy * len(data.validation) - correct) <= 1  # of two nearly equal outputs
+        assert abs(trained.score * len(data.validation) - correct) <= 1  # of two nearly equal outputs

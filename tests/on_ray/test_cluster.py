@@ -89,7 +89,7 @@ def wait_until(condition, seconds=120):
 
 def found(folder, name="small"):
     return {
-        (t.cycle, t.replicate, t.max_lr): (t.accuracy, t.test_accuracy, t.best_step, t.checkpoint.sha256)
+        (t.cycle, t.replicate, t.max_lr): (t.score, t.test_score, t.best_step, t.checkpoint.sha256)
         for t in outcomes(folder, name)
     }
 

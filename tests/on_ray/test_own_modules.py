@@ -65,4 +65,4 @@ def test_a_network_and_a_data_set_of_ones_own_run_on_ray(tmp_path):
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
     best = Results.read(ledger, ledger.search("small")).decided[0].selected
     ledger.close()
-    assert best.accuracy > 0.8  # it learns which sums are positive
+    assert best.score > 0.8  # it learns which sums are positive

@@ -88,9 +88,9 @@ def search(spec) -> Table:
     return Table(
         execution=str(session.record.execution),
         optima=[decision.interval.optimum for decision in decisions],
-        means=[{each.max_lr: each.accuracy for each in decision.candidates} for decision in decisions],
+        means=[{each.max_lr: each.score for each in decision.candidates} for decision in decisions],
         best={
-            (trial.cycle, trial.replicate): trial.accuracy
+            (trial.cycle, trial.replicate): trial.score
             for decision in decisions
             for trial in decision.selected.trials
         },

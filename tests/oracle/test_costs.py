@@ -50,7 +50,7 @@ def test_the_oracle_is_measured_with_its_extensions():
     assert (oracle.policy, oracle.measured) == ("Oracle", True)
     assert oracle.trainings == len(search.outcomes()) > 4 * 4 * 3
     assert oracle.worker_hours == pytest.approx(oracle.trainings / 100)
-    assert oracle.test_accuracies == tuple(d.selected.test_accuracy for d in search.decisions)
+    assert oracle.test_accuracies == tuple(d.selected.test_score for d in search.decisions)
 
 
 def test_what_is_estimated_takes_the_means_of_the_cycles():
@@ -82,7 +82,7 @@ def test_packs_are_shared_out():
 
 def test_a_curve_reaches_what_the_nearest_candidate_does_and_nothing_beyond_the_grid():
     spec, search = invent(cycles=2)
-    accuracy = {c.max_lr: c.test_accuracy for c in search.decisions[0].candidates}
+    accuracy = {c.max_lr: c.test_score for c in search.decisions[0].candidates}
     edge = accuracy[0.32]
     for rate, expected in [
         (0.0279, accuracy[0.02]),

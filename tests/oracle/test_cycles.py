@@ -51,5 +51,5 @@ def test_an_interval_that_reaches_the_grids_edge_is_cut_off():
 
 def test_a_candidate_that_always_diverges_is_at_chance_and_loses():
     found = decision({0.1: [0.5], 0.2: [0.9], 0.3: [0.1]})
-    assert found.selected.accuracy == pytest.approx(0.9)
-    assert found.selected.accuracy_std is None and found.selected.test_accuracy_std is None
+    assert found.selected.score == pytest.approx(0.9)
+    assert found.selected.score_std is None and found.selected.test_score_std is None

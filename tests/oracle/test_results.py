@@ -25,7 +25,7 @@ from tests.oracle.invented import invent, noted, took, write_ledger
 
 
 def diverged(trial):
-    return replace(trial, accuracy=0.1, test_accuracy=0.1, diverged=True, train_loss=math.nan)
+    return replace(trial, score=0.1, test_score=0.1, diverged=True, train_loss=math.nan)
 
 
 ODD = {
@@ -67,7 +67,7 @@ def test_the_fit_is_that_of_the_accuracies_and_the_rivals_that_of_the_intervals(
         CycleAccuracies(
             cycle=each.cycle,
             rates=np.array(each.grid),
-            accuracies=np.array([[trial.accuracy for trial in c.trials] for c in each.candidates]),
+            accuracies=np.array([[trial.score for trial in c.trials] for c in each.candidates]),
         )
         for each in found.decided
     ]

@@ -135,7 +135,7 @@ def test_a_lost_checkpoint_is_trained_again_and_pruned_then():
     assert again.cycle == 0
     assert search.decisions[0].interval.optimum in again.max_lrs
     rewritten = tuple(
-        dataclasses.replace(trial, checkpoint=StoredFile(path="again", sha256="1"), accuracy=0.0)
+        dataclasses.replace(trial, checkpoint=StoredFile(path="again", sha256="1"), score=0.0)
         for trial in finish(again)
     )
     before = decided(search)

@@ -115,7 +115,7 @@ def test_side_by_side_marks_the_best_and_what_is_missing(call, write, tmp_path):
     rows = [line for line in console.file.getvalue().splitlines() if line.strip()[:1] in ("0", "1")]
     assert len(rows) == 2
     for index, row in enumerate(rows):
-        means = [results.decided[index].selected.test_accuracy for results in found]
+        means = [results.decided[index].selected.test_score for results in found]
         texts = [f"{100 * mean:.2f}" for mean in means]
         best = texts[means.index(max(means))]
         assert all(text in row for text in texts)

@@ -110,7 +110,7 @@ def test_measuring_changes_nothing_of_the_training():
     for outcome, other in zip(found, plain, strict=True):
         assert other.diagnostics is None
         assert all(torch.equal(outcome.state[name], other.state[name]) for name in other.state)
-        assert outcome.accuracy == other.accuracy
+        assert outcome.score == other.score
 
 
 def test_a_linear_network_has_no_hidden_representation():

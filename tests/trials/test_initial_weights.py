@@ -25,7 +25,7 @@ def small(folder, network="Plain"):
 
 
 def numbers(trials):
-    return [(each.accuracy, each.best_step, each.checkpoint) for each in trials]
+    return [(each.score, each.best_step, each.checkpoint) for each in trials]
 
 
 def last_digits(monkeypatch):

@@ -4,6 +4,8 @@ import pytest
 
 from silo.errors import InvalidInput
 from trials import secrets
+from trials.losses import make_loss
+from trials.recipe import Component
 from trials.references import check_references, has_references, looked_up
 from trials.registry import call
 from trials.secrets import without_secrets
@@ -33,6 +35,15 @@ def test_a_function_is_given_the_values_and_what_it_says_of_them_is_not_shown(gi
     assert given["a"] == "${env:SOME_WORD}"
     # From now on they are hidden wherever they come from, as they are written in URLs and in JSON, too.
     assert without_secrets({"x": ["open sesame", "swordfish%20%26%20co"]}) == {"x": ["***", "***"]}
+
+
+def test_a_function_that_is_called_later_has_them_too(given, tmp_path, monkeypatch):
+    (tmp_path / "lossy.py").write_text("def loss(outputs, targets, *, a, b):\n    return a, b\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    loss = make_loss(Component(name="lossy:loss", arguments=given))
+    assert loss(0, 0) == ("swordfish & co", ["user:open sesame@host", {"c": 3}])
+    with pytest.raises(InvalidInput, match="loss 'lossy:loss': the environment variable NO_SUCH is not set"):
+        make_loss(Component(name="lossy:loss", arguments={"a": "${env:NO_SUCH}", "b": 1}))
 
 
 def test_a_function_gets_them_whole(given):

@@ -62,7 +62,7 @@ def test_an_outcome_says_what_was_trained_and_where_it_lies(tmp_path):
     )
     for outcome, copy, max_lr in zip(trained, copies, RATES, strict=True):
         assert (outcome.cycle, outcome.replicate, outcome.max_lr, outcome.pack) == (0, 3, max_lr, 2)
-        for name in ("accuracy", "test_accuracy", "best_step", "diverged", "train_loss"):
+        for name in ("score", "test_score", "best_step", "diverged", "train_loss"):
             assert getattr(outcome, name) == getattr(copy, name)
         assert began <= outcome.started <= outcome.ended <= time.time()
         assert outcome.worker == f"{platform.node()}:{os.getpid()}"
@@ -169,7 +169,7 @@ def test_an_interrupt_is_none(tmp_path, own):
 def test_a_diverged_candidate_is_stored_like_any_other(tmp_path):
     worker = runner(tmp_path)
     tame, wild = worker.run(pack(max_lrs=(0.1, 1e20)))
-    assert (tame.diverged, wild.diverged) == (False, True) and wild.accuracy == 0.1
+    assert (tame.diverged, wild.diverged) == (False, True) and wild.score == 0.1
     stored = worker.store.read(wild.checkpoint)
     assert all(torch.equal(tensor, stored[name]) for name, tensor in worker.network(0).state_dict().items())
     assert wild.checkpoint.path == "cycle-00/replicate-0/max_lr-1e+20.safetensors"

@@ -124,7 +124,7 @@ def test_a_pruned_network_trains_from_its_start_file(tmp_path, retraining):
         max_lrs=[factor * max_lr for max_lr in RATES],
     )
     for outcome, copy in zip(trained, copies, strict=True):
-        assert (outcome.accuracy, outcome.test_accuracy) == (copy.accuracy, copy.test_accuracy)
+        assert (outcome.score, outcome.test_score) == (copy.score, copy.test_score)
         state = worker.store.read(outcome.checkpoint)
         assert all(torch.equal(tensor, copy.state[name]) for name, tensor in state.items())
         assert not any(state[name][~mask].any() for name, mask in masks.items())
@@ -142,7 +142,7 @@ def test_shared_frozen_and_unsaved_tensors(tmp_path, own, retraining):
     )
     assert set(masks) == {"first.weight", "second.weight", "head.weight"}
     for outcome in (*trained, *later):
-        assert outcome.accuracy > 0.3
+        assert outcome.score > 0.3
         state = worker.store.read(outcome.checkpoint)
         module.load_state_dict(state)
         assert torch.equal(state["second.bias"], worker.network(1).second.bias)

@@ -21,6 +21,7 @@ from tests.trials.toys import (
 from trials.datasets import Dataset, Split
 from trials.engine import StackedNetwork, evaluate
 from trials.engine.engine import Engine
+from trials.metrics import RightAnswers
 from trials.recipe import Component
 from trials.seeding import generator
 from trials.training import batches, training_steps
@@ -221,12 +222,12 @@ def test_the_weights_and_both_accuracies_are_those_of_the_best_validation(outcom
     whole, beginnings = outcomes
     ties, early = 0, 0
     for index, outcome in enumerate(whole):
-        accuracies = [beginning[index].accuracy for beginning in beginnings]
+        accuracies = [beginning[index].score for beginning in beginnings]
         best = accuracies.index(max(accuracies))
         chosen = beginnings[best][index]
-        assert outcome.accuracy == max(accuracies) == chosen.accuracy
+        assert outcome.score == max(accuracies) == chosen.score
         assert outcome.best_step == (best + 1) * 6
-        assert outcome.test_accuracy == chosen.test_accuracy
+        assert outcome.test_score == chosen.test_score
         assert all(torch.equal(tensor, chosen.state[name]) for name, tensor in outcome.state.items())
         ties += accuracies.count(max(accuracies)) > 1
         early += best + 1 < EPOCHS
@@ -237,7 +238,7 @@ def test_the_accuracies_are_shares_of_right_answers(outcomes):
     data, module = toy_data(noise=2.5), toy_network().double().eval()
     for outcome in outcomes[0]:
         module.load_state_dict(outcome.state)
-        for split, accuracy in ((data.validation, outcome.accuracy), (data.test, outcome.test_accuracy)):
+        for split, accuracy in ((data.validation, outcome.score), (data.test, outcome.test_score)):
             with torch.no_grad():
                 right = (module(split.inputs).argmax(1) == split.labels).sum().item()
             assert accuracy == right / len(split) and 0 < accuracy < 1
@@ -247,7 +248,7 @@ def test_the_accuracies_are_shares_of_right_answers(outcomes):
 def test_the_first_among_equals_by_script(pack_size, monkeypatch):
     script = iter([[3, 4, 0], [5, 4, 0], [5, 1, 0], [2, 6, 0]])
     by_copy = [iter(column) for column in zip(*script, strict=True)]
-    genuine = Engine.count_correct
+    genuine = Engine.scores
     data, module = toy_data(), toy_network()
     started = 0
 
@@ -257,12 +258,13 @@ def test_the_first_among_equals_by_script(pack_size, monkeypatch):
             started += 1
             return genuine(self, copies, data, split)
         columns = by_copy if pack_size > 1 else by_copy[started : started + 1]
-        return torch.tensor([next(column) for column in columns]), torch.ones(len(columns), dtype=torch.bool)
+        right = torch.tensor([next(column) for column in columns], dtype=torch.float64)
+        return right / 23, torch.ones(len(columns), dtype=torch.bool)
 
-    monkeypatch.setattr(Engine, "count_correct", scripted)
+    monkeypatch.setattr(Engine, "scores", scripted)
     found = train(module, data, toy_recipe(length=4, pack_size=pack_size), RATES)
     assert [outcome.best_step for outcome in found] == [12, 24, 6]
-    assert [outcome.accuracy for outcome in found] == [5 / 23, 6 / 23, 0.0]
+    assert [outcome.score for outcome in found] == [5 / 23, 6 / 23, 0.0]
 
 
 @pytest.mark.parametrize("pack_size", [1, 8])
@@ -285,19 +287,21 @@ def test_splits_are_counted_whole_in_any_portions(together, size, monkeypatch):
     data, module = toy_data(), toy_network()
     copies = StackedNetwork.of(module, double(module.state_dict()), 2, torch.device("cpu"))
     copies.flat[1] *= -1
-    correct, finite = evaluate.count_correct(module, copies, data, data.validation, together)
+    scores, finite = evaluated(module, copies, data, together)
     expected = []
     for index in range(2):
         plain = toy_network().double().eval()
         plain.load_state_dict(copies.state(index))
         expected.append((plain(data.validation.inputs).argmax(1) == data.validation.labels).sum().item())
-    assert correct.tolist() == expected and expected[0] != expected[1]
+    assert scores.tolist() == [right / 23 for right in expected] and expected[0] != expected[1]
     assert finite.tolist() == [True, True]
     copies.flat[1, 0] = float("inf")
-    assert evaluate.count_correct(module, copies, data, data.validation, together)[1].tolist() == [
-        True,
-        False,
-    ]
+    assert evaluated(module, copies, data, together)[1].tolist() == [True, False]
+
+
+def evaluated(module, copies, data, together):
+    outputs = evaluate.eager_outputs(module, copies, data, data.validation, together)
+    return evaluate.scores_of(outputs, RightAnswers(2, torch.device("cpu")), 2)
 
 
 def test_the_test_split_decides_nothing():
@@ -305,6 +309,6 @@ def test_the_test_split_decides_nothing():
     other = toy_data()
     other.test.labels.add_(1).remainder_(4)
     for one, two in zip(*(train(module, each, toy_recipe(), RATES) for each in (data, other)), strict=True):
-        assert one.test_accuracy != two.test_accuracy
-        object.__setattr__(two, "test_accuracy", one.test_accuracy)
+        assert one.test_score != two.test_score
+        object.__setattr__(two, "test_score", one.test_score)
         assert_bitwise_equal(one, two)

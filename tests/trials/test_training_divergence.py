@@ -53,7 +53,7 @@ class Banning(nn.Module):
 
 def assert_diverged(outcome, classes=4):
     assert outcome.diverged is True
-    assert outcome.accuracy == outcome.test_accuracy == 1 / classes
+    assert outcome.score == outcome.test_score == 1 / classes
     assert math.isnan(outcome.train_loss)
     assert all(tensor.isfinite().all() for tensor in outcome.state.values())
 
@@ -144,7 +144,7 @@ def test_single_precision(pack_size):
         replicate=0,
         max_lrs=[0.1, 1e20],
     )
-    assert not outcomes[0].diverged and outcomes[0].accuracy > 0.5
+    assert not outcomes[0].diverged and outcomes[0].score > 0.5
     assert_diverged(outcomes[1], classes=10)
     assert outcomes[1].state["layers.0.weight"].dtype == torch.float32
 

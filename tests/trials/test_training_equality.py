@@ -115,8 +115,8 @@ def plain_training(module, start, masks, data, max_lr, *, cycle, replicate, seed
         if best is None or correct > best[0]:
             best = correct, step, copy.deepcopy(network.state_dict()), count(network, data.test)
     return TrainedCopy(
-        accuracy=best[0] / len(data.validation),
-        test_accuracy=best[3] / len(data.test),
+        score=best[0] / len(data.validation),
+        test_score=best[3] / len(data.test),
         best_step=best[1],
         diverged=False,
         train_loss=sum(losses) / len(losses),
@@ -144,7 +144,7 @@ def test_the_cases_tell_early_stopping_from_none():
     data, module = toy_data(train=BATCH * PER_EPOCH + 3), toy_network("fc")
     outcomes = train(module, data, recipe(), CASES["fc"][2], cycle=2, replicate=1)
     assert any(outcome.best_step < STEPS for outcome in outcomes)
-    assert all(1 / 4 < outcome.accuracy < 1 for outcome in outcomes)
+    assert all(1 / 4 < outcome.score < 1 for outcome in outcomes)
 
 
 def test_what_is_frozen_stays_and_what_is_shared_stays_shared():

@@ -93,7 +93,7 @@ def train(module, data, recipe, max_lrs, *, start=None, masks=None, cycle=0, rep
 
 def assert_same_outcome(one, other, tolerance=1e-9):
     """That two copies ended the same, to rounding."""
-    for name in ("accuracy", "test_accuracy", "best_step", "diverged"):
+    for name in ("score", "test_score", "best_step", "diverged"):
         assert getattr(one, name) == getattr(other, name), name
     loss = {"rtol": tolerance, "atol": tolerance, "equal_nan": True}
     torch.testing.assert_close(torch.tensor(one.train_loss), torch.tensor(other.train_loss), **loss)
@@ -104,7 +104,7 @@ def assert_same_outcome(one, other, tolerance=1e-9):
 
 def assert_bitwise_equal(one, other):
     """That two copies ended the same to the last bit."""
-    for name in ("accuracy", "test_accuracy", "best_step", "diverged"):
+    for name in ("score", "test_score", "best_step", "diverged"):
         assert getattr(one, name) == getattr(other, name), name
     assert repr(one.train_loss) == repr(other.train_loss)
     assert one.state.keys() == other.state.keys()
