@@ -19,15 +19,10 @@ from pydantic import (
     model_validator,
 )
 
-from oracle.bounds import LARGEST_BATCH, LONGEST_LIMIT, MOST, MOST_PARTS, MOST_STEPS, check_size
+from oracle.bounds import LARGEST_BATCH, LONGEST_LIMIT, MOST, MOST_PARTS, MOST_STEPS
 from oracle.grid import Grid, linear_values, log_values, stepped_values
-from silo.errors import InvalidInput
+from oracle.spec_arguments import Arguments
 from trials.recipe import Component, Metric, Precision, rate_at
-from trials.references import check_references
-from trials.secrets import secret_in
-
-RECORDED = "recorded"
-"""Context of the validation of a spec that was taken already: what it holds is hidden where it is shown."""
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -74,24 +69,9 @@ class ComponentSpec(Part):
 
     name: str = Field(min_length=1)
     """A known name, or ``package.module:name`` for one of your own."""
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: Arguments = Field(default_factory=dict)
     """Keyword arguments. ``${env:NAME}`` and ``${file:/PATH}`` stand for what a worker's environment or a
     file has, such as a password, which is then recorded nowhere, and plays no part in a search's identity."""
-
-    @field_validator("arguments")
-    @classmethod
-    def _no_secret(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        try:
-            check_size(arguments)
-            check_references(arguments)
-        except InvalidInput as error:
-            raise ValueError(str(error)) from error
-        if info.context != RECORDED and (found := secret_in(arguments)):
-            raise ValueError(
-                f"a secret seems to stand in {found}, and would stand in the ledger and in reports; give "
-                "${env:NAME} or ${file:/PATH} in its place, which workers look up"
-            )
-        return arguments
 
     def component(self) -> Component:
         """The component as the workers know it."""
@@ -314,7 +294,7 @@ class MetricSpec(Part):
     function: str | None = Field(default=None, min_length=1)
     """``package.module:name``: a function of all outputs and targets of a split that gives a number, or a
     class with ``update(outputs, targets)`` and ``compute()``, as those of torchmetrics are."""
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: Arguments = Field(default_factory=dict)
     """Its keyword arguments."""
     goal: Literal["max", "min"] = "max"
     """Whether more is better, or less."""

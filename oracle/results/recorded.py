@@ -11,7 +11,7 @@ from oracle.ledger.rounds import read_rounds
 from oracle.search import Search
 from oracle.session import search_rules
 from oracle.spec import Spec, recorded_rule
-from oracle.spec_parts import RECORDED
+from oracle.spec_arguments import RECORDED
 
 
 def recorded_spec(record: SearchRecord) -> Spec:

@@ -89,6 +89,10 @@ def test_what_references_stand_for_is_in_no_file_and_no_line(mine, tmp_path, cal
             {"training": {"epochs": 1, "optimizer": {"name": "sgd", "arguments": {"pw": "hunter22"}}}},
             "training.optimizer.arguments",
         ),
+        (
+            {"metric": {"name": "m", "function": "m:f", "arguments": {"hub_token": "hunter22"}}},
+            "metric.arguments",
+        ),
     ],
 )
 def test_a_secret_in_a_spec_is_refused_naming_its_field(write, call, tmp_path, changes, field):

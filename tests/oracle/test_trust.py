@@ -39,6 +39,8 @@ EVERYTHING = {
     "dataset": {"name": "planted_data:load", "arguments": {}},
     "observers": [{"name": "planted_net:net", "arguments": {}}],
     "pruning": {"pruner": "planted_net:net", "rate": 0.2},
+    "metric": {"name": "mine", "function": "planted_net:net"},
+    "training": {"epochs": 2, "batch_size": 64, "loss": "planted_net:net"},
 }
 
 
