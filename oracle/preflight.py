@@ -192,7 +192,8 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
         spec = spec.model_copy(update={"decide": recorded_rule(known.spec)})
     record = SearchRecord(
         name=spec.name,
-        spec=without_secrets(spec.model_dump(mode="json")),
+        # Whoever looks at it has another working directory, and other variables.
+        spec=without_secrets(spec.model_dump(mode="json") | {"storage": spec.storage_place()}),
         identity=identity(
             spec,
             fingerprint=facts.fingerprint,

@@ -280,11 +280,18 @@ class Spec(Part):
         Raises:
             InvalidInput: There is no such home folder or variable here.
         """
-        if "://" not in self.storage:
-            folder = Path(expanded(self.storage, "storage")).absolute()
-            return f"{str(folder).rstrip('/')}/{self.name}"
-        base, mark, options = self.storage.partition("?")
+        base, mark, options = self.storage_place().partition("?" if "://" in self.storage else "\0")
         return f"{base.rstrip('/')}/{self.name}{mark}{options}"
+
+    def storage_place(self) -> str:
+        """The storage as it means the same in any folder: an absolute folder or a URI.
+
+        Raises:
+            InvalidInput: As :meth:`storage_root`.
+        """
+        if "://" in self.storage:
+            return self.storage
+        return str(Path(expanded(self.storage, "storage")).absolute())
 
 
 DEFAULT_LEDGER: str = Spec.model_fields["ledger"].default

@@ -243,7 +243,7 @@ class Ledger:
         """
         table = database.rewritten
         with self.engine.begin() as connection:
-            connection.execute(delete(table).where(table.c.key == key))
+            connection.execute(delete(table).where(table.c.search == search, table.c.key == key))
             connection.execute(insert(table).values(key=key, search=search, sha256=file.sha256))
 
     @retried
