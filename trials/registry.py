@@ -164,7 +164,7 @@ def _import_module(kind: str, name: str, module_name: str) -> ModuleType:
     try:
         try:
             return importlib.import_module(module_name)
-        except RuntimeError as error:
+        except (RuntimeError, ImportError) as error:
             if not is_missing_operator(error):
                 raise
             load_torchvision()
