@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from oracle.bounds import MOST_STEPS
 from oracle.errors import Refused
 from oracle.execution import choose_execution, room
 from oracle.identity import differences, identity, settled
 from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec, recorded_rule
-from oracle.spec_parts import MOST_STEPS
 from silo.errors import InvalidInput, SiloOracleError
 from trials.own_code import code_digests
 from trials.recipe import Component, Execution, Recipe, rate_at
@@ -181,9 +181,9 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         begins=runner.checkpoint.put_into(runner.built(0)) if runner.checkpoint else "",
         graphs=choice.graphs,
         never_pruned=never_pruned(module, names, recipe.keep),
-        notes=tuple(data.notes),
+        notes=tuple(without_secrets(list(data.notes))),
         floor=floor,
-        warnings=warnings,
+        warnings=tuple(without_secrets(warnings)),
     )
 
 
@@ -198,7 +198,8 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
         spec = spec.model_copy(update={"decide": recorded_rule(known.spec)})
     record = SearchRecord(
         name=spec.name,
-        spec=without_secrets(spec.model_dump(mode="json")),
+        # Whoever looks at it has another working directory, and other variables.
+        spec=without_secrets(spec.model_dump(mode="json") | {"storage": spec.storage_place()}),
         identity=identity(
             spec,
             fingerprint=facts.fingerprint,
@@ -352,7 +353,7 @@ def naming(field: str, component: Component) -> Iterator[None]:
     except SiloOracleError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        reason = without_secrets(str(error)).splitlines()[0] if str(error) else "no reason given"
         raise InvalidInput(
             f"{field}: {component.name!r} can't be built with {dict(component.arguments)}: "
             f"{type(error).__name__}: {reason}"

@@ -24,6 +24,7 @@ from oracle.observers.protocol import Observer
 from oracle.rules import Rules, Signal
 from oracle.search import Search
 from oracle.spec import Spec, recorded_rule
+from silo.errors import InvalidInput
 from trials.recipe import Execution, Recipe
 from trials.secrets import without_secrets
 from trials.tasks import (
@@ -268,7 +269,7 @@ class Session:
         for path in paths:
             try:
                 self._store.delete(path)
-            except OSError:
+            except (OSError, InvalidInput):
                 return
 
     def _sweep(self) -> None:

@@ -17,7 +17,7 @@ import safetensors.torch
 from torch import Tensor
 
 from silo.errors import InvalidInput, SiloOracleError
-from trials.paths import expanded
+from trials.paths import expanded, inside
 from trials.secrets import without_secrets
 from trials.tasks import StoredFile
 
@@ -83,6 +83,7 @@ class Store:
     A local file is written under a temporary name, synced to the disk and renamed; object stores show an
     upload only when it is complete, and one that failed is deleted, as pyarrow completes it all the same.
     Whoever is killed leaves no half file under a file's own name; the checksum tells of what went wrong else.
+    A path that leads out of the root, by its names or by a link, is refused with InvalidInput.
 
     Args:
         root: An absolute folder, or a URI; ``file://…`` is the folder that it names.
@@ -117,10 +118,9 @@ class Store:
         """
         try:
             if self._remote:
-                filesystem, base = self._remote
-                _upload(filesystem, f"{base}/{path}", data)
+                _upload(self._remote[0], self._place(path), data)
             else:
-                write_durably(Path(self.root) / path, data)
+                write_durably(Path(self._place(path)), data)
         except OSError as error:
             if error.errno not in _LASTING:
                 raise
@@ -173,10 +173,9 @@ class Store:
         """Deletes a file; one that is not there is no error."""
         with contextlib.suppress(FileNotFoundError):
             if self._remote:
-                filesystem, base = self._remote
-                filesystem.delete_file(f"{base}/{path}")
+                self._remote[0].delete_file(self._place(path))
             else:
-                (Path(self.root) / path).unlink()
+                Path(self._place(path)).unlink()
 
     def check_writable(self) -> None:
         """Writes and deletes a small file.
@@ -204,11 +203,25 @@ class Store:
 
     def _read_bytes(self, path: str) -> bytes:
         if not self._remote:
-            return (Path(self.root) / path).read_bytes()
-        filesystem, base = self._remote
-        with filesystem.open_input_stream(f"{base}/{path}") as stream:
+            return Path(self._place(path)).read_bytes()
+        with self._remote[0].open_input_stream(self._place(path)) as stream:
             data: bytes = stream.read()
             return data
+
+    def _place(self, path: str) -> str:
+        """Where a file lies; what lies elsewhere is nobody's who only writes rows or links."""
+        stays = inside(path)
+        if self._remote:
+            place = f"{self._remote[1]}/{path}"
+        else:
+            place = f"{self.root}/{path}"
+            stays = stays and Path(place).parent.resolve().is_relative_to(Path(self.root).resolve())
+        if not stays:
+            raise InvalidInput(
+                f"file {path!r} leads out of storage {without_secrets(self.root)}: nothing there is written, "
+                "read or deleted"
+            )
+        return place
 
 
 def _upload(filesystem: Any, path: str, data: bytes) -> None:

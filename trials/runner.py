@@ -29,6 +29,7 @@ from trials.checkpoints import (
 from trials.datasets import Dataset, LoadDataset, key_of, load_dataset, split_seed
 from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
+from trials.engine.compile_cache import keep_to_own_folder
 from trials.initial_weights import initial_weights
 from trials.loops import run_loop
 from trials.losses import make_loss
@@ -45,6 +46,7 @@ from trials.pruning.masks import (
 )
 from trials.pruning.prunable import prunable_names
 from trials.recipe import Recipe, rate_at
+from trials.secrets import without_secrets
 from trials.seeding import derive_seed
 from trials.tasks import (
     Damaged,
@@ -99,6 +101,7 @@ class Runner:
         graphs: tuple[str, ...] = (),
     ) -> None:
         torch.set_num_threads(recipe.threads)
+        keep_to_own_folder()  # a network may compile itself
         self.recipe, self.store = recipe, Store(storage)
         self.device, self._initial = torch.device(device or recipe.device), initial
         self._storage = storage
@@ -347,9 +350,10 @@ def _answering(work: Callable[[], _T], hopeless: tuple[type[Exception], ...] = (
     except (StorageFailed, InitialWeightsChanged) as error:
         return Failed(error=str(error), lasting=True)
     except InvalidInput as error:  # a line that says it all
-        return Failed(error=str(error), final=InvalidInput in hopeless)
+        return Failed(error=without_secrets(str(error)), final=InvalidInput in hopeless)
     except Exception as error:
-        return Failed(error=traceback.format_exc(), final=isinstance(error, hopeless))
+        # Here, where it is known what references stood for.
+        return Failed(error=without_secrets(traceback.format_exc()), final=isinstance(error, hopeless))
 
 
 @torch.no_grad()

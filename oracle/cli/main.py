@@ -24,6 +24,7 @@ from oracle.cli.run import interrupt_on_signals, run
 from oracle.cli.show import list_searches, status
 from oracle.cli.sparsity import sparsity
 from oracle.cli.specs import init, plan, schema, validate
+from oracle.cli.terminal import plain_streams
 from oracle.errors import LeaseLost, Refused
 from silo.errors import InvalidInput, SiloOracleError
 from trials.secrets import without_secrets
@@ -49,6 +50,11 @@ for command in (
 
 def main() -> None:
     """Runs the command that the process was called with, and exits."""
+    with plain_streams():
+        _main()
+
+
+def _main() -> None:
     interrupt_on_signals()
     try:
         with logging_to_stderr():
