@@ -7,7 +7,6 @@ import errno
 import hashlib
 import os
 import platform
-import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +16,10 @@ import safetensors.torch
 from torch import Tensor
 
 from silo.errors import InvalidInput, SiloOracleError
-from trials.paths import expanded, inside
+from trials.paths import inside
+from trials.places import URI, open_remote
 from trials.secrets import without_secrets
 from trials.tasks import StoredFile
-
-_URI = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 
 _LASTING = {
     errno.ENOSPC: ("is full", "free some space there"),
@@ -31,10 +29,6 @@ _LASTING = {
     errno.EPERM: ("can't be written by this user", "make it writable"),
 }
 """Errors of a write that would come again at once: in words, and what would do."""
-
-
-_NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-"""Errors of a read that come again: nobody can read a file there."""
 
 
 class DamagedFile(SiloOracleError):
@@ -47,34 +41,6 @@ class DamagedFile(SiloOracleError):
 
 class StorageFailed(SiloOracleError):
     """The storage takes no more files, and won't until somebody sees to it: it is full or read-only."""
-
-
-def read_place(place: str, what: str) -> bytes:
-    """The bytes of a file of the user's, at a path or a URI that pyarrow's file systems take.
-
-    Args:
-        place: The path, with ``~`` and environment variables, or the URI.
-        what: The file's meaning, for messages: ``"checkpoint"``.
-
-    Raises:
-        InvalidInput: There is none, or it can't be read by this user.
-        OSError: It can't be read now; trying again may help.
-    """
-    try:
-        if not _URI.match(place):
-            return Path(expanded(place, what)).read_bytes()
-        filesystem, path = _open_remote(place, what)
-        with filesystem.open_input_stream(path) as stream:
-            data: bytes = stream.read()
-            return data
-    except OSError as error:
-        reason = f"{what} {without_secrets(place)} can't be read on {platform.node()}: "
-        if isinstance(error, _NO_FILE):
-            raise InvalidInput(
-                f"{reason}{error.strerror or 'there is no such file'}; put it where every node sees it, or "
-                "give a URI such as s3://bucket/file"
-            ) from error
-        raise OSError(without_secrets(f"{reason}{error.strerror or error}")) from error
 
 
 class Store:
@@ -92,8 +58,8 @@ class Store:
     def __init__(self, root: str) -> None:
         self.root = root
         self._remote: tuple[Any, str] | None = None
-        if _URI.match(root):
-            filesystem, base = _open_remote(root)
+        if URI.match(root):
+            filesystem, base = open_remote(root)
             if filesystem.type_name == "local":
                 self.root = base
             else:
@@ -256,21 +222,6 @@ def write_durably(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _open_remote(root: str, what: str = "storage") -> tuple[Any, str]:
-    try:
-        from pyarrow import fs
-    except ImportError as error:
-        raise InvalidInput(
-            f"{what} {root!r} is a URI, which needs pyarrow: pip install pyarrow, or give a path"
-        ) from error
-    try:
-        filesystem, base = fs.FileSystem.from_uri(root)
-    except (ValueError, OSError) as error:
-        problem = f"{what} {root!r} is no URI that pyarrow's file systems take: {error}"
-        raise InvalidInput(without_secrets(problem)) from error
-    return filesystem, base.rstrip("/")
 
 
 Tensors = dict[str, Tensor]

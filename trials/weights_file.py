@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from silo.checks import did_you_mean
 from silo.errors import InvalidInput
-from trials.checkpoints import read_place
+from trials.places import read_place
 from trials.recipe import Checkpoint
 from trials.registry import listed, one_line
 from trials.secrets import without_secrets

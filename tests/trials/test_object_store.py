@@ -8,7 +8,8 @@ import torch
 from silo.errors import InvalidInput
 from tests.object_store import BUCKET
 from trials import checkpoints
-from trials.checkpoints import DamagedFile, Store, read_place
+from trials.checkpoints import DamagedFile, Store
+from trials.places import read_place
 
 SECRET = "wJalrXUtnFEMI"
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from silo.errors import InvalidInput
-from trials.checkpoints import read_place
+from trials.places import read_place
 from trials.recipe import Checkpoint
 from trials.weights import InitialWeightsChanged
 from trials.weights_file import WeightsFile
@@ -227,6 +227,8 @@ def test_what_is_not_there_is_named_with_its_node(tmp_path, monkeypatch):
             tmp_path,
             "Is a directory; put it where every node sees it, or give a URI such as s3://bucket/file",
         ),
+        ("/dev/zero", "checkpoint /dev/zero is no file"),
+        ("file:///dev/zero", "checkpoint file:///dev/zero is no file"),
         ("~nobody-here/net.pt", "no home folder for"),
         ("$NO_SUCH_FOLDER/net.pt", "environment variable NO_SUCH_FOLDER is not set"),
         ("https://key:secret@host/net.pt", "checkpoint 'https://key:***@host/net.pt' is no URI that pyarrow"),
@@ -239,10 +241,22 @@ def test_what_is_not_there_is_named_with_its_node(tmp_path, monkeypatch):
     assert read_place(f"file://{tmp_path}/net.pt", "checkpoint") == b"x"
 
 
-def test_what_passes_may_be_tried_again_and_shows_no_secret(monkeypatch):
+def test_what_no_machine_holds_is_not_read(tmp_path):
+    for place in (tmp_path / "net.pt", f"file://{tmp_path}/net.pt"):
+        with (tmp_path / "net.pt").open("wb") as file:
+            file.truncate(10**13)  # a hole: it takes no space
+        with pytest.raises(
+            InvalidInput, match=r"net\.pt needs 20,000\.0 GB of memory in every worker, .* GB are"
+        ):
+            read(place)
+
+
+def test_what_passes_may_be_tried_again_and_shows_no_secret(tmp_path, monkeypatch):
     def fail(_):
         raise OSError(5, "the disk of x://key:wJalrXUtnFEMI@host is out of order")
 
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.pt").touch()
     monkeypatch.setattr(pathlib.Path, "read_bytes", fail)
     with pytest.raises(
         OSError, match=r"checkpoint net\.pt can't be read on .*: the disk of x://key:\*\*\*@host"
