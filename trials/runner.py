@@ -182,7 +182,7 @@ class Runner:
         return partial(_answering, second) if callable(second) else lambda: second
 
     def _train(self, task: TrainPack) -> Callable[[], tuple[Trial, ...]]:
-        started = time.time()
+        started, begun = time.time(), time.monotonic()
         weights, masks = self._start(task)
         if self.recipe.loop is None:
             copies = train_pack(
@@ -201,6 +201,7 @@ class Runner:
         where = {
             "started": started,
             "ended": time.time(),
+            "wall_seconds": time.monotonic() - begun,
             "pack": len(copies),
             "worker": f"{platform.node()}:{os.getpid()}",
             "peak_memory": peak_memory(self.device),
