@@ -20,6 +20,7 @@ from oracle.spec_parts import (
     MetricSpec,
     Named,
     NamedMetric,
+    NamedNetwork,
     Part,
     PruningSpec,
     ResourcesSpec,
@@ -47,7 +48,7 @@ class Spec(Part):
 
     name: Annotated[SearchName, MayChange]
     """The search's name: letters, digits, dots, dashes and underscores, at most 63."""
-    network: Named
+    network: NamedNetwork
     """Network: ``fc``, ``alexnet``, ``resnet20``, ``vgg19``, ``densenet40``, ``mobilenetv2``, ``resnet50``,
     ``vit_b_16``, ``vit``, or your own."""
     dataset: Named = ComponentSpec(name="none")
@@ -214,11 +215,17 @@ class Spec(Part):
         amount, relative = parse_tolerance(self.tolerance)
         return Measure(metric=self.metric.metric(), tolerance=amount, relative=relative)
 
-    def recipe(self, *, execution: Execution) -> Recipe:
-        """The recipe that workers are given."""
-        training = self.training
+    def recipe(self, *, execution: Execution, checkpoint: str = "") -> Recipe:
+        """The recipe that workers are given.
+
+        Args:
+            execution: How trainings are computed.
+            checkpoint: Checksum of the file that the networks' weights come from, once it is known.
+        """
+        training, weights = self.training, self.network.checkpoint
         return Recipe(
             network=self.network.component(),
+            checkpoint=None if weights is None else weights.checkpoint(checkpoint),
             dataset=self.dataset.component(),
             pruner=self.pruning.pruner.component(),
             pruning_rate=self.pruning.rate,

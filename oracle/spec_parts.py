@@ -22,7 +22,7 @@ from pydantic import (
 from oracle.bounds import LARGEST_BATCH, LONGEST_LIMIT, MOST, MOST_PARTS, MOST_STEPS
 from oracle.grid import Grid, linear_values, log_values, stepped_values
 from oracle.spec_arguments import Arguments
-from trials.recipe import Component, Metric, Precision, rate_at
+from trials.recipe import Checkpoint, Component, Metric, Precision, rate_at
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -85,6 +85,10 @@ def _named(value: Any) -> Any:
 Named = Annotated[ComponentSpec, BeforeValidator(_named)]
 
 
+def _file(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -93,6 +97,31 @@ Patterns = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=MOST_PARTS), BeforeValidator(_listed)
 ]
 """Names or patterns; a bare string stands for a list of one."""
+
+
+class CheckpointSpec(Part):
+    """Weights from a file; a bare string stands for the file alone."""
+
+    file: str = Field(min_length=1)
+    """A path that every node sees, or a URI (``s3://bucket/file``): safetensors, or torch's of a state_dict,
+    alone or beside what else training keeps."""
+    leave_out: Patterns = ()
+    """Tensors that are drawn for each replicate instead: names, or patterns such as ``head.*``."""
+
+    def checkpoint(self, sha256: str) -> Checkpoint:
+        """The checkpoint as the workers know it."""
+        return Checkpoint(file=self.file, leave_out=self.leave_out, sha256=sha256)
+
+
+class NetworkSpec(ComponentSpec):
+    """A network by name with its arguments, and the weights that it begins with."""
+
+    checkpoint: Annotated[CheckpointSpec | None, BeforeValidator(_file)] = None
+    """A file of weights to begin with, instead of those that its code draws: a path or a URI, or
+    ``{file: …, leave_out: [head.*]}``."""
+
+
+NamedNetwork = Annotated[NetworkSpec, BeforeValidator(_named)]
 
 
 class PruningSpec(Part):

@@ -17,7 +17,7 @@ import safetensors.torch
 from torch import Tensor
 
 from silo.errors import InvalidInput, SiloOracleError
-from trials.paths import inside
+from trials.paths import expanded, inside
 from trials.secrets import without_secrets
 from trials.tasks import StoredFile
 
@@ -33,6 +33,10 @@ _LASTING = {
 """Errors of a write that would come again at once: in words, and what would do."""
 
 
+_NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""Errors of a read that come again: nobody can read a file there."""
+
+
 class DamagedFile(SiloOracleError):
     """A stored file is missing, or its bytes are not those that were written."""
 
@@ -43,6 +47,34 @@ class DamagedFile(SiloOracleError):
 
 class StorageFailed(SiloOracleError):
     """The storage takes no more files, and won't until somebody sees to it: it is full or read-only."""
+
+
+def read_place(place: str, what: str) -> bytes:
+    """The bytes of a file of the user's, at a path or a URI that pyarrow's file systems take.
+
+    Args:
+        place: The path, with ``~`` and environment variables, or the URI.
+        what: The file's meaning, for messages: ``"checkpoint"``.
+
+    Raises:
+        InvalidInput: There is none, or it can't be read by this user.
+        OSError: It can't be read now; trying again may help.
+    """
+    try:
+        if not _URI.match(place):
+            return Path(expanded(place, what)).read_bytes()
+        filesystem, path = _open_remote(place, what)
+        with filesystem.open_input_stream(path) as stream:
+            data: bytes = stream.read()
+            return data
+    except OSError as error:
+        reason = f"{what} {without_secrets(place)} can't be read on {platform.node()}: "
+        if isinstance(error, _NO_FILE):
+            raise InvalidInput(
+                f"{reason}{error.strerror or 'there is no such file'}; put it where every node sees it, or "
+                "give a URI such as s3://bucket/file"
+            ) from error
+        raise OSError(without_secrets(f"{reason}{error.strerror or error}")) from error
 
 
 class Store:
@@ -88,7 +120,7 @@ class Store:
             if self._remote:
                 _upload(self._remote[0], self._place(path), data)
             else:
-                _write_durably(Path(self._place(path)), data)
+                write_durably(Path(self._place(path)), data)
         except OSError as error:
             if error.errno not in _LASTING:
                 raise
@@ -204,7 +236,8 @@ def _upload(filesystem: Any, path: str, data: bytes) -> None:
         raise
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes) -> None:
+    """Writes a file under a temporary name beside it, syncs it to the disk, and renames it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -225,17 +258,17 @@ def _write_durably(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def _open_remote(root: str) -> tuple[Any, str]:
+def _open_remote(root: str, what: str = "storage") -> tuple[Any, str]:
     try:
         from pyarrow import fs
     except ImportError as error:
         raise InvalidInput(
-            f"storage {root!r} is a URI, which needs pyarrow: pip install pyarrow, or name a folder"
+            f"{what} {root!r} is a URI, which needs pyarrow: pip install pyarrow, or give a path"
         ) from error
     try:
         filesystem, base = fs.FileSystem.from_uri(root)
     except (ValueError, OSError) as error:
-        problem = f"storage {root!r} is no URI that pyarrow's file systems take: {error}"
+        problem = f"{what} {root!r} is no URI that pyarrow's file systems take: {error}"
         raise InvalidInput(without_secrets(problem)) from error
     return filesystem, base.rstrip("/")
 
@@ -260,6 +293,11 @@ def unpack_start(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Tensors]:
 def with_rewind(state: Mapping[str, Tensor], rewind: Mapping[str, Tensor] | None) -> Tensors:
     """The file of a trained network: its state, and of cycle 0 the state to rewind to."""
     return {**state, **_under(_REWIND, rewind or {})}
+
+
+def without_rewind(tensors: Mapping[str, Tensor]) -> Tensors:
+    """The state of :func:`with_rewind`'s file."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_REWIND)}
 
 
 def rewind_of(tensors: Mapping[str, Tensor]) -> Tensors:

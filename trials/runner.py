@@ -63,6 +63,7 @@ from trials.tasks import (
 )
 from trials.training import TrainedCopy, train_pack
 from trials.weights import InitialWeightsChanged, check_initial
+from trials.weights_file import WeightsFile
 
 _T = TypeVar("_T")
 
@@ -131,13 +132,27 @@ class Runner:
             self._loaded[key] = loaded.to(self.device)
         return self._loaded[key]
 
+    @cached_property
+    def checkpoint(self) -> WeightsFile | None:
+        """The weights that networks begin with, if they come from a file; see :meth:`WeightsFile.read`."""
+        return None if self.recipe.checkpoint is None else WeightsFile.read(self.recipe.checkpoint)
+
     def network(self, replicate: int) -> nn.Module:
         """A network with the initial weights of a replicate, on the CPU.
 
         Raises:
+            InvalidInput: It can't be built, or the weights of the checkpoint don't fit.
             InitialWeightsChanged: They are not those that the search began with.
         """
-        module = build_network(
+        module = self.built(replicate)
+        if self.checkpoint is not None:
+            self.checkpoint.put_into(module)
+        check_initial(named_tensors(module), self._initial, replicate)
+        return module
+
+    def built(self, replicate: int) -> nn.Module:
+        """A network as its code draws it for a replicate, on the CPU."""
+        return build_network(
             self.recipe.network.name,
             self.recipe.network.arguments,
             input_shape=None if self.data.is_empty else self.data.input_shape,
@@ -146,8 +161,6 @@ class Runner:
             input_dtype=torch.int64 if self.data.has_ids else torch.float32,
             seed=derive_seed(self.recipe.seed, replicate, "initial weights"),
         )
-        check_initial(named_tensors(module), self._initial, replicate)
-        return module
 
     def initial(self, replicate: int) -> dict[str, Tensor]:
         """Parameters and buffers that a replicate begins with; see :func:`trials.initial_weights`."""
@@ -307,7 +320,7 @@ class Runner:
         Raises:
             DamagedFile: The file is missing or its checksum is another.
         """
-        return sparsity(unpack_start(self.store.read(start))[1], self.network(0), self.recipe.also)
+        return sparsity(unpack_start(self.store.read(start))[1], self.built(0), self.recipe.also)
 
     def _start(self, task: TrainPack) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Weights and masks that a pack starts from; the last few are kept in memory."""

@@ -18,6 +18,7 @@ from oracle.cli.dashboard import dashboard
 from oracle.cli.export import export
 from oracle.cli.fit import fit
 from oracle.cli.jobs import logs, stop, submit
+from oracle.cli.network import network
 from oracle.cli.report import report
 from oracle.cli.run import interrupt_on_signals, run
 from oracle.cli.show import list_searches, status
@@ -42,7 +43,7 @@ def cli() -> None:
 
 for command in (
     *(init, schema, validate, plan, run, submit, status, logs, stop),
-    *(list_searches, dashboard, report, compare, export, fit, sparsity),
+    *(list_searches, dashboard, report, compare, export, fit, sparsity, network),
 ):
     cli.add_command(command)
 

@@ -111,6 +111,8 @@ def validate(spec_file: Path, as_json: bool) -> None:
                 f"{facts.validation:,} validation, {facts.test:,} test, {facts.num_classes} classes); "
                 f"{facts.steps:,} steps a training."
             )
+            if facts.begins:
+                click.echo(f"{spec_file}: network: {facts.begins}")
             for note in facts.notes:
                 click.echo(f"{spec_file}: data: {note}")
         if facts.never_pruned is not None:
