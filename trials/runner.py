@@ -195,7 +195,7 @@ class Runner:
         return partial(_answering, second) if callable(second) else lambda: second
 
     def _train(self, task: TrainPack) -> Callable[[], tuple[Trial, ...]]:
-        started = time.time()
+        started, begun = time.time(), time.monotonic()
         weights, masks = self._start(task)
         if self.recipe.loop is not None:
             copies = [self._by_loop(task, value, weights, masks) for value in task.max_lrs]
@@ -210,6 +210,7 @@ class Runner:
         where = {
             "started": started,
             "ended": time.time(),
+            "wall_seconds": time.monotonic() - begun,
             "pack": len(copies),
             "worker": f"{platform.node()}:{os.getpid()}",
             "peak_memory": peak_memory(self.device),

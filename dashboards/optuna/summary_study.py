@@ -184,8 +184,9 @@ def cycle_trial(cycle: Cycle, attributes: dict[str, Any], *, log: bool) -> Froze
         distributions={"max_lr": FloatDistribution(rates[0], rates[-1], log=log)},
         user_attrs={**attributes, "key": f"cycle {cycle.cycle}"},
     )
-    found.datetime_start = datetime.fromtimestamp(min(trial.started for trial in cycle.trials))
-    found.datetime_complete = datetime.fromtimestamp(max(trial.ended for trial in cycle.trials))
+    last = max(trial.ended for trial in cycle.trials)
+    found.datetime_start = datetime.fromtimestamp(min(trial.ended - trial.lasted for trial in cycle.trials))
+    found.datetime_complete = datetime.fromtimestamp(last)
     return found
 
 
