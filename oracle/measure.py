@@ -11,8 +11,7 @@ import numpy as np
 
 from silo._arrays import FloatArray
 from silo.errors import InvalidInput
-from trials.metrics import ACCURACY, direction
-from trials.recipe import Metric
+from trials.recipe import ACCURACY, Metric, direction
 
 _SHARE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*%\s*")
 
