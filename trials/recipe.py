@@ -43,6 +43,15 @@ class Metric:
     diverged: float | None = None
 
 
+ACCURACY = Metric()
+"""The share of right answers, the more the better."""
+
+
+def direction(metric: Metric) -> float:
+    """1 if more is better, else -1: scores times it can be compared."""
+    return 1.0 if metric.goal == "max" else -1.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """A way to compute the trainings of a pack: all give the same numbers but for rounding.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from dashboards.tables.comparison import markdown
 from oracle.cycles import Cycle
 from oracle.ledger import Ledger
 from oracle.ledger.retrying import reason
+from oracle.measure import Measure
 from oracle.observers.protocol import Observer
 from oracle.results import Results
 from oracle.session import Session
@@ -90,7 +92,8 @@ class SummaryStudy(Observer):
             ledger.add_summary_rows(name, trials)
             for attributes in told[new]:
                 study = ledger.cycle_study(name, attributes["cycle"])
-                ledger.describe(study, attributes, system=_noted(attributes), replacing=(_NOTE,))
+                system = _noted(attributes, results.measure)
+                ledger.describe(study, attributes, system=system, replacing=(_NOTE,))
             write_summary(ledger, results, state=state)
 
         ledger.retries.call(write)
@@ -158,8 +161,8 @@ def cycle_attributes(cycle: Cycle, *, searched: bool) -> dict[str, Any]:
         low, high = cycle.interval.low, cycle.interval.high
         found["interval"] = [rounded(low), rounded(high)]
     found |= {
-        "validation accuracy": rounded(cycle.selected.score),
-        "test accuracy": rounded(cycle.selected.test_score),
+        cycle.measure.label("validation"): rounded(cycle.selected.score),
+        cycle.measure.label("test"): _or_nothing(cycle.selected.test_score),
         "cycle": cycle.cycle,
     }
     if searched:
@@ -169,8 +172,13 @@ def cycle_attributes(cycle: Cycle, *, searched: bool) -> dict[str, Any]:
     return found
 
 
+def _or_nothing(score: float) -> float | None:
+    """A score, of which one that is missing is null: JSON knows no NaN."""
+    return None if math.isnan(score) else rounded(score)
+
+
 def cycle_trial(cycle: Cycle, attributes: dict[str, Any], *, log: bool) -> FrozenTrial:
-    """A decided cycle as a trial of the summary study: the rate that goes on, and its mean accuracy.
+    """A decided cycle as a trial of the summary study: the rate that goes on, and its mean score.
 
     Args:
         cycle: The cycle.
@@ -189,11 +197,12 @@ def cycle_trial(cycle: Cycle, attributes: dict[str, Any], *, log: bool) -> Froze
     return found
 
 
-def _noted(attributes: dict[str, Any]) -> dict[str, Any]:
+def _noted(attributes: dict[str, Any], measure: Measure) -> dict[str, Any]:
     """A cycle's note: Optuna calls its luckiest training the best."""
+    reached = measure.label("validation")
     text = (
         f"Decided at cycle {attributes['cycle']}: **max_lr {attributes['decided max_lr']:g}**, mean "
-        f"validation accuracy {attributes['validation accuracy']:g}. The best trial of this study is "
+        f"{reached} {attributes[reached]:g}. The best trial of this study is "
         "one training, and may be another rate: what is decided rests on all replicates.\n"
     )
     return {"dashboard:note_ver": 1, **_cut({_NOTE: text})}
@@ -228,7 +237,9 @@ def _figures(results: Results) -> dict[str, go.Figure]:
     }
     if results.decided and results.searched:
         landscape = attempt("the landscape", lambda: landscape_figure(results), failed_figure)
-        figures["validation-accuracy"] = landscape if _fits(landscape) else None
+        figures[f"validation-{results.measure.key.replace('_', '-')}"] = (
+            landscape if _fits(landscape) else None
+        )
     return {
         name: figure.update_layout(height=_HEIGHT) for name, figure in figures.items() if figure is not None
     }

@@ -50,7 +50,7 @@ class Axis:
 
 
 def to_row(outcome: Trial, *, key: str, axis: Axis) -> FrozenTrial:
-    """The finished row of an outcome: parameter ``max_lr``, value the validation accuracy."""
+    """The finished row of an outcome: parameter ``max_lr``, value the validation score."""
     row = create_trial(
         state=TrialState.COMPLETE,
         value=outcome.score,

@@ -23,9 +23,10 @@ _MILLIONTHS = 1e6
 class TensorBoard(Observer):
     """Writes event files below ``folder/NAME``.
 
-    Optimum, interval, accuracies and density are scalars over the cycles; each finished trial is a point of
-    ``trial/validation_accuracy`` over their count; a decided cycle's mean accuracies over the rates are a run
-    of their own, ``NAME/cycle-03``, whose steps are peak learning rates in millionths.
+    Optimum, interval, scores and density are scalars over the cycles; each finished trial is a point of
+    ``trial/validation_accuracy`` over their count (or of your metric, by its name); a decided cycle's mean
+    scores over the rates are a run of their own, ``NAME/cycle-03``, whose steps are peak learning rates in
+    millionths.
 
     Args:
         folder: Where TensorBoard looks: ``tensorboard --logdir FOLDER``.
@@ -54,9 +55,10 @@ class TensorBoard(Observer):
 
     def trained(self, session: Session, outcomes: Sequence[Trial]) -> None:
         """Adds a point for each trial."""
+        key = session.search.rules.measure.key
         for outcome in outcomes:
             self._count += 1
-            self._writer.add_scalar("trial/validation_accuracy", outcome.score, self._count)
+            self._writer.add_scalar(f"trial/validation_{key}", outcome.score, self._count)
             self._writer.add_scalar("trial/max_lr", outcome.max_lr, self._count)
 
     def decided(self, session: Session, decision: Cycle) -> None:
@@ -66,7 +68,8 @@ class TensorBoard(Observer):
         with self._begin(self._root(session) / f"cycle-{decision.cycle:02d}") as landscape:
             for candidate in decision.candidates:
                 step = round(candidate.max_lr * _MILLIONTHS)
-                landscape.add_scalar("landscape/validation_accuracy", candidate.score, step)
+                tag = f"landscape/validation_{decision.measure.key}"
+                landscape.add_scalar(tag, candidate.score, step)
         self._writer.flush()
 
     def ended(self, session: Session, state: str) -> None:
