@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, get_origin, get_type_hints
 
+from trials.curves import NO_CURVE, TrainingCurve
 from trials.recipe import Recipe
 
 
@@ -121,6 +122,7 @@ class Trial:
     ] = 0
     checkpoint: StoredFile
     diagnostics: TrialDiagnostics | None = None
+    curve: TrainingCurve = NO_CURVE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, create_trial
 
 from dashboards.attempts import attempt, failed_figure
+from dashboards.figures.curves import curves_figure, has_curves
 from dashboards.figures.landscape import landscape_figure
 from dashboards.figures.rates import DISPENSABLE, comparison_figure
 from dashboards.style import rounded
@@ -88,12 +89,16 @@ class SummaryStudy(Observer):
             told = [{**each, **_known(belief)} for each, belief in zip(told, results.beliefs, strict=True)]
             new = slice(0 if results.done else self._described, None)
 
+        drawn = {each.cycle: _curves(results, each) for each in results.decided[self._described :]}
+
         def write(_again: bool) -> None:
             ledger.add_summary_rows(name, trials)
             for attributes in told[new]:
                 study = ledger.cycle_study(name, attributes["cycle"])
-                system = _noted(attributes, results.measure)
-                ledger.describe(study, attributes, system=system, replacing=(_NOTE,))
+                curves = drawn.get(attributes["cycle"], {})
+                system = {**_noted(attributes, results.measure), **curves}
+                replaced = (_NOTE, _PLOTS) if curves else (_NOTE,)
+                ledger.describe(study, attributes, system=system, replacing=replaced)
             write_summary(ledger, results, state=state)
 
         ledger.retries.call(write)
@@ -206,6 +211,16 @@ def _noted(attributes: dict[str, Any], measure: Measure) -> dict[str, Any]:
         "one training, and may be another rate: what is decided rests on all replicates.\n"
     )
     return {"dashboard:note_ver": 1, **_cut({_NOTE: text})}
+
+
+def _curves(results: Results, cycle: Cycle) -> dict[str, Any]:
+    """The figure of a cycle's training curves, for its own study; nothing where there is none, or no room."""
+    if not has_curves(cycle):
+        return {}
+    figure = attempt("the curves", lambda: curves_figure(results, cycle=cycle.cycle), failed_figure)
+    if figure is None or not _fits(figure):
+        return {}
+    return _cut({f"{_PLOTS}training-curves:": figure.update_layout(height=_HEIGHT).to_json()})
 
 
 def _note(results: Results, state: str, study: int) -> str:

@@ -42,7 +42,7 @@ FORMATS = ("csv", "parquet", "json")
 )
 @JSON
 def export(target: str, ledger: str | None, kind: str, out: Path | None, as_json: bool) -> None:
-    """Write trials, candidates, intervals, fits, rivals, costs, diagnostics and runs as tables."""
+    """Write trials, curves, candidates, intervals, fits, rivals, costs, diagnostics and runs as tables."""
     searches = open_searches(target, ledger)
     written = []
     for opened, record in searches:

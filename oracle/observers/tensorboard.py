@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,20 +29,25 @@ class TensorBoard(Observer):
     scores over the rates are a run of their own, ``NAME/cycle-03``, whose steps are peak learning rates in
     millionths.
 
+    Each finished trial's curve is a run of its own, ``NAME/cycle-03/max_lr-0.05-replicate-0``, with
+    ``curve/validation_accuracy`` and ``curve/train_loss`` over its optimizer steps.
+
     Args:
         folder: Where TensorBoard looks: ``tensorboard --logdir FOLDER``.
+        curves: Whether there are these runs: TensorBoard gets slow with thousands of them.
 
     Raises:
         InvalidInput: tensorboardX is not installed.
     """
 
-    def __init__(self, *, folder: str = "runs") -> None:
+    def __init__(self, *, folder: str = "runs", curves: bool = True) -> None:
         try:
             from tensorboardX import SummaryWriter
         except ImportError as error:
             raise InvalidInput(
                 "observer 'tensorboard' needs tensorboardX: pip install 'silo-oracle[tensorboard]'"
             ) from error
+        self._curves = curves
         self._folder, self._open = Path(expanded(folder, "folder")), SummaryWriter
 
     def started(self, session: Session) -> None:
@@ -60,6 +66,8 @@ class TensorBoard(Observer):
             self._count += 1
             self._writer.add_scalar(f"trial/validation_{key}", outcome.score, self._count)
             self._writer.add_scalar("trial/max_lr", outcome.max_lr, self._count)
+            if self._curves and outcome.curve.text:
+                self._add_curve(session, outcome)
 
     def decided(self, session: Session, decision: Cycle) -> None:
         """Adds the cycle to the scalars, and its landscape."""
@@ -71,6 +79,15 @@ class TensorBoard(Observer):
                 tag = f"landscape/validation_{decision.measure.key}"
                 landscape.add_scalar(tag, candidate.score, step)
         self._writer.flush()
+
+    def _add_curve(self, session: Session, trial: Trial) -> None:
+        place = f"cycle-{trial.cycle:02d}/max_lr-{trial.max_lr!r}-replicate-{trial.replicate}"
+        score = f"curve/validation_{session.search.rules.measure.key}"
+        with self._begin(self._root(session) / place) as writer:
+            for point in trial.curve.validations:
+                for tag, value in ((score, point.score), ("curve/train_loss", point.train_loss)):
+                    if math.isfinite(value):
+                        writer.add_scalar(tag, value, point.step)
 
     def ended(self, session: Session, state: str) -> None:
         """Closes the files."""

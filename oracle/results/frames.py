@@ -101,6 +101,23 @@ def _candidate_rows(results: Results) -> Iterator[Parts]:
             }
 
 
+CURVES: Columns = {
+    "cycle": Column(INT, "m, how often the network has been pruned"),
+    "replicate": Column(INT, "index of the independent seed"),
+    "max_lr": Column(FLOAT, "peak learning rate"),
+    "step": Column(INT, "optimizer steps so far"),
+    "validation_{key}": Column(FLOAT, "{range}, at that step; empty where an output wasn't finite", "score"),
+    "train_loss": Column(FLOAT, "mean training loss since the validation before; empty where not known"),
+}
+
+
+def _curve_rows(results: Results) -> Iterator[Parts]:
+    for trial in results.outcomes:
+        place = {"cycle": trial.cycle, "replicate": trial.replicate, "max_lr": trial.max_lr}
+        for point in trial.curve.validations:
+            yield {"row": point, **place}
+
+
 def _passed(prefix: str, rate: str, curve: str, place: str) -> Columns:
     """A curve's rate in a row's cycle, and what is known of that."""
     return {
@@ -363,6 +380,7 @@ _Rows = Callable[["Results"], Iterable[Parts]]
 
 _FRAMES: dict[str, tuple[_Rows, Columns]] = {
     "trials": (trial_rows, TRIALS),
+    "curves": (_curve_rows, CURVES),
     "candidates": (_candidate_rows, CANDIDATES),
     "intervals": (_interval_rows, INTERVALS),
     "fits": (_fit_rows, FITS),
