@@ -227,6 +227,8 @@ def _prepare(
         _log.warning(facts.never_pruned.sentence())
     for note in facts.notes:
         _log.info("data set %r: %s", spec.dataset.name, note)
+    if facts.begins:
+        _log.info("network %r: %s", spec.network.name, facts.begins)
     for line in facts.warnings:
         _log.warning(line)
     try:

@@ -9,17 +9,18 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from oracle.bounds import LARGEST_SEED, MOST, MOST_PARTS, MOST_STEPS
 from oracle.cycles import Rule
 from oracle.measure import Measure, parse_tolerance
 from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
-    MOST,
     ComponentSpec,
     GridSpec,
     MayChange,
     MetricSpec,
     Named,
     NamedMetric,
+    NamedNetwork,
     Part,
     PruningSpec,
     ResourcesSpec,
@@ -47,7 +48,7 @@ class Spec(Part):
 
     name: Annotated[SearchName, MayChange]
     """The search's name: letters, digits, dots, dashes and underscores, at most 63."""
-    network: Named
+    network: NamedNetwork
     """Network: ``fc``, ``alexnet``, ``resnet20``, ``vgg19``, ``densenet40``, ``mobilenetv2``, ``resnet50``,
     ``vit_b_16``, ``vit``, or your own."""
     dataset: Named = ComponentSpec(name="none")
@@ -69,7 +70,7 @@ class Spec(Part):
     that tells something; argument ``share``, the budget by the whole grid's trainings, or ``trainings``, a
     number a cycle), ``edge`` (follow the rate at which trainings collapse, an experiment), ``silo`` (the
     curve below), ``fixed`` (argument ``max_lr``), or ``allr`` (arguments ``max_lr`` and ``minimum``)."""
-    rewind_to: int = Field(default=0, ge=0)
+    rewind_to: int = Field(default=0, ge=0, le=MOST_STEPS)
     """With weight rewinding, the epoch (or iteration, as the training's length counts) of cycle 0's training
     whose weights and place in the schedule a pruned network goes back to; 0 for the initial weights."""
     grid: GridSpec | None = None
@@ -95,9 +96,9 @@ class Spec(Part):
     ledger's. Credentials come from each node's environment."""
     ledger: Annotated[str, MayChange] = Field(default="sqlite:///oracle-results/ledger.db", min_length=1)
     """Database of the results: an SQLAlchemy URL, SQLite or ``postgresql+psycopg://``."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of everything random."""
-    observers: Annotated[tuple[Named, ...], MayChange] = ()
+    observers: Annotated[tuple[Named, ...], MayChange] = Field(default=(), max_length=MOST_PARTS)
     """Who else watches the search: ``tensorboard``, ``mlflow``, or your own, with arguments."""
 
     @classmethod
@@ -214,11 +215,17 @@ class Spec(Part):
         amount, relative = parse_tolerance(self.tolerance)
         return Measure(metric=self.metric.metric(), tolerance=amount, relative=relative)
 
-    def recipe(self, *, execution: Execution) -> Recipe:
-        """The recipe that workers are given."""
-        training = self.training
+    def recipe(self, *, execution: Execution, checkpoint: str = "") -> Recipe:
+        """The recipe that workers are given.
+
+        Args:
+            execution: How trainings are computed.
+            checkpoint: Checksum of the file that the networks' weights come from, once it is known.
+        """
+        training, weights = self.training, self.network.checkpoint
         return Recipe(
             network=self.network.component(),
+            checkpoint=None if weights is None else weights.checkpoint(checkpoint),
             dataset=self.dataset.component(),
             pruner=self.pruning.pruner.component(),
             pruning_rate=self.pruning.rate,
@@ -280,11 +287,18 @@ class Spec(Part):
         Raises:
             InvalidInput: There is no such home folder or variable here.
         """
-        if "://" not in self.storage:
-            folder = Path(expanded(self.storage, "storage")).absolute()
-            return f"{str(folder).rstrip('/')}/{self.name}"
-        base, mark, options = self.storage.partition("?")
+        base, mark, options = self.storage_place().partition("?" if "://" in self.storage else "\0")
         return f"{base.rstrip('/')}/{self.name}{mark}{options}"
+
+    def storage_place(self) -> str:
+        """The storage as it means the same in any folder: an absolute folder or a URI.
+
+        Raises:
+            InvalidInput: As :meth:`storage_root`.
+        """
+        if "://" in self.storage:
+            return self.storage
+        return str(Path(expanded(self.storage, "storage")).absolute())
 
 
 DEFAULT_LEDGER: str = Spec.model_fields["ledger"].default

@@ -25,6 +25,21 @@ class Component:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The file of the weights that the networks begin with.
+
+    Attributes:
+        file: A path or a URI, as it was given: every node reads it there.
+        leave_out: Names and patterns of tensors that are drawn for each replicate instead.
+        sha256: Checksum of the file that the search began with; empty while that is not known.
+    """
+
+    file: str
+    leave_out: tuple[str, ...] = ()
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metric:
     """The score that trainings are judged by, on the validation and the test split.
 
@@ -103,6 +118,7 @@ class Recipe:
 
     Attributes:
         network: The network and its arguments.
+        checkpoint: The weights that it begins with; None for those that its code draws.
         dataset: The data set and its arguments; ``none`` where a loop of the user's own needs none.
         pruner: The pruning criterion and its arguments.
         pruning_rate: Share of the remaining weights that one pruning removes, in (0, 1); or one per pruning,
@@ -131,6 +147,7 @@ class Recipe:
     """
 
     network: Component
+    checkpoint: Checkpoint | None = None
     dataset: Component
     pruner: Component
     pruning_rate: float | tuple[float, ...]

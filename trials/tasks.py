@@ -5,16 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, get_origin, get_type_hints
 
+from silo.errors import InvalidInput
 from trials.curves import NO_CURVE, TrainingCurve
+from trials.paths import inside
 from trials.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """A file of a search: its path below the search's storage and the SHA-256 of its bytes."""
+    """A file of a search: its path below the search's storage and the SHA-256 of its bytes.
+
+    Raises:
+        InvalidInput: The path leads out of the storage: whoever named it is not to be followed.
+    """
 
     path: str
     sha256: str
+
+    def __post_init__(self) -> None:
+        if not inside(self.path):
+            raise InvalidInput(
+                f"file {self.path!r} does not lie below the search's storage: nothing else is read or deleted"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

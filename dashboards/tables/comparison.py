@@ -7,7 +7,7 @@ too wide; a terminal gets one row per cycle.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dashboards.style import RATE_UNIT_TEXT, density_text
@@ -143,6 +143,7 @@ def to_json(results: Results) -> dict[str, Any]:
             "columns": meanings(results.measure)["intervals"],
             "rows": rows,
             "predicted": results.predicted.to_dict() if results.predicted else None,
+            "recommendation": asdict(results.recommendation) if results.recommendation else None,
             "fit": results.point_fit.to_dict() if results.point_fit else None,
             "spec": results.spec,
         }

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from oracle.cli.terminal import PlainConsole
 from oracle.cycles import Candidate, Cycle
 from oracle.observers.protocol import Observer
 from oracle.session import Session
@@ -89,7 +89,7 @@ class _Live(Observer):
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[left]} left"),
-            console=Console(file=stream),
+            console=PlainConsole(file=stream),
             transient=True,
         )
         self._bars: dict[str, tuple[TaskID, _Counter]] = {}

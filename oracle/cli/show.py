@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from oracle.cli.specs import JSON, echo_json, target_specs
+from oracle.cli.terminal import PlainConsole, plain
 from oracle.errors import Refused
 from oracle.ledger import Ledger, SearchRecord
 from oracle.results import Results
@@ -224,10 +225,10 @@ def _shown(value: Any, column: str) -> str:
         if value is None and column == "created":
             return "–"
         return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M") if value else "not yet"
-    return "–" if value is None else str(value)
+    return "–" if value is None else plain(str(value))
 
 
 def console() -> Console:
     """The console for tables: as wide as the terminal, or a fixed width where there is none."""
-    screen = Console()
-    return screen if screen.is_terminal else Console(width=_WIDTH)
+    screen = PlainConsole()
+    return screen if screen.is_terminal else PlainConsole(width=_WIDTH)

@@ -6,7 +6,8 @@ import json
 import time
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -29,10 +30,20 @@ from oracle.ledger.rows import (
     write_attributes,
     write_rows,
 )
+from silo.errors import InvalidInput
 from trials.recipe import Metric
 from trials.tasks import PrunedNetwork, StoredFile, Trial
 
 _PRUNING = ("cycle", "replicate", "alive", "prunable", "parameters", "norm_drop")
+
+
+@contextmanager
+def _naming_row(search: str, row: str) -> Iterator[None]:
+    """Refuses a row that says what can't be, naming it."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise Refused(f"ledger: search {search!r}, {row}: {error}; somebody has changed this row") from error
 
 
 class Ledger:
@@ -238,7 +249,7 @@ class Ledger:
         """
         table = database.rewritten
         with self.engine.begin() as connection:
-            connection.execute(delete(table).where(table.c.key == key))
+            connection.execute(delete(table).where(table.c.search == search, table.c.key == key))
             connection.execute(insert(table).values(key=key, search=search, sha256=file.sha256))
 
     @retried
@@ -250,7 +261,8 @@ class Ledger:
         found: dict[str, Trial] = {}
         for cycle, study in self._cycle_studies(search):
             for max_lr, score, attributes in read_rows(self.storage, study):
-                key, outcome = from_row(attributes, cycle=cycle, max_lr=max_lr, score=score)
+                with _naming_row(search, f"cycle {cycle}, max_lr {max_lr:g}"):
+                    key, outcome = from_row(attributes, cycle=cycle, max_lr=max_lr, score=score)
                 if key in rewritten:
                     file = StoredFile(path=outcome.checkpoint.path, sha256=rewritten[key])
                     outcome = replace(outcome, checkpoint=file)
@@ -275,13 +287,12 @@ class Ledger:
         with self.engine.connect() as connection:
             query = select(database.prunings).where(database.prunings.c.search == search)
             rows = connection.execute(query).mappings().all()
-        return tuple(
-            PrunedNetwork(
-                start=StoredFile(path=row["path"], sha256=row["sha256"]),
-                **{name: row[name] for name in _PRUNING},
-            )
-            for row in rows
-        )
+        found = []
+        for row in rows:
+            with _naming_row(search, f"the pruning for cycle {row['cycle']}"):
+                start = StoredFile(path=row["path"], sha256=row["sha256"])
+                found.append(PrunedNetwork(start=start, **{name: row[name] for name in _PRUNING}))
+        return tuple(found)
 
     def summary_study(self, search: str) -> optuna.Study:
         """The study that carries a search's comparison plot and note in Optuna's dashboard."""

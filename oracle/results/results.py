@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,8 @@ from oracle.policies.adaptive import restated
 from oracle.results import frames
 from oracle.results.costs import PolicyCost, policy_costs
 from oracle.results.distributions import CycleDistributions, cycle_distributions, diagnosed_rates
+from oracle.results.networks import TrainedNetwork, trained_network
+from oracle.results.recommendation import Recommendation, recommend
 from oracle.results.recorded import load_search, recorded_spec
 from oracle.results.verdict import point_verdict, verdict
 from oracle.search import Search
@@ -40,6 +42,9 @@ from trials.tasks import PrunedNetwork, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor, nn
+
+    from trials.runner import Runner
 
 
 DRAWS = 300
@@ -96,6 +101,7 @@ class Results:
         execution: How its trainings were computed; None if that is not known.
         recorded_runs: Its runs, oldest first.
         draws: Of what the trainings tell, each with a fit of its own; 0 for none.
+        identity: What determined its outcomes, as the ledger has it; empty if that is not known.
     """
 
     search_spec: Spec
@@ -106,6 +112,7 @@ class Results:
     execution: Execution | None = None
     recorded_runs: tuple[Run, ...] = ()
     draws: int = DRAWS
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -131,6 +138,7 @@ class Results:
             execution=record.execution if record else None,
             recorded_runs=tuple(runs),
             draws=draws,
+            identity=record.identity if record else {},
         )
 
     @classmethod
@@ -353,6 +361,52 @@ class Results:
         rates = [float(curve.max_lr(each.cycle)) for each in self.decided]
         pairs = zip(rates, self.intervals_found, strict=True)
         return tuple(interval.cycle for rate, interval in pairs if not interval.contains(rate))
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The chosen rate of each decided cycle, from cycle 0 on: what :class:`silo.scheduler.RateTableLR`
+        takes."""
+        return tuple(each.chosen for each in self.decided)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """A worker for this process, on the CPU, whose data set is loaded when it is first needed."""
+        import torch
+
+        from oracle.preflight import open_runner
+
+        threads = torch.get_num_threads()
+        try:
+            return open_runner(self.search_spec)
+        finally:
+            torch.set_num_threads(threads)  # workers' are the spec's
+
+    def trained_network(self, cycle: int | None = None, replicate: int | None = None) -> TrainedNetwork:
+        """A trained network of the rate that was chosen at a cycle, with its masks and what it is.
+
+        Args:
+            cycle: A decided cycle; by default the last one.
+            replicate: By default that with the best validation score at this rate.
+
+        Raises:
+            InvalidInput: There is no such cycle or replicate, or the network or data set can't be built.
+            Refused: Its file is missing or damaged, or the network's code builds another one by now.
+        """
+        return trained_network(self, cycle, replicate)
+
+    def network(self, cycle: int | None = None, replicate: int | None = None) -> nn.Module:
+        """The module alone of :meth:`trained_network`: on the CPU, in evaluation mode, pruned weights 0."""
+        return self.trained_network(cycle, replicate).module
+
+    def masks(self, cycle: int | None = None, replicate: int | None = None) -> dict[str, Tensor]:
+        """The masks alone of :meth:`trained_network`: name of each prunable weight to bool, True where it
+        is left."""
+        return self.trained_network(cycle, replicate).masks
+
+    @cached_property
+    def recommendation(self) -> Recommendation | None:
+        """What to train with from now on, and what it costs; None where nothing can be compared."""
+        return recommend(self)
 
     def verdict(self) -> str:
         """The comparison in a few sentences, no surer than the trainings are."""

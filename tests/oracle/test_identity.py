@@ -18,7 +18,7 @@ from silo.errors import InvalidInput
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.checkpoints import StorageFailed
 from trials.own_code import _digest
-from trials.recipe import Component, Execution, Metric, Recipe
+from trials.recipe import Checkpoint, Component, Execution, Metric, Recipe
 from trials.weights import alike, weights_fingerprint
 
 NETWORK = """
@@ -70,6 +70,7 @@ OTHERS = {
     "evaluate_every": 2,
     "seed": 1,
     "execution": Execution(pack_size=2),
+    "checkpoint": Checkpoint(file="net.pt"),
     "precision": "bf16",
     "diagnostics": True,
     "device": "cuda",

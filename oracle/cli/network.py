@@ -1,0 +1,55 @@
+"""The command that writes a trained network as a file, to be used without this package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from oracle.cli.show import LEDGER, TARGET, open_search
+from oracle.cli.specs import JSON, echo_json
+from oracle.results import Results
+
+
+@click.command()
+@TARGET
+@LEDGER
+@click.option("--cycle", type=int, help="Times that it has been pruned; by default the last decided cycle.")
+@click.option("--replicate", type=int, help="By default that with the best validation score.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file: .safetensors, .pt, or .onnx (needs silo-oracle[onnx]).",
+)
+@JSON
+def network(
+    target: str, ledger: str | None, cycle: int | None, replicate: int | None, out: Path, as_json: bool
+) -> None:
+    """Write a pruned, trained network, of the rate that was chosen, as a file to take home."""
+    from trials.network_file import check_kind
+
+    check_kind(out)
+    found = Results.read(*open_search(target, ledger)).trained_network(cycle, replicate)
+    found.write(out)
+    facts = found.metadata
+    if as_json:
+        echo_json({**facts, "file": str(out)})
+        return
+    click.echo(
+        f"Wrote {out}: cycle {facts['cycle']}, replicate {facts['replicate']}, max_lr {facts['max_lr']:.4g}, "
+        f"{100 * facts['density']:.3g} % of the prunable weights left, test {facts['metric']} {_score(facts)}"
+    )
+    if "mean" in facts:
+        scale = f"x / {facts['scale']}" if facts["scale"] != 1 else "x"
+        click.echo(f"It takes inputs as ({scale} - mean) / std: mean {facts['mean']}, std {facts['std']}")
+
+
+def _score(facts: Mapping[str, Any]) -> str:
+    score = facts["test_score"]
+    if score is None:
+        return "not known"
+    return f"{100 * score:.2f} %" if facts["metric"] == "accuracy" else f"{score:.4g}"
