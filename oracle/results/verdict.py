@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from oracle.measure import BY_ACCURACY, Measure
+from oracle.measure import Measure
 from silo.intervals import cycle_ranges, cycles_in_words
 from silo.landscape import CycleBelief, JudgedCurve, Loss
 
@@ -55,7 +55,7 @@ def point_verdict(results: Results) -> str:
     return " ".join(found)
 
 
-def loss_text(loss: Loss, measure: Measure = BY_ACCURACY) -> str:
+def loss_text(loss: Loss, measure: Measure) -> str:
     """``0.16 % [0.05, 0.30]``: what is lost, with its 90 % range; – where it isn't known."""
     return measure.distances(loss.mean, loss.low, loss.high)
 
