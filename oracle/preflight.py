@@ -77,6 +77,11 @@ class Facts:
     floor: float | None = None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def steps_text(self) -> str:
+        """The length of a training in words."""
+        return f"{self.steps:,} steps a training" if self.steps else "a training is as long as its loop says"
+
 
 def open_runner(spec: Spec, load: LoadDataset | None = None) -> Runner:
     """A worker for this process, on its CPU.

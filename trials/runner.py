@@ -26,6 +26,7 @@ from trials.checkpoints import (
     unpack_start,
     with_rewind,
 )
+from trials.curves import TrainingCurve
 from trials.datasets import Dataset, LoadDataset, key_of, load_dataset, split_seed
 from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
@@ -276,6 +277,7 @@ class Runner:
                 **where,
                 checkpoint=file,
                 diagnostics=note,
+                curve=TrainingCurve.of(copy.curve),
             )
             for max_lr, copy, file, note in zip(task.max_lrs, copies, stored, noted, strict=True)
         )

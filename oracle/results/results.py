@@ -449,6 +449,9 @@ class Results:
     trials = _frame("trials")
     """One row per finished training, those that diverged included; what failed has no outcome."""
 
+    curves = _frame("curves")
+    """One row per validation of each training that has noted them: its curve."""
+
     candidates = _frame("candidates")
     """One row per candidate of each decided cycle."""
 
