@@ -22,7 +22,6 @@ from dashboards.style import (
     plain_rate_text,
     short_name,
 )
-from dashboards.tables.texts import chosen_accuracies
 from oracle.cycles import Cycle
 from oracle.results import Results
 from silo.curve import SiloCurve
@@ -85,6 +84,7 @@ class RatesData:
         reach: The same of those that may be in it.
         detached: Cycle and rate of what is as good as the optimum, but beyond a gap.
         at_chance: The cycles in which nothing was learned.
+        nothing: What the network was no better than there.
         curves: SILO's curves.
         fit: The fit with its band; None without one.
         rivals: Other curves; None without them.
@@ -106,6 +106,7 @@ class RatesData:
     reach: Runs = ()
     detached: Points = ()
     at_chance: tuple[int, ...] = ()
+    nothing: str = "chance"
     curves: tuple[DrawnCurve, ...] = ()
     fit: CurveFit | None = None
     rivals: RivalTable | None = None
@@ -153,6 +154,7 @@ def rates_data(results: Results, *, without: Collection[str] = ()) -> RatesData:
         reach=runs(results.beliefs, "reach"),
         detached=tuple((each.cycle, rate) for each in cycles for rate in each.detached),
         at_chance=at_chance,
+        nothing=results.measure.nothing,
         curves=tuple(_curves(results)),
         fit=results.fit,
         rivals=None if "rivals" in without else results.rival_curves,
@@ -232,11 +234,17 @@ def _texts(results: Results) -> tuple[str, ...]:
 
 
 def _text(cycle: Cycle, results: Results) -> str:
-    validation, test = chosen_accuracies(cycle)
     return (
         f"cycle {cycle.cycle}, λ {density_text(cycle.density)} %<br>{_rates_of(cycle, results)}<br>"
-        f"validation accuracy {validation} %<br>test accuracy {test} %"
+        f"{_scores(cycle)}"
     )
+
+
+def _scores(cycle: Cycle) -> str:
+    measure, best = cycle.measure, cycle.selected
+    validation = measure.quantity(best.score, best.score_std)
+    test = measure.quantity(best.test_score, best.test_score_std)
+    return f"{measure.label('validation')} {validation}<br>{measure.label('test')} {test}"
 
 
 def _rates_of(cycle: Cycle, results: Results) -> str:

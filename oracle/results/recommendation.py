@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from oracle.measure import Measure
 from oracle.results.verdict import SURE, loss_text
 from silo.curve import SiloCurve
 from silo.landscape import JudgedCurve
@@ -61,12 +62,13 @@ def recommend(results: Results) -> Recommendation | None:
         return None
     best = min(choices, key=lambda each: each.judged.mean.mean)
     chosen = next(each for each in choices if each is best or not _surely_less(best.judged, each.judged))
-    others = [_beside(each, chosen) for each in choices if each is not chosen]
+    others = [_beside(each, chosen, results.measure) for each in choices if each is not chosen]
+    lost = loss_text(chosen.judged.mean, results.measure)
     begin = "Take" if results.done else "So far, take"
     return Recommendation(
         kind=chosen.kind,
-        text=f"{begin} {chosen.name}: {loss_text(chosen.judged.mean)} is lost on average against the best "
-        f"rate of each cycle{''.join(f'; {text}' for text in others)}.",
+        text=f"{begin} {chosen.name}: {lost} is lost on average against the best rate of each cycle"
+        f"{''.join(f'; {text}' for text in others)}.",
         code=chosen.code,
     )
 
@@ -123,8 +125,8 @@ def _surely_less(one: JudgedCurve, other: JudgedCurve) -> bool:
     return one.better_than(other, _AS_GOOD) >= SURE
 
 
-def _beside(each: _Choice, chosen: _Choice) -> str:
-    lost = f"{each.name}: {loss_text(each.judged.mean)}"
+def _beside(each: _Choice, chosen: _Choice, measure: Measure) -> str:
+    lost = f"{each.name}: {loss_text(each.judged.mean, measure)}"
     if _surely_less(chosen.judged, each.judged):
         return f"{lost}, surely more"
     if _surely_less(each.judged, chosen.judged):

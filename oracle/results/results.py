@@ -197,6 +197,16 @@ class Results:
         """Whether rates were searched, so that there are intervals and a fit; else one rate was followed."""
         return self.policy.searches
 
+    @property
+    def rates_searched(self) -> bool:
+        """Whether what was searched are peak learning rates: of others SILO says nothing."""
+        return self.searched and self.search_spec.over is None
+
+    @property
+    def searched_for(self) -> str:
+        """The name of what the candidates are values of: ``max_lr``, or the last part of ``grid.over``."""
+        return (self.search_spec.over or "max_lr").rpartition(".")[2]
+
     @cached_property
     def policy(self) -> Policy:
         """The policy that sets the rates."""
@@ -230,7 +240,7 @@ class Results:
     @cached_property
     def predicted(self) -> SiloCurve | None:
         """SILO's curve with the spec's numbers; None without them, or where nothing was searched."""
-        curve = self.search_spec.silo_curve() if self.searched else None
+        curve = self.search_spec.silo_curve() if self.rates_searched else None
         return curve and replace(curve, densities=self.densities)
 
     @cached_property
@@ -252,7 +262,7 @@ class Results:
     @cached_property
     def point_fit(self) -> CurveFit | None:
         """The fitted curve; None where nothing was searched or no cycle is decided."""
-        if not (self.decided and self.searched):
+        if not (self.decided and self.rates_searched):
             return None
         return fit_curve(self.intervals_fitted, **self.pruned)
 
@@ -272,7 +282,7 @@ class Results:
     @cached_property
     def rival_curves(self) -> RivalTable | None:
         """Other curves fitted to the same intervals; None where there is no fit."""
-        if not (self.decided and self.searched):
+        if not (self.decided and self.rates_searched):
             return None
         return compare_rivals(self.intervals_fitted, **self.pruned)
 
@@ -438,6 +448,9 @@ class Results:
 
     trials = _frame("trials")
     """One row per finished training, those that diverged included; what failed has no outcome."""
+
+    curves = _frame("curves")
+    """One row per validation of each training that has noted them: its curve."""
 
     candidates = _frame("candidates")
     """One row per candidate of each decided cycle."""
