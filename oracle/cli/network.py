@@ -55,7 +55,8 @@ def network(
         echo_json({**facts, "file": str(out)})
         return
     click.echo(
-        f"Wrote {out}: cycle {facts['cycle']}, replicate {facts['replicate']}, max_lr {facts['max_lr']:.4g}, "
+        f"Wrote {out}: cycle {facts['cycle']}, replicate {facts['replicate']}, "
+        f"{results.searched_for} {facts[results.search_spec.over or 'max_lr']:.4g}, "
         f"{100 * facts['density']:.3g} % of the prunable weights left, test {facts['metric']} {_score(facts)}"
     )
     if "mean" in facts:

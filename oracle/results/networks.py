@@ -180,7 +180,7 @@ def _metadata(results: Results, trial: Trial, start: PrunedNetwork | None, data:
         "search": results.name,
         "cycle": trial.cycle,
         "replicate": trial.replicate,
-        "max_lr": trial.max_lr,
+        **_candidate(results, trial.max_lr),
         "density": start.alive / start.prunable if start else 1.0,
         "metric": results.measure.metric.name,
         "validation_score": trial.score,
@@ -190,6 +190,12 @@ def _metadata(results: Results, trial: Trial, start: PrunedNetwork | None, data:
         **_inputs(results, data),
         "versions": dict(results.recorded_runs[-1].versions) if results.recorded_runs else {},
     }
+
+
+def _candidate(results: Results, value: float) -> dict[str, Any]:
+    """What it was trained with, of what was searched."""
+    spec = results.search_spec
+    return {"max_lr": value} if spec.over is None else {"max_lr": spec.training.max_lr, spec.over: value}
 
 
 def _inputs(results: Results, data: Dataset) -> dict[str, Any]:

@@ -67,8 +67,8 @@ def recommend(results: Results) -> Recommendation | None:
     begin = "Take" if results.done else "So far, take"
     return Recommendation(
         kind=chosen.kind,
-        text=f"{begin} {chosen.name}: {lost} is lost on average against the best rate of each cycle"
-        f"{''.join(f'; {text}' for text in others)}.",
+        text=f"{begin} {chosen.name}: {lost} is lost on average against the best {_word(results)} of each "
+        f"cycle{''.join(f'; {text}' for text in others)}.",
         code=chosen.code,
     )
 
@@ -84,13 +84,12 @@ def curve_code(curve: SiloCurve) -> str:
 
 def _choices(results: Results) -> Iterable[_Choice]:
     """From the simplest on."""
-    spec = results.search_spec
-    if results.constant is not None:
-        rate = f"{results.constant.rates[0]:.3g}"
-        code = f"max_lr = {rate}  # in every cycle"
-        yield _Choice(
-            kind="constant", name=f"one rate for all cycles, {rate}", judged=results.constant, code=code
-        )
+    spec, word = results.search_spec, _word(results)
+    if (constant := _constant(results)) is not None:
+        value = f"{constant.rates[0]:.3g}"
+        code = f"{results.searched_for} = {value}  # in every cycle"
+        name = f"one {word} for all cycles, {value}"
+        yield _Choice(kind="constant", name=name, judged=constant, code=code)
     curves = [("predicted", results.predicted), ("fitted", results.fitted)]
     if results.point_fit is not None:
         curves.append((results.point_fit.closest, results.point_fit.fewest_misses))
@@ -106,7 +105,24 @@ def _choices(results: Results) -> Iterable[_Choice]:
     if table := results.judged(lambda cycle: rates[cycle]):
         listed = f"[{', '.join(f'{rate:.4g}' for rate in rates)}]"
         code = _scheduled(spec, "RateTableLR", listed, f"{listed}[cycle]")
-        yield _Choice(kind="table", name="the found rates", judged=table, code=code)
+        if not results.rates_searched:
+            code = f"{results.searched_for} = {listed}[cycle]"
+        name = "the found rates" if results.rates_searched else f"the found values of {word}"
+        yield _Choice(kind="table", name=name, judged=table, code=code)
+
+
+def _word(results: Results) -> str:
+    """What the candidates are values of."""
+    return "rate" if results.rates_searched else results.searched_for
+
+
+def _constant(results: Results) -> JudgedCurve | None:
+    """The best constant: of numbers that may be whole ones only, one that was tried."""
+    if results.rates_searched or results.constant is None:
+        return results.constant
+    tried = sorted({float(rate) for belief in results.constant.beliefs for rate in belief.rates})
+    judged = [found for value in tried if (found := results.judged(lambda _, value=value: value))]  # type: ignore[misc]
+    return min(judged, key=lambda each: (not each.known, each.mean.mean))
 
 
 def _scheduled(spec: Spec, scheduler: str, peaks: str, plain: str) -> str:

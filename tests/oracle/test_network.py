@@ -270,3 +270,22 @@ def test_of_a_loop_of_ones_own_the_best_is_that_of_its_metric(tmp_path, monkeypa
     begun = oracle.run(oracle.Spec(**again), driver="in-process")
     assert min(each.score for each in begun.decided[0].trials) < best.score
     sys.modules.pop("ownloop")
+
+
+def test_of_another_number_that_was_searched_both_are_stated(tmp_path, call):
+    over = "training.optimizer.arguments.weight_decay"
+    spec = small_spec(
+        tmp_path,
+        cycles=1,
+        replicates=1,
+        silo=None,
+        grid={"over": over, "values": [1e-4, 1e-3], "extend": False},
+        training={"epochs": 1, "batch_size": 64, "max_lr": 0.1},
+    )
+    found = oracle.run(spec, driver="in-process")
+    assert {name: found.trained_network().metadata[name] for name in ("max_lr", over)} == {
+        "max_lr": 0.1,
+        over: found.rates[0],
+    }
+    code, out, err = call("network", "small", "--ledger", spec.ledger, "-o", "net.pt")
+    assert code == 0 and f"weight_decay {found.rates[0]:.4g}, 100 % of" in out, err

@@ -92,6 +92,28 @@ def test_with_a_schedule_of_another_kind_it_gives_the_peak():
         assert run(code, 3)["max_lr"] == pytest.approx(results.rates[3], rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["constant", "table"])
+def test_another_number_that_was_searched_is_recommended_by_its_name(kind):
+    over = "training.optimizer.arguments.weight_decay"
+    spec, search = invent(
+        noisy(CENTERS[kind]),
+        cycles=6,
+        grid={**FINE, "over": over},
+        training={"epochs": 8, "max_lr": 0.1},
+        silo=None,
+        decide="posterior",
+    )
+    results = Results.of(spec, search, draws=0)
+    taken = results.recommendation
+    assert taken.kind == kind and "SILO" not in taken.text and "rate" not in taken.text
+    assert "best weight_decay of each cycle" in taken.text
+    found = run(taken.code, 3)["weight_decay"]
+    assert found == pytest.approx(results.rates[3], rel=1e-3) if kind == "table" else found in FINE_VALUES
+
+
+FINE_VALUES = [float(f"{0.01 * 2 ** (at / 2):.3g}") for at in range(11)]
+
+
 def cosine(results):
     return results.search_spec.training.schedule.model_copy(update={"name": "cosine", "arguments": {}})
 
