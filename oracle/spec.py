@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 
 from oracle.bounds import LARGEST_SEED, MOST, MOST_PARTS, MOST_STEPS
 from oracle.cycles import Rule
-from oracle.measure import Measure, parse_tolerance
+from oracle.measure import MAX_LR, Measure, parse_tolerance
 from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
     ComponentSpec,
@@ -269,7 +269,8 @@ class Spec(Part):
     def measure(self) -> Measure:
         """How scores are compared."""
         amount, relative = parse_tolerance(self.tolerance)
-        return Measure(metric=self.metric.metric(), tolerance=amount, relative=relative)
+        searched = (self.over or MAX_LR).rpartition(".")[2]
+        return Measure(metric=self.metric.metric(), tolerance=amount, relative=relative, searched=searched)
 
     def recipe(self, *, execution: Execution, checkpoint: str = "") -> Recipe:
         """The recipe that workers are given.

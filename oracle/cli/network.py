@@ -56,7 +56,7 @@ def network(
         return
     click.echo(
         f"Wrote {out}: cycle {facts['cycle']}, replicate {facts['replicate']}, "
-        f"{results.searched_for} {facts[results.search_spec.over or 'max_lr']:.4g}, "
+        f"{results.measure.searched} {facts[results.measure.searched]:.4g}, "
         f"{100 * facts['density']:.3g} % of the prunable weights left, test {facts['metric']} {_score(facts)}"
     )
     if "mean" in facts:

@@ -194,8 +194,7 @@ def _metadata(results: Results, trial: Trial, start: PrunedNetwork | None, data:
 
 def _candidate(results: Results, value: float) -> dict[str, Any]:
     """What it was trained with, of what was searched."""
-    spec = results.search_spec
-    return {"max_lr": value} if spec.over is None else {"max_lr": spec.training.max_lr, spec.over: value}
+    return {"max_lr": results.search_spec.training.max_lr, results.measure.searched: value}
 
 
 def _inputs(results: Results, data: Dataset) -> dict[str, Any]:

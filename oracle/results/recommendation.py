@@ -87,7 +87,7 @@ def _choices(results: Results) -> Iterable[_Choice]:
     spec, word = results.search_spec, _word(results)
     if (constant := _constant(results)) is not None:
         value = f"{constant.rates[0]:.3g}"
-        code = f"{results.searched_for} = {value}  # in every cycle"
+        code = f"{results.measure.searched} = {value}  # in every cycle"
         name = f"one {word} for all cycles, {value}"
         yield _Choice(kind="constant", name=name, judged=constant, code=code)
     curves = [("predicted", results.predicted), ("fitted", results.fitted)]
@@ -106,14 +106,14 @@ def _choices(results: Results) -> Iterable[_Choice]:
         listed = f"[{', '.join(f'{rate:.4g}' for rate in rates)}]"
         code = _scheduled(spec, "RateTableLR", listed, f"{listed}[cycle]")
         if not results.rates_searched:
-            code = f"{results.searched_for} = {listed}[cycle]"
+            code = f"{results.measure.searched} = {listed}[cycle]"
         name = "the found rates" if results.rates_searched else f"the found values of {word}"
         yield _Choice(kind="table", name=name, judged=table, code=code)
 
 
 def _word(results: Results) -> str:
     """What the candidates are values of."""
-    return "rate" if results.rates_searched else results.searched_for
+    return "rate" if results.rates_searched else results.measure.searched
 
 
 def _constant(results: Results) -> JudgedCurve | None:

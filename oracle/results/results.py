@@ -202,11 +202,6 @@ class Results:
         """Whether what was searched are peak learning rates: of others SILO says nothing."""
         return self.searched and self.search_spec.over is None
 
-    @property
-    def searched_for(self) -> str:
-        """The name of what the candidates are values of: ``max_lr``, or the last part of ``grid.over``."""
-        return (self.search_spec.over or "max_lr").rpartition(".")[2]
-
     @cached_property
     def policy(self) -> Policy:
         """The policy that sets the rates."""
