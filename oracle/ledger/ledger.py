@@ -350,7 +350,7 @@ class Ledger:
         """What a search is judged by: accuracy where its spec is of a time without metrics."""
         record = self.search(search)
         told = record.spec.get("metric") if record else None
-        return Metric(name=told["name"], goal=told["goal"]) if told else Metric()
+        return Metric(**{name: told[name] for name in ("name", "goal") if name in told}) if told else Metric()
 
     def _cycle_studies(self, search: str) -> Iterable[tuple[int, optuna.Study]]:
         prefix = f"{search}/cycle-"
