@@ -12,6 +12,7 @@ from oracle.search import Search
 from oracle.session import search_rules
 from oracle.spec import Spec, recorded_rule
 from oracle.spec_arguments import RECORDED
+from trials.secrets import without_secrets
 
 
 def recorded_spec(record: SearchRecord) -> Spec:
@@ -31,27 +32,27 @@ def recorded_spec(record: SearchRecord) -> Spec:
         ) from error
 
 
-def spec_to_build(record: SearchRecord, own: Spec | None, *, trust: bool) -> Spec:
+def spec_to_build(recorded: Spec, own: Spec | None, *, trust: bool) -> Spec:
     """The spec by which a recorded search's network and data set may be built here.
 
     Whoever can write the ledger chooses what the recorded spec names, and to build that runs it: so it is the
     user's own spec, or names nothing but what this project has, or the user trusts all who write there.
 
     Args:
-        record: The search.
-        own: The user's own spec of it; None where a name was given.
+        recorded: The spec that the ledger holds.
+        own: The user's own spec of the search; None where only its name is known.
         trust: Whether the recorded spec may run whatever it names.
 
     Raises:
         Refused: It names other code, or the user's own spec is another one.
     """
-    recorded = recorded_spec(record)
     if own is not None:
+        shown, known = (without_secrets(each.model_dump(mode="json")) for each in (own, recorded))
         for field in ("network", "dataset", "pruning"):
-            if getattr(own, field) != getattr(recorded, field):
+            if shown[field] != known[field]:
                 raise Refused(
-                    f"search {record.name!r} was run with another {field} than this spec has; give the spec "
-                    "that it was run with, or its name"
+                    f"search {recorded.name!r} was run with another {field} than this spec has; give the "
+                    "spec that it was run with, or its name"
                 )
         return own.model_copy(update={"storage": recorded.storage})
     parts = {"network": recorded.network, "dataset": recorded.dataset}
@@ -60,9 +61,9 @@ def spec_to_build(record: SearchRecord, own: Spec | None, *, trust: bool) -> Spe
         foreign.append(f"a download of data set {recorded.dataset.name!r}")
     if foreign and not trust:
         raise Refused(
-            f"search {record.name!r}: the ledger names {' and '.join(foreign)}, which would run here, and "
+            f"search {recorded.name!r}: the ledger names {' and '.join(foreign)}, which would run here, and "
             "whoever can write the ledger chooses it; give your own spec file of the search in place of its "
-            "name, or --trust if you trust all who can write there"
+            "name, or --trust (in Python, trust=True) if you trust all who can write there"
         )
     return recorded
 

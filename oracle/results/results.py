@@ -25,7 +25,7 @@ from oracle.results.costs import PolicyCost, policy_costs
 from oracle.results.distributions import CycleDistributions, cycle_distributions, diagnosed_rates
 from oracle.results.networks import TrainedNetwork, trained_network
 from oracle.results.recommendation import Recommendation, recommend
-from oracle.results.recorded import load_search, recorded_spec
+from oracle.results.recorded import load_search, recorded_spec, spec_to_build
 from oracle.results.verdict import point_verdict, verdict
 from oracle.search import Search
 from oracle.spec import DEFAULT_LEDGER, Spec
@@ -51,12 +51,14 @@ DRAWS = 300
 """Draws of what the trainings tell that a curve is fitted to."""
 
 
-def load(name: str, ledger: str | None = None) -> Results:
+def load(name: str, ledger: str | None = None, *, trust: bool = False) -> Results:
     """Loads what a search has found so far; load it again to see what has been found since.
 
     Args:
         name: The search's name; of a spec with variants ``NAME.VARIANT``.
         ledger: Database URL; by default $ORACLE_LEDGER, then that of a spec that names none.
+        trust: Whether a network that is asked for may be built by the code that the ledger names: whoever can
+            write there chooses it. Networks and data sets that come along are built without.
 
     Raises:
         InvalidInput: The URL is none.
@@ -64,7 +66,7 @@ def load(name: str, ledger: str | None = None) -> Results:
     """
     opened, record = Ledger.open_search(name, ledger or os.environ.get("ORACLE_LEDGER") or DEFAULT_LEDGER)
     try:
-        return Results.read(opened, record)
+        return Results.read(opened, record, trust=trust)
     finally:
         opened.close()
 
@@ -102,6 +104,9 @@ class Results:
         recorded_runs: Its runs, oldest first.
         draws: Of what the trainings tell, each with a fit of its own; 0 for none.
         identity: What determined its outcomes, as the ledger has it; empty if that is not known.
+        own: The user's own spec of it, by which its networks are built; None where only its name is known.
+        trust: Whether the ledger's may run whatever it names; see
+            :func:`oracle.results.recorded.spec_to_build`.
     """
 
     search_spec: Spec
@@ -113,6 +118,8 @@ class Results:
     recorded_runs: tuple[Run, ...] = ()
     draws: int = DRAWS
     identity: Mapping[str, Any] = field(default_factory=dict)
+    own: Spec | None = None
+    trust: bool = False
 
     @classmethod
     def of(
@@ -142,19 +149,28 @@ class Results:
         )
 
     @classmethod
-    def read(cls, ledger: Ledger, record: SearchRecord, *, draws: int = DRAWS) -> Results:
+    def read(
+        cls,
+        ledger: Ledger,
+        record: SearchRecord,
+        *,
+        draws: int = DRAWS,
+        own: Spec | None = None,
+        trust: bool = False,
+    ) -> Results:
         """Reads all that the ledger holds of a search; the ledger is not needed any more then.
 
         Raises:
             Refused: The recorded spec is not one that this version reads.
         """
-        return cls.of(
+        found = cls.of(
             recorded_spec(record),
             load_search(ledger, record),
             record=record,
             runs=ledger.runs(record.name),
             draws=draws,
         )
+        return replace(found, own=own, trust=trust)
 
     def __repr__(self) -> str:
         cycles = f"{len(self.decided)}/{self.search_spec.cycles} cycles"
@@ -370,14 +386,18 @@ class Results:
 
     @cached_property
     def runner(self) -> Runner:
-        """A worker for this process, on the CPU, whose data set is loaded when it is first needed."""
+        """A worker for this process, on the CPU, whose data set is loaded when it is first needed.
+
+        Raises:
+            Refused: The ledger names code of others, and nobody said that it may run.
+        """
         import torch
 
         from oracle.preflight import open_runner
 
         threads = torch.get_num_threads()
         try:
-            return open_runner(self.search_spec)
+            return open_runner(spec_to_build(self.search_spec, self.own, trust=self.trust))
         finally:
             torch.set_num_threads(threads)  # workers' are the spec's
 

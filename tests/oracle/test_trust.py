@@ -8,6 +8,8 @@ from contextlib import closing
 
 import pytest
 
+import oracle
+from oracle.errors import Refused
 from oracle.ledger import Ledger
 
 PLANTED = "from pathlib import Path\nPath('it-ran').touch()\n"
@@ -54,6 +56,7 @@ EVERYTHING = {
         ("fit", "small"),
         ("compare", "small", "--paper-table", "2"),
         ("sparsity", "small"),
+        ("network", "small", "--out", "net.pt"),
     ],
     ids=" ".join,
 )
@@ -61,7 +64,7 @@ def test_no_command_that_shows_runs_what_a_recorded_spec_names(planted, finished
     place = planted(**EVERYTHING)
     code, _, err = call(*command, *place)
     assert not (finished / "it-ran").exists()
-    assert code == (3 if command[0] == "sparsity" else 0), err
+    assert code == (3 if command[0] in ("sparsity", "network") else 0), err
 
 
 @pytest.mark.parametrize(
@@ -72,15 +75,16 @@ def test_no_command_that_shows_runs_what_a_recorded_spec_names(planted, finished
         ({"dataset": {"name": "digits", "arguments": {"download": True}}}, "a download of data set 'digits'"),
     ],
 )
+@pytest.mark.parametrize("command", [("sparsity",), ("network", "--out", "net.pt")])
 def test_what_must_build_the_network_asks_for_ones_own_spec_or_for_trust(
-    planted, finished, call, changes, named
+    planted, finished, call, changes, named, command
 ):
     place = planted(**changes)
-    code, _, err = call("sparsity", "small", *place)
+    code, _, err = call(*command, "small", *place)
     assert code == 3 and err.count("\n") == 1 and named in err
     assert "give your own spec file" in err and "--trust" in err
     field = next(iter(changes))
-    code, _, err = call("sparsity", "spec.yaml")
+    code, _, err = call(*command, "spec.yaml")
     assert code == 3 and f"was run with another {field} than this spec has" in err
     assert not (finished / "it-ran").exists()
 
@@ -91,6 +95,15 @@ def test_trust_runs_it_and_so_does_ones_own_spec(planted, finished, write, call)
     assert expected[0] == 0 and (finished / "it-ran").exists()
     write(network=NETWORK)
     assert call("sparsity", "spec.yaml", "--json")[:2] == expected
+    assert call("network", "spec.yaml", "--out", "net.pt")[0] == 0
+
+
+def test_from_python_what_the_ledger_names_is_built_with_trust_only(planted, finished):
+    ledger = planted(network=NETWORK)[1]
+    with pytest.raises(Refused, match=r"network 'planted_net:net', which would run here.*trust=True"):
+        oracle.load("small", ledger).trained_network()
+    assert not (finished / "it-ran").exists()
+    assert oracle.load("small", ledger, trust=True).trained_network().module
 
 
 ATTRIBUTE = "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'checkpoint'"
