@@ -80,7 +80,7 @@ class Plan:
             (
                 "network",
                 f"{facts.parameters:,} parameters, {facts.prunable:,} of them prunable; "
-                f"{facts.train:,} training examples, {facts.steps:,} steps a training",
+                f"{facts.train:,} training examples, {facts.steps_text}",
             ),
             (
                 "pruning",

@@ -77,6 +77,11 @@ class Facts:
     floor: float | None = None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def steps_text(self) -> str:
+        """The length of a training in words."""
+        return f"{self.steps:,} steps a training" if self.steps else "a training is as long as its loop says"
+
 
 def open_runner(spec: Spec, load: LoadDataset | None = None) -> Runner:
     """A worker for this process, on its CPU.
@@ -138,7 +143,9 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         fingerprint = data.fingerprint()
     with naming("training.loss", recipe.loss):
         loss = make_loss(recipe.loss)
-    steps = _check_training(recipe, data)
+    candidates = spec.policy_of_rates().rates if recipe.over is not None else None
+    extremes = [recipe] if not candidates else [recipe.of_candidate(candidates[at])[0] for at in (0, -1)]
+    steps = max(_check_training(each, data) for each in extremes)
     with naming("network", recipe.network):
         module = runner.network(0)
         initial = _initial_weights(runner, spec.replicates)

@@ -107,7 +107,7 @@ def _run(
                     f"them again. First error:\n{search.error}"
                 )
         own = {spec.name: spec for spec in specs.values()}
-        return [Results.read(search.ledger, search.record, own=own[search.record.name]) for search in found]
+        return [Results.read(each.ledger, each.record, own=own[each.record.name]) for each in found]
 
 
 @dataclass(frozen=True, kw_only=True)

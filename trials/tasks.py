@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, get_origin, get_type_hints
 
 from silo.errors import InvalidInput
+from trials.curves import NO_CURVE, TrainingCurve
 from trials.paths import inside
 from trials.recipe import Recipe
 
@@ -136,6 +137,7 @@ class Trial:
     ] = 0
     checkpoint: StoredFile
     diagnostics: TrialDiagnostics | None = None
+    curve: TrainingCurve = NO_CURVE
 
     @property
     def lasted(self) -> float:

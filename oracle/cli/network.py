@@ -10,7 +10,9 @@ import click
 
 from oracle.cli.show import LEDGER, TARGET, TRUST, open_search, own_spec
 from oracle.cli.specs import JSON, echo_json
+from oracle.measure import Measure
 from oracle.results import Results
+from trials.recipe import Metric
 
 
 @click.command()
@@ -45,8 +47,8 @@ def network(
 
     check_kind(out)
     opened, record = open_search(target, ledger)
-    results = Results.read(opened, record, own=own_spec(target, record), trust=trust)
-    found = results.trained_network(cycle, replicate)
+    results = Results.read(opened, record, own=own_spec(target, record))
+    found = results.trained_network(cycle, replicate, trust=trust)
     found.write(out)
     facts = found.metadata
     if as_json:
@@ -63,6 +65,5 @@ def network(
 
 def _score(facts: Mapping[str, Any]) -> str:
     score = facts["test_score"]
-    if score is None:
-        return "not known"
-    return f"{100 * score:.2f} %" if facts["metric"] == "accuracy" else f"{score:.4g}"
+    measure = Measure(metric=Metric(name=facts["metric"]))
+    return "not known" if score is None else measure.quantity(score)

@@ -39,6 +39,7 @@ TRUST = click.option(
     help="With a name: run the code that the ledger says the search's network and data set are.",
 )
 
+
 ADDRESS = click.option(
     "--address",
     envvar="RAY_API_SERVER_ADDRESS",
@@ -126,7 +127,7 @@ def open_search(target: str, ledger: str | None) -> tuple[Ledger, SearchRecord]:
 
 
 def own_spec(target: str, record: SearchRecord) -> Spec | None:
-    """The user's own spec of a search; None where a name was given."""
+    """The user's own spec of a search; None where its name was given."""
     return next((spec for spec in target_specs(target) if spec.name == record.name), None)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from oracle.cli.show import LEDGER, TARGET, TRUST, console, open_search, own_spec
 from oracle.cli.specs import JSON, echo_json
 from oracle.errors import Refused
-from oracle.results import load_search, recorded_spec, spec_to_build
+from oracle.results import load_search, spec_to_build
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def sparsity(
     from trials.checkpoints import DamagedFile
 
     opened, record = open_search(target, ledger)
-    spec = spec_to_build(recorded_spec(record), own_spec(target, record), trust=trust)
+    spec = spec_to_build(record, own_spec(target, record), trust=trust)
     search = load_search(opened, record)
     pruned = {(p.cycle, p.replicate): p for p in opened.prunings(record.name)}
     if not pruned:

@@ -104,12 +104,12 @@ def validate(spec_file: Path, as_json: bool) -> None:
         notes = {"classes": facts.num_classes, "notes": list(facts.notes), "missing": list(missing)}
         found.append({"valid": True, "spec": shown, "execution": asdict(facts.execution), **notes})
         if not as_json:
+            classes = "" if facts.num_classes is None else f", {facts.num_classes} classes"
             which = f" variant {spec.name}," if len(specs) > 1 else ""
             click.echo(
                 f"{spec_file}: valid.{which} {spec.network.name} with {facts.parameters:,} parameters "
                 f"({facts.prunable:,} prunable) on {spec.dataset.name} ({facts.train:,} train, "
-                f"{facts.validation:,} validation, {facts.test:,} test, {facts.num_classes} classes); "
-                f"{facts.steps:,} steps a training."
+                f"{facts.validation:,} validation, {facts.test:,} test{classes}); {facts.steps_text}."
             )
             if facts.begins:
                 click.echo(f"{spec_file}: network: {facts.begins}")

@@ -31,9 +31,9 @@ from oracle.ledger.rows import (
     write_rows,
 )
 from silo.errors import InvalidInput
+from trials.recipe import Metric
 from trials.tasks import PrunedNetwork, StoredFile, Trial
 
-_METRIC = "validation accuracy"
 _PRUNING = ("cycle", "replicate", "alive", "prunable", "parameters", "norm_drop")
 
 
@@ -136,8 +136,14 @@ class Ledger:
 
     @retried
     def begin_anew(self, record: SearchRecord) -> None:
-        """Puts a record in place of that of a search without results, and removes the rows of what failed."""
-        for _, study in self._cycle_studies(record.name):
+        """Puts a record in place of that of a search without results, and removes the rows of what failed.
+
+        Its studies are made anew: their metric may be another.
+        """
+        old = [study for _, study in self._cycle_studies(record.name)]
+        names = (frozen.study_name for frozen in self.storage.get_all_studies())
+        old += [self._open_study(name, record.name) for name in names if name == record.name]
+        for study in old:
             self._studies.pop(study.study_name, None)
             optuna.delete_study(study_name=study.study_name, storage=self.storage)
         fixed = {
@@ -296,7 +302,7 @@ class Ledger:
 
     def summary_study(self, search: str) -> optuna.Study:
         """The study that carries a search's comparison plot and note in Optuna's dashboard."""
-        return self._open_study(search)
+        return self._open_study(search, search)
 
     def add_summary_rows(self, search: str, rows: Sequence[FrozenTrial]) -> None:
         """Writes rows into the summary study that it lacks, by the attribute ``key``."""
@@ -309,7 +315,7 @@ class Ledger:
 
     def cycle_study(self, search: str, cycle: int) -> optuna.Study:
         """The study that holds a cycle's trials."""
-        return self._open_study(f"{search}/cycle-{cycle:02d}")
+        return self._open_study(f"{search}/cycle-{cycle:02d}", search)
 
     @retried
     def describe(
@@ -323,20 +329,28 @@ class Ledger:
         """Writes attributes of a study in one transaction; see :func:`write_attributes`."""
         write_attributes(self.storage, study, user=user, system=system or {}, replacing=replacing)
 
-    def _open_study(self, name: str) -> optuna.Study:
+    def _open_study(self, name: str, search: str) -> optuna.Study:
         if name not in self._studies:
+            metric = self._metric(search)
+            goal = StudyDirection.MINIMIZE if metric.goal == "min" else StudyDirection.MAXIMIZE
             study = optuna.create_study(
                 storage=self.storage,
                 study_name=name,
                 load_if_exists=True,
-                directions=[StudyDirection.MAXIMIZE],
+                directions=[goal],
             )
             if not study.metric_names:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                    study.set_metric_names([_METRIC])
+                    study.set_metric_names([f"validation {metric.name}"])
             self._studies[name] = study
         return self._studies[name]
+
+    def _metric(self, search: str) -> Metric:
+        """What a search is judged by: accuracy where its spec is of a time without metrics."""
+        record = self.search(search)
+        told = record.spec.get("metric") if record else None
+        return Metric(name=told["name"], goal=told["goal"]) if told else Metric()
 
     def _cycle_studies(self, search: str) -> Iterable[tuple[int, optuna.Study]]:
         prefix = f"{search}/cycle-"

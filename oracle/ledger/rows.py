@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
+from trials.curves import TrainingCurve
 from trials.tasks import STATISTICS, StoredFile, Trial, TrialDiagnostics, numbers_of
 
 _ELSEWHERE = ("cycle", "max_lr", "score")
@@ -34,6 +35,10 @@ _PLAIN = tuple(name for name in numbers_of(Trial) if name not in _ELSEWHERE)
 
 _ONCE = {"test_accuracy": "test_score"}
 """Names that fields had in the ledgers of earlier versions."""
+
+
+_CURVE = "curve"
+"""Attribute of a trial's curve, a text, so that a read parses none; rows of earlier versions have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +55,7 @@ class Axis:
 
 
 def to_row(outcome: Trial, *, key: str, axis: Axis) -> FrozenTrial:
-    """The finished row of an outcome: parameter ``max_lr``, value the validation accuracy."""
+    """The finished row of an outcome: parameter ``max_lr``, value the validation score."""
     row = create_trial(
         state=TrialState.COMPLETE,
         value=outcome.score,
@@ -83,6 +88,7 @@ def from_row(attributes: Mapping[str, Any], *, cycle: int, max_lr: float, score:
         score=score,
         checkpoint=StoredFile(path=attributes["checkpoint"], sha256=attributes["sha256"]),
         diagnostics=_diagnostics(attributes),
+        curve=TrainingCurve(attributes.get(_CURVE, "")),
         **{name: _read(attributes[name]) for name in _PLAIN if name in attributes},
     )
 
@@ -94,6 +100,7 @@ def _attributes(outcome: Trial, key: str) -> dict[str, Any]:
         **_diagnostics_attributes(outcome.diagnostics),
         "checkpoint": outcome.checkpoint.path,
         "sha256": outcome.checkpoint.sha256,
+        **({_CURVE: outcome.curve.text} if outcome.curve.text else {}),
         "key": key,
     }
 

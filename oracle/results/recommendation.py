@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from oracle.measure import Measure
 from oracle.results.verdict import SURE, loss_text
 from silo.curve import SiloCurve
 from silo.landscape import JudgedCurve
@@ -61,12 +62,13 @@ def recommend(results: Results) -> Recommendation | None:
         return None
     best = min(choices, key=lambda each: each.judged.mean.mean)
     chosen = next(each for each in choices if each is best or not _surely_less(best.judged, each.judged))
-    others = [_beside(each, chosen) for each in choices if each is not chosen]
+    others = [_beside(each, chosen, results.measure) for each in choices if each is not chosen]
+    lost = loss_text(chosen.judged.mean, results.measure)
     begin = "Take" if results.done else "So far, take"
     return Recommendation(
         kind=chosen.kind,
-        text=f"{begin} {chosen.name}: {loss_text(chosen.judged.mean)} is lost on average against the best "
-        f"rate of each cycle{''.join(f'; {text}' for text in others)}.",
+        text=f"{begin} {chosen.name}: {lost} is lost on average against the best rate of each cycle"
+        f"{''.join(f'; {text}' for text in others)}.",
         code=chosen.code,
     )
 
@@ -84,10 +86,13 @@ def _choices(results: Results) -> Iterable[_Choice]:
     """From the simplest on."""
     spec = results.search_spec
     if results.constant is not None:
-        rate = f"{results.constant.rates[0]:.3g}"
-        code = f"max_lr = {rate}  # in every cycle"
+        rate, what = (
+            f"{results.constant.rates[0]:.3g}",
+            "rate" if results.rates_searched else results.measure.searched,
+        )
+        code = f"{results.measure.searched} = {rate}  # in every cycle"
         yield _Choice(
-            kind="constant", name=f"one rate for all cycles, {rate}", judged=results.constant, code=code
+            kind="constant", name=f"one {what} for all cycles, {rate}", judged=results.constant, code=code
         )
     curves = [("predicted", results.predicted), ("fitted", results.fitted)]
     if results.point_fit is not None:
@@ -104,7 +109,14 @@ def _choices(results: Results) -> Iterable[_Choice]:
     if table := results.judged(lambda cycle: rates[cycle]):
         listed = f"[{', '.join(f'{rate:.4g}' for rate in rates)}]"
         code = _scheduled(spec, "RateTableLR", listed, f"{listed}[cycle]")
-        yield _Choice(kind="table", name="the found rates", judged=table, code=code)
+        if not results.rates_searched:
+            code = f"{results.measure.searched} = {listed}[cycle]"
+        yield _Choice(
+            kind="table",
+            name="the found rates" if results.rates_searched else "the found values",
+            judged=table,
+            code=code,
+        )
 
 
 def _scheduled(spec: Spec, scheduler: str, peaks: str, plain: str) -> str:
@@ -123,8 +135,8 @@ def _surely_less(one: JudgedCurve, other: JudgedCurve) -> bool:
     return one.better_than(other, _AS_GOOD) >= SURE
 
 
-def _beside(each: _Choice, chosen: _Choice) -> str:
-    lost = f"{each.name}: {loss_text(each.judged.mean)}"
+def _beside(each: _Choice, chosen: _Choice, measure: Measure) -> str:
+    lost = f"{each.name}: {loss_text(each.judged.mean, measure)}"
     if _surely_less(chosen.judged, each.judged):
         return f"{lost}, surely more"
     if _surely_less(each.judged, chosen.judged):
