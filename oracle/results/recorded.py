@@ -12,6 +12,7 @@ from oracle.search import Search
 from oracle.session import search_rules
 from oracle.spec import Spec, recorded_rule
 from oracle.spec_arguments import RECORDED
+from trials.secrets import without_secrets
 
 
 def recorded_spec(record: SearchRecord) -> Spec:
@@ -53,8 +54,10 @@ def may_build(recorded: Spec, own: Spec | None, *, trust: bool) -> None:
         Refused: It names other code, or the user's own spec is another one.
     """
     if own is not None:
+        # As the ledger has it: in Python a list may be a tuple.
+        given, known = (without_secrets(each.model_dump(mode="json")) for each in (own, recorded))
         for field in ("network", "dataset", "pruning"):
-            if getattr(own, field) != getattr(recorded, field):
+            if given[field] != known[field]:
                 raise Refused(
                     f"search {recorded.name!r} was run with another {field} than this spec has; give the "
                     "spec that it was run with, or its name"
