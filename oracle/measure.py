@@ -17,6 +17,10 @@ _UNSAFE = re.compile(r"[^a-z0-9]+")
 _SHARE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*%\s*")
 
 
+MAX_LR = "max_lr"
+"""What candidates are values of, unless the spec searches another number."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measure:
     """How the scores of a search are compared.
@@ -29,11 +33,13 @@ class Measure:
         metric: The metric.
         tolerance: How far from the best a score may be: in the metric's unit, or as a share of the best.
         relative: Whether it is a share.
+        searched: The name of what the candidates are values of.
     """
 
     metric: Metric = ACCURACY
     tolerance: float = 0.005
     relative: bool = False
+    searched: str = MAX_LR
 
     @property
     def within(self) -> float:
@@ -65,6 +71,11 @@ class Measure:
         """The score that a comparable number stands for."""
         value = direction(self.metric) * comparable
         return math.exp(value) if self.relative else value
+
+    @property
+    def axis(self) -> str:
+        """The name of what the candidates are values of, as an axis says it."""
+        return f"peak learning rate {MAX_LR}" if self.searched == MAX_LR else self.searched.replace("_", " ")
 
     @property
     def percent(self) -> bool:

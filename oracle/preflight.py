@@ -143,7 +143,9 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         fingerprint = data.fingerprint()
     with naming("training.loss", recipe.loss):
         loss = make_loss(recipe.loss)
-    steps = _check_training(recipe, data)
+    candidates = spec.policy_of_rates().rates if recipe.over is not None else None
+    extremes = [recipe] if not candidates else [recipe.of_candidate(candidates[at])[0] for at in (0, -1)]
+    steps = max(_check_training(each, data) for each in extremes)
     with naming("network", recipe.network):
         module = runner.network(0)
         initial = _initial_weights(runner, spec.replicates)

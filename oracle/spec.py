@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 
 from oracle.bounds import LARGEST_SEED, MOST, MOST_PARTS, MOST_STEPS
 from oracle.cycles import Rule
-from oracle.measure import Measure, parse_tolerance
+from oracle.measure import MAX_LR, Measure, parse_tolerance
 from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
     ComponentSpec,
@@ -31,7 +31,7 @@ from oracle.spec_parts import (
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from trials.paths import expanded
-from trials.recipe import Execution, Recipe
+from trials.recipe import COUNTED, Execution, Recipe
 
 _HALF_A_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?!//)")
 
@@ -41,6 +41,35 @@ SearchName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 def recorded_rule(recorded: Mapping[str, Any]) -> Rule:
     """The rule that chooses a recorded search's networks to prune: ``point``, where its spec has none."""
     return cast(Rule, recorded.get("decide", "point"))
+
+
+def recipe_path(over: str, training: TrainingSpec) -> str:
+    """The recipe's name for a number of the training that is searched.
+
+    Raises:
+        ValueError: There is no such number.
+    """
+    field, *rest = over.split(".")[1:]
+    if field == "arguments" and training.loop is not None:  # of the loop, beside it
+        field, rest = "loop", ["arguments", *rest]
+    component = getattr(training, field, None)
+    if isinstance(component, ComponentSpec):
+        if len(rest) == 2 and rest[0] == "arguments" and _is_number(component.arguments.get(rest[1], 0.0)):
+            return f"{field}.arguments.{rest[1]}"
+    elif not rest and field in _SEARCHED and component is not None:
+        return _SEARCHED[field]
+    numbers = [*_SEARCHED, "optimizer.arguments.…", "schedule.arguments.…", "loss.arguments.…", "arguments.…"]
+    raise ValueError(
+        f"grid.over {over!r} is no number of the training that the spec gives: it may be "
+        f"{', '.join(f'training.{each}' for each in numbers)}"
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_SEARCHED = {"batch_size": "batch_size", "clip": "clip", "epochs": "length", "iterations": "length"}
 
 
 class Spec(Part):
@@ -210,10 +239,38 @@ class Spec(Part):
             raise ValueError("dataset is missing: name one, or a training.loop of your own that needs none")
         return self
 
+    @model_validator(mode="after")
+    def _candidates_make_sense(self) -> Spec:
+        over = None if self.grid is None else self.grid.over
+        if over is None:
+            if self.training.max_lr is not None:
+                raise ValueError(
+                    "training.max_lr goes with grid.over: without it, max_lr is what is searched"
+                )
+            return self
+        if self.training.max_lr is None:
+            raise ValueError(
+                f"training.max_lr is missing: grid.over searches {over} at one peak learning rate"
+            )
+        if self.silo is not None or self.policy.name not in ("oracle", "adaptive"):
+            raise ValueError(
+                "grid.over goes with the policies oracle and adaptive, and without silo: its curve is "
+                "one of max_lr"
+            )
+        path = recipe_path(over, self.training)
+        if path in COUNTED and self.grid is not None:
+            broken = [value for value in self.grid.grid().values if not value.is_integer()]
+            if broken:
+                raise ValueError(f"grid: {over} takes whole numbers, got {broken[0]:g}; give values")
+            if self.grid.extend:
+                raise ValueError(f"grid: {over} takes whole numbers: set extend to false")
+        return self
+
     def measure(self) -> Measure:
         """How scores are compared."""
         amount, relative = parse_tolerance(self.tolerance)
-        return Measure(metric=self.metric.metric(), tolerance=amount, relative=relative)
+        searched = (self.over or MAX_LR).rpartition(".")[2]
+        return Measure(metric=self.metric.metric(), tolerance=amount, relative=relative, searched=searched)
 
     def recipe(self, *, execution: Execution, checkpoint: str = "") -> Recipe:
         """The recipe that workers are given.
@@ -245,6 +302,8 @@ class Spec(Part):
             loss=training.loss.component(),
             clip=training.clip,
             metric=self.metric.metric(),
+            over=self.over,
+            max_lr=training.max_lr,
             precision=training.precision,
             diagnostics=training.diagnostics,
             device=self.device,
@@ -275,6 +334,12 @@ class Spec(Part):
             curve=self.silo_curve(),
             pruning_rate=self.pruning.rate,
         )
+
+    @property
+    def over(self) -> str | None:
+        """The recipe's field that the candidates are values of; None for the peak learning rate."""
+        searched = None if self.grid is None else self.grid.over
+        return None if searched is None else recipe_path(searched, self.training)
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:

@@ -179,6 +179,10 @@ class GridSpec(Part):
     """``linear``: constant difference; ``log``: constant ratio. Also how the grid extends."""
     values: Annotated[tuple[Rate, ...], Field(max_length=MOST)] | None = None
     """The values themselves, ascending, instead of low and high."""
+    over: str | None = Field(default=None, pattern=r"^training(\.[A-Za-z_][A-Za-z0-9_]*){1,3}$")
+    """Instead of ``max_lr``, the number of the training that the candidates are values of, such as
+    ``training.optimizer.arguments.weight_decay`` or ``training.batch_size``; ``training.max_lr`` is fixed
+    then."""
     extend: bool = True
     """Whether a cycle's grid grows past an edge that its optimized interval touches."""
     limit: int = Field(default=8, ge=1, le=MOST)
@@ -242,6 +246,8 @@ class TrainingSpec(Part):
     """Length in passes over the training split."""
     iterations: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     """Length in optimizer steps, instead of epochs."""
+    max_lr: Rate | None = None
+    """Peak learning rate, where ``grid.over`` searches another number."""
     batch_size: int = Field(default=128, ge=1, le=LARGEST_BATCH)
     """Examples per step."""
     loss: Named = ComponentSpec(name="cross_entropy")

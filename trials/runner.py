@@ -196,37 +196,56 @@ class Runner:
         return partial(_answering, second) if callable(second) else lambda: second
 
     def _train(self, task: TrainPack) -> Callable[[], tuple[Trial, ...]]:
-        started = time.time()
+        started, begun = time.time(), time.monotonic()
         weights, masks = self._start(task)
-        if self.recipe.loop is None:
-            copies = train_pack(
-                module=self._module,
-                start=weights,
-                masks=masks,
-                data=self.data,
-                recipe=self.recipe,
-                cycle=task.cycle,
-                replicate=task.replicate,
-                max_lrs=task.max_lrs,
-                engine=self._engine,
-            )
+        if self.recipe.loop is not None:
+            copies = [self._by_loop(task, value, weights, masks) for value in task.max_lrs]
+        elif self.recipe.over is not None:
+            copies = [
+                copy
+                for recipe, max_lr in map(self.recipe.of_candidate, task.max_lrs)
+                for copy in self._by_engine(task, recipe, (max_lr,), weights, masks)
+            ]
         else:
-            copies = [self._by_loop(task, max_lr, weights, masks) for max_lr in task.max_lrs]
+            copies = self._by_engine(task, self.recipe, task.max_lrs, weights, masks, self._engine)
         where = {
             "started": started,
             "ended": time.time(),
+            "wall_seconds": time.monotonic() - begun,
             "pack": len(copies),
             "worker": f"{platform.node()}:{os.getpid()}",
             "peak_memory": peak_memory(self.device),
         }
         return partial(self._store_trained, task, copies, where)
 
+    def _by_engine(
+        self,
+        task: TrainPack,
+        recipe: Recipe,
+        max_lrs: Sequence[float],
+        weights: dict[str, Tensor],
+        masks: dict[str, Tensor],
+        engine: Engine | None = None,
+    ) -> list[TrainedCopy]:
+        return train_pack(
+            module=self._module,
+            start=weights,
+            masks=masks,
+            data=self.data,
+            recipe=recipe,
+            cycle=task.cycle,
+            replicate=task.replicate,
+            max_lrs=max_lrs,
+            engine=engine,
+        )
+
     def _by_loop(
-        self, task: TrainPack, max_lr: float, weights: dict[str, Tensor], masks: dict[str, Tensor]
+        self, task: TrainPack, value: float, weights: dict[str, Tensor], masks: dict[str, Tensor]
     ) -> TrainedCopy:
         """A training by the user's own loop, on a network of its own: nothing of another's is left in it."""
+        recipe, max_lr = self.recipe.of_candidate(value)
         return run_loop(
-            self.recipe,
+            recipe,
             module=self.network(task.replicate),
             start=weights,
             masks=masks,

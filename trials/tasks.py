@@ -127,6 +127,9 @@ class Trial:
     ended: Annotated[
         float, Meaning("when its pack's training ended, UTC, before its files were written", time=True)
     ]
+    wall_seconds: Annotated[
+        float, Meaning("how long its pack trained, whatever the clock was set to meanwhile; 0: unknown")
+    ] = 0.0
     pack: Annotated[int, Meaning("how many trainings ran together, in the same time on the same worker")]
     worker: Annotated[str, Meaning("host name and process id of the worker")]
     peak_memory: Annotated[
@@ -135,6 +138,11 @@ class Trial:
     checkpoint: StoredFile
     diagnostics: TrialDiagnostics | None = None
     curve: TrainingCurve = NO_CURVE
+
+    @property
+    def lasted(self) -> float:
+        """Seconds that its pack trained; of older rows by the clock, and 0 where that was set back."""
+        return self.wall_seconds or max(self.ended - self.started, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,7 @@ def _add(figure: go.Figure, candidate: Candidate, look: dict[str, object], measu
             mode="lines" if len(line) > 1 else "markers",
             line=look,
             marker={"color": look["color"]},
-            hovertemplate=f"max_lr {name}<br>step %{{x}}: {what}<extra></extra>",
+            hovertemplate=f"{measure.searched} {name}<br>step %{{x}}: {what}<extra></extra>",
         )
 
 

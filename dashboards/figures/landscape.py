@@ -40,7 +40,8 @@ def landscape_figure(results: Results) -> go.Figure:
     cycles = [row.cycle for row in results.decided]
     names = _names(rates)
     shown = "%{z:.2f} %" if results.measure.percent else "%{z:.4g}"
-    hover = f"cycle %{{x}}, max_lr %{{y}}<br>{results.measure.label('validation')} {shown}<extra></extra>"
+    place = f"cycle %{{x}}, {results.measure.searched} %{{y}}"
+    hover = f"{place}<br>{results.measure.label('validation')} {shown}<extra></extra>"
     figure.add_heatmap(
         x=cycles,
         y=[names[rate] for rate in rates],
@@ -89,7 +90,7 @@ def _layout(results: Results) -> go.Layout:
             "showgrid": False,
         },
         yaxis={
-            "title": {"text": "peak learning rate max_lr"},
+            "title": {"text": results.measure.axis},
             "type": "category",
             "categoryorder": "array",
             "showgrid": False,

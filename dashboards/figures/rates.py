@@ -110,7 +110,7 @@ def _layout(data: RatesData) -> go.Layout:
             "matches": "x",
             "showgrid": False,
         },
-        yaxis={"title": {"text": "peak learning rate max_lr"}, **rates_axes.rate_axis(data)},
+        yaxis={"title": {"text": data.axis}, **rates_axes.rate_axis(data)},
     )
 
 
@@ -311,7 +311,7 @@ def _add_optima(figure: go.Figure, data: RatesData, *, texts: bool) -> None:
             mode="markers",
             marker={"color": BLUE, "size": 9, "line": {"color": "white", "width": 1}},
             text=[text for _, text in shown] if texts else None,
-            hovertemplate=f"{'%{text}' if texts else f'{_PLACE}max_lr %{{y:.4g}}'}<extra></extra>",
+            hovertemplate=f"{'%{text}' if texts else f'{_PLACE}{data.value} %{{y:.4g}}'}<extra></extra>",
         )
 
 

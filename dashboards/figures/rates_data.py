@@ -23,6 +23,7 @@ from dashboards.style import (
     short_name,
 )
 from oracle.cycles import Cycle
+from oracle.measure import BY_ACCURACY, MAX_LR
 from oracle.results import Results
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
@@ -77,6 +78,8 @@ class RatesData:
         intervals: Optimum and interval of the decided cycles, ascending.
         densities: Shares of the weights that are left, per interval; empty where they are not known.
         texts: What an optimum says when pointed at, per interval.
+        value: The name of what is drawn over the cycles.
+        axis: The same for the axis.
         optimum_name: What the optima are called.
         searched: Whether there are intervals, and not only rates.
         estimate: What the intervals are called beside those that are sure.
@@ -99,6 +102,8 @@ class RatesData:
     intervals: tuple[CycleInterval, ...]
     densities: tuple[float, ...] = ()
     texts: tuple[str, ...] = ()
+    value: str = MAX_LR
+    axis: str = BY_ACCURACY.axis
     optimum_name: str = "Oracle optimum"
     searched: bool = True
     estimate: str = "point estimate"
@@ -141,7 +146,9 @@ def rates_data(results: Results, *, without: Collection[str] = ()) -> RatesData:
     cycles, at_chance = results.decided, results.at_chance
     diagnosed = () if "diagnosed" in without else zip(results.distributions, results.diagnosed, strict=True)
     return RatesData(
-        title=f"{short_name(results.name)}: max_lr per pruning cycle",
+        title=f"{short_name(results.name)}: {results.measure.searched} per pruning cycle",
+        axis=results.measure.axis,
+        value=results.measure.searched,
         cycles=results.search_spec.cycles,
         pruning_rate=results.search_spec.pruning.share(),
         intervals=results.intervals_found,
@@ -250,10 +257,14 @@ def _scores(cycle: Cycle) -> str:
 def _rates_of(cycle: Cycle, results: Results) -> str:
     rate = plain_rate_text(cycle.interval.optimum)
     if not results.searched:
-        return f"max_lr {rate}"
+        return f"{MAX_LR} {rate}"
     stated = f"Oracle optimum {rate}<br>interval {interval_words(cycle.interval)}"
     other = cycle.chosen != cycle.interval.optimum  # whose accuracies follow
-    return f"{stated}<br>pruned next: max_lr {plain_rate_text(cycle.chosen)}" if other else stated
+    return (
+        f"{stated}<br>pruned next: {results.measure.searched} {plain_rate_text(cycle.chosen)}"
+        if other
+        else stated
+    )
 
 
 def _rates(results: Results) -> tuple[float, float]:

@@ -40,7 +40,7 @@ _GUARDS = (
 _STUDIES = re.compile(r"/api/studies(/\d+)?/?")
 _CYCLE = re.compile(r"(?P<search>.+)/cycle-(?P<cycle>\d+)")
 _FOR_PROGRAMS = frozenset(
-    ("started", "ended", "checkpoint", "sha256", "key", "diagnostics", "diagnostics_sha256")
+    ("started", "ended", "wall_seconds", "checkpoint", "sha256", "key", "diagnostics", "diagnostics_sha256")
 )
 """Attributes of trials that nobody reads in a table: times that stand beside them, and files, mostly gone."""
 

@@ -161,7 +161,10 @@ def cycle_attributes(cycle: Cycle, *, searched: bool) -> dict[str, Any]:
         cycle: The cycle.
         searched: Whether its rate was searched: else there is no interval.
     """
-    found: dict[str, Any] = {"decided max_lr": rounded(cycle.chosen), "density": rounded(cycle.density)}
+    found: dict[str, Any] = {
+        f"decided {cycle.measure.searched}": rounded(cycle.chosen),
+        "density": rounded(cycle.density),
+    }
     if searched:
         low, high = cycle.interval.low, cycle.interval.high
         found["interval"] = [rounded(low), rounded(high)]
@@ -188,17 +191,18 @@ def cycle_trial(cycle: Cycle, attributes: dict[str, Any], *, log: bool) -> Froze
     Args:
         cycle: The cycle.
         attributes: What is listed of it.
-        log: Whether the axis of ``max_lr`` is logarithmic.
+        log: Whether the axis of the rates is logarithmic.
     """
-    rates = [candidate.max_lr for candidate in cycle.candidates]
+    rates, name = [candidate.max_lr for candidate in cycle.candidates], cycle.measure.searched
     found = create_trial(
         value=cycle.selected.score,
-        params={"max_lr": cycle.chosen},
-        distributions={"max_lr": FloatDistribution(rates[0], rates[-1], log=log)},
+        params={name: cycle.chosen},
+        distributions={name: FloatDistribution(rates[0], rates[-1], log=log)},
         user_attrs={**attributes, "key": f"cycle {cycle.cycle}"},
     )
-    found.datetime_start = datetime.fromtimestamp(min(trial.started for trial in cycle.trials))
-    found.datetime_complete = datetime.fromtimestamp(max(trial.ended for trial in cycle.trials))
+    last = max(trial.ended for trial in cycle.trials)
+    found.datetime_start = datetime.fromtimestamp(min(trial.ended - trial.lasted for trial in cycle.trials))
+    found.datetime_complete = datetime.fromtimestamp(last)
     return found
 
 
@@ -206,7 +210,8 @@ def _noted(attributes: dict[str, Any], measure: Measure) -> dict[str, Any]:
     """A cycle's note: Optuna calls its luckiest training the best."""
     reached = measure.label("validation")
     text = (
-        f"Decided at cycle {attributes['cycle']}: **max_lr {attributes['decided max_lr']:g}**, mean "
+        f"Decided at cycle {attributes['cycle']}: **{measure.searched} "
+        f"{attributes[f'decided {measure.searched}']:g}**, mean "
         f"{reached} {attributes[reached]:g}. The best trial of this study is "
         "one training, and may be another rate: what is decided rests on all replicates.\n"
     )

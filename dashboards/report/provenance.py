@@ -90,7 +90,8 @@ def _rates(results: Results) -> str:
     low, high = min(tried, default=span.low), max(tried, default=span.high)
     wider = low < span.low or high > span.high
     reached = f", extended to {plain_rate_text(low)} to {plain_rate_text(high)}" if wider else ""
-    return f"{results.policy.candidates} candidates for max_lr, {ends}{reached}, {span.scale}"
+    candidates = f"{results.policy.candidates} candidates for {results.measure.searched}"
+    return f"{candidates}, {ends}{reached}, {span.scale}"
 
 
 def _component(given: ComponentSpec) -> str:

@@ -29,6 +29,7 @@ from dashboards.tables.texts import (
     units,
 )
 from oracle.cycles import Candidate
+from oracle.measure import MAX_LR
 from oracle.results import Results
 from oracle.results.frames import COLUMNS as FRAMES
 from oracle.results.frames import comparison_rows, meanings
@@ -194,9 +195,9 @@ def _rows(results: Results, *, terminal: bool) -> list[_Row]:
     ]
     optima = [optimum_cell(cycle) for cycle in cycles]
     if not results.searched:
-        return [*place, _Row(f"max_lr\n{rate}", f"max_lr {rate}", optima), *reached]
+        return [*place, _Row(f"{MAX_LR}\n{rate}", f"{MAX_LR} {rate}", optima), *reached]
     found = [
-        _Row(f"Oracle\noptimum\n{rate}", f"Oracle optimized max_lr {rate}", optima),
+        _Row(f"Oracle\noptimum\n{rate}", f"Oracle optimized {measure.searched} {rate}", optima),
         _Row(
             f"Oracle\ninterval\n{rate}",
             f"Oracle optimized interval {rate}",
@@ -215,7 +216,7 @@ def _rows(results: Results, *, terminal: bool) -> list[_Row]:
         ("predicted", "SILO's estimated max_lr", results.predicted),
         ("fitted", "fitted curve", results.fitted),
     ):
-        if curve is not None or header == "fitted":
+        if curve is not None or (header == "fitted" and results.rates_searched):
             passed = [curve_cell(each) for each in results.along(curve)]
             found.append(_Row(f"SILO\n{header}\n{rate}", f"{label} {rate}", passed))
     return [*place, *found, *reached]

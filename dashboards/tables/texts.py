@@ -29,6 +29,8 @@ def interval_text(interval: CycleInterval) -> str:
 
 def subject(results: Results) -> str:
     """The subject of a page about a search."""
+    if results.searched and not results.rates_searched:
+        return f"the Oracle of {results.measure.searched}"
     return "the Oracle and SILO" if results.searched else f"policy {results.search_spec.policy.name}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from oracle.cli.show import LEDGER, TARGET, open_search
+from oracle.cli.show import LEDGER, TARGET, TRUST, open_search, own_spec
 from oracle.cli.specs import JSON, echo_json
 from oracle.measure import Measure
 from oracle.results import Results
@@ -27,15 +27,28 @@ from trials.recipe import Metric
     required=True,
     help="The file: .safetensors, .pt, or .onnx (needs silo-oracle[onnx]).",
 )
+@TRUST
 @JSON
 def network(
-    target: str, ledger: str | None, cycle: int | None, replicate: int | None, out: Path, as_json: bool
+    target: str,
+    ledger: str | None,
+    cycle: int | None,
+    replicate: int | None,
+    out: Path,
+    trust: bool,
+    as_json: bool,
 ) -> None:
-    """Write a pruned, trained network, of the rate that was chosen, as a file to take home."""
+    """Write a pruned, trained network, of the rate that was chosen, as a file to take home.
+
+    It builds the network. Code of your own is taken from your spec file; by its name alone a search's code is
+    what the ledger says, and is run with --trust only.
+    """
     from trials.network_file import check_kind
 
     check_kind(out)
-    found = Results.read(*open_search(target, ledger)).trained_network(cycle, replicate)
+    opened, record = open_search(target, ledger)
+    results = Results.read(opened, record, own=own_spec(target, record))
+    found = results.trained_network(cycle, replicate, trust=trust)
     found.write(out)
     facts = found.metadata
     if as_json:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from oracle.cli.terminal import PlainConsole
 from oracle.cycles import Candidate, Cycle
+from oracle.measure import MAX_LR
 from oracle.observers.protocol import Observer
 from oracle.session import Session
 from trials.tasks import Task, TrainPack, Trial
@@ -207,7 +208,7 @@ def _rates(session: Session, decision: Cycle) -> str:
     """Optimum and interval, or the one rate of a policy that doesn't search."""
     interval = decision.interval
     if not session.search.rules.policy.searches:
-        return f"max_lr {interval.optimum:g}"
+        return f"{MAX_LR} {interval.optimum:g}"
     low, high = "≤" * interval.low_cut, "≥" * interval.high_cut
     found = f"optimum {interval.optimum:g}, interval [{low}{interval.low:g}, {high}{interval.high:g}]"
     found += "" if decision.chosen == interval.optimum else f", goes on with {decision.chosen:g}"

@@ -33,6 +33,13 @@ LEDGER = click.option(
 )
 
 
+TRUST = click.option(
+    "--trust",
+    is_flag=True,
+    help="With a name: run the code that the ledger says the search's network and data set are.",
+)
+
+
 ADDRESS = click.option(
     "--address",
     envvar="RAY_API_SERVER_ADDRESS",
@@ -117,6 +124,11 @@ def open_search(target: str, ledger: str | None) -> tuple[Ledger, SearchRecord]:
             f"{command_of_one(target, ledger)}"
         )
     return found[0]
+
+
+def own_spec(target: str, record: SearchRecord) -> Spec | None:
+    """The user's own spec of a search; None where its name was given."""
+    return next((spec for spec in target_specs(target) if spec.name == record.name), None)
 
 
 def command_of_one(target: str, ledger: str | None) -> str:

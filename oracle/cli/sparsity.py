@@ -8,8 +8,8 @@ import click
 from rich import box
 from rich.table import Table
 
-from oracle.cli.show import LEDGER, TARGET, console, open_search
-from oracle.cli.specs import JSON, echo_json, target_specs
+from oracle.cli.show import LEDGER, TARGET, TRUST, console, open_search, own_spec
+from oracle.cli.specs import JSON, echo_json
 from oracle.errors import Refused
 from oracle.results import load_search, spec_to_build
 from silo.errors import InvalidInput
@@ -26,11 +26,7 @@ _COLLAPSED = 0.01
 @LEDGER
 @click.option("--cycle", type=int, help="Times that the network has been pruned; by default the last.")
 @click.option("--replicate", type=int, default=0, show_default=True, help="Index of the independent seed.")
-@click.option(
-    "--trust",
-    is_flag=True,
-    help="With a name: run the code that the ledger says the search's network and data set are.",
-)
+@TRUST
 @JSON
 def sparsity(
     target: str, ledger: str | None, cycle: int | None, replicate: int, trust: bool, as_json: bool
@@ -44,8 +40,8 @@ def sparsity(
     from trials.checkpoints import DamagedFile
 
     opened, record = open_search(target, ledger)
-    own = next((spec for spec in target_specs(target) if spec.name == record.name), None)
-    spec, search = spec_to_build(record, own, trust=trust), load_search(opened, record)
+    spec = spec_to_build(record, own_spec(target, record), trust=trust)
+    search = load_search(opened, record)
     pruned = {(p.cycle, p.replicate): p for p in opened.prunings(record.name)}
     if not pruned:
         raise InvalidInput(f"sparsity: search {record.name!r} has pruned nothing yet: let it run on")

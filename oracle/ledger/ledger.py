@@ -68,6 +68,7 @@ class Ledger:
         self.storage = open_storage(url, create=create)
         self.engine = self.storage.engine
         self._studies: dict[str, optuna.Study] = {}
+        self._begun: dict[str, tuple[float, float]] = {}
 
     @classmethod
     def open_search(cls, name: str, url: str) -> tuple[Ledger, SearchRecord]:
@@ -182,6 +183,7 @@ class Ledger:
             "versions": json.dumps(versions),
         }
         self._add_run(row)
+        self._begun[row["id"]] = row["started"], time.monotonic()
         return str(row["id"])
 
     @retried
@@ -193,12 +195,16 @@ class Ledger:
             connection.execute(update(table).where(abandoned).values(state="interrupted"))
             connection.execute(insert(table).values(**row))
 
-    @retried
     def end_run(self, run: str, *, state: str, error: str | None = None) -> None:
-        """Records how a run ended."""
+        """Records how a run ended, and when by the clock as it was when it started."""
+        started, begun = self._begun.get(run, (time.time(), time.monotonic()))
+        self._end_run(run, {"state": state, "ended": started + time.monotonic() - begun, "error": error})
+
+    @retried
+    def _end_run(self, run: str, values: dict[str, Any]) -> None:
         with self.engine.begin() as connection:
             query = update(database.runs).where(database.runs.c.id == run)
-            connection.execute(query.values(state=state, ended=time.time(), error=error))
+            connection.execute(query.values(**values))
 
     @retried
     def runs(self, search: str) -> tuple[Run, ...]:

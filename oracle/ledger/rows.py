@@ -63,7 +63,8 @@ def to_row(outcome: Trial, *, key: str, axis: Axis) -> FrozenTrial:
         distributions={"max_lr": axis.distribution(outcome.max_lr)},
         user_attrs=_attributes(outcome, key),
     )
-    row.datetime_start = datetime.fromtimestamp(outcome.started)
+    # Optuna's duration is their difference: the attributes hold when it really started and ended.
+    row.datetime_start = datetime.fromtimestamp(outcome.ended - outcome.lasted)
     row.datetime_complete = datetime.fromtimestamp(outcome.ended)
     return row
 

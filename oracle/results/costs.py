@@ -55,8 +55,8 @@ class PolicyCost:
 
 def worker_seconds(trials: Iterable[Trial]) -> float:
     """Seconds that workers were busy with some trials. A pack's time is that of its trials together: once."""
-    packs = {(t.worker, t.cycle, t.replicate, t.started): t.ended - t.started for t in trials}
-    return math.fsum(max(seconds, 0.0) for seconds in packs.values())
+    packs = {(t.worker, t.cycle, t.replicate, t.started): t.lasted for t in trials}
+    return math.fsum(packs.values())
 
 
 def shared_cycles(costs: Iterable[PolicyCost]) -> tuple[int, ...]:

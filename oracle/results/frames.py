@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from oracle.measure import BY_ACCURACY, Measure
+from oracle.measure import BY_ACCURACY, MAX_LR, Measure
 from oracle.results.columns import (
     FLOAT,
     INT,
@@ -394,10 +394,24 @@ _FRAMES: dict[str, tuple[_Rows, Columns]] = {
 def columns_of(measure: Measure) -> dict[str, Columns]:
     """The columns of each frame, those of scores named for the metric."""
     named = measure.named
-    return {
+    found = {
         name: {named(key): replace(each, meaning=named(each.meaning)) for key, each in columns.items()}
         for name, (_, columns) in _FRAMES.items()
     }
+    if measure.searched == MAX_LR:
+        return found
+    return {name: _of_another(measure.searched, columns) for name, columns in found.items()}
+
+
+def _of_another(searched: str, columns: Columns) -> Columns:
+    """Columns of a search for another number than the peak learning rate, of which SILO says nothing."""
+    found = {}
+    for key, each in columns.items():
+        if not key.startswith(("silo_", "fitted")):
+            meaning = each.meaning.replace("peak learning rate", searched).replace(MAX_LR, searched)
+            place = each.place or key
+            found[key.replace(MAX_LR, searched)] = replace(each, meaning=meaning, place=place)
+    return found
 
 
 def meanings(measure: Measure) -> dict[str, dict[str, str]]:

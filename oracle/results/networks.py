@@ -68,12 +68,13 @@ class TrainedNetwork:
         return path
 
 
-def trained_network(results: Results, cycle: int | None, replicate: int | None) -> TrainedNetwork:
+def trained_network(
+    results: Results, runner: Runner, cycle: int | None, replicate: int | None
+) -> TrainedNetwork:
     """A network of the rate that was chosen at a decided cycle; see :meth:`Results.trained_network`."""
     decided = _decided(results, cycle)
     trial = _trial(results, decided, replicate)
     start = _start(results, trial)
-    runner = results.runner
     for what in _changed(results, runner):
         _log.warning(
             "search %r: %s changed since it trained: the network may not be what it was", results.name, what

@@ -86,10 +86,13 @@ def _choices(results: Results) -> Iterable[_Choice]:
     """From the simplest on."""
     spec = results.search_spec
     if results.constant is not None:
-        rate = f"{results.constant.rates[0]:.3g}"
-        code = f"max_lr = {rate}  # in every cycle"
+        rate, what = (
+            f"{results.constant.rates[0]:.3g}",
+            "rate" if results.rates_searched else results.measure.searched,
+        )
+        code = f"{results.measure.searched} = {rate}  # in every cycle"
         yield _Choice(
-            kind="constant", name=f"one rate for all cycles, {rate}", judged=results.constant, code=code
+            kind="constant", name=f"one {what} for all cycles, {rate}", judged=results.constant, code=code
         )
     curves = [("predicted", results.predicted), ("fitted", results.fitted)]
     if results.point_fit is not None:
@@ -106,7 +109,14 @@ def _choices(results: Results) -> Iterable[_Choice]:
     if table := results.judged(lambda cycle: rates[cycle]):
         listed = f"[{', '.join(f'{rate:.4g}' for rate in rates)}]"
         code = _scheduled(spec, "RateTableLR", listed, f"{listed}[cycle]")
-        yield _Choice(kind="table", name="the found rates", judged=table, code=code)
+        if not results.rates_searched:
+            code = f"{results.measure.searched} = {listed}[cycle]"
+        yield _Choice(
+            kind="table",
+            name="the found rates" if results.rates_searched else "the found values",
+            judged=table,
+            code=code,
+        )
 
 
 def _scheduled(spec: Spec, scheduler: str, peaks: str, plain: str) -> str:

@@ -32,39 +32,44 @@ def recorded_spec(record: SearchRecord) -> Spec:
 
 
 def spec_to_build(record: SearchRecord, own: Spec | None, *, trust: bool) -> Spec:
-    """The spec by which a recorded search's network and data set may be built here.
+    """The spec by which a recorded search's network and data set may be built here: see :func:`may_build`."""
+    recorded = recorded_spec(record)
+    may_build(recorded, own, trust=trust)
+    return recorded if own is None else own.model_copy(update={"storage": recorded.storage})
+
+
+def may_build(recorded: Spec, own: Spec | None, *, trust: bool) -> None:
+    """Makes sure that a recorded search's network and data set may be built here.
 
     Whoever can write the ledger chooses what the recorded spec names, and to build that runs it: so it is the
     user's own spec, or names nothing but what this project has, or the user trusts all who write there.
 
     Args:
-        record: The search.
+        recorded: Its spec as the ledger has it.
         own: The user's own spec of it; None where a name was given.
         trust: Whether the recorded spec may run whatever it names.
 
     Raises:
         Refused: It names other code, or the user's own spec is another one.
     """
-    recorded = recorded_spec(record)
     if own is not None:
         for field in ("network", "dataset", "pruning"):
             if getattr(own, field) != getattr(recorded, field):
                 raise Refused(
-                    f"search {record.name!r} was run with another {field} than this spec has; give the spec "
-                    "that it was run with, or its name"
+                    f"search {recorded.name!r} was run with another {field} than this spec has; give the "
+                    "spec that it was run with, or its name"
                 )
-        return own.model_copy(update={"storage": recorded.storage})
+        return
     parts = {"network": recorded.network, "dataset": recorded.dataset}
     foreign = [f"{field} {each.name!r}" for field, each in parts.items() if ":" in each.name]
     if recorded.dataset.arguments.get("download"):
         foreign.append(f"a download of data set {recorded.dataset.name!r}")
     if foreign and not trust:
         raise Refused(
-            f"search {record.name!r}: the ledger names {' and '.join(foreign)}, which would run here, and "
+            f"search {recorded.name!r}: the ledger names {' and '.join(foreign)}, which would run here, and "
             "whoever can write the ledger chooses it; give your own spec file of the search in place of its "
-            "name, or --trust if you trust all who can write there"
+            "name, or --trust (in Python, trust=True) if you trust all who can write there"
         )
-    return recorded
 
 
 def load_search(ledger: Ledger, record: SearchRecord) -> Search:

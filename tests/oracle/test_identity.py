@@ -76,6 +76,8 @@ OTHERS = {
     "device": "cuda",
     "threads": 2,
     "clip": 1.0,
+    "over": "clip",
+    "max_lr": 0.1,
     "metric": Metric(goal="min"),
     **dict.fromkeys(
         ("network", "dataset", "pruner", "optimizer", "schedule", "loop", "loss"), Component(name="other")

@@ -170,7 +170,7 @@ def test_a_network_of_ones_own_is_taken_home_unless_its_code_builds_another(tmp_
     oracle.run(small_spec(tmp_path, cycles=2, network=network), driver="in-process")
     caplog.clear()
     found = results_of(tmp_path)
-    taken = found.trained_network()
+    taken = found.trained_network(trust=True)
     assert caplog.records == []
     again = sys.modules["takenhome"].Net(input_shape=(64,), num_classes=10).eval()
     again.load_state_dict(load_file(taken.write(tmp_path / "own.safetensors")))
@@ -183,7 +183,7 @@ def test_a_network_of_ones_own_is_taken_home_unless_its_code_builds_another(tmp_
         module.write_text(NET.format(hidden=hidden, head=head))
         del sys.modules["takenhome"]
         with pytest.raises(Refused, match=said) as raised, caplog.at_level(logging.WARNING):
-            results_of(tmp_path).network()
+            results_of(tmp_path).network(trust=True)
         assert "\n" not in str(raised.value) and "the code of module takenhome changed" in caplog.text
 
 
@@ -258,12 +258,13 @@ def test_of_a_loop_of_ones_own_the_best_is_that_of_its_metric(tmp_path, monkeypa
     assert len({each.score for each in trials}) == 2
     taken = found.trained_network()
     assert taken.metadata["replicate"] == best.replicate and taken.metadata["validation_score"] == best.score
-    code, out, err = call("network", "small", "--ledger", given["ledger"], "-o", "net.safetensors", "--json")
+    named = ("small", "--trust", "--ledger", given["ledger"])
+    code, out, err = call("network", *named, "-o", "net.safetensors", "--json")
     assert code == 0 and json.loads(out)["test_score"] is None and "mean" not in json.loads(out), err
-    code, out, err = call("network", "small", "--ledger", given["ledger"], "-o", "net.pt")
+    code, out, err = call("network", *named, "-o", "net.pt")
     assert code == 0 and "test loss not known" in out and out.count("\n") == 1, err
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    code, _, err = call("network", "small", "--ledger", given["ledger"], "-o", "net.onnx")
+    code, _, err = call("network", *named, "-o", "net.onnx")
     assert code == 2 and "needs an input to trace the network with" in err and err.count("\n") == 1
     again = {**given, "name": "again", "network": {"name": "ownloop:net", "checkpoint": "net.pt"}}
     begun = oracle.run(oracle.Spec(**again), driver="in-process")

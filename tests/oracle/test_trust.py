@@ -8,6 +8,8 @@ from contextlib import closing
 
 import pytest
 
+import oracle
+from oracle.errors import Refused
 from oracle.ledger import Ledger
 
 PLANTED = "from pathlib import Path\nPath('it-ran').touch()\n"
@@ -54,6 +56,7 @@ EVERYTHING = {
         ("fit", "small"),
         ("compare", "small", "--paper-table", "2"),
         ("sparsity", "small"),
+        ("network", "small", "-o", "net.pt"),
     ],
     ids=" ".join,
 )
@@ -61,7 +64,7 @@ def test_no_command_that_shows_runs_what_a_recorded_spec_names(planted, finished
     place = planted(**EVERYTHING)
     code, _, err = call(*command, *place)
     assert not (finished / "it-ran").exists()
-    assert code == (3 if command[0] == "sparsity" else 0), err
+    assert code == (3 if command[0] in ("sparsity", "network") else 0), err
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,8 @@ def test_what_must_build_the_network_asks_for_ones_own_spec_or_for_trust(
     planted, finished, call, changes, named
 ):
     place = planted(**changes)
+    with pytest.raises(Refused, match=r"in Python, trust=True"):
+        oracle.load("small", place[1]).network()
     code, _, err = call("sparsity", "small", *place)
     assert code == 3 and err.count("\n") == 1 and named in err
     assert "give your own spec file" in err and "--trust" in err
@@ -87,10 +92,13 @@ def test_what_must_build_the_network_asks_for_ones_own_spec_or_for_trust(
 
 def test_trust_runs_it_and_so_does_ones_own_spec(planted, finished, write, call):
     place = planted(network=NETWORK)
+    assert oracle.load("small", place[1]).network(trust=True)
+    assert call("network", "small", "-o", "net.pt", "--trust", *place)[0] == 0
     expected = call("sparsity", "small", "--json", "--trust", *place)[:2]
     assert expected[0] == 0 and (finished / "it-ran").exists()
     write(network=NETWORK)
     assert call("sparsity", "spec.yaml", "--json")[:2] == expected
+    assert call("network", "spec.yaml", "-o", "net.pt")[0] == 0
 
 
 ATTRIBUTE = "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'checkpoint'"

@@ -25,6 +25,8 @@ FULL = {
     "loop": Component(name="mine:train", arguments={"smoothing": 0.1}),
     "loss": Component(name="torch.nn.functional:mse_loss"),
     "clip": 1.0,
+    "over": "clip",
+    "max_lr": 0.1,
     "metric": Metric(name="rmse", function=Component(name="mine:rmse"), goal="min"),
     "execution": Execution(pack_size=16, compiled=True, channels_last=True),
     "rewind_to": 2_000,
