@@ -37,6 +37,7 @@ from oracle.policies import OraclePolicy
 from oracle.rules import Rules, Signal
 from oracle.search import Search
 from oracle.testing.replay import replay, replayed, replayed_trial
+from trials.curves import TrainingCurve, Validation
 from trials.recipe import Execution
 from trials.tasks import STATISTICS, PrunedNetwork, StoredFile, Trial, TrialDiagnostics
 from trials.testing.assertions import require, require_same
@@ -61,6 +62,8 @@ def check_outcomes(url: str) -> None:
     statistics = TrialDiagnostics(file=file, **{name: 1 / (3 + i) for i, name in enumerate(STATISTICS)})
     changes: dict[str, Any] = {"diverged": True, "train_loss": 1e-300, "max_lr": 1 / 3, "pack": 4}
     changes["diagnostics"] = statistics
+    point = Validation(step=10, score=0.5, train_loss=float("nan"))
+    changes["curve"] = TrainingCurve.of([point, replace(point, step=20)])
     for outcome in (plain, replace(plain, **changes)):
         with _search(url) as (ledger, name):
             ledger.add_outcomes(name, {"key": outcome}, axis=AXIS)
@@ -94,6 +97,17 @@ def check_studies(url: str) -> None:
         numbers = {found.study_name: found._study_id for found in ledger.storage.get_all_studies()}
         first = numbers[name] < numbers[f"{name}/cycle-03"]
         require(first, "a cycle's study has come before the search's own, which dashboards list first")
+
+
+def check_goals(url: str) -> None:
+    """Checks that Optuna takes less for better where the search's metric does."""
+    with _search(url, metric={"name": "rmse", "goal": "min"}) as (ledger, name):
+        rows = {str(rate): _trial(max_lr=rate, score=10 * rate) for rate in (0.05, 0.02, 0.1)}
+        ledger.add_outcomes(name, rows, axis=AXIS)
+        for study in (ledger.summary_study(name), ledger.cycle_study(name, 0)):
+            require_same(study.metric_names, ["validation rmse"], "Optuna reads the metric's name")
+            require_same(study.direction, optuna.study.StudyDirection.MINIMIZE, "Optuna reads the direction")
+        require_same(study.best_params, {"max_lr": 0.02}, "Optuna's best trial has the least error")
 
 
 def check_rates_past_the_grid(url: str) -> None:
@@ -261,6 +275,7 @@ LEDGER_CHECKS: tuple[Callable[[str], None], ...] = (
     check_outcomes,
     check_lost_numbers,
     check_studies,
+    check_goals,
     check_rates_past_the_grid,
     check_failures,
     check_rewritten_files,
@@ -277,14 +292,14 @@ LEDGER_CHECKS: tuple[Callable[[str], None], ...] = (
 
 
 @contextmanager
-def _search(url: str) -> Iterator[tuple[Ledger, str]]:
+def _search(url: str, **spec: object) -> Iterator[tuple[Ledger, str]]:
     """A ledger with a search of a new name."""
     name = f"check-{uuid.uuid4().hex}"
     ledger = Ledger(url, create=True)
     try:
         ledger.register(
             SearchRecord(
-                name=name, spec={}, identity={}, execution=Execution(), execution_reason="", created=1.0
+                name=name, spec=spec, identity={}, execution=Execution(), execution_reason="", created=1.0
             )
         )
         yield ledger, name

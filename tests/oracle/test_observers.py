@@ -99,6 +99,10 @@ def test_tensorboard_shows_cycles_trials_and_landscapes(tmp_path):
     assert scalars("small", "cycle/density") == [(0, 1.0), (1, pytest.approx(0.8, abs=1e-3))]
     steps = [step for step, _ in scalars("small", "trial/max_lr")]
     assert steps == list(range(1, len(found.trials) + 1))
+    for trial in found.outcomes[::7]:
+        place = f"small/cycle-{trial.cycle:02d}/max_lr-{trial.max_lr!r}-replicate-{trial.replicate}"
+        points = [(point.step, pytest.approx(point.score)) for point in trial.curve.validations]
+        assert points and scalars(place, "curve/validation_accuracy") == points
     landscape = scalars("small/cycle-01", "landscape/validation_accuracy")
     candidates = found.candidates.query("cycle == 1")
     assert landscape == [
