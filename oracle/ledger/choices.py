@@ -1,11 +1,14 @@
-"""What was chosen to be pruned, cycle by cycle: written before anything is pruned, and never changed."""
+"""What was chosen to be pruned, cycle by cycle: written before anything is pruned.
+
+A choice stays as long as anything of what it was made among does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import cast
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from oracle.cycles import Choice, Rule
 from oracle.ledger.database import choices
@@ -34,6 +37,18 @@ def _add(ledger: Ledger, search: str, chosen: Sequence[Choice]) -> None:
     if rows:
         with ledger.engine.begin() as connection:
             connection.execute(insert(choices), rows)
+
+
+def forget_choices(ledger: Ledger, search: str, cycles: Sequence[int]) -> None:
+    """Removes the choices of cycles whose trainings are no more."""
+
+    def forget(_again: bool) -> None:
+        with ledger.engine.begin() as connection:
+            gone = (choices.c.search == search) & choices.c.cycle.in_(cycles)
+            connection.execute(delete(choices).where(gone))
+
+    if cycles:
+        ledger.retries.call(forget)
 
 
 def read_choices(ledger: Ledger, search: str) -> tuple[Choice, ...]:

@@ -89,6 +89,15 @@ prunings = Table(
     Column("norm_drop", Float, nullable=False),
 )
 
+parents = Table(
+    "oracle_parents",
+    metadata,
+    Column("search", String(63), ForeignKey("oracle_searches.name"), primary_key=True),
+    Column("cycle", Integer, primary_key=True),  # of the pruned network
+    Column("replicate", Integer, primary_key=True),
+    Column("sha256", String(64), nullable=False),  # of the trained network that was pruned
+)
+
 choices = Table(
     "oracle_choices",
     metadata,

@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, delete, insert, select, update
 
 from oracle.errors import LedgerFailed, Refused
 from oracle.ledger import database, lease
@@ -25,6 +25,7 @@ from oracle.ledger.rows import (
     failed_row,
     from_row,
     read_rows,
+    rewrite_rows,
     to_row,
     write_attributes,
     write_rows,
@@ -33,6 +34,11 @@ from trials.tasks import PrunedNetwork, StoredFile, Trial
 
 _METRIC = "validation accuracy"
 _PRUNING = ("cycle", "replicate", "alive", "prunable", "parameters", "norm_drop")
+
+
+def cycle_name(search: str, cycle: int) -> str:
+    """The name of the study of a cycle's trials."""
+    return f"{search}/cycle-{cycle:02d}"
 
 
 class Ledger:
@@ -225,15 +231,18 @@ class Ledger:
             ) from error
 
     @retried
-    def replace_checkpoint(self, search: str, key: str, file: StoredFile) -> None:
+    def replace_checkpoint(self, search: str, key: str, outcome: Trial) -> None:
         """Records the file that a finished trial's network was written to anew, its first one being lost.
 
-        Optuna lets no finished row change, so this stands beside the row.
+        Optuna lets no finished row change, so this stands beside the row. What was pruned from the first file
+        stays, and nothing tells any more that it was.
         """
-        table = database.rewritten
+        table, parents = database.rewritten, database.parents
+        place = {"search": search, "cycle": outcome.cycle + 1, "replicate": outcome.replicate}
         with self.engine.begin() as connection:
             connection.execute(delete(table).where(table.c.key == key))
-            connection.execute(insert(table).values(key=key, search=search, sha256=file.sha256))
+            connection.execute(insert(table).values(key=key, search=search, sha256=outcome.checkpoint.sha256))
+            connection.execute(delete(parents).where(*(parents.c[name] == at for name, at in place.items())))
 
     @retried
     def outcomes(self, search: str) -> dict[str, Trial]:
@@ -254,24 +263,29 @@ class Ledger:
     @retried
     def add_pruning(self, search: str, pruned: PrunedNetwork) -> None:
         """Records a pruned network, replacing an earlier one of the same cycle and replicate."""
-        table = database.prunings
+        table, parents = database.prunings, database.parents
         place = {"search": search, "cycle": pruned.cycle, "replicate": pruned.replicate}
         with self.engine.begin() as connection:
-            same_place = (table.c[name] == value for name, value in place.items())
-            connection.execute(delete(table).where(*same_place))
+            for made in (table, parents):
+                connection.execute(delete(made).where(*(made.c[name] == at for name, at in place.items())))
             file = {"path": pruned.start.path, "sha256": pruned.start.sha256}
             numbers = {name: getattr(pruned, name) for name in _PRUNING[2:]}
             connection.execute(insert(table).values(**place, **file, **numbers))
+            if pruned.parent is not None:
+                connection.execute(insert(parents).values(**place, sha256=pruned.parent))
 
     @retried
     def prunings(self, search: str) -> tuple[PrunedNetwork, ...]:
         """The pruned networks of a search."""
+        table, parents = database.prunings, database.parents
+        same_place = (table.c[name] == parents.c[name] for name in ("search", "cycle", "replicate"))
+        query = select(table, parents.c.sha256.label("parent")).outerjoin(parents, and_(*same_place))
         with self.engine.connect() as connection:
-            query = select(database.prunings).where(database.prunings.c.search == search)
-            rows = connection.execute(query).mappings().all()
+            rows = connection.execute(query.where(table.c.search == search)).mappings().all()
         return tuple(
             PrunedNetwork(
                 start=StoredFile(path=row["path"], sha256=row["sha256"]),
+                parent=row["parent"],
                 **{name: row[name] for name in _PRUNING},
             )
             for row in rows
@@ -282,17 +296,19 @@ class Ledger:
         return self._open_study(search)
 
     def add_summary_rows(self, search: str, rows: Sequence[FrozenTrial]) -> None:
-        """Writes rows into the summary study that it lacks, by the attribute ``key``."""
+        """Writes rows into the summary study, in place of those of the same attribute ``key``."""
 
         def write(_again: bool) -> None:
             write_rows(self.storage, self.summary_study(search), rows, again=True)
+            if rewrite_rows(self.storage, self.summary_study(search), rows):
+                self._studies.pop(search)  # as Optuna keeps finished rows in memory
 
         if rows:
             self.retries.call(write)
 
     def cycle_study(self, search: str, cycle: int) -> optuna.Study:
         """The study that holds a cycle's trials."""
-        return self._open_study(f"{search}/cycle-{cycle:02d}")
+        return self._open_study(cycle_name(search, cycle))
 
     @retried
     def describe(

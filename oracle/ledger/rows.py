@@ -22,7 +22,7 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import delete, func, insert, or_, select
+from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from trials.tasks import STATISTICS, StoredFile, Trial, TrialDiagnostics, numbers_of
@@ -177,6 +177,33 @@ def _write_at_once(
                 parts[model].append({"trial_id": trial, **fields})
         for model, fields_of_all in parts.items():
             session.execute(insert(model), fields_of_all)
+
+
+def rewrite_rows(storage: RDBStorage, study: optuna.Study, rows: Sequence[FrozenTrial]) -> bool:
+    """Puts rows in place of those of the same marks that say otherwise; gives whether there were any.
+
+    Optuna's own calls change no finished row: for other layouts of its tables the old ones stay.
+    """
+    if storage.get_current_version() != TRIED_LAYOUT:
+        return False
+    written = {_mark(row): row for row in study.get_trials(deepcopy=False)}
+    changed = [(written[_mark(row)], row) for row in rows if _content(written[_mark(row)]) != _content(row)]
+    if not changed:
+        return False
+    with Session(storage.engine) as session, session.begin():
+        for old, row in changed:
+            trial, head, trials = old._trial_id, _head(row, 0, old.number), models.TrialModel
+            times = {name: time for name, time in head.items() if name.startswith("_datetime")}
+            session.execute(update(trials).where(trials.trial_id == trial).values(times))
+            for model in (models.TrialValueModel, models.TrialParamModel, models.TrialUserAttributeModel):
+                session.execute(delete(model).where(model.trial_id == trial))
+            for model, fields in _parts(row):
+                session.execute(insert(model).values(trial_id=trial, **fields))
+    return True
+
+
+def _content(row: FrozenTrial) -> tuple[object, ...]:
+    return row.values, row.params, row.user_attrs, row.datetime_start, row.datetime_complete
 
 
 def _missing(study: optuna.Study, rows: Sequence[FrozenTrial]) -> list[FrozenTrial]:

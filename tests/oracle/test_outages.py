@@ -71,7 +71,7 @@ def hold_lease(ledger):
 
 
 def rewrite(ledger):
-    ledger.replace_checkpoint("s", "k", StoredFile(path="p", sha256="1"))
+    ledger.replace_checkpoint("s", "k", replayed_trial(0, 0, 0.02, 0.75))
 
 
 def prune(ledger):
