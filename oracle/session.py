@@ -133,6 +133,12 @@ class Session:
 
     def start(self) -> None:
         """Registers the search, clears up after a driver that was killed, and tells those who watch."""
+        self.finish()
+        for observer in self.observers:
+            observer.started(self)
+
+    def finish(self) -> None:
+        """Registers the search, and does what a driver that was killed has left undone of what is decided."""
         # First: once more replicates are registered, nothing else tells what was chosen without them.
         forget_choices(self.ledger, self.spec.name, self._baseless)
         add_choices(self.ledger, self.spec.name, self._before)
@@ -140,8 +146,6 @@ class Session:
         self._record_choices(self.search.decisions)
         self._record_rounds()
         self._sweep()
-        for observer in self.observers:
-            observer.started(self)
 
     def end(self, state: str) -> None:
         """Tells those who watch that the search ends, and how: see :meth:`Observer.ended`."""

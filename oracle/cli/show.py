@@ -149,9 +149,16 @@ def open_searches(target: str, ledger: str | None) -> list[tuple[Ledger, SearchR
     return found
 
 
+def read_results(ledger: Ledger, record: SearchRecord, **options: Any) -> Results:
+    """A search's results, as :meth:`Results.read` gives them; what its driver left undone is done."""
+    from dashboards.optuna.settling import settled
+
+    return settled(ledger, Results.read(ledger, record, **options))
+
+
 def _status(ledger: Ledger, record: SearchRecord, *, watched: bool) -> dict[str, Any]:
     """State of a search; ``watched`` as :func:`oracle.ledger.lease.holder` takes it."""
-    results = Results.read(ledger, record)
+    results = read_results(ledger, record)
     last = results.recorded_runs[-1] if results.recorded_runs else None
     if results.done:
         state = "done"

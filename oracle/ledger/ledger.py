@@ -26,6 +26,7 @@ from oracle.ledger.rows import (
     from_row,
     read_rows,
     rewrite_rows,
+    study_attribute,
     to_row,
     write_attributes,
     write_rows,
@@ -188,6 +189,30 @@ class Ledger:
         with self.engine.begin() as connection:
             query = update(database.runs).where(database.runs.c.id == run)
             connection.execute(query.values(state=state, ended=time.time(), error=error))
+
+    @retried
+    def end_abandoned(self, search: str, *, state: str, ended: float | None) -> None:
+        """Records how runs ended that have no end, as their drivers were killed; the search's lease is held.
+
+        Args:
+            search: The search.
+            state: How they ended.
+            ended: When, in seconds since 1970; None if it is not known.
+        """
+        table = database.runs
+        with self.engine.begin() as connection:
+            abandoned = (table.c.search == search) & (table.c.state == "running")
+            rows = connection.execute(select(table.c.id, table.c.started).where(abandoned)).all()
+            for run, started in rows:
+                known = None if ended is None else max(started, ended)
+                this = update(table).where(table.c.id == run)
+                connection.execute(this.values(state=state, ended=known))
+
+    @retried
+    def summary_state(self, search: str) -> str | None:
+        """The state that a search's summary study shows; None where it shows none."""
+        state = study_attribute(self.storage, search, "state")
+        return None if state is None else str(state)
 
     @retried
     def runs(self, search: str) -> tuple[Run, ...]:

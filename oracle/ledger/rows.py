@@ -284,6 +284,15 @@ def _read_at_once(storage: RDBStorage, study: optuna.Study) -> Iterable[Finished
     return found.values()
 
 
+def study_attribute(storage: RDBStorage, study: str, name: str) -> Any:
+    """An attribute that the dashboard lists of a study; None if there is none, or no such study."""
+    attributes, studies = models.StudyUserAttributeModel, models.StudyModel
+    query = select(attributes.value_json).join(studies, attributes.study_id == studies.study_id)
+    with storage.engine.connect() as connection:
+        text = connection.scalar(query.where(studies.study_name == study, attributes.key == name))
+    return None if text is None else json.loads(text)
+
+
 def write_attributes(
     storage: RDBStorage,
     study: optuna.Study,
