@@ -17,6 +17,7 @@ from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.choices import read_choices
 from oracle.ledger.ledger import cycle_name
 from oracle.ledger.rounds import read_rounds
+from oracle.ledger.values import reading
 from oracle.policies import Round
 from oracle.rules import Rules
 from oracle.search import Search
@@ -70,11 +71,26 @@ class Recorded:
         Raises:
             Refused: A row does not belong to the search.
         """
+        self._check_scores(record)
         rounds = self.rounds if rules.policy.selective else {}
         check = _Check(record, self.outcomes)
         search = Search(rules, self.choices if choices is None else choices, rounds, check)
         search.restore(self.outcomes.values(), self.prunings)
         return search
+
+    def _check_scores(self, record: SearchRecord) -> None:
+        """Refuses scores out of the metric's range, where it has one: accuracy lies in [0, 1]."""
+        if record.spec.get("metric", {}).get("name", "accuracy") != "accuracy":
+            return
+        for each in self.outcomes.values():
+            for name, score in (("validation", each.score), ("test", each.test_score)):
+                if not 0 <= score <= 1:
+                    raise Refused(
+                        f"ledger: search {record.name!r}, cycle {each.cycle}, max_lr {each.max_lr:g}, "
+                        f"replicate {each.replicate}: its {name} accuracy is {score:g}, not in [0, 1]; put "
+                        f"back what was there, or delete study {cycle_name(record.name, each.cycle)!r} and "
+                        "run the search again, which trains it anew"
+                    )
 
 
 class _Check:
@@ -90,7 +106,9 @@ class _Check:
     def __call__(self, decisions: Sequence[Cycle], pruned: Sequence[PrunedNetwork]) -> list[PrunedNetwork]:
         rows = self._rows.pop(len(decisions), [])
         if rows:
-            self._keys = self._keys or Keys(self._record.identity, self._record.execution, decisions)
+            if self._keys is None:
+                with reading(self._record.name, "its row of oracle_searches"):
+                    self._keys = Keys(self._record.identity, self._record.execution, decisions)
             for key, outcome in rows:
                 if not _is_key(self._keys, key, outcome):
                     why = "it was edited, or a cycle before it was decided otherwise"

@@ -32,7 +32,7 @@ _READS = ("GET", "HEAD")
 _STUDIES = re.compile(r"/api/studies(/\d+)?/?")
 _CYCLE = re.compile(r"(?P<search>.+)/cycle-(?P<cycle>\d+)")
 _FOR_PROGRAMS = frozenset(
-    ("started", "ended", "checkpoint", "sha256", "key", "diagnostics", "diagnostics_sha256")
+    ("started", "ended", "checkpoint", "sha256", "key", "digest", "diagnostics", "diagnostics_sha256")
 )
 """Attributes of trials that nobody reads in a table: times that stand beside them, and files, mostly gone."""
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from oracle.cli.specs import JSON, echo_json, target_specs
 from oracle.errors import Refused
 from oracle.ledger import Ledger, SearchRecord
+from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from oracle.results import Results
 from oracle.spec import DEFAULT_LEDGER, Spec
 from silo.errors import InvalidInput, SiloOracleError
@@ -187,8 +188,9 @@ def _listed(ledger: Ledger, name: str) -> dict[str, Any]:
         record = ledger.search(name)
         assert record is not None
         return _status(ledger, record, watched=False)
-    except SiloOracleError as error:
-        click.echo(f"oracle: {without_secrets(str(error))}", err=True)
+    except (SiloOracleError, *DATABASE_ERRORS) as error:
+        line = str(error) if isinstance(error, SiloOracleError) else f"search {name!r}: {reason(error)}"
+        click.echo(f"oracle: {without_secrets(line)}", err=True)
         return {"name": name, "state": "can't be read", "cycles": None, "trials": None, "created": None}
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import optuna
 from optuna.storages import RDBStorage
@@ -36,6 +36,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 
 from oracle.errors import Refused
 from oracle.ledger.retrying import reason
+from oracle.ledger.values import LATEST, DamagedValue, checked, parsed, reading
 from silo.errors import InvalidInput
 from trials.paths import expanded, unwritable
 from trials.recipe import Execution
@@ -194,13 +195,42 @@ def read_record(row: Row[Any]) -> SearchRecord:
     Raises:
         Refused: The row can't be read.
     """
-    fields = row._mapping
-    try:
-        parsed = {name: json.loads(fields[name]) for name in ("spec", "identity", "execution")}
-        parsed["execution"] = Execution(**parsed["execution"])
-    except (ValueError, TypeError) as error:
-        raise Refused(f"ledger: the record of search {fields['name']!r} can't be read ({error})") from error
-    return SearchRecord(**{**fields, **parsed})
+    found = row._mapping
+    with reading(str(found["name"]), "its row of oracle_searches"):
+        given = {name: checked(name, parsed(found[name]), dict) for name in ("spec", "identity", "execution")}
+        for name in ("cycles", "replicates"):
+            if name in given["spec"]:
+                checked(f"spec.{name}", given["spec"][name], int, low=1)
+        _check_identity(given["identity"])
+        return SearchRecord(
+            name=checked("name", found["name"], str),
+            spec=given["spec"],
+            identity=given["identity"],
+            execution=_execution(given["execution"]),
+            execution_reason=checked("execution_reason", found["execution_reason"], str),
+            created=checked("created", found["created"], float, low=0.0, high=LATEST),
+        )
+
+
+def _check_identity(given: Mapping[str, Any]) -> None:
+    for name in ("classes", "validation"):
+        if given.get(name) is not None:
+            checked(f"identity.{name}", given[name], int, low=1)
+    for name, kind in (("recipe", dict), ("code", dict), ("data", str), ("initial", list)):
+        if name in given:
+            checked(f"identity.{name}", given[name], kind)
+    for each in given.get("initial", ()):
+        initial = checked("identity.initial", each, dict)
+        checked("identity.initial.sha256", initial["sha256"], str)
+
+
+def _execution(given: Mapping[str, Any]) -> Execution:
+    kinds = get_type_hints(Execution)
+    if unknown := sorted(given.keys() - kinds.keys()):
+        raise DamagedValue(f"execution has {', '.join(unknown)}, which this version does not know")
+    return Execution(
+        **{name: checked(f"execution.{name}", each, kinds[name]) for name, each in given.items()}
+    )
 
 
 _SQLITE_TIMEOUT_SECONDS = 15
@@ -377,6 +407,8 @@ def _sqlite_settings(connection: object, _record: object) -> None:
     cursor = connection.cursor()  # type: ignore[attr-defined]
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
+    # Bytes that are no text are seen by whoever looks at the value, and don't fail the whole query.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")  # type: ignore[attr-defined]
 
 
 def _postgresql_settings(connection: object, _record: object) -> None:

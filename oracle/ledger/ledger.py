@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import time
 import uuid
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from sqlalchemy import and_, delete, insert, select, update
+from sqlalchemy import Row, RowMapping, and_, delete, insert, select, update
 
 from oracle.errors import LedgerFailed, Refused
 from oracle.ledger import database, lease
@@ -27,10 +30,12 @@ from oracle.ledger.rows import (
     read_rows,
     rewrite_rows,
     study_attribute,
+    study_names,
     to_row,
     write_attributes,
     write_rows,
 )
+from oracle.ledger.values import LATEST, DamagedValue, checked, parsed, reading
 from trials.tasks import PrunedNetwork, StoredFile, Trial
 
 _METRIC = "validation accuracy"
@@ -64,6 +69,7 @@ class Ledger:
         self.storage = open_storage(url, create=create)
         self.engine = self.storage.engine
         self._studies: dict[str, optuna.Study] = {}
+        self._named: set[str] = set()
 
     @classmethod
     def open_search(cls, name: str, url: str) -> tuple[Ledger, SearchRecord]:
@@ -111,8 +117,8 @@ class Ledger:
     @retried
     def foreign_study(self, name: str) -> str | None:
         """A study that this search would write to although it is not in the ledger's list of searches."""
-        names = (frozen.study_name for frozen in self.storage.get_all_studies())
-        return next((found for found in names if found == name or found.startswith(f"{name}/")), None)
+        names = study_names(self.storage)
+        return next((found for found in names if found == name or _cycle_of(name, found) is not None), None)
 
     @retried
     def register(self, record: SearchRecord) -> None:
@@ -220,13 +226,7 @@ class Ledger:
         with self.engine.connect() as connection:
             query = select(database.runs).where(database.runs.c.search == search)
             rows = connection.execute(query.order_by(database.runs.c.started)).mappings().all()
-        return tuple(
-            Run(
-                **{name: row[name] for name in ("started", "ended", "state", "driver", "host", "error")},
-                versions=json.loads(row["versions"]),
-            )
-            for row in rows
-        )
+        return tuple(_run(search, index, row) for index, row in enumerate(rows))
 
     def add_outcomes(self, search: str, outcomes: Mapping[str, Trial], *, axis: Axis) -> None:
         """Writes the rows of finished trials of one cycle, by their keys, in one transaction."""
@@ -274,16 +274,38 @@ class Ledger:
         """All finished trials of a search by their keys."""
         with self.engine.connect() as connection:
             query = select(database.rewritten).where(database.rewritten.c.search == search)
-            rewritten = {row.key: row.sha256 for row in connection.execute(query)}
+            rewritten = {row.key: _sha256_of(search, row) for row in connection.execute(query)}
         found: dict[str, Trial] = {}
         for cycle, study in self._cycle_studies(search):
-            for max_lr, score, attributes in read_rows(self.storage, study):
-                key, outcome = from_row(attributes, cycle=cycle, max_lr=max_lr, score=score)
+            for key, outcome in self._outcomes(search, cycle, study).items():
                 if key in rewritten:
                     file = StoredFile(path=outcome.checkpoint.path, sha256=rewritten[key])
                     outcome = replace(outcome, checkpoint=file)
                 found[key] = outcome
         return found
+
+    def _outcomes(self, search: str, cycle: int, study: optuna.Study) -> dict[str, Trial]:
+        """The outcomes that a cycle's study holds; what has no key is somebody else's, and left alone."""
+        found: dict[str, Trial] = {}
+        numbers: dict[str, int] = {}
+        for row in read_rows(self.storage, study):
+            place = f"trial {row.number} of study {study.study_name!r}"
+            if "key" not in row.attributes:
+                self._name_foreign(f"{place} has no key: it is none of search {search!r}, and left alone")
+                continue
+            delete_it = f"delete study {study.study_name!r} and run the search again, which trains it anew"
+            with reading(search, f"cycle {cycle}, {place}; put back what was there, or {delete_it}"):
+                key, outcome = from_row(row, cycle=cycle)
+                if repr(found.get(key, outcome)) != repr(outcome):  # NaN is not equal to itself
+                    raise DamagedValue(f"trial {numbers[key]} has the same key, and other values")
+            found[key], numbers[key] = outcome, row.number
+        return found
+
+    def _name_foreign(self, line: str) -> None:
+        """Names what is not ours, once."""
+        if line not in self._named:
+            self._named.add(line)
+            logging.getLogger("oracle").warning("ledger: %s", line)
 
     @retried
     def add_pruning(self, search: str, pruned: PrunedNetwork) -> None:
@@ -307,14 +329,7 @@ class Ledger:
         query = select(table, parents.c.sha256.label("parent")).outerjoin(parents, and_(*same_place))
         with self.engine.connect() as connection:
             rows = connection.execute(query.where(table.c.search == search)).mappings().all()
-        return tuple(
-            PrunedNetwork(
-                start=StoredFile(path=row["path"], sha256=row["sha256"]),
-                parent=row["parent"],
-                **{name: row[name] for name in _PRUNING},
-            )
-            for row in rows
-        )
+        return tuple(_pruning(search, row) for row in rows)
 
     def summary_study(self, search: str) -> optuna.Study:
         """The study that carries a search's comparison plot and note in Optuna's dashboard."""
@@ -355,7 +370,14 @@ class Ledger:
                 load_if_exists=True,
                 directions=[StudyDirection.MAXIMIZE],
             )
-            if not study.metric_names:
+            try:
+                named = study.metric_names
+            except ValueError as error:
+                raise Refused(
+                    f"ledger: an attribute of study {name!r} is no JSON ({error}); put back what was there, "
+                    "or delete the study, which is made anew"
+                ) from error
+            if not named:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                     study.set_metric_names([_METRIC])
@@ -363,7 +385,53 @@ class Ledger:
         return self._studies[name]
 
     def _cycle_studies(self, search: str) -> Iterable[tuple[int, optuna.Study]]:
-        prefix = f"{search}/cycle-"
-        names = (frozen.study_name for frozen in self.storage.get_all_studies())
-        for name in sorted(name for name in names if name.startswith(prefix)):
-            yield int(name.removeprefix(prefix)), optuna.load_study(study_name=name, storage=self.storage)
+        """The studies of a search's cycles; one of a similar name is somebody else's, and left alone."""
+        prefix = f"{search}/"
+        for name in sorted(name for name in study_names(self.storage) if name.startswith(prefix)):
+            cycle = _cycle_of(search, name)
+            if cycle is None:
+                self._name_foreign(f"study {name!r} is none of search {search!r}, and left alone")
+                continue
+            with suppress(KeyError):  # it has been deleted since
+                yield cycle, optuna.load_study(study_name=name, storage=self.storage)
+
+
+def _cycle_of(search: str, study: str) -> int | None:
+    """The cycle whose trials a study holds; None if it is none of the search's."""
+    found = re.fullmatch(rf"{re.escape(search)}/cycle-([0-9]{{2,}})", study)
+    return int(found[1]) if found and study == cycle_name(search, int(found[1])) else None
+
+
+def _run(search: str, index: int, row: RowMapping) -> Run:
+    with reading(search, f"run {index} of oracle_runs"):
+        known = {name: checked(name, row[name], str) for name in ("state", "driver", "host")}
+        versions = checked("versions", parsed(row["versions"]), dict)
+        ended, error = row["ended"], row["error"]
+        return Run(
+            started=checked("started", row["started"], float, low=0.0, high=LATEST),
+            ended=None if ended is None else checked("ended", ended, float, low=0.0, high=LATEST),
+            error=None if error is None else checked("error", error, str),
+            versions={name: checked(name, version, str) for name, version in versions.items()},
+            **known,
+        )
+
+
+def _pruning(search: str, row: RowMapping) -> PrunedNetwork:
+    place = f"cycle {row['cycle']}, replicate {row['replicate']} of oracle_prunings"
+    with reading(search, f"{place}; put back what was there, or delete the row, and run the search again"):
+        whole = {name: checked(name, row[name], int, low=0) for name in _PRUNING if name != "norm_drop"}
+        if not 0 < whole["alive"] <= whole["prunable"] <= whole["parameters"]:
+            shown = ", ".join(f"{name} {whole[name]}" for name in ("alive", "prunable", "parameters"))
+            raise DamagedValue(f"{shown} should not fall, and be above 0")
+        files = {name: checked(name, row[name], str) for name in ("path", "sha256")}
+        return PrunedNetwork(
+            start=StoredFile(**files),
+            norm_drop=checked("norm_drop", row["norm_drop"], float, low=0.0, high=1.0 + 1e-6),
+            parent=None if row["parent"] is None else checked("parent", row["parent"], str),
+            **whole,
+        )
+
+
+def _sha256_of(search: str, row: Row[Any]) -> str:
+    with reading(search, f"the row of oracle_rewritten with key {row.key!r}"):
+        return str(checked("sha256", row.sha256, str))

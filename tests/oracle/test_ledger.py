@@ -160,7 +160,7 @@ def test_rows_read_at_once_are_those_that_optuna_reads(ledger):
     for _, study in ledger._cycle_studies("s"):
         rows = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
         ours = list(optuna_rows.read_rows(ledger.storage, study))
-        assert ours == [(row.params["max_lr"], row.value, row.user_attrs) for row in rows]
+        assert ours == [(row.number, row.params["max_lr"], row.value, row.user_attrs) for row in rows]
     assert len(ours) == 1
 
 

@@ -73,7 +73,7 @@ EDITS = {
 
 @pytest.mark.parametrize("name", EDITS)
 def test_an_edited_row_is_refused_by_whoever_reads_it(finished, name):
-    edit(finished, EDITS[name](finished))
+    edit(finished, "DELETE FROM trial_user_attributes WHERE key = 'digest'", EDITS[name](finished))
     ledger = Ledger(f"sqlite:///{finished}/ledger.db")
     with pytest.raises(Refused, match=r"row of cycle [12], .* does not belong to search 'small' as its rows"):
         Results.read(ledger, ledger.search("small"))
@@ -102,10 +102,10 @@ def own(tmp_path, monkeypatch):
     (tmp_path / "own").mkdir()
     (tmp_path / "own/ownflagged.py").write_text(NETWORK)
     monkeypatch.syspath_prepend(tmp_path / "own")
-    data = small_data(
-        tmp_path, network={"name": "ownflagged:net", "arguments": {"other": str(tmp_path / "flag")}}
-    )
-    data["training"] |= {"compile": False}
+    grid = {"low": 0.01, "high": 0.4, "points": 3, "extend": False}
+    network = {"name": "ownflagged:net", "arguments": {"other": str(tmp_path / "flag")}}
+    data = small_data(tmp_path, network=network, grid=grid, replicates=1)
+    data["training"] |= {"compile": False, "pack": 3}
     YAML(typ="safe").dump(data, tmp_path / "spec.yaml")
     yield tmp_path
     sys.modules.pop("ownflagged", None)
