@@ -136,6 +136,7 @@ def _sessions(group: list[Prepared], stack: ExitStack, load: LoadOnce, interrupt
             session.finish()
             settle(search.ledger, Results.read(search.ledger, session.record, draws=0))
         else:
+            session.claim_storage()
             # Now, as long as this process holds the data set, whose shape a network is built for.
             open_runner(search.spec, load).begin(session.initial)
             sessions.append(session)

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oracle.chance_level import chance_of
+from oracle.claim import claim_storage
 from oracle.cycles import Choice, Cycle
 from oracle.identity import Keys, initial_weights
 from oracle.ledger import Ledger, SearchRecord
@@ -140,12 +141,21 @@ class Session:
     def finish(self) -> None:
         """Registers the search, and does what a driver that was killed has left undone of what is decided."""
         # First: once more replicates are registered, nothing else tells what was chosen without them.
+        self.claim_storage()
         forget_choices(self.ledger, self.spec.name, self._baseless)
         add_choices(self.ledger, self.spec.name, self._before)
         self.ledger.register(self.record)
         self._record_choices(self.search.decisions)
         self._record_rounds()
         self._sweep()
+
+    def claim_storage(self) -> None:
+        """Marks the storage as this search's, before anything is written to it.
+
+        Raises:
+            Refused: It is that of another search, or of another ledger's.
+        """
+        claim_storage(self._store, self.ledger, self.spec.name)
 
     def end(self, state: str) -> None:
         """Tells those who watch that the search ends, and how: see :meth:`Observer.ended`."""

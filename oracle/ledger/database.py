@@ -127,6 +127,13 @@ rewritten = Table(
     Column("sha256", String(64), nullable=False),
 )
 
+marks = Table(
+    "oracle_marks",
+    metadata,
+    Column("number", Integer, primary_key=True),  # 1: there is one row
+    Column("ledger", String(32), nullable=False),  # what tells this ledger from all others
+)
+
 leases = Table(
     "oracle_leases",
     metadata,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import time
 import uuid
@@ -17,6 +18,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from sqlalchemy import Row, RowMapping, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from oracle.errors import LedgerFailed, Refused
 from oracle.ledger import database, lease
@@ -91,6 +93,26 @@ class Ledger:
         """Gives the database's connections back."""
         self.storage.remove_session()
         self.engine.dispose()
+
+    @retried
+    def identity(self) -> str:
+        """What tells this ledger from all others, wherever its database is moved."""
+        table = database.marks
+        with (
+            suppress(IntegrityError),
+            self.engine.begin() as connection,
+        ):  # or somebody else makes it just now
+            if connection.execute(select(table.c.ledger)).first() is None:
+                connection.execute(insert(table).values(number=1, ledger=uuid.uuid4().hex))
+        with self.engine.connect() as connection:
+            return str(connection.execute(select(table.c.ledger)).scalar_one())
+
+    def place(self) -> str:
+        """Where this ledger is, without a password: a file, or a URL."""
+        url = self.engine.url
+        if url.get_backend_name() == "sqlite" and url.database:
+            return os.path.abspath(url.database)
+        return url.render_as_string(hide_password=True)
 
     @retried
     def searches(self) -> tuple[SearchRecord, ...]:
