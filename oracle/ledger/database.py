@@ -32,10 +32,10 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import Connection, Row
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from oracle.errors import Refused
-from oracle.ledger.retrying import reason
+from oracle.ledger.retrying import DATABASE_ERRORS, Retries, is_away, reason
 from oracle.ledger.values import LATEST, DamagedValue, checked, parsed, reading
 from silo.errors import InvalidInput
 from trials.paths import expanded, unwritable
@@ -299,36 +299,73 @@ def look(url: str) -> None:
         return
     if file is not None and not os.access(file, os.W_OK):
         raise Refused(f"ledger {_shown(parsed)}: the file can't be written; make it writable")
-    _check(parsed, create=True, looks=True)
+    with _naming(parsed):
+        _check(parsed, create=True, looks=True)
 
 
-def open_storage(url: str, *, create: bool) -> RDBStorage:
+def open_storage(url: str, *, create: bool, retries: Retries) -> RDBStorage:
     """Optuna's storage on the ledger's database, our tables beside it.
+
+    A database that is away is waited for, as it is later on.
 
     Args:
         url: SQLAlchemy URL.
         create: Whether a database without a ledger gets one.
+        retries: For how long.
 
     Raises:
         InvalidInput: The URL is none.
         Refused: The database can't be reached, has no ledger, or one of another version.
     """
     parsed = check_url(url)
-    _check(parsed, create=create)
+    with _naming(parsed):
+        return retries.call(lambda _: _opened_or_refused(parsed, create=create))
+
+
+def _opened_or_refused(url: URL, *, create: bool) -> RDBStorage:
+    """Tells a database that is away from one in a folder where SQLite can't keep its files."""
+    try:
+        return _opened(url, create=create)
+    except DATABASE_ERRORS as error:
+        if _is_sqlite(url) and url.database and is_away(error):
+            why = unwritable(Path(url.database).absolute().parent)
+            if why is not None:
+                raise Refused(
+                    f"ledger {_shown(url)}: its folder can't be written ({why}), where SQLite keeps files of "
+                    "its own; make it writable, or copy the ledger to another folder"
+                ) from error
+        raise
+
+
+def _opened(url: URL, *, create: bool) -> RDBStorage:
+    _check(url, create=create)
     for attempt in range(_CREATE_ATTEMPTS):
         try:
-            with _alone(parsed) if create else nullcontext():
-                return _open(parsed)
-        except (DBAPIError, IntegrityError) as error:  # another process creates the same tables just now
-            if attempt + 1 == _CREATE_ATTEMPTS:
-                raise Refused(f"ledger {_shown(parsed)}: can't be opened ({reason(error)})") from error
+            with _alone(url) if create else nullcontext():
+                return _open(url)
+        except DBAPIError as error:
+            if is_away(error) or attempt + 1 == _CREATE_ATTEMPTS:
+                raise
+            # Another process creates the same tables just now.
             time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
         except RuntimeError as error:
             raise Refused(
-                f"ledger {_shown(parsed)}: made by another version of Optuna than {optuna.__version__}; "
+                f"ledger {_shown(url)}: made by another version of Optuna than {optuna.__version__}; "
                 "install that version, or name a new ledger"
             ) from error
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _naming(url: URL) -> Iterator[None]:
+    """Makes what the database has to say one line that names the ledger."""
+    try:
+        yield
+    except DATABASE_ERRORS as error:
+        raise Refused(
+            f"ledger {_shown(url)}: the database can't be used ({reason(error)}); "
+            "check that it runs, and user, password and place"
+        ) from error
 
 
 def _check(url: URL, *, create: bool, looks: bool = False) -> None:
@@ -337,15 +374,8 @@ def _check(url: URL, *, create: bool, looks: bool = False) -> None:
     With ``looks`` it does not even that.
     """
     database = Path(url.database) if _is_sqlite(url) and url.database else None
-    if database is not None and not database.exists():
-        if not create:
-            raise Refused(f"ledger {_shown(url)}: there is no such file; 'oracle run' makes it")
-        try:
-            database.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Refused(
-                f"ledger {_shown(url)}: its folder can't be made ({error.strerror}); name another place"
-            ) from error
+    if database is not None:
+        _check_file(database, url, create=create)
     try:
         engine = create_engine(url, connect_args=_connect_args(url))
     except ImportError as error:
@@ -357,13 +387,24 @@ def _check(url: URL, *, create: bool, looks: bool = False) -> None:
             _check_version(connection, url, create=create)
             if database is not None and create and not looks:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-    except SQLAlchemyError as error:
-        raise Refused(
-            f"ledger {_shown(url)}: the database can't be used ({reason(error)}); "
-            "check that it runs, and user, password and place"
-        ) from error
     finally:
         engine.dispose()
+
+
+def _check_file(database: Path, url: URL, *, create: bool) -> None:
+    """Refuses what waiting doesn't mend; makes the folder of a new ledger."""
+    if database.exists():
+        if not database.is_file() or not os.access(database, os.R_OK):
+            raise Refused(f"ledger {_shown(url)}: it is no file that can be read; make it readable")
+        return
+    if not create:
+        raise Refused(f"ledger {_shown(url)}: there is no such file; 'oracle run' makes it")
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(
+            f"ledger {_shown(url)}: its folder can't be made ({error.strerror}); name another place"
+        ) from error
 
 
 def _check_version(connection: Connection, url: URL, *, create: bool) -> None:

@@ -32,7 +32,7 @@ from oracle.ledger.rows import (
     read_rows,
     rewrite_rows,
     study_attribute,
-    study_names,
+    study_numbers,
     to_row,
     write_attributes,
     write_rows,
@@ -68,20 +68,22 @@ class Ledger:
     def __init__(self, url: str, *, create: bool = False, retries: Retries | None = None) -> None:
         self.retries = retries or Retries()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.storage = open_storage(url, create=create)
+        self.storage = open_storage(url, create=create, retries=self.retries)
         self.engine = self.storage.engine
         self._studies: dict[str, optuna.Study] = {}
         self._named: set[str] = set()
 
     @classmethod
-    def open_search(cls, name: str, url: str) -> tuple[Ledger, SearchRecord]:
-        """The ledger at a URL, and a search that it holds.
+    def open_search(
+        cls, name: str, url: str, *, retries: Retries | None = None
+    ) -> tuple[Ledger, SearchRecord]:
+        """The ledger at a URL, and a search that it holds; the options are those of the class.
 
         Raises:
             InvalidInput: The URL is none.
             Refused: There is no ledger, or no such search in it.
         """
-        opened = cls(url)
+        opened = cls(url, retries=retries)
         record = opened.search(name)
         if record is None:
             known = ", ".join(opened.names()) or "none"
@@ -137,9 +139,14 @@ class Ledger:
         return None if row is None else read_record(row)
 
     @retried
+    def summary_number(self, search: str) -> int | None:
+        """The number of a search's summary study, which stands in the dashboard's addresses."""
+        return study_numbers(self.storage).get(search)
+
+    @retried
     def foreign_study(self, name: str) -> str | None:
         """A study that this search would write to although it is not in the ledger's list of searches."""
-        names = study_names(self.storage)
+        names = study_numbers(self.storage)
         return next((found for found in names if found == name or _cycle_of(name, found) is not None), None)
 
     @retried
@@ -409,7 +416,7 @@ class Ledger:
     def _cycle_studies(self, search: str) -> Iterable[tuple[int, optuna.Study]]:
         """The studies of a search's cycles; one of a similar name is somebody else's, and left alone."""
         prefix = f"{search}/"
-        for name in sorted(name for name in study_names(self.storage) if name.startswith(prefix)):
+        for name in sorted(name for name in study_numbers(self.storage) if name.startswith(prefix)):
             cycle = _cycle_of(search, name)
             if cycle is None:
                 self._name_foreign(f"study {name!r} is none of search {search!r}, and left alone")

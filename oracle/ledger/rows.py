@@ -334,10 +334,12 @@ def _read_at_once(storage: RDBStorage, study: optuna.Study) -> Iterable[Finished
     return found.values()
 
 
-def study_names(storage: RDBStorage) -> list[str]:
-    """The names of all studies of a database."""
+def study_numbers(storage: RDBStorage) -> dict[str, int]:
+    """Name to number of all studies of a database, in their order; whatever else stands in them."""
+    studies = models.StudyModel
+    query = select(studies.study_name, studies.study_id).order_by(studies.study_id)
     with storage.engine.connect() as connection:
-        return list(connection.scalars(select(models.StudyModel.study_name)))
+        return {name: number for name, number in connection.execute(query)}
 
 
 def study_attribute(storage: RDBStorage, study: str, name: str) -> Any:

@@ -219,6 +219,7 @@ def refused_specs(tmp_path):
 
 def test_what_is_wrong_gets_one_line_its_exit_code_and_touches_nothing(call, write, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("ORACLE_LEDGER_PATIENCE", "0")
     for case, (changes, expected, words) in refused_specs(tmp_path).items():
         code, out, err = call("run", write(**changes), "--driver", "in-process")
         assert code == expected, (case, err)

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from oracle.errors import LeaseLost, LedgerFailed, Refused
-from oracle.ledger import Ledger, SearchRecord, lease
+from oracle.ledger import Ledger, Retries, SearchRecord, lease
 from oracle.ledger import rows as optuna_rows
 from oracle.ledger.rows import Axis, to_row
 from oracle.testing.ledgers import LEDGER_CHECKS
@@ -201,7 +201,7 @@ def test_a_wrong_url_is_named(url):
 
 def test_a_password_is_in_no_error():
     with pytest.raises(Refused) as caught:
-        Ledger("postgresql+psycopg://me:secret@127.0.0.1:1/none", create=True)
+        Ledger("postgresql+psycopg://me:secret@127.0.0.1:1/none", create=True, retries=Retries(seconds=0.0))
     assert "secret" not in str(caught.value)
 
 
