@@ -102,18 +102,6 @@ def test_what_changes_no_outcome_may_change(finished, call, write):
     assert code == 0, err
 
 
-def test_a_row_that_belongs_to_another_search_is_refused(finished, call, write):
-    ledger = Ledger(f"sqlite:///{finished}/ledger.db")
-    with ledger.engine.begin() as connection:
-        connection.exec_driver_sql(
-            "UPDATE trial_user_attributes SET value_json = '\"forged\"' WHERE key = 'key' AND trial_id = 1"
-        )
-    ledger.close()
-    code, _, err = call("run", write(), "--driver", "in-process")
-    assert code == 3
-    assert "does not belong to search 'small'" in err
-
-
 def test_a_second_driver_is_refused(finished, call, write):
     ledger = Ledger(f"sqlite:///{finished}/ledger.db")
     with ledger.lease("small"):
