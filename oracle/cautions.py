@@ -24,10 +24,11 @@ _FAR = 5.0
 def cautions(spec: Spec) -> tuple[str, ...]:
     """What is allowed, and rarely meant; a sentence each."""
     found = []
-    if spec.tolerance > _WIDE:
+    tolerance = spec.tolerance
+    if spec.metric.name == "accuracy" and isinstance(tolerance, float) and tolerance > _WIDE:
         found.append(
-            f"tolerance: {spec.tolerance:g} is {100 * spec.tolerance:g} % of accuracy, in which nearly every "
-            f"rate lies; if {spec.tolerance:g} % was meant, give {spec.tolerance / 100:g}"
+            f"tolerance: {tolerance:g} is {100 * tolerance:g} % of accuracy, in which nearly every "
+            f"rate lies; if {tolerance:g} % was meant, give {tolerance / 100:g}"
         )
     rate = spec.pruning.share()
     if rate >= _STEEP and spec.cycles > 1:

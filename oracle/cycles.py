@@ -18,6 +18,7 @@ from typing import Literal, TypedDict
 
 import numpy as np
 
+from oracle.measure import BY_ACCURACY, Measure
 from silo.accuracies import ROUNDING, grid_interval, optimized
 from silo.intervals import CycleInterval
 from silo.landscape import CycleBelief, CycleScores
@@ -58,22 +59,22 @@ class Candidate:
 
     @property
     def score(self) -> float:
-        """Mean validation accuracy, in [0, 1]."""
+        """Mean validation score."""
         return _mean([trial.score for trial in self.trials])
 
     @property
     def score_std(self) -> float | None:
-        """Sample standard deviation of the validation accuracy; None with one replicate."""
+        """Sample standard deviation of the validation score; None with one replicate."""
         return _std([trial.score for trial in self.trials])
 
     @property
     def test_score(self) -> float:
-        """Mean test accuracy, in [0, 1]."""
+        """Mean test score."""
         return _mean([trial.test_score for trial in self.trials])
 
     @property
     def test_score_std(self) -> float | None:
-        """Sample standard deviation of the test accuracy; None with one replicate."""
+        """Sample standard deviation of the test score; None with one replicate."""
         return _std([trial.test_score for trial in self.trials])
 
     @property
@@ -96,6 +97,7 @@ class Cycle:
         detached: Rates within the tolerance that a worse one separates from the optimum's run.
         density: Share of the prunable weights that are left, in (0, 1], mean over the replicates.
         density_all: The same share of all parameters, biases and normalisation included.
+        measure: How scores are compared.
         belief: What its trainings and those before told when a policy decided by them; None where it decided
             by the means.
     """
@@ -107,6 +109,7 @@ class Cycle:
     detached: tuple[float, ...]
     density: float = 1.0
     density_all: float = 1.0
+    measure: Measure = BY_ACCURACY
     belief: CycleBelief | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -116,14 +119,14 @@ class Cycle:
 
     @cached_property
     def scores(self) -> CycleScores:
-        """The validation accuracies of all trainings."""
+        """The comparable validation scores of all trainings."""
         index = {rate: at for at, rate in enumerate(self.grid)}
         return CycleScores(
             cycle=self.cycle,
             grid=np.array(self.grid),
             index=np.array([index[trial.max_lr] for trial in self.trials]),
             replicate=np.array([trial.replicate for trial in self.trials]),
-            score=np.array([trial.score for trial in self.trials]),
+            score=self.measure.all_comparable(trial.score for trial in self.trials),
         )
 
     @property
@@ -143,7 +146,7 @@ class Cycle:
 
     @property
     def best(self) -> Candidate:
-        """The candidate with the best mean validation accuracy: the optimum."""
+        """The candidate with the best mean validation score: the optimum."""
         return self._candidate(self.interval.optimum)
 
     def _candidate(self, max_lr: float) -> Candidate:
@@ -156,10 +159,11 @@ def decide(
     prunings: Sequence[PrunedNetwork] = (),
     *,
     tolerance: float,
+    measure: Measure = BY_ACCURACY,
 ) -> Cycle:
     """Decides a cycle by the point rule, from all its outcomes; the order in which they came plays no part.
 
-    The optimum has the best mean validation accuracy, the smaller rate among equals. The interval is the
+    The optimum has the best mean validation score, the smaller rate among equals. The interval is the
     contiguous run of grid values around it whose mean lies within ``tolerance`` of the best. The optimum is
     also the choice.
 
@@ -167,11 +171,12 @@ def decide(
         cycle: Times that the network has been pruned.
         outcomes: max_lr to replicate to outcome; every candidate has every replicate.
         prunings: The networks that the trainings started from, one per replicate; none at cycle 0.
-        tolerance: Absolute share of accuracy, for example 0.005.
+        tolerance: How far from the best a mean may be, of comparable scores: 0.005 of accuracies.
+        measure: How scores are compared.
     """
     candidates = candidates_of(outcomes)
     rates = tuple(candidate.max_lr for candidate in candidates)
-    means = np.array([candidate.score for candidate in candidates])
+    means = measure.all_comparable(candidate.score for candidate in candidates)
     best, first, last = (int(index[0]) for index in optimized(means[None], tolerance))
     choice = Choice(cycle=cycle, max_lr=rates[best], rule="point", replicates=len(candidates[best].trials))
     near = means >= means[best] - tolerance - ROUNDING
@@ -181,6 +186,7 @@ def decide(
         candidates=candidates,
         grid=rates,
         detached=tuple(rates[i] for i in np.flatnonzero(near) if not first <= i <= last),
+        measure=measure,
         **densities(prunings),
     )
 

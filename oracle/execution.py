@@ -39,7 +39,7 @@ def evaluations(spec: Spec, train: int) -> int:
 
 def measured_on_workers(spec: Spec) -> bool:
     """Whether a driver leaves the measuring to a worker: of a GPU it would keep memory for ever."""
-    return spec.device != "cpu"
+    return spec.device != "cpu" and spec.training.loop is None
 
 
 def choose_execution(spec: Spec, runner: Runner, workers: int) -> ChosenExecution:
@@ -54,7 +54,10 @@ def choose_execution(spec: Spec, runner: Runner, workers: int) -> ChosenExecutio
         InvalidInput: The spec asks for a compiled or recorded step, and it can't be had.
     """
     from trials.engine import choose
-    from trials.engine.choose import Wishes, Workload
+    from trials.engine.choose import ChosenExecution, Wishes, Workload
+
+    if spec.training.loop is not None:
+        return ChosenExecution(Execution(), "a training loop of your own", ())
 
     training, policy = spec.training, spec.policy_of_rates()
     return choose.choose_execution(
@@ -87,7 +90,9 @@ def measure_speed(
 
 
 def try_one_step(spec: Spec, runner: Runner, execution: Execution) -> None:
-    """One step and one validation of a pack; see :func:`trials.engine.measure.try_one_step`."""
+    """One step and one validation of a pack, unless the training loop is the user's own; see
+    :func:`trials.engine.measure.try_one_step`."""
     from trials.engine import measure
 
-    measure.try_one_step(spec.recipe(execution=execution), runner)
+    if spec.training.loop is None:
+        measure.try_one_step(spec.recipe(execution=execution), runner)

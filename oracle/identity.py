@@ -27,10 +27,11 @@ def identity(
     spec: Spec,
     *,
     fingerprint: str,
-    classes: int,
+    classes: int | None,
     validation: int,
     code: Mapping[str, str],
     initial: Sequence[WeightsFingerprint],
+    floor: float | None = None,
 ) -> dict[str, Any]:
     """Everything that determines the outcomes of a search but for its execution, as JSON-able data.
 
@@ -41,6 +42,7 @@ def identity(
         validation: Examples of its validation split, covered too.
         code: Digests of the user's own modules, see :func:`trials.own_code.code_digests`.
         initial: Fingerprints of the networks' initial weights by replicate.
+        floor: What a network that knows nothing reaches by a metric of the user's own.
     """
     shown = without_secrets(spec.model_dump(mode="json"))  # a new token changes no outcome
     return {
@@ -51,6 +53,7 @@ def identity(
         "data": fingerprint,
         "classes": classes,
         "validation": validation,
+        "floor": floor,
         "code": dict(code),
         "initial": [_plain(asdict(each)) for each in initial],
     }

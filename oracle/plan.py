@@ -7,7 +7,7 @@ import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oracle.cautions import cautions, missing_places
 from oracle.execution import cores, evaluations, measure_speed, room
@@ -15,6 +15,10 @@ from oracle.preflight import Facts, examine, open_runner
 from oracle.resolution import Resolution, resolution_of
 from oracle.spec import Spec
 from silo.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from trials.engine.measure import Speed
+    from trials.runner import Runner
 
 _FLOAT_BYTES = 4
 
@@ -27,8 +31,9 @@ class Plan:
         trainings: Without extensions of the grid.
         most_trainings: With every extension that the spec allows.
         workers: Workers that this machine has room for.
-        seconds: Estimated wall time without extensions, on those workers, start-up aside.
-        step_seconds: Measured time of one optimizer step of one pack.
+        seconds: Estimated wall time without extensions, on those workers, start-up aside; None for a training
+            loop of the user's own.
+        step_seconds: Measured time of one optimizer step of one pack; None likewise.
         kept_bytes: Networks and masks that stay.
         passing_bytes: Most that a cycle writes and deletes again.
         free_bytes: Free space where the storage is; None if it is no local folder.
@@ -43,8 +48,8 @@ class Plan:
     trainings: int
     most_trainings: int
     workers: int
-    seconds: float
-    step_seconds: float
+    seconds: float | None
+    step_seconds: float | None
     kept_bytes: int
     passing_bytes: int
     free_bytes: int | None
@@ -58,6 +63,14 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-able data."""
         return dataclasses.asdict(self)
+
+    def _time(self) -> str:
+        if self.seconds is None or self.step_seconds is None:
+            return "not known of a training loop of your own; oracle status estimates it once some are done"
+        return (
+            f"about {_duration(self.seconds)} on {self.workers} worker{'s' * (self.workers != 1)} "
+            f"({self.step_seconds * 1e3:.2f} ms a step and pack, measured)"
+        )
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and text of each line of the plan."""
@@ -77,11 +90,7 @@ class Plan:
             *(("data", note) for note in facts.notes),
             ("trainings", f"{self.trainings:,}; up to {self.most_trainings:,} if every cycle's grid extends"),
             ("packs", f"{facts.execution}: {facts.execution_reason}"),
-            (
-                "time",
-                f"about {_duration(self.seconds)} on {self.workers} worker{'s' * (self.workers != 1)} "
-                f"({self.step_seconds * 1e3:.2f} ms a step and pack, measured)",
-            ),
+            ("time", self._time()),
             ("disk", f"{_size(self.kept_bytes)} kept, {_size(self.passing_bytes)} in passing{free}"),
         ]
         if facts.never_pruned is not None:
@@ -92,6 +101,18 @@ class Plan:
                 found.append(("warning", warning))
         found += [("warning", line) for line in (*facts.warnings, *self.cautions)]
         return found + [("missing", line) for line in self.missing or ("nothing",)]
+
+
+def _speed(spec: Spec, runner: Runner, facts: Facts, count: int) -> Speed | None:
+    """How fast a pack is trained; None for a training loop of the user's own."""
+    if spec.training.loop is not None:
+        return None
+    try:
+        return measure_speed(spec, runner, facts.execution, count=count, graphs=facts.graphs)
+    except Exception as error:
+        raise InvalidInput(
+            f"network {spec.network.name!r} can't be trained here: {type(error).__name__}: {error}"
+        ) from error
 
 
 def make_plan(spec: Spec) -> Plan:
@@ -108,16 +129,8 @@ def make_plan(spec: Spec) -> Plan:
     policy = spec.policy_of_rates()
     packs = math.ceil(policy.together / facts.execution.pack_size)
     workers = max(1, room(spec))
-    try:
-        measuring = runner.on(spec.device) if has_device else runner
-        speed = measure_speed(
-            spec, measuring, facts.execution, count=math.ceil(policy.together / packs), graphs=facts.graphs
-        )
-    except Exception as error:
-        raise InvalidInput(
-            f"network {spec.network.name!r} can't be trained here: {type(error).__name__}: {error}"
-        ) from error
-    pack_seconds = speed.training(facts.steps, evaluations(spec, facts.train))
+    measuring = runner.on(spec.device) if has_device else runner
+    speed = _speed(spec, measuring, facts, math.ceil(policy.together / packs))
     turns = policy.turns * math.ceil(packs * spec.replicates / workers)
     state = facts.parameters * _FLOAT_BYTES
     per_cycle = math.ceil(policy.expected(spec.replicates))
@@ -125,8 +138,10 @@ def make_plan(spec: Spec) -> Plan:
         trainings=spec.cycles * per_cycle,
         most_trainings=spec.cycles * (per_cycle + policy.extension * spec.replicates),
         workers=workers,
-        seconds=spec.cycles * turns * pack_seconds,
-        step_seconds=speed.step,
+        seconds=None
+        if speed is None
+        else spec.cycles * turns * speed.training(facts.steps, evaluations(spec, facts.train)),
+        step_seconds=None if speed is None else speed.step,
         kept_bytes=spec.replicates
         * ((spec.cycles + 1) * state + (spec.cycles - 1) * (state + facts.prunable)),
         passing_bytes=per_cycle * state,

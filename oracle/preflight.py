@@ -16,12 +16,12 @@ from oracle.spec import Spec, recorded_rule
 from oracle.spec_parts import MOST_STEPS
 from silo.errors import InvalidInput, SiloOracleError
 from trials.own_code import code_digests
-from trials.recipe import Component, Execution, rate_at
+from trials.recipe import Component, Execution, Recipe, rate_at
 from trials.secrets import without_secrets
 from trials.tasks import WeightsFingerprint
 
 if TYPE_CHECKING:
-    from trials.datasets import LoadDataset
+    from trials.datasets import Dataset, LoadDataset
     from trials.pruning.prunable import NeverPruned
     from trials.runner import Runner
 
@@ -42,7 +42,7 @@ class Facts:
         test: Examples of the test split.
         num_classes: Classes.
         input_shape: Shape of one example.
-        steps: Optimizer steps of one training.
+        steps: Optimizer steps of one training; 0 where a loop of the user's own decides on them.
         fingerprint: Checksum of the data set.
         execution: How the trainings are computed.
         execution_reason: Why, in words.
@@ -50,6 +50,7 @@ class Facts:
         initial: Fingerprints of the initial weights by replicate.
         graphs: What this process has compiled for it.
         notes: What there is to say of where the data came from; a sentence each.
+        floor: Validation score of outputs that are all zero, by a metric of the user's own.
         warnings: What may be meant so, but mostly isn't, a line each.
     """
 
@@ -58,7 +59,7 @@ class Facts:
     train: int
     validation: int
     test: int
-    num_classes: int
+    num_classes: int | None
     input_shape: tuple[int, ...]
     steps: int
     fingerprint: str
@@ -69,6 +70,7 @@ class Facts:
     graphs: tuple[str, ...] = ()
     never_pruned: NeverPruned | None = None
     notes: tuple[str, ...] = ()
+    floor: float | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -118,11 +120,11 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         InvalidInput: A name or an argument is wrong, the data can't be read or is broken, the batch is larger
             than the training split, or the network doesn't take the data.
     """
+    from trials.losses import make_loss
     from trials.optimizers import build_optimizer
     from trials.pruning import prune
     from trials.pruning.masks import full_masks
     from trials.pruning.prunable import never_pruned, prunable_names
-    from trials.training import rate_multipliers, training_steps
 
     recipe = runner.recipe
     with naming("training.optimizer", recipe.optimizer):
@@ -130,18 +132,14 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
     with naming("dataset", recipe.dataset):
         data, train = runner.data, len(runner.data.train.labels)
         fingerprint = data.fingerprint()
-    steps, per_epoch, _ = training_steps(recipe, train)
-    if steps > MOST_STEPS:
-        raise InvalidInput(
-            f"training: its length of {recipe.length:,} {recipe.unit} is {steps:,} steps; take at most "
-            f"{MOST_STEPS:,}"
-        )
-    with naming("training.schedule", recipe.schedule):
-        rate_multipliers(recipe, cycle=0, steps=steps, per_epoch=per_epoch)
+    with naming("training.loss", recipe.loss):
+        loss = make_loss(recipe.loss)
+    steps = _check_training(recipe, data)
     with naming("network", recipe.network):
         module = runner.network(0)
         initial = _initial_weights(runner, spec.replicates)
         warnings = _compared_with_itself(runner, initial)
+        floor = _floor(runner)
     weights = dict(module.named_parameters())
     names = prunable_names(module, keep=recipe.keep, also=recipe.also)
     with naming("pruning.pruner", recipe.pruner):
@@ -155,6 +153,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
             rate=rate_at(recipe.pruning_rate, 1),
             seed=0,
             also=recipe.also,
+            loss=loss,
         )
     prunable = sum(weights[name].numel() for name in names)
     _check_enough_weights(spec, prunable)
@@ -177,6 +176,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         graphs=choice.graphs,
         never_pruned=never_pruned(module, names, recipe.keep),
         notes=tuple(data.notes),
+        floor=floor,
         warnings=warnings,
     )
 
@@ -197,6 +197,7 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
             spec,
             fingerprint=facts.fingerprint,
             classes=facts.num_classes,
+            floor=facts.floor,
             validation=facts.validation,
             code=facts.code,
             initial=facts.initial,
@@ -230,6 +231,57 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
     return record
 
 
+def _check_training(recipe: Recipe, data: Dataset) -> int:
+    """The steps of a training, if it can be done; 0 for a loop of the user's own.
+
+    Raises:
+        InvalidInput: The batch is larger than the training split, the schedule doesn't fit, there is no such
+            loop, or no such number as accuracy.
+    """
+    from trials.loops import check_loop
+    from trials.training import rate_multipliers, training_steps
+
+    if recipe.loop is not None:
+        check_loop(recipe.loop)
+        return 0
+    steps, per_epoch, _ = training_steps(recipe, len(data.train))
+    if steps > MOST_STEPS:
+        raise InvalidInput(
+            f"training: its length of {recipe.length:,} {recipe.unit} is {steps:,} steps; take at most "
+            f"{MOST_STEPS:,}"
+        )
+    with naming("training.schedule", recipe.schedule):
+        rate_multipliers(recipe, cycle=0, steps=steps, per_epoch=per_epoch)
+    if recipe.metric.function is None and not data.is_classified:
+        raise InvalidInput(
+            "metric: there is no accuracy without one class per example: give a metric of your own, as "
+            "metric: {name: rmse, function: 'package.module:rmse', goal: min}"
+        )
+    return steps
+
+
+def _floor(runner: Runner) -> float | None:
+    """The validation score of outputs that are all zero; None for accuracy, and a loop of the user's own.
+
+    Raises:
+        InvalidInput: The metric doesn't take the network's outputs, or gives no number for them.
+    """
+    from trials.engine import Engine, StackedNetwork, named_tensors
+    from trials.metrics import check_floor, tried
+
+    recipe, data = runner.recipe, runner.data
+    if recipe.metric.function is None:
+        return None
+    module = runner.network(0)
+    copies = StackedNetwork.of(module, named_tensors(module), 1, data.train.labels.device)
+    engine = Engine(module, recipe)
+    with engine.computing(data.train.labels.device):
+        tried(recipe.metric, *engine.some_outputs(copies, data))
+        floor = engine.scores_of_nothing(copies, data, data.validation)
+    check_floor(recipe.metric, floor)
+    return floor if recipe.metric.diverged is None else recipe.metric.diverged
+
+
 def _initial_weights(runner: Runner, replicates: int) -> tuple[WeightsFingerprint, ...]:
     """Fingerprints of the networks that the replicates begin with.
 
@@ -252,11 +304,12 @@ def _initial_weights(runner: Runner, replicates: int) -> tuple[WeightsFingerprin
 
 def _compared_with_itself(runner: Runner, initial: Sequence[WeightsFingerprint]) -> tuple[str, ...]:
     """The warnings that a network of the user's own deserves; see :mod:`trials.self_comparison`."""
+    from trials.losses import LOSSES
     from trials.networks import NETWORKS
     from trials.self_comparison import compare_with_itself
 
     name = runner.recipe.network.name
-    if name in NETWORKS:
+    if runner.recipe.loop is not None or (name in NETWORKS and runner.recipe.loss.name in LOSSES):
         return ()
     found = compare_with_itself(runner.network, runner.recipe, runner.data)
     if len({each.sha256 for each in initial}) < len(initial):

@@ -90,14 +90,15 @@ def resolution_of(spec: Spec, validation: int) -> Resolution | None:
         validation: Examples of its validation split.
     """
     policy = spec.policy_of_rates()
-    if not policy.searches or policy.selective:
+    counted = spec.metric.name == "accuracy" and validation > 0 and not spec.measure().relative
+    if not policy.searches or policy.selective or not counted:
         return None
     return resolution(
         policy.rates,
         validation=validation,
         replicates=spec.replicates,
         cycles=spec.cycles,
-        tolerance=spec.tolerance,
+        tolerance=spec.measure().within,
     )
 
 

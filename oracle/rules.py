@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from oracle.cycles import Rule
+from oracle.measure import BY_ACCURACY, Measure
 from oracle.policies import Policy
 
 
@@ -30,9 +31,10 @@ class Rules:
         policy: What sets the rates.
         cycles: How many cycles there are; the first trains the dense network.
         replicates: Independent seeds per candidate.
-        tolerance: How far below the best mean validation accuracy the interval reaches, as a share.
+        tolerance: How far below the best mean validation score the interval reaches, of comparable scores.
+        measure: How scores are compared.
         decide: What chooses the networks to prune: the best mean, or the landscape's posterior.
-        chance: The accuracy up to which a network may be guessing; None if that is not known.
+        chance: The comparable score up to which a network may be guessing; None if that is not known.
         pack_size: Most candidates in one pack.
         workers: How many packs are trained side by side, as far as the policy is to make use of that.
         attempts: How often a task is tried before the search is stuck.
@@ -42,6 +44,7 @@ class Rules:
     cycles: int
     replicates: int
     tolerance: float
+    measure: Measure = BY_ACCURACY
     decide: Rule = "point"
     chance: float | None = None
     pack_size: int = 1

@@ -312,6 +312,7 @@ class Search:
             cycle=cycle,
             replicates=replicates,
             tolerance=self.rules.tolerance,
+            measure=self.rules.measure,
             prunings=tuple(pruned for pruned in self.prunings(cycle) if pruned.replicate < replicates),
             trials=self._trials(cycle, replicates),
             decisions=self.decisions,

@@ -299,12 +299,14 @@ def _losers(decision: Cycle) -> Iterator[str]:
 
 def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3, workers: int = 1) -> Rules:
     """The rules of a search."""
-    chance = chance_of(record.identity)
+    measure = spec.measure()
+    chance = chance_of(record.identity, measure)
     return Rules(
         policy=spec.policy_of_rates(),
         cycles=spec.cycles,
         replicates=spec.replicates,
-        tolerance=spec.tolerance,
+        tolerance=measure.within,
+        measure=measure,
         decide=recorded_rule(record.spec),
         chance=None if chance is None else chance.highest,
         pack_size=record.execution.pack_size,

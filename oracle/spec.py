@@ -10,13 +10,16 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from oracle.cycles import Rule
+from oracle.measure import Measure, parse_tolerance
 from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
     MOST,
     ComponentSpec,
     GridSpec,
     MayChange,
+    MetricSpec,
     Named,
+    NamedMetric,
     Part,
     PruningSpec,
     ResourcesSpec,
@@ -47,9 +50,9 @@ class Spec(Part):
     network: Named
     """Network: ``fc``, ``alexnet``, ``resnet20``, ``vgg19``, ``densenet40``, ``mobilenetv2``, ``resnet50``,
     ``vit_b_16``, ``vit``, or your own."""
-    dataset: Named
+    dataset: Named = ComponentSpec(name="none")
     """Data set: ``digits``, ``mnist``, ``fashion_mnist``, ``cifar10``, ``cifar100``, ``svhn``, ``imagenet``,
-    ``image_folder``, ``synthetic``, or your own."""
+    ``image_folder``, ``synthetic``, or your own; a training loop of your own may need none."""
     pruning: PruningSpec = PruningSpec()
     """How the network is pruned between two cycles."""
     cycles: Annotated[int, MayChange] = Field(ge=1, le=MOST)
@@ -73,8 +76,11 @@ class Spec(Part):
     """The candidates of every cycle, for the Oracle."""
     training: TrainingSpec
     """How one training goes."""
-    tolerance: float = Field(default=0.005, ge=0, lt=1)
-    """How far below the best validation accuracy the optimized interval reaches, as an absolute share."""
+    metric: NamedMetric = MetricSpec()
+    """The score that trainings are judged by: accuracy, or your own."""
+    tolerance: float | str = Field(default=0.005, validate_default=True)
+    """How far from the best validation score the optimized interval reaches: in the metric's unit (of
+    accuracy an absolute share), or as a share of the best, such as ``1 %``."""
     decide: Rule = "posterior"
     """Which candidate's networks are pruned next: ``posterior``, the one that loses least by all that the
     trainings so far tell of the landscape, or ``point``, the point estimate: the one with the best mean. A
@@ -132,7 +138,9 @@ class Spec(Part):
             raise ValueError(
                 f"rewind_to goes with weight_rewinding, got {self.rewind_to} with {self.retraining}"
             )
-        if self.rewind_to >= length:
+        if self.rewind_to and self.training.loop is not None and not self.training.iterations:
+            raise ValueError("rewind_to with a training.loop needs training.iterations, as steps are counted")
+        if self.rewind_to >= max(length, 1):
             raise ValueError(f"rewind_to must lie inside the training of {length}, got {self.rewind_to}")
         return self
 
@@ -150,7 +158,7 @@ class Spec(Part):
             policy = self.policy_of_rates()
         except InvalidInput as error:
             raise ValueError(f"policy: {error}") from error
-        if policy.selective and not self.tolerance:
+        if policy.selective and not self.measure().tolerance:
             raise ValueError(f"policy {self.policy.name} needs a tolerance above 0, such as 0.005")
         if policy.selective and self.decide == "point":
             raise ValueError(
@@ -158,6 +166,53 @@ class Spec(Part):
                 "out, or take policy oracle"
             )
         return self
+
+    @field_validator("tolerance")
+    @classmethod
+    def _is_a_tolerance(cls, given: float | str) -> float | str:
+        try:
+            parse_tolerance(given)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+        return given
+
+    @model_validator(mode="after")
+    def _scores_make_sense(self) -> Spec:
+        loop, metric = self.training.loop, self.metric
+        amount, relative = parse_tolerance(self.tolerance)
+        if metric.name == "accuracy" and amount >= 1:
+            raise ValueError(f"tolerance must be below 1 of accuracy, got {self.tolerance}: 0.5 % is 0.005")
+        if metric.name != "accuracy" and "tolerance" not in self.model_fields_set:
+            raise ValueError(
+                f"tolerance is missing: say how far from the best a {metric.name} is as good, in its "
+                "unit or as "
+                "a share of the best such as 1 %"
+            )
+        if loop is None and metric.name != "accuracy" and metric.function is None:
+            raise ValueError(
+                f"metric {metric.name} needs a function ('package.module:name'), or a training.loop that "
+                "gives "
+                "it"
+            )
+        if loop is not None and metric.function is not None:
+            raise ValueError(
+                "metric.function can't go with training.loop, which gives the score: leave it out"
+            )
+        if loop is not None and metric.name != "accuracy" and metric.diverged is None:
+            raise ValueError(
+                f"metric.diverged is missing: with a training.loop of your own, say what {metric.name} a "
+                "training that diverged gets, as bad as one that knows nothing"
+            )
+        if relative and metric.diverged is not None and metric.diverged <= 0:
+            raise ValueError("metric.diverged must be above 0, as tolerance is a share of the best")
+        if loop is None and self.dataset.name == "none":
+            raise ValueError("dataset is missing: name one, or a training.loop of your own that needs none")
+        return self
+
+    def measure(self) -> Measure:
+        """How scores are compared."""
+        amount, relative = parse_tolerance(self.tolerance)
+        return Measure(metric=self.metric.metric(), tolerance=amount, relative=relative)
 
     def recipe(self, *, execution: Execution) -> Recipe:
         """The recipe that workers are given."""
@@ -179,6 +234,10 @@ class Spec(Part):
             seed=self.seed,
             execution=execution,
             rewind_to=self.rewind_to,
+            loop=None if training.loop is None else training.loop.component(),
+            loss=training.loss.component(),
+            clip=training.clip,
+            metric=self.metric.metric(),
             precision=training.precision,
             diagnostics=training.diagnostics,
             device=self.device,

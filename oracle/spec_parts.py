@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -19,7 +20,7 @@ from pydantic import (
 )
 
 from oracle.grid import Grid, linear_values, log_values, stepped_values
-from trials.recipe import Component, Precision, rate_at
+from trials.recipe import Component, Metric, Precision, rate_at
 
 MOST = 10_000
 """Most cycles, replicates, rates, or cores of a worker: what is beyond was mistyped, and would never end."""
@@ -208,6 +209,15 @@ class TrainingSpec(Part):
     """Length in optimizer steps, instead of epochs."""
     batch_size: int = Field(default=128, ge=1)
     """Examples per step."""
+    loss: Named = ComponentSpec(name="cross_entropy")
+    """Loss of a batch: ``cross_entropy`` (arguments ``label_smoothing``, ``weight``, ``ignore_index``), or
+    your own function of (outputs, targets), such as ``torch.nn.functional:mse_loss``."""
+    clip: float | None = Field(default=None, gt=0)
+    """Largest norm of a step's gradient, to which longer ones are scaled; by default any."""
+    loop: Named | None = None
+    """Your own training loop, in place of the built-in one: a function ``(network, training, **arguments)``
+    that trains the network and gives its validation score; see the README. Its arguments may stand beside it,
+    as ``training: {loop: …, arguments: {…}}``."""
     optimizer: Named = ComponentSpec(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
     """Optimizer and its parameters, without the learning rate: ``sgd``, ``adam``, ``adamw``, ``rmsprop``, or
     your own."""
@@ -232,11 +242,79 @@ class TrainingSpec(Part):
     diagnostics: bool = False
     """Whether statistics of gradients, activations and weight changes are measured after each training."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _arguments_of_the_loop(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "arguments" not in given:
+            return given
+        loop = given.get("loop")
+        if not isinstance(loop, str):
+            raise ValueError("arguments are those of loop: give loop as well, as 'package.module:function'")
+        rest = {name: value for name, value in given.items() if name != "arguments"}
+        return {**rest, "loop": {"name": loop, "arguments": given["arguments"]}}
+
     @model_validator(mode="after")
     def _one_length(self) -> TrainingSpec:
-        if (self.epochs is None) == (self.iterations is None):
+        lengths = (self.epochs is not None) + (self.iterations is not None)
+        if self.loop is None and lengths != 1:
             raise ValueError("needs exactly one of epochs and iterations")
+        if lengths > 1:
+            raise ValueError("takes epochs or iterations, not both")
         return self
+
+    @model_validator(mode="after")
+    def _loop_trains_alone(self) -> TrainingSpec:
+        if self.loop is None:
+            return self
+        # By value, as a recorded spec names every field. Of loss, pruners that need gradients make use.
+        ours = {"optimizer", "clip", "compile", "cuda_graph", "channels_last", "evaluate_every", "precision"}
+        fields = type(self).model_fields
+        given = [name for name in sorted(ours) if getattr(self, name) != fields[name].default]
+        given += ["diagnostics"] * self.diagnostics + ["pack"] * (self.pack not in (None, 1))
+        if given:
+            raise ValueError(
+                f"{', '.join(given)} can't go with loop: that is the built-in loop's; do it in yours, or "
+                "leave "
+                "it out"
+            )
+        return self
+
+
+class MetricSpec(Part):
+    """The score that trainings are judged by."""
+
+    name: str = Field(default="accuracy", pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@/-]{0,39}$")
+    """Its name, for words and axes: ``accuracy``, or what yours is called."""
+    function: str | None = Field(default=None, min_length=1)
+    """``package.module:name``: a function of all outputs and targets of a split that gives a number, or a
+    class with ``update(outputs, targets)`` and ``compute()``, as those of torchmetrics are."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Its keyword arguments."""
+    goal: Literal["max", "min"] = "max"
+    """Whether more is better, or less."""
+    diverged: float | None = None
+    """Score of a training that diverged; by default that of a network which knows nothing: chance level, or
+    the score of outputs that are all zero."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> MetricSpec:
+        if self.name == "accuracy" and (self.function is not None or self.goal == "min"):
+            raise ValueError(
+                "accuracy has no function of its own, and more of it is better: name yours otherwise"
+            )
+        if self.function is None and self.arguments:
+            raise ValueError("arguments are those of function: give it, too")
+        return self
+
+    def metric(self) -> Metric:
+        """The metric as the workers know it."""
+        function = None
+        if self.function is not None:
+            function = Component(name=self.function, arguments=self.arguments)
+        return Metric(name=self.name, function=function, goal=self.goal, diverged=self.diverged)
+
+
+NamedMetric = Annotated[MetricSpec, BeforeValidator(_named)]
 
 
 class SiloSpec(Part):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from trials.datasets import Dataset
 from trials.engine import PlainModule, StackedNetwork, as_real, flat_rows
+from trials.losses import Loss
 from trials.pruning.prunable import prunable_names
 from trials.seeding import generator
 
@@ -133,6 +134,7 @@ def statistics_of_copy(
     index: int,
     data: Dataset,
     watch: Watch,
+    loss_of: Loss,
     *,
     max_lr: float,
     seed: int,
@@ -146,6 +148,7 @@ def statistics_of_copy(
         index: Which of them.
         data: The data set, on the copies' device.
         watch: The watch that followed their training.
+        loss_of: The loss.
         max_lr: The copy's peak learning rate.
         seed: Of the order of the training examples.
         also: What is prunable beside the layers that pruning knows.
@@ -157,7 +160,7 @@ def statistics_of_copy(
         batches = list(_batches(data, seed))
         for examples, labels in batches:
             inputs.examples = examples
-            parts, _ = plain.gradients(tensors, names, examples, labels)
+            parts, _ = plain.gradients(tensors, names, examples, labels, loss_of)
             for whole, part in zip(total, parts, strict=True):
                 whole.add_(as_real(part), alpha=len(labels) / sum(len(each) for _, each in batches))
     flat = torch.cat([part.reshape(-1) for part in total])

@@ -25,6 +25,25 @@ class Component:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Metric:
+    """The score that trainings are judged by, on the validation and the test split.
+
+    Attributes:
+        name: Its name, for words and axes.
+        function: What computes it of outputs and targets; None for accuracy, and where a loop of the user's
+            own gives the score.
+        goal: Whether more of it is better, or less.
+        diverged: The score that a training which diverged gets; None for that of a network which knows
+            nothing: chance level for accuracy, else that of outputs that are all zero.
+    """
+
+    name: str = "accuracy"
+    function: Component | None = None
+    goal: Literal["max", "min"] = "max"
+    diverged: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Execution:
     """A way to compute the trainings of a pack: all give the same numbers but for rounding.
 
@@ -75,7 +94,7 @@ class Recipe:
 
     Attributes:
         network: The network and its arguments.
-        dataset: The data set and its arguments.
+        dataset: The data set and its arguments; ``none`` where a loop of the user's own needs none.
         pruner: The pruning criterion and its arguments.
         pruning_rate: Share of the remaining weights that one pruning removes, in (0, 1); or one per pruning,
             the last of which holds for all later ones.
@@ -84,7 +103,11 @@ class Recipe:
         retraining: Where a pruned network starts from.
         rewind_to: With weight rewinding, the point of cycle 0's training, in ``unit``, whose weights and
             place in the schedule a pruned network goes back to; 0 for the initial weights.
-        length: Length of one training, in ``unit``.
+        loop: The user's own training loop and its arguments; None for the built-in one.
+        loss: The built-in loop's loss and its arguments.
+        clip: The largest Euclidean norm of a step's gradient, to which longer ones are scaled; None for any.
+        metric: The score that trainings are judged by.
+        length: Length of one training, in ``unit``; 0 where a loop of the user's own decides on it.
         unit: The unit of ``length``, of ``evaluate_every`` and of the schedule's arguments.
         batch_size: Examples per step; the incomplete last batch of an epoch is left out.
         evaluate_every: Distance between two validations in ``unit``; None means one epoch.
@@ -106,6 +129,10 @@ class Recipe:
     also: tuple[str, ...] = ()
     retraining: Retraining = "weight_rewinding"
     rewind_to: int = 0
+    loop: Component | None = None
+    loss: Component = Component(name="cross_entropy")
+    clip: float | None = None
+    metric: Metric = Metric()
     length: int
     unit: Unit = "epochs"
     batch_size: int
@@ -123,6 +150,7 @@ class Recipe:
     def components(self) -> dict[str, Component]:
         """Field to component of everything that is chosen by name."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
+        found["metric"] = self.metric.function
         return {name: value for name, value in found.items() if isinstance(value, Component)}
 
     def to_dict(self) -> dict[str, Any]:

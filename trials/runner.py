@@ -30,6 +30,8 @@ from trials.datasets import Dataset, LoadDataset, key_of, load_dataset, split_se
 from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
 from trials.initial_weights import initial_weights
+from trials.loops import run_loop
+from trials.losses import make_loss
 from trials.memory import peak_memory
 from trials.networks import build_network
 from trials.pruning import prune
@@ -135,8 +137,10 @@ class Runner:
         module = build_network(
             self.recipe.network.name,
             self.recipe.network.arguments,
-            input_shape=self.data.input_shape,
+            input_shape=None if self.data.is_empty else self.data.input_shape,
             num_classes=self.data.num_classes,
+            classified=self.data.is_classified and self.recipe.loop is None,
+            input_dtype=torch.int64 if self.data.has_ids else torch.float32,
             seed=derive_seed(self.recipe.seed, replicate, "initial weights"),
         )
         check_initial(named_tensors(module), self._initial, replicate)
@@ -177,17 +181,20 @@ class Runner:
     def _train(self, task: TrainPack) -> Callable[[], tuple[Trial, ...]]:
         started = time.time()
         weights, masks = self._start(task)
-        copies = train_pack(
-            module=self._module,
-            start=weights,
-            masks=masks,
-            data=self.data,
-            recipe=self.recipe,
-            cycle=task.cycle,
-            replicate=task.replicate,
-            max_lrs=task.max_lrs,
-            engine=self._engine,
-        )
+        if self.recipe.loop is None:
+            copies = train_pack(
+                module=self._module,
+                start=weights,
+                masks=masks,
+                data=self.data,
+                recipe=self.recipe,
+                cycle=task.cycle,
+                replicate=task.replicate,
+                max_lrs=task.max_lrs,
+                engine=self._engine,
+            )
+        else:
+            copies = [self._by_loop(task, max_lr, weights, masks) for max_lr in task.max_lrs]
         where = {
             "started": started,
             "ended": time.time(),
@@ -196,6 +203,22 @@ class Runner:
             "peak_memory": peak_memory(self.device),
         }
         return partial(self._store_trained, task, copies, where)
+
+    def _by_loop(
+        self, task: TrainPack, max_lr: float, weights: dict[str, Tensor], masks: dict[str, Tensor]
+    ) -> TrainedCopy:
+        """A training by the user's own loop, on a network of its own: nothing of another's is left in it."""
+        return run_loop(
+            self.recipe,
+            module=self.network(task.replicate),
+            start=weights,
+            masks=masks,
+            data=self.data,
+            cycle=task.cycle,
+            replicate=task.replicate,
+            max_lr=max_lr,
+            device=self.device,
+        )
 
     def _store_trained(
         self, task: TrainPack, copies: list[TrainedCopy], where: dict[str, Any]
@@ -257,6 +280,7 @@ class Runner:
             rate=rate_at(recipe.pruning_rate, task.cycle),
             seed=derive_seed(recipe.seed, task.replicate, task.cycle, "prune"),
             also=recipe.also,
+            loss=make_loss(recipe.loss),
         )
         file = f"cycle-{task.cycle:02d}/replicate-{task.replicate}/start.safetensors"
         tensors = pack_start(apply_masks(state, pruned), pruned, rewind)

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from silo.errors import InvalidInput
 from trials.datasets import Dataset
 from trials.engine import Engine, PlainModule, StackedNetwork, as_real, named_tensors
 from trials.engine.gradients import lone_gradients
 from trials.kept_attributes import changed, kept_attributes
+from trials.losses import Loss, make_loss, scalar
 from trials.recipe import Recipe
 from trials.registry import one_line
 from trials.seeding import seed_global
@@ -53,7 +53,8 @@ def compare_with_itself(build: Build, recipe: Recipe, data: Dataset) -> tuple[st
             on the trainings before it.
     """
     inputs, labels = data.train.first(min(_EXAMPLES, recipe.batch_size))
-    batch = _Batch(data.normalise(inputs), labels, data.num_classes)
+    classes = data.num_classes if data.is_classified else None
+    batch = _Batch(data.normalise(inputs), labels, classes, make_loss(recipe.loss))
     with Engine(nn.Identity(), recipe).computing(_CPU):
         return _compare(build, batch)
 
@@ -62,7 +63,8 @@ def compare_with_itself(build: Build, recipe: Recipe, data: Dataset) -> tuple[st
 class _Batch:
     inputs: Tensor
     labels: Tensor
-    classes: int
+    classes: int | None
+    loss_of: Loss
 
 
 def _compare(build: Build, batch: _Batch) -> tuple[str, ...]:
@@ -163,7 +165,7 @@ def _plain_step(module: nn.Module, batch: _Batch) -> tuple[_Seen, list[str]]:
     try:
         outputs = module(batch.inputs)
         _check_outputs(outputs, batch)
-        loss = cross_entropy(outputs, batch.labels)
+        loss = _loss(outputs, batch)
         loss.backward()  # type: ignore[no-untyped-call]
     except InvalidInput:
         raise
@@ -186,7 +188,30 @@ def _plain_step(module: nn.Module, batch: _Batch) -> tuple[_Seen, list[str]]:
     return seen, [name for name, each in trained.items() if each.grad is None]
 
 
+def _loss(outputs: Tensor, batch: _Batch) -> Tensor:
+    try:
+        return scalar(batch.loss_of(outputs, batch.labels))
+    except InvalidInput:
+        raise
+    except Exception as error:  # the user's code again
+        shapes = f"outputs of shape {tuple(outputs.shape)} and targets of shape {tuple(batch.labels.shape)}"
+        raise InvalidInput(
+            f"training.loss fails on its {shapes} ({str(batch.labels.dtype).removeprefix('torch.')}): "
+            f"{type(error).__name__}: {one_line(error)}"
+        ) from error
+
+
 def _check_outputs(outputs: object, batch: _Batch) -> None:
+    if batch.classes is None:
+        if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != len(batch.labels):
+            kind = f"{tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise InvalidInput(
+                f"in training mode it gives {kind} for {len(batch.labels)} inputs: it must be one tensor "
+                "whose "
+                "first dimension is that of the inputs; a training loop of your own (training.loop) may have "
+                "it otherwise"
+            )
+        return
     wanted = (len(batch.labels), batch.classes)
     shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if shape != wanted:
@@ -203,7 +228,7 @@ def _engine_step(module: nn.Module, state: _Seen, batch: _Batch, seed: int = 0) 
     copies = StackedNetwork.of(module, state, 1, _CPU)
     seed_global(seed)
     module.train()
-    gradients, losses = lone_gradients(module)(copies, batch.inputs, batch.labels)
+    gradients, losses = lone_gradients(module, batch.loss_of)(copies, batch.inputs, batch.labels)
     found = {_GRADIENT + name: each[0].clone() for name, each in copies.rows(gradients, module).items()}
     buffers = {name: each[0] for name, each in copies.buffers.items()}
     return {"loss": losses[0], **found, **_buffers(module, buffers)}

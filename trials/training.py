@@ -3,8 +3,10 @@ their peak learning rate alone. Each keeps the weights of its best validation.""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +15,8 @@ from torch import Tensor, nn
 from silo.errors import InvalidInput
 from trials.datasets import Dataset
 from trials.diagnostics import Statistics, Watch, active_weights, statistics_of_copy
-from trials.engine import CountCorrect, Engine, StackedNetwork, flat_mask
+from trials.engine import Engine, StackedNetwork, flat_mask
+from trials.metrics import direction
 from trials.pruning.masks import apply_masks
 from trials.recipe import Recipe
 from trials.schedules import multipliers
@@ -23,12 +26,27 @@ _SCORES = ("score", "test_score", "best_step", "diverged", "train_loss")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Validation:
+    """A point of a training's curve.
+
+    Attributes:
+        step: Optimizer steps so far.
+        score: Validation score; infinite or NaN where an output was.
+        train_loss: Mean training loss since the validation before.
+    """
+
+    step: int
+    score: float
+    train_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainedCopy:
     """One candidate's training: the numbers that its :class:`trials.tasks.Trial` has, and its tensors.
 
     Attributes:
-        score: Validation accuracy in [0, 1] at the best validation; chance level if it diverged.
-        test_score: Test accuracy in [0, 1] of the same weights; chance level if it diverged.
+        score: Validation score at the best validation; chance level if it diverged.
+        test_score: Test score of the same weights; chance level if it diverged.
         best_step: Optimizer steps until the best validation; 0 if there was none.
         diverged: Whether a loss, an output or a weight became infinite or NaN.
         train_loss: Mean training loss between the last two validations; NaN if it diverged.
@@ -36,6 +54,7 @@ class TrainedCopy:
         rewind: Parameters and buffers at the point that later cycles go back to; None where they don't, and
             after cycle 0.
         diagnostics: Statistics of the weights at the best validation; None where none were wanted.
+        curve: The validations, in their order.
     """
 
     score: float
@@ -46,6 +65,7 @@ class TrainedCopy:
     state: dict[str, Tensor]
     rewind: dict[str, Tensor] | None = None
     diagnostics: Statistics | None = None
+    curve: tuple[Validation, ...] = ()
 
     def numbers(self) -> dict[str, Any]:
         """The numbers of the trial, by name."""
@@ -55,52 +75,72 @@ class TrainedCopy:
 class BestWeights:
     """Keeps, of each copy, the weights of its best validation (early stopping), the first among equals."""
 
-    def __init__(self, module: nn.Module, copies: StackedNetwork) -> None:
+    def __init__(self, module: nn.Module, copies: StackedNetwork, goal: float) -> None:
         count, device = copies.flat.shape[0], copies.flat.device
         self.copies = copies.clone(module)
-        self.correct = torch.full((count,), -1, dtype=torch.long, device=device)
+        self.score = torch.full((count,), float("nan"), device=device, dtype=torch.float64)
         self.step = torch.zeros(count, dtype=torch.long, device=device)
         self.diverged = torch.zeros(count, dtype=torch.bool, device=device)
         self.loss = torch.full((count,), float("nan"), device=device)
+        self.curve: list[tuple[int, Tensor, Tensor]] = []
+        self._goal = goal
+        self._best = torch.full_like(self.score, -math.inf)
 
-    def update(
-        self, copies: StackedNetwork, step: int, correct: Tensor, finite: Tensor, loss: Tensor
-    ) -> None:
+    def update(self, copies: StackedNetwork, step: int, score: Tensor, finite: Tensor, loss: Tensor) -> None:
         """Takes a validation after ``step`` steps into account.
 
         Args:
             copies: The copies as they were validated.
             step: Optimizer steps so far.
-            correct: [K], right answers.
+            score: [K], float64.
             finite: [K], whether all that was seen since the last validation was finite.
             loss: [K], mean training loss since then.
         """
         self.diverged |= ~finite
+        self.curve.append((step, score, loss))
         self.loss = torch.where(self.diverged, float("nan"), loss)
-        improved = (correct > self.correct) & ~self.diverged
-        self.correct = torch.where(improved, correct, self.correct)
+        improved = (self._goal * score > self._best) & ~self.diverged
+        self._best = torch.where(improved, self._goal * score, self._best)
+        self.score = torch.where(improved, score, self.score)
         self.step = torch.where(improved, step, self.step)
         self.copies.take(copies, improved)
 
-    def outcomes(self, count_correct: CountCorrect, data: Dataset) -> list[TrainedCopy]:
-        """The trainings as they ended, with the test accuracies of the weights that were kept."""
-        tested, _ = count_correct(self.copies, data, data.test)
-        columns = (self.correct, tested, self.step, self.diverged, self.loss)
-        chance = 1.0 / data.num_classes
-        validated, total = len(data.validation.labels), len(data.test.labels)
+    def outcomes(self, engine: Engine, data: Dataset) -> list[TrainedCopy]:
+        """The trainings as they ended, with the test scores of the weights that were kept."""
+        tested, _ = engine.scores(self.copies, data, data.test)
+        columns = (self.score, tested, self.step, self.diverged, self.loss)
+        chance = self._chance(engine, data) if bool(self.diverged.any()) else (math.nan, math.nan)
+        steps = [step for step, _, _ in self.curve]
+        scores = torch.stack([score for _, score, _ in self.curve], dim=1).tolist()
+        losses = torch.stack([loss for _, _, loss in self.curve], dim=1).tolist()
         return [
             TrainedCopy(
-                score=chance if diverged else correct / validated,
-                test_score=chance if diverged else test / total,
+                score=chance[0] if diverged else score,
+                test_score=chance[1] if diverged else test,
                 best_step=step,
                 diverged=diverged,
                 train_loss=loss,
                 state=self.copies.state(index),
+                curve=tuple(
+                    Validation(step=at, score=score, train_loss=loss)
+                    for at, score, loss in zip(steps, scores[index], losses[index], strict=True)
+                ),
             )
-            for index, (correct, test, step, diverged, loss) in enumerate(
+            for index, (score, test, step, diverged, loss) in enumerate(
                 zip(*(each.tolist() for each in columns), strict=True)
             )
         ]
+
+    def _chance(self, engine: Engine, data: Dataset) -> tuple[float, float]:
+        """Scores of a network that knows nothing, on the validation and on the test split."""
+        metric = engine.recipe.metric
+        if metric.diverged is not None:
+            return metric.diverged, metric.diverged
+        if metric.function is None:
+            assert data.num_classes is not None, "accuracy needs classes"
+            return 1.0 / data.num_classes, 1.0 / data.num_classes
+        nothing = partial(engine.scores_of_nothing, self.copies, data)
+        return nothing(data.validation), nothing(data.test)
 
 
 def training_steps(recipe: Recipe, train_count: int) -> tuple[int, int, int]:
@@ -235,7 +275,7 @@ def _train_group(pack: _Pack, max_lrs: list[float]) -> list[TrainedCopy]:
     begin = first_step(recipe, cycle=cycle, per_epoch=per_epoch)
     copies = StackedNetwork.of(module, apply_masks(pack.start, pack.masks), len(max_lrs), device)
     mask = flat_mask(module, pack.masks, device)
-    best = BestWeights(module, copies)
+    best = BestWeights(module, copies, direction(recipe.metric))
     notes = _Notes(pack, copies, device)
     rates = torch.tensor(max_lrs, device=device, dtype=copies.flat.dtype)
     step = pack.engine.begin(copies, mask, data)
@@ -251,16 +291,16 @@ def _train_group(pack: _Pack, max_lrs: list[float]) -> list[TrainedCopy]:
             step.settle()
         notes.step(copies, done)
         if validates:
-            correct, finite = pack.engine.count_correct(copies, data, data.validation)
+            score, finite = pack.engine.scores(copies, data, data.validation)
             finite &= loss_sum.isfinite() & copies.flat.isfinite().all(dim=1)
-            best.update(copies, done, correct, finite, loss_sum / since)
+            best.update(copies, done, score, finite, loss_sum / since)
             diverged = best.diverged.nonzero().flatten().tolist()
             if len(diverged) == len(max_lrs):
                 break
             step.leave(diverged)
             loss_sum, since = torch.zeros_like(rates), 0
             module.train()
-    return notes.added(best.outcomes(pack.engine.count_correct, data), best.copies, max_lrs)
+    return notes.added(best.outcomes(pack.engine, data), best.copies, max_lrs)
 
 
 class _Notes:
@@ -309,6 +349,7 @@ class _Notes:
             index,
             pack.data,
             self._watch,
+            pack.engine.loss_of,
             max_lr=max_lr,
             seed=seed,
             also=pack.recipe.also,

@@ -20,7 +20,7 @@ from dashboards.figures.rates_data import (
     interval_words,
     runs,
 )
-from dashboards.style import VERMILLION, density_text, plain_rate_text, rate_text
+from dashboards.style import VERMILLION, density_text, percent_text, plain_rate_text, rate_text
 from dashboards.tables.texts import INSIDE, MARKS, OUTSIDE, interval_text
 from oracle.results.verdict import doubts, loss_text, where
 from silo.curve import SiloCurve
@@ -102,7 +102,7 @@ class FitView:
         for name, curve in [*curves, ("The fitted curve", self.fit.curve)]:
             if (judged := judge(self.beliefs, curve.max_lr)) is not None:
                 lost = f" It loses {loss_text(judged.mean)} on average." if judged.known else ""
-                found.append(f"{name} is {where(judged, tolerance)}.{lost}")
+                found.append(f"{name} is {where(judged, percent_text(tolerance))}.{lost}")
         if (constant := best_constant(self.beliefs)) is not None:
             rate = constant.rates[0]
             found.append(f"The best constant rate, {rate:.2g}, loses {loss_text(constant.mean)}.")

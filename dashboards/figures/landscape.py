@@ -112,7 +112,7 @@ def _colours(results: Results) -> dict[str, Any]:
     telling = [row for row in results.decided if row.cycle not in results.at_chance] or results.decided
     best = [100 * row.selected.score for row in telling]
     top = max(best)
-    reach = _TOLERANCES_SHOWN * 100 * results.search_spec.tolerance
+    reach = _TOLERANCES_SHOWN * 100 * results.measure.within
     floor = min(best) - max(reach, _SMALLEST_SPAN)
     low = min(max(min(accuracies), floor), top - _SMALLEST_SPAN)
     clipped = min(accuracies) < low - 1e-9

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from dashboards.style import hours_text, percent_text
+from dashboards.style import hours_text
 from dashboards.tables.comparison import comparison_table
 from dashboards.tables.table import Table
 from dashboards.tables.texts import progress, subject
@@ -77,7 +77,7 @@ class Findings:
     @property
     def tolerance(self) -> str:
         """Of the intervals, in %."""
-        return percent_text(self.results.search_spec.tolerance)
+        return str(self.results.measure)
 
     @property
     def curves(self) -> list[list[str]]:

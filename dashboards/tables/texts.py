@@ -44,7 +44,7 @@ def units(results: Results, *, accuracies: bool = True) -> str:
     """The meaning of the numbers, as sentences."""
     replicates = results.search_spec.replicates
     deviation = f", mean ± standard deviation of {replicates} replicates" if replicates > 1 else ""
-    tolerance = percent_text(results.search_spec.tolerance)
+    tolerance = str(results.measure)
     sentence = f"λ: share of the prunable weights that is left{_of_all(results)}. Rates in units of 1e-2. "
     if results.searched:
         interval = f"within {tolerance} of the best mean validation accuracy, a point estimate"
@@ -84,7 +84,7 @@ def marks(results: Results, *, rates: bool, cycles: Collection[int] | None = Non
     if cut and results.searched:
         found.append(f"{BELOW} {ABOVE} The grid ended here: the interval may reach further ({_where(cut)}).")
     if apart := [row for row in rows if row.detached]:
-        tolerance = percent_text(results.search_spec.tolerance)
+        tolerance = str(results.measure)
         listed = "; ".join(_beyond_gap(row) for row in apart) if rates else _where(apart)
         found.append(f"{BEYOND_GAP} Rates beyond a gap are within {tolerance} of the best too ({listed}).")
     others = [row for row in rows if results.searched and row.chosen != row.interval.optimum]

@@ -174,7 +174,8 @@ def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitV
         raise InvalidInput(f"fit: search {record.name!r} has decided no cycle yet: let it run on")
     return _view(
         results.intervals_found,
-        options | {"tolerance": spec.tolerance, "chance": results.chance.highest if results.chance else None},
+        options
+        | {"tolerance": results.measure.within, "chance": results.chance.highest if results.chance else None},
         pruned=results.pruned,
         title=record.name,
         curve=results.predicted,

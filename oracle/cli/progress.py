@@ -146,7 +146,8 @@ def _best(session: Session) -> str:
     trials = [trial for trial in session.search.outcomes() if trial.cycle == session.search.cycle]
     if not trials:
         return ""
-    best = max(trials, key=lambda trial: trial.score)
+    measure = session.search.rules.measure
+    best = max(trials, key=lambda trial: measure.comparable(trial.score))
     return f"best {best.score:.2%} at {best.max_lr:g}"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from oracle.cycles import Choice, Cycle, candidates_of, decide, densities
 from oracle.learned import Learned, last_known
+from oracle.measure import BY_ACCURACY, Measure
 from oracle.policies.on_grid import GridPolicy
 from oracle.policies.protocol import CycleState, Round
 from silo.accuracies import grid_interval
@@ -60,7 +61,7 @@ class AdaptivePolicy(GridPolicy):
         decision = self._settings(state.replicates).decide(
             self._learned(state).landscape,
             self._begun(state),
-            _pairs(state.trials, places),
+            _pairs(state.trials, places, state.measure),
             [
                 tuple((places[rate], r) for r, rates in each.items() for rate in rates)
                 for each in state.rounds
@@ -74,11 +75,12 @@ class AdaptivePolicy(GridPolicy):
     def decided(self, state: CycleState) -> Cycle:
         """See :class:`Policy`."""
         reach, landscape = self._reach(state), self._learned(state).landscape
-        pairs = _pairs(state.trials, {rate: place for place, rate in enumerate(reach)})
+        places = {rate: place for place, rate in enumerate(reach)}
+        pairs = _pairs(state.trials, places, state.measure)
         found = self._settings(state.replicates).decided(landscape, self._begun(state), pairs)
         belief = None if found.known is None else landscape.belief(found.known, landscape.drawn(found.known))
         grid = reach[slice(*found.window)]
-        return modelled_cycle(state.cycle, grid, state.trials, state.prunings, belief, state.tolerance)
+        return modelled_cycle(state.cycle, grid, state.trials, state.prunings, belief, state.measure)
 
     @cached_property
     def _everything(self) -> tuple[float, ...]:
@@ -124,10 +126,12 @@ class AdaptivePolicy(GridPolicy):
         )
 
 
-def _pairs(trials: Mapping[float, Mapping[int, Trial]], places: Mapping[float, int]) -> dict[Pair, float]:
-    """The score of each pair that was trained."""
+def _pairs(
+    trials: Mapping[float, Mapping[int, Trial]], places: Mapping[float, int], measure: Measure
+) -> dict[Pair, float]:
+    """The comparable score of each pair that was trained."""
     return {
-        (places[rate], replicate): trial.score
+        (places[rate], replicate): measure.comparable(trial.score)
         for rate, each in trials.items()
         for replicate, trial in each.items()
     }
@@ -139,7 +143,7 @@ def modelled_cycle(
     trials: Mapping[float, Mapping[int, Trial]],
     prunings: Sequence[PrunedNetwork],
     belief: CycleBelief | None,
-    tolerance: float,
+    measure: Measure = BY_ACCURACY,
     among: Collection[float] | None = None,
 ) -> Cycle:
     """A cycle as the model of the landscape decides it; by the means where that knows nothing.
@@ -150,14 +154,14 @@ def modelled_cycle(
         trials: Rate to replicate to outcome; of one rate at least in every replicate.
         prunings: The networks that the trainings started from.
         belief: What the trainings tell of the grid; None where they tell nothing.
-        tolerance: Absolute share of accuracy.
+        measure: How scores are compared.
         among: The rates to choose from; by default all that were trained in every replicate.
     """
     most = max(len(each) for each in trials.values())
     among = trials if among is None else among
     everywhere = {rate: each for rate, each in trials.items() if len(each) == most and rate in among}
     if belief is None:
-        found = decide(cycle, everywhere, prunings, tolerance=tolerance)
+        found = decide(cycle, everywhere, prunings, tolerance=measure.within, measure=measure)
         return replace(found, candidates=candidates_of(trials), grid=grid)
     interval = stated_interval(belief, everywhere)
     return Cycle(
@@ -166,6 +170,7 @@ def modelled_cycle(
         candidates=candidates_of(trials),
         grid=grid,
         detached=(),
+        measure=measure,
         belief=belief,
         **densities(prunings),
     )
@@ -183,8 +188,8 @@ def restated(cycles: Sequence[Cycle], tolerance: float, chance: float | None) ->
 
     Args:
         cycles: As they were decided, each by what was known then.
-        tolerance: Absolute share of accuracy.
-        chance: The accuracy up to which a network may be guessing, if known.
+        tolerance: How far from the best a score may be, of comparable scores.
+        chance: The comparable score up to which a network may be guessing, if known.
     """
     if not cycles:
         return ()

@@ -66,14 +66,14 @@ class EdgePolicy(GridPolicy):
         first = not state.decisions
         grid = tuple(sorted(state.trials)) if first else state.decisions[0].grid
         parts = state.cycle, grid, state.trials, state.prunings
-        plain = modelled_cycle(*parts, None, state.tolerance)
+        plain = modelled_cycle(*parts, None, state.measure)
         learned = self._learned(state)
         known = learned.from_cycles([*state.decisions, plain])[-1]
         belief = None if known is None else learned.landscape.belief(known, learned.landscape.drawn(known))
         everywhere = [c.max_lr for c in plain.candidates if len(c.trials) == plain.choice.replicates]
         if not first and len(everywhere) > 1:  # with one replicate the probes are trained in all of them, too
             everywhere = [min(everywhere, key=lambda rate: abs(grid.index(rate) - self._followed(state)[0]))]
-        return modelled_cycle(*parts, belief, state.tolerance, everywhere)
+        return modelled_cycle(*parts, belief, state.measure, everywhere)
 
     def _followed(self, state: CycleState) -> tuple[int, float]:
         """Place in the first cycle's grid of the rate that keeps its distance, and ln(max_lr) of the edge.

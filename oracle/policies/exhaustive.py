@@ -32,7 +32,9 @@ class PointRule(ABC):
 
     def decided(self, state: CycleState) -> Cycle:
         """See :class:`Policy`."""
-        return decide(state.cycle, state.trials, state.prunings, tolerance=state.tolerance)
+        return decide(
+            state.cycle, state.trials, state.prunings, tolerance=state.tolerance, measure=state.measure
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,9 @@ class OraclePolicy(GridPolicy, PointRule):
         return state.everywhere(self._extension(state) if state.trials else self.grid.values)
 
     def _extension(self, state: CycleState) -> tuple[float, ...]:
-        interval = decide(state.cycle, state.trials, state.prunings, tolerance=state.tolerance).interval
+        interval = decide(
+            state.cycle, state.trials, state.prunings, tolerance=state.tolerance, measure=state.measure
+        ).interval
         base, values = self.grid.values, state.trials
         below = self.grid.below(sum(v < base[0] for v in values) + 1) if interval.low_cut else None
         above = self.grid.above(sum(v > base[-1] for v in values) + 1) if interval.high_cut else None

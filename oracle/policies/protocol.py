@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from oracle.cycles import Cycle
 from oracle.grid import Scale
+from oracle.measure import BY_ACCURACY, Measure
 from trials.tasks import PrunedNetwork, Trial
 
 Round = Mapping[int, tuple[float, ...]]
@@ -25,13 +26,14 @@ class CycleState:
     Attributes:
         cycle: Times that the network has been pruned.
         replicates: Independent seeds.
-        tolerance: How far below the best mean validation accuracy the interval reaches, as a share.
+        tolerance: How far below the best mean validation score the interval reaches, of comparable scores.
         prunings: The pruned networks that the cycle starts from, as far as there are any, by replicate.
         trials: Rate to replicate to outcome of all that the policy has asked for in this cycle.
         decisions: The cycles before, with their outcomes.
         rounds: What it has asked for in this cycle, in turn.
         spent: What the cycles before took, see :func:`silo.landscape.begun.work`.
-        chance: The accuracy up to which a network may be guessing; None if that is not known.
+        chance: The comparable score up to which a network may be guessing; None if that is not known.
+        measure: How scores are compared.
         workers: How many packs of trainings go side by side.
         pack: Most rates of a replicate that are trained together.
     """
@@ -45,6 +47,7 @@ class CycleState:
     rounds: Sequence[Round] = ()
     spent: float = 0.0
     chance: float | None = None
+    measure: Measure = BY_ACCURACY
     workers: int = 1
     pack: int = 1
 

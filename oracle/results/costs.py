@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from oracle.cycles import Candidate, Cycle
+from oracle.measure import BY_ACCURACY, Measure
 from silo.accuracies import ROUNDING
 from silo.cost import silo_cost, silo_tuning_cost
 from silo.curve import SiloCurve
@@ -179,7 +180,7 @@ def _exhaustive(cycles: Sequence[Cycle], values: int) -> PolicyCost:
 def _hill_climb(cycles: Sequence[Cycle], grid: Sequence[float]) -> PolicyCost:
     rate, per_cycle, reached = grid[len(grid) // 2], [], []
     for each in cycles:
-        found, evaluated = climb(each.candidates, rate)
+        found, evaluated = climb(each.candidates, rate, each.measure)
         rate = found.max_lr
         per_cycle.append(evaluated * len(found.trials))
         reached.append(found)
@@ -195,24 +196,27 @@ def _hill_climb(cycles: Sequence[Cycle], grid: Sequence[float]) -> PolicyCost:
     )
 
 
-def climb(candidates: Sequence[Candidate], start: float) -> tuple[Candidate, int]:
+def climb(
+    candidates: Sequence[Candidate], start: float, measure: Measure = BY_ACCURACY
+) -> tuple[Candidate, int]:
     """The local maximum of the mean validation accuracy that steps to the better neighbour lead to.
 
     Args:
         candidates: A cycle's candidates, ascending.
         start: Where to start: at the candidate whose rate is nearest by ratio.
+        measure: How scores are compared.
 
     Returns:
         The candidate where no neighbour is better, and how many candidates were looked at.
     """
-    accuracies = [candidate.score for candidate in candidates]
+    scores = measure.all_comparable(candidate.score for candidate in candidates)
     place = _nearest([candidate.max_lr for candidate in candidates], start)
     seen = {place}
     while True:
         near = [index for index in (place - 1, place + 1) if 0 <= index < len(candidates)]
         seen.update(near)
-        best = max(near, key=lambda index: accuracies[index], default=place)
-        if accuracies[best] <= accuracies[place] + ROUNDING:
+        best = max(near, key=lambda index: scores[index], default=place)
+        if scores[best] <= scores[place] + ROUNDING:
             return candidates[place], len(seen)
         place = best
 

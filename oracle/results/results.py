@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from oracle.chance_level import Chance, chance_of
+from oracle.chance_level import Chance, Floor, chance_of
 from oracle.cycles import Cycle
 from oracle.ledger import Ledger, Run, SearchRecord
+from oracle.measure import Measure
 from oracle.policies import Policy, Span
 from oracle.policies.adaptive import restated
 from oracle.results import frames
@@ -101,7 +102,7 @@ class Results:
     decided: tuple[Cycle, ...]
     outcomes: tuple[Trial, ...]
     prunings: tuple[PrunedNetwork, ...] = ()
-    chance: Chance | None = None
+    chance: Chance | Floor | None = None
     execution: Execution | None = None
     recorded_runs: tuple[Run, ...] = ()
     draws: int = DRAWS
@@ -117,9 +118,10 @@ class Results:
         draws: int = DRAWS,
     ) -> Results:
         """The results of a search's state as it is now; what the ledger knows of it comes with the record."""
-        chance, decided = chance_of(record.identity) if record else None, tuple(search.decisions)
+        measure, decided = spec.measure(), tuple(search.decisions)
+        chance = chance_of(record.identity, measure) if record else None
         if search.rules.policy.selective:
-            decided = restated(decided, spec.tolerance, chance.highest if chance else None)
+            decided = restated(decided, measure.within, chance.highest if chance else None)
         return cls(
             search_spec=spec,
             decided=decided,
@@ -161,6 +163,11 @@ class Results:
         shown: dict[str, Any] = without_secrets(self.search_spec.model_dump(mode="json"))
         return shown
 
+    @cached_property
+    def measure(self) -> Measure:
+        """How its scores are compared."""
+        return self.search_spec.measure()
+
     @property
     def done(self) -> bool:
         """Whether every cycle is decided."""
@@ -198,7 +205,8 @@ class Results:
         if self.chance is None:
             return ()
         highest = self.chance.highest
-        return tuple(each.cycle for each in self.decided if each.best.score <= highest)
+        found = ((each.cycle, self.measure.comparable(each.best.score)) for each in self.decided)
+        return tuple(cycle for cycle, best in found if best <= highest)
 
     @cached_property
     def predicted(self) -> SiloCurve | None:
@@ -295,7 +303,7 @@ class Results:
             return ()
         return learn(
             [each.scores for each in self.decided],
-            tolerance=self.search_spec.tolerance,
+            tolerance=self.measure.within,
             chance=self.chance.highest if self.chance else None,
         )
 
@@ -317,11 +325,7 @@ class Results:
         """More trainings that would tell what can't be told of SILO's predicted curve, or without one, of the
         intervals' ends; None where there is nothing to advise, and for a policy that leaves trainings out: it
         has a budget for that."""
-        if (
-            self.policy.selective
-            or all(belief.silent for belief in self.beliefs)
-            or not self.search_spec.tolerance
-        ):
+        if self.policy.selective or all(belief.silent for belief in self.beliefs) or not self.measure.within:
             return None
         found = advise(self.beliefs, self.predicted.max_lr if self.predicted else None)
         return found if found.cycles else None

@@ -68,14 +68,14 @@ def _of_prediction(results: Results) -> list[str]:
     judged = results.judged(results.predicted.max_lr)
     if judged is None:
         return ["These trainings tell nothing of SILO's predicted curve."]
-    return [f"SILO's predicted curve is {where(judged, results.search_spec.tolerance)}."]
+    return [f"SILO's predicted curve is {where(judged, str(results.measure))}."]
 
 
-def where(judged: JudgedCurve, tolerance: float) -> str:
+def where(judged: JudgedCurve, tolerance: str) -> str:
     """At how many cycles a curve is within the tolerance, outside, and where that can't be told."""
     count, inside = len(judged.beliefs), judged.cycles("inside")
     unknown, outside = judged.cycles("unknown"), judged.cycles("outside")
-    parts = [f"within {100 * tolerance:.3g} % of the best in {len(inside)} of {_cycles(count)}"]
+    parts = [f"within {tolerance} of the best in {len(inside)} of {_cycles(count)}"]
     if unknown:
         parts.append(f"for {len(unknown)} ({', '.join(cycle_ranges(unknown))}) these trainings can't tell")
     named = f" ({', '.join(cycle_ranges(outside))})" if outside else ""
@@ -161,7 +161,7 @@ def _at_chance(results: Results) -> list[str]:
     cycles = results.at_chance
     if results.chance is None or not cycles:
         return []
-    level = f"better than chance ({100 * results.chance.accuracy:.3g} %)"
+    level = f"better than chance ({100 * results.chance.score:.3g} %)"
     if not results.searched:
         return [f"At {cycles_in_words(cycles)} the network was not trained {level}."]
     nothing = "its interval says" if len(cycles) == 1 else "their intervals say"

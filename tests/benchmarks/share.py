@@ -143,8 +143,8 @@ def timed() -> Iterator[dict[str, float]]:
         for kind in (EagerStep, GraphStep):
             stack.enter_context(patch.object(kind, "__call__", clocked("steps", kind.__call__)))
         stack.enter_context(patch.object(trials.training, "batches", batches_clocked))
-        counted = clocked("validations and test", Engine.count_correct)
-        stack.enter_context(patch.object(Engine, "count_correct", counted))
+        counted = clocked("validations and test", Engine.scores)
+        stack.enter_context(patch.object(Engine, "scores", counted))
         stack.enter_context(patch.object(Store, "write", clocked("files", Store.write)))
         yield seconds
 

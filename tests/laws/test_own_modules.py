@@ -12,6 +12,7 @@ from tests.laws.random_modules import PARTS, random_module
 from tests.trials.toys import toy_data
 from trials.datasets import Dataset
 from trials.engine import why_not_packed
+from trials.losses import CrossEntropy
 from trials.seeding import global_draws_kept, seed_global
 from trials.self_comparison import compare_with_itself
 
@@ -31,7 +32,7 @@ def test_a_random_network_is_trained_as_in_a_plain_loop(seed):
     assert all("doesn't depend on" in line for line in warnings)
     assert_trained_as_plainly(lambda: build(seed), DATA)
     inputs, labels = DATA.train.first(8)
-    if why_not_packed(build(seed), DATA.normalise(inputs), labels) is None:
+    if why_not_packed(build(seed), CrossEntropy(), DATA.normalise(inputs), labels) is None:
         assert_trained_as_plainly(lambda: build(seed), DATA, pack_size=2)
 
 

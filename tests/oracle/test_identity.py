@@ -19,7 +19,7 @@ from silo.errors import InvalidInput
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.checkpoints import StorageFailed
 from trials.own_code import _digest
-from trials.recipe import Component, Execution, Recipe
+from trials.recipe import Component, Execution, Metric, Recipe
 from trials.weights import alike, weights_fingerprint
 
 NETWORK = """
@@ -76,7 +76,11 @@ OTHERS = {
     "diagnostics": True,
     "device": "cuda",
     "threads": 2,
-    **dict.fromkeys(("network", "dataset", "pruner", "optimizer", "schedule"), Component(name="other")),
+    "clip": 1.0,
+    "metric": Metric(goal="min"),
+    **dict.fromkeys(
+        ("network", "dataset", "pruner", "optimizer", "schedule", "loop", "loss"), Component(name="other")
+    ),
 }
 
 

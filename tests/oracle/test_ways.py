@@ -209,14 +209,14 @@ def test_what_this_process_can_not_measure_follows_the_rule_of_thumb(tmp_path, m
 
 def test_only_the_beginning_of_a_split_is_validated(tmp_path, monkeypatch):
     seen = []
-    count = Engine.count_correct
+    count = Engine.scores
 
     def counted(self, copies, data, split):
         seen.append(len(split))
         return count(self, copies, data, split)
 
     monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 16)
-    monkeypatch.setattr(Engine, "count_correct", counted)
+    monkeypatch.setattr(Engine, "scores", counted)
     spec = small_spec(tmp_path)
     assert executions.measure_speed(spec, open_runner(spec), Execution(), count=1).validation > 0
     assert seen and max(seen) <= 16

@@ -23,6 +23,8 @@ from trials.engine.engine import Engine, worth_filling
 from trials.engine.evaluate import GraphEvaluation, evaluation_batch
 from trials.engine.graphs import Captured, as_traced, compile_all
 from trials.engine.steps import GraphStep
+from trials.losses import CrossEntropy
+from trials.metrics import RightAnswers
 from trials.recipe import Component, Execution
 
 RATES = [0.01, 0.02, 0.05]
@@ -180,6 +182,10 @@ def test_recorded_steps_are_the_eager_ones(streams, compiled):
     assert engine.traced
 
 
+def scores(outputs, count):
+    return evaluate.scores_of(outputs, RightAnswers(count, torch.device("cpu")), count)
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_graph_counts_right_answers_as_the_eager_evaluation_does(size, monkeypatch):
     monkeypatch.setattr(
@@ -195,11 +201,11 @@ def test_a_graph_counts_right_answers_as_the_eager_evaluation_does(size, monkeyp
         some = StackedNetwork.of(module, double(named_tensors(module)), count, torch.device("cpu"))
         some.flat.copy_(copies.flat[:count])
         for split in (data.validation, data.test):
-            expected, _ = evaluate.count_correct(module, some, data, split, size > 1)
-            correct, finite = graph.count_correct(some, data, split)
-            assert correct.tolist() == expected.tolist() and finite.all() and correct.shape == (count,)
+            expected, _ = scores(evaluate.eager_outputs(module, some, data, split, size > 1), count)
+            found, finite = scores(graph.outputs(some, data, split), count)
+            assert found.tolist() == expected.tolist() and finite.all() and found.shape == (count,)
     copies.flat[0, 0] = float("nan")
-    finite = graph.count_correct(copies, data, data.test)[1]
+    finite = scores(graph.outputs(copies, data, data.test), size)[1]
     assert finite.tolist() == [False, *[True] * (size - 1)]
 
 
@@ -270,5 +276,5 @@ class Odd:
 def test_an_optimizer_of_ones_own_must_name_its_state():
     own = Component(name=f"{__name__}:Odd")
     with pytest.raises(InvalidInput, match=r"Odd' can't be compiled: it has no begin\(\) and STATE"):
-        GraphStep(toy_network("fc"), own, 2)
+        GraphStep(toy_network("fc"), CrossEntropy(), own, 2)
     assert "has no begin" in reason_of(toy_network("fc"), optimizer=own)

@@ -15,6 +15,7 @@ from trials.engine.gradients import (
     packed_outputs,
     why_not_packed,
 )
+from trials.losses import CrossEntropy
 from trials.networks import build_network
 
 CPU = torch.device("cpu")
@@ -151,7 +152,7 @@ def test_gradients_losses_and_buffers_are_those_of_autograd(gradients_of, make, 
         own = make().double()
         own.load_state_dict(copies.state(index))
         plain.append(own)
-    gradients_at = gradients_of(module)
+    gradients_at = gradients_of(module, CrossEntropy())
     for _ in range(2):  # what the first call leaves in the buffers must reach the second
         gradients, losses = gradients_at(copies, inputs, labels)
         for index, own in enumerate(plain):
@@ -190,7 +191,7 @@ def test_the_modules_own_weights_play_no_part_and_stay(gradients_of):
         for parameter in module.parameters():
             parameter.fill_(float("nan"))
     before = {name: tensor.clone() for name, tensor in module.named_buffers()}
-    gradients, losses = gradients_of(module)(copies, inputs, labels)
+    gradients, losses = gradients_of(module, CrossEntropy())(copies, inputs, labels)
     assert gradients.isfinite().all() and losses.isfinite().all()
     assert all(parameter.isnan().all() and parameter.grad is None for parameter in module.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.named_buffers())
@@ -203,7 +204,7 @@ def test_what_can_be_packed(make, shape):
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     module.eval()
     state = torch.get_rng_state()
-    assert why_not_packed(module, inputs.float(), labels) is None
+    assert why_not_packed(module, CrossEntropy(), inputs.float(), labels) is None
     assert not module.training and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
     assert all(parameter.grad is None for parameter in module.parameters())
@@ -224,7 +225,7 @@ def test_what_can_be_packed(make, shape):
 def test_what_can_not_be_packed(make, reason):
     module = make()
     inputs, labels = batch()
-    said = why_not_packed(module, inputs.float(), labels)
+    said = why_not_packed(module, CrossEntropy(), inputs.float(), labels)
     assert re.search(reason, said) and "\n" not in said
     assert module.training
 
@@ -239,13 +240,15 @@ def mixing_copies(gradients_at, copies, module, *batch):
 
 @pytest.mark.parametrize("broken", [losing_buffers, mixing_copies])
 def test_a_pack_that_went_wrong_would_be_noticed(monkeypatch, broken):
-    def broken_gradients(module):
-        return lambda copies, *batch: broken(packed_gradients(module), copies, module, *batch)
+    def broken_gradients(module, loss_of):
+        return lambda copies, *batch: broken(packed_gradients(module, loss_of), copies, module, *batch)
 
     inputs, labels = batch()
-    assert why_not_packed(CountsBatches(), inputs, labels) is None
+    assert why_not_packed(CountsBatches(), CrossEntropy(), inputs, labels) is None
     monkeypatch.setattr("trials.engine.gradients.packed_gradients", broken_gradients)
-    assert why_not_packed(CountsBatches(), inputs, labels) == "packed and lone training differ"
+    assert (
+        why_not_packed(CountsBatches(), CrossEntropy(), inputs, labels) == "packed and lone training differ"
+    )
 
 
 def test_a_transformer_is_packed_without_a_word(recwarn):
@@ -256,5 +259,5 @@ def test_a_transformer_is_packed_without_a_word(recwarn):
         num_classes=3,
         seed=0,
     )
-    assert why_not_packed(module, torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])) is None
+    assert why_not_packed(module, CrossEntropy(), torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])) is None
     assert not recwarn.list

@@ -10,6 +10,7 @@ from silo.errors import InvalidInput
 from tests.trials.thin import make_thin
 from trials.checkpoints import Store
 from trials.engine import why_not_packed
+from trials.losses import CrossEntropy
 from trials.networks import NETWORKS, build_network
 from trials.testing import check_network
 
@@ -100,9 +101,9 @@ def test_running_statistics_are_buffers():
 @pytest.mark.parametrize(("name", "sizes"), [("alexnet", {}), ("vit", {"layers": 1, "width": 12})])
 def test_dropout_alone_stands_against_packing(name, sizes):
     inputs, labels = random_inputs(4, CIFAR), torch.arange(4)
-    assert why_not_packed(build(name, sizes), inputs, labels) is None
+    assert why_not_packed(build(name, sizes), CrossEntropy(), inputs, labels) is None
     network = build(name, {"dropout": 0.3, **sizes})
-    assert "random operation" in why_not_packed(network, inputs, labels)
+    assert "random operation" in why_not_packed(network, CrossEntropy(), inputs, labels)
     inputs = inputs.float()
     nn.init.normal_(list(network.parameters())[-2])  # a transformer's head starts at 0
     assert not torch.equal(network(inputs), network(inputs))

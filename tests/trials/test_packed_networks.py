@@ -16,6 +16,7 @@ from tests.trials.toys import (
     train,
 )
 from trials.engine import why_not_packed
+from trials.losses import CrossEntropy
 from trials.networks import NETWORKS
 from trials.recipe import Component, Execution
 
@@ -108,5 +109,5 @@ def test_dropout_in_the_large_transformer_stands_against_packing(monkeypatch):
     case = CASES["vit_b_16"]
     data = toy_data(shape=case.shape, train=8)
     module = toy_network(case.name, {"dropout": 0.1}, shape=case.shape)
-    reason = why_not_packed(module, data.train.inputs.float(), data.train.labels)
+    reason = why_not_packed(module, CrossEntropy(), data.train.inputs.float(), data.train.labels)
     assert reason == "it uses a random operation, as dropout is"

@@ -7,6 +7,7 @@ from torch.nn.utils import parametrizations, prune
 
 from tests.trials.toys import assert_same_outcome, random_masks, toy_data, toy_recipe, train
 from trials.engine import why_not_packed
+from trials.losses import CrossEntropy
 
 SHAPE = (12,)
 RATES = [0.01, 0.02, 0.05]
@@ -154,7 +155,7 @@ def built(make):
 
 def reason(module):
     data = toy_data(shape=SHAPE)
-    return why_not_packed(module, data.train.inputs[:8].float(), data.train.labels[:8])
+    return why_not_packed(module, CrossEntropy(), data.train.inputs[:8].float(), data.train.labels[:8])
 
 
 def outcomes(module, size):

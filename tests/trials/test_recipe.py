@@ -4,7 +4,7 @@ import pickle
 import pytest
 
 from tests.trials.toys import toy_recipe
-from trials.recipe import Component, Execution, Recipe
+from trials.recipe import Component, Execution, Metric, Recipe
 
 FULL = {
     "network": Component(name="resnet20", arguments={"shortcut": "conv"}),
@@ -21,6 +21,10 @@ FULL = {
     "optimizer": Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4}),
     "schedule": Component(name="warmup_drops", arguments={"warmup": 10_000, "drops": [20_000, 25_000]}),
     "seed": 2**62,
+    "loop": Component(name="mine:train", arguments={"smoothing": 0.1}),
+    "loss": Component(name="torch.nn.functional:mse_loss"),
+    "clip": 1.0,
+    "metric": Metric(name="rmse", function=Component(name="mine:rmse"), goal="min"),
     "execution": Execution(pack_size=16, compiled=True, channels_last=True),
     "rewind_to": 2_000,
     "precision": "bf16",

@@ -21,6 +21,7 @@ from tests.trials.toys import (
 from trials.datasets import Dataset, Split
 from trials.engine import StackedNetwork, evaluate
 from trials.engine.engine import Engine
+from trials.metrics import RightAnswers
 from trials.recipe import Component
 from trials.seeding import generator
 from trials.training import batches, training_steps
@@ -247,7 +248,7 @@ def test_the_accuracies_are_shares_of_right_answers(outcomes):
 def test_the_first_among_equals_by_script(pack_size, monkeypatch):
     script = iter([[3, 4, 0], [5, 4, 0], [5, 1, 0], [2, 6, 0]])
     by_copy = [iter(column) for column in zip(*script, strict=True)]
-    genuine = Engine.count_correct
+    genuine = Engine.scores
     data, module = toy_data(), toy_network()
     started = 0
 
@@ -257,9 +258,10 @@ def test_the_first_among_equals_by_script(pack_size, monkeypatch):
             started += 1
             return genuine(self, copies, data, split)
         columns = by_copy if pack_size > 1 else by_copy[started : started + 1]
-        return torch.tensor([next(column) for column in columns]), torch.ones(len(columns), dtype=torch.bool)
+        right = torch.tensor([next(column) for column in columns], dtype=torch.float64)
+        return right / 23, torch.ones(len(columns), dtype=torch.bool)
 
-    monkeypatch.setattr(Engine, "count_correct", scripted)
+    monkeypatch.setattr(Engine, "scores", scripted)
     found = train(module, data, toy_recipe(length=4, pack_size=pack_size), RATES)
     assert [outcome.best_step for outcome in found] == [12, 24, 6]
     assert [outcome.score for outcome in found] == [5 / 23, 6 / 23, 0.0]
@@ -285,19 +287,21 @@ def test_splits_are_counted_whole_in_any_portions(together, size, monkeypatch):
     data, module = toy_data(), toy_network()
     copies = StackedNetwork.of(module, double(module.state_dict()), 2, torch.device("cpu"))
     copies.flat[1] *= -1
-    correct, finite = evaluate.count_correct(module, copies, data, data.validation, together)
+    scores, finite = evaluated(module, copies, data, together)
     expected = []
     for index in range(2):
         plain = toy_network().double().eval()
         plain.load_state_dict(copies.state(index))
         expected.append((plain(data.validation.inputs).argmax(1) == data.validation.labels).sum().item())
-    assert correct.tolist() == expected and expected[0] != expected[1]
+    assert scores.tolist() == [right / 23 for right in expected] and expected[0] != expected[1]
     assert finite.tolist() == [True, True]
     copies.flat[1, 0] = float("inf")
-    assert evaluate.count_correct(module, copies, data, data.validation, together)[1].tolist() == [
-        True,
-        False,
-    ]
+    assert evaluated(module, copies, data, together)[1].tolist() == [True, False]
+
+
+def evaluated(module, copies, data, together):
+    outputs = evaluate.eager_outputs(module, copies, data, data.validation, together)
+    return evaluate.scores_of(outputs, RightAnswers(2, torch.device("cpu")), 2)
 
 
 def test_the_test_split_decides_nothing():

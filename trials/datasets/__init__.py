@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from silo.errors import InvalidInput
 from trials.datasets.base import Dataset, Examples, Split, beginning
 from trials.datasets.streaming import StreamedSplit
@@ -24,6 +26,9 @@ DATASETS = {
     "synthetic": "trials.datasets.synthetic:synthetic",
 }
 
+NO_DATASET = "none"
+"""The name that stands for none, with a training loop of the user's own."""
+
 
 def load_dataset(name: str, arguments: Mapping[str, Any], *, seed: int) -> Dataset:
     """Loads a data set, into memory unless it streams, and checks it.
@@ -38,6 +43,9 @@ def load_dataset(name: str, arguments: Mapping[str, Any], *, seed: int) -> Datas
         InvalidInput: No such data set, arguments that it doesn't take, missing or unreadable files, or data
             that can't be trained on (see :meth:`Dataset.check`).
     """
+    if name == NO_DATASET:
+        nothing = Split(inputs=torch.empty(0, 0), labels=torch.empty(0))
+        return Dataset(train=nothing, validation=nothing, test=nothing)
     load: Callable[..., Any] = resolve("data set", name, DATASETS)
     with global_draws_kept():
         seed_global(seed)  # for those that draw, and don't by their seed

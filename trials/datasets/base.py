@@ -17,10 +17,11 @@ from trials.registry import resolve
 
 
 class Examples(ABC):
-    """Inputs and their classes, wherever the inputs are.
+    """Inputs and their targets, wherever the inputs are.
 
     Attributes:
-        labels: [N], int64, from 0 to the number of classes - 1, on the device that batches come on.
+        labels: The targets, on the device that batches come on: [N], int64, from 0 to the number of classes -
+            1; or of any shape [N, …] and type, for a loss and a metric of the user's own.
     """
 
     labels: Tensor
@@ -28,12 +29,12 @@ class Examples(ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """Of all inputs together: (N, C, H, W) or (N, F)."""
+        """Of all inputs together: (N, C, H, W), (N, F), or any other of two dimensions or more."""
 
     @property
     @abstractmethod
     def dtype(self) -> torch.dtype:
-        """Of the inputs: uint8 (images, 0 to 255) or float32."""
+        """Of the inputs: float32, uint8 (of images: 0 to 255), or another integer (token ids)."""
 
     @abstractmethod
     def to(self, device: torch.device | str) -> "Examples":
@@ -84,7 +85,7 @@ class Examples(ABC):
         """Type and shape of the inputs, for messages."""
         return _described(self.dtype, self.shape)
 
-    def check(self, name: str, num_classes: int) -> None:
+    def check(self, name: str, num_classes: int | None) -> None:
         """Refuses what can't be trained on.
 
         Raises:
@@ -97,30 +98,56 @@ class Examples(ABC):
                     f"the {name} split has {what} of type {type(given).__name__}: give a torch.Tensor, as by "
                     "torch.as_tensor"
                 )
-        if len(self.shape) < 2 or self.dtype not in (torch.uint8, torch.float32):
+        if len(self.shape) < 2 or self.dtype not in (torch.float32, *_INTEGERS):
             raise InvalidInput(
                 f"the {name} split has inputs of {self.described()}: "
-                "give uint8 or float32, [N, C, H, W] or [N, F]"
+                "give float32, uint8 or another integer, [N, C, H, W] or [N, F]"
             )
-        if labels.ndim != 1 or labels.dtype != torch.int64:
+        if labels.ndim < 1 or (num_classes is not None and labels.dtype != torch.int64):
             raise InvalidInput(
-                f"the {name} split has labels of {_described(labels.dtype, labels.shape)}: give int64, [N]"
+                f"the {name} split has labels of {_described(labels.dtype, labels.shape)}: give int64, "
+                "[N], or "
+                "leave num_classes out for targets that are no classes"
             )
         if self.shape[0] != len(labels):
             raise InvalidInput(
                 f"the {name} split has {self.shape[0]} inputs and {len(labels)} labels: "
                 "give one label per input"
             )
-        if 0 in self.shape:
+        if 0 in self.shape or 0 in labels.shape:
             raise InvalidInput(f"the {name} split is empty: give it at least one example")
         self._check_inputs(name)
-        outside = ((labels < 0) | (labels >= num_classes)).nonzero()
-        if len(outside):
-            first = int(outside[0])
-            raise InvalidInput(
-                f"the {name} split has {len(outside)} labels outside 0 to {num_classes - 1}, the first is "
-                f"{int(labels[first])} at labels[{first}]: number the {num_classes} classes from 0"
-            )
+        if num_classes is not None:
+            _check_classes(name, labels, num_classes)
+        elif labels.is_floating_point():
+            _check_finite(name, "labels", labels)
+
+
+def _check_classes(name: str, labels: Tensor, num_classes: int) -> None:
+    # Of each pixel or token some may be marked to count for nothing, as losses of torch know it.
+    wrong = (labels < 0) | (labels >= num_classes) if labels.ndim == 1 else labels >= num_classes
+    outside = wrong.nonzero()
+    if len(outside):
+        first = outside[0].tolist()
+        place = first[0] if len(first) == 1 else first
+        raise InvalidInput(
+            f"the {name} split has {len(outside)} labels outside 0 to {num_classes - 1}, the first is "
+            f"{int(labels[tuple(first)])} at labels[{place}]: number the {num_classes} classes from 0"
+            if labels.ndim == 1
+            else f"the {name} split has {len(outside)} labels above {num_classes - 1}, the first is "
+            f"{int(labels[tuple(first)])} at labels{place}: number the {num_classes} classes from 0, and "
+            "mark "
+            "what counts for nothing by -100"
+        )
+
+
+def _check_finite(name: str, what: str, values: Tensor) -> None:
+    wrong = (~values.isfinite()).nonzero()
+    if len(wrong):
+        raise InvalidInput(
+            f"the {name} split has {len(wrong)} values that are NaN or infinite, the first at {what}"
+            f"{wrong[0].tolist()}: leave those examples out or fill them in"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,8 +155,9 @@ class Split(Examples):
     """Examples in memory.
 
     Attributes:
-        inputs: [N, C, H, W] or [N, F]; uint8 (images, 0 to 255) or float32.
-        labels: [N], int64, from 0 to the number of classes - 1.
+        inputs: [N, C, H, W], [N, F] or any other shape; float32, uint8 (of images: 0 to 255) or another
+            integer.
+        labels: The targets, see :class:`Examples`.
     """
 
     inputs: Tensor
@@ -161,14 +189,8 @@ class Split(Examples):
             digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
 
     def _check_inputs(self, name: str) -> None:
-        if self.dtype == torch.uint8:
-            return
-        wrong = (~self.inputs.isfinite()).nonzero()
-        if len(wrong):
-            raise InvalidInput(
-                f"the {name} split has {len(wrong)} values that are NaN or infinite, the first at inputs"
-                f"{wrong[0].tolist()}: leave those examples out or fill them in"
-            )
+        if self.dtype.is_floating_point:
+            _check_finite(name, "inputs", self.inputs)
 
 
 def beginning(split: Examples, count: int) -> Split:
@@ -182,6 +204,9 @@ def _described(dtype: torch.dtype, shape: Iterable[int]) -> str:
 
 
 SPLITS = ("train", "validation", "test")
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
 _USUAL = "pad_crop_flip"
 
 
@@ -193,8 +218,9 @@ class Dataset:
         train: Examples that the weights are fitted to.
         validation: Examples that pick the epoch and the learning rate.
         test: Examples whose accuracy is reported, and decides nothing.
-        num_classes: Number of classes.
-        mean: One number per channel (or feature), or a single one for all: see :meth:`normalise`.
+        num_classes: Number of classes; None where the targets are no classes.
+        mean: One number per channel (or feature), or a single one for all: see :meth:`normalise`. Of integers
+            that are no images nothing is subtracted.
         std: As ``mean``.
         augment: Whether training images are changed at random: see :meth:`augmented`.
         augmentation: How: a key of AUGMENTATIONS, or ``"package.module:name"``, a function of a batch of
@@ -207,9 +233,9 @@ class Dataset:
     train: Examples
     validation: Examples
     test: Examples
-    num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    num_classes: int | None = None
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
     augment: bool = False
     augmentation: str = _USUAL
     channels_last: bool = False
@@ -219,6 +245,28 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input: (C, H, W) or (F,)."""
         return self.train.shape[1:]
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether the inputs are integers that are no images, nor flattened ones, of which mean or std "
+        "tell."""
+        if self.train.dtype != torch.uint8:
+            return not self.train.dtype.is_floating_point
+        return len(self.train.shape) != 4 and not self._is_normalised
+
+    @property
+    def _is_normalised(self) -> bool:
+        return (set(self.mean), set(self.std)) != ({0.0}, {1.0})
+
+    @property
+    def is_classified(self) -> bool:
+        """Whether each example has one class: then there is an accuracy, and a chance level."""
+        return self.num_classes is not None and self.train.labels.ndim == 1
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is no data set at all: the data set ``none``."""
+        return not len(self.train)
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data set on a device."""
@@ -241,14 +289,20 @@ class Dataset:
         return resolve("augmentation", self.augmentation, AUGMENTATIONS)
 
     def normalise(self, inputs: Tensor) -> Tensor:
-        """Inputs as the network sees them: (x / 255 - mean) / std of uint8, (x - mean) / std of others.
+        """Inputs as the network sees them.
+
+        That is (x / 255 - mean) / std of uint8 images [B, C, H, W] (flattened ones, too, if there are a mean
+        and a std), (x - mean) / std of floating-point numbers, and integers that are no images as they are:
+        token ids, in int64.
 
         Args:
             inputs: [B, *input_shape], a batch of any split, augmented or not, on any device.
 
         Returns:
-            float32 of the same shape.
+            float32 of the same shape, or int64.
         """
+        if self.has_ids:
+            return inputs.long()
         mean, std = (each.to(inputs.device) for each in self._mean_and_std)
         values = inputs.to(torch.float32)
         if inputs.dtype == torch.uint8:
@@ -285,7 +339,7 @@ class Dataset:
 
         Raises:
             InvalidInput: A split is empty, has inputs of another shape or dtype than the training split,
-                values that are NaN or infinite, more inputs than labels or the reverse, or labels outside
+                values that are NaN or infinite, more inputs than labels or the reverse, or classes outside
                 [0, num_classes); or mean and std don't fit the inputs; or ``augment`` is set for inputs that
                 are no images; or there is no such augmentation.
         """
@@ -295,8 +349,13 @@ class Dataset:
         for name in SPLITS:
             if not isinstance(given := getattr(self, name), Examples):
                 raise InvalidInput(_no_split(name, given))
-        if not isinstance(self.num_classes, int) or isinstance(self.num_classes, bool):
-            raise InvalidInput(f"a Dataset's num_classes must be a whole number, got {self.num_classes!r}")
+        if self.num_classes is not None and (
+            not isinstance(self.num_classes, int) or isinstance(self.num_classes, bool)
+        ):
+            raise InvalidInput(
+                f"a Dataset's num_classes must be a whole number, got {self.num_classes!r}; None for "
+                "targets that are none"
+            )
         _ = self._change
         for name in SPLITS:
             getattr(self, name).check(name, self.num_classes)
@@ -316,6 +375,12 @@ class Dataset:
                     f"{name} {values} doesn't fit inputs of shape {self.input_shape}: "
                     f"give 1 or {self.input_shape[0]} finite numbers{', above 0' if name == 'std' else ''}"
                 )
+        if self.has_ids and self._is_normalised:
+            raise InvalidInput(
+                f"the inputs are {self.train.described()}, integers that are no images [N, C, H, W], "
+                "which go "
+                "in as they are: leave mean and std out, or give float32"
+            )
         if self.augment and len(self.input_shape) != 3:
             raise InvalidInput(
                 f"augment needs images (C, H, W), the inputs have the shape {self.input_shape}: turn it off"

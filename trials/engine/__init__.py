@@ -6,7 +6,7 @@ above :mod:`trials.training`.
 """
 
 from trials.engine.engine import Engine
-from trials.engine.evaluate import EVALUATION_BATCH, CountCorrect, evaluation_batch
+from trials.engine.evaluate import EVALUATION_BATCH, evaluation_batch
 from trials.engine.gradients import why_not_packed
 from trials.engine.graphs import compile_if_possible
 from trials.engine.plain import PlainModule
@@ -15,7 +15,6 @@ from trials.engine.steps import Step
 
 __all__ = [
     "EVALUATION_BATCH",
-    "CountCorrect",
     "Engine",
     "PlainModule",
     "StackedNetwork",

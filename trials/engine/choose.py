@@ -16,6 +16,7 @@ from torch import nn
 from silo.errors import InvalidInput
 from trials.engine import Engine, why_not_packed
 from trials.engine.measure import Speed, measure_speed
+from trials.losses import make_loss
 from trials.recipe import Execution, Recipe
 from trials.runner import Runner
 from trials.training import count_validations, training_steps
@@ -234,7 +235,8 @@ class _Chooser:
     def _packable(self) -> bool:
         data = self._runner.data
         inputs, labels = data.train.first(8)
-        reason = why_not_packed(self._runner.network(0), data.normalise(inputs).cpu(), labels.cpu())
+        loss, batch = make_loss(self._recipe.loss), data.normalise(inputs).cpu()
+        reason = why_not_packed(self._runner.network(0), loss, batch, labels.cpu())
         if reason:
             self._notes.append(f"this network can't be packed: {reason}")
         return reason is None

@@ -12,13 +12,21 @@ from torch import Tensor, nn
 from trials.datasets import Dataset, Examples, beginning
 from trials.engine.compile_cache import find, is_compiled
 from trials.engine.cuda_graphs import CudaGraphSteps
-from trials.engine.evaluate import GraphEvaluation, count_correct, evaluation_batch
+from trials.engine.evaluate import (
+    EVALUATION_BATCH,
+    GraphEvaluation,
+    eager_outputs,
+    evaluation_batch,
+    scores_of,
+)
 from trials.engine.gradients import lone_gradients, packed_gradients, quiet_vmap
 from trials.engine.graphs import Program, Traced, as_traced, compile_all
 from trials.engine.stacked import StackedNetwork, named_tensors
 from trials.engine.steps import Batch, EagerStep, GraphStep, Step
+from trials.losses import make_loss
+from trials.metrics import scorer_of
 from trials.optimizers import build_optimizer
-from trials.recipe import Execution, Precision, Recipe
+from trials.recipe import Execution, Metric, Precision, Recipe
 from trials.seeding import global_draws_kept
 
 Compiler = Callable[[Sequence[Traced]], list[Program]]
@@ -48,6 +56,7 @@ class Engine:
     ) -> None:
         self.module, self.recipe, self.graphs = module, recipe, tuple(graphs)
         self._compiler = compiler if recipe.execution.compiled else as_traced
+        self.loss_of, self._scorer = make_loss(recipe.loss), scorer_of(recipe.metric)
         self._step: GraphStep | CudaGraphSteps | None = None
         self._evaluation: GraphEvaluation | None = None
 
@@ -71,18 +80,41 @@ class Engine:
         execution, module, optimizer = self.recipe.execution, self.module, self.recipe.optimizer
         if not execution.traced or not worth_filling(copies.flat.shape[0], execution):
             gradients = packed_gradients if execution.vectorised else lone_gradients
-            return EagerStep(gradients(module), build_optimizer(optimizer), copies, mask)
+            found = gradients(module, self.loss_of)
+            return EagerStep(found, build_optimizer(optimizer), copies, mask, self.recipe.clip)
         if self._step is None:
             self._make(copies, mask, data)
         assert self._step is not None
         self._step.begin(copies, mask)
         return self._step
 
-    def count_correct(self, copies: StackedNetwork, data: Dataset, split: Examples) -> tuple[Tensor, Tensor]:
-        """See :data:`trials.engine.evaluate.CountCorrect`."""
-        if self._evaluation is not None and worth_filling(copies.flat.shape[0], self.recipe.execution):
-            return self._evaluation.count_correct(copies, data, split)
-        return count_correct(self.module, copies, data, split, self.recipe.execution.vectorised)
+    def scores(self, copies: StackedNetwork, data: Dataset, split: Examples) -> tuple[Tensor, Tensor]:
+        """The score of each copy on a split, and whether all its outputs were finite.
+
+        Returns:
+            [K], float64, and [K], bool, on the copies' device.
+        """
+        execution, count = self.recipe.execution, copies.flat.shape[0]
+        outputs = eager_outputs(self.module, copies, data, split, execution.vectorised)
+        if self._evaluation is not None and worth_filling(count, execution):
+            outputs = self._evaluation.outputs(copies, data, split)
+        return scores_of(outputs, self._scorer(count, copies.flat.device), count)
+
+    @torch.no_grad()
+    def some_outputs(self, copies: StackedNetwork, data: Dataset) -> tuple[Tensor, Tensor]:
+        """Outputs [B, …] of the first copy for a few examples of the validation split, and their targets."""
+        few = beginning(data.validation, 4)
+        ((outputs, targets),) = eager_outputs(self.module, copies.row(0), data, few, False)
+        return outputs[0], targets
+
+    def scores_of_nothing(self, copies: StackedNetwork, data: Dataset, split: Examples) -> float:
+        """The score of outputs that are all zero, shaped as those of the first copy are."""
+        outputs, _ = self.some_outputs(copies, data)
+        nothing = (
+            (outputs.new_zeros((1, len(targets), *outputs.shape[1:])), targets)
+            for _, targets in split.batches([torch.arange(len(split))], EVALUATION_BATCH)
+        )
+        return float(scores_of(nothing, self._scorer(1, copies.flat.device), 1)[0])
 
     @contextmanager
     def computing(self, device: torch.device) -> Iterator[None]:
@@ -107,8 +139,8 @@ class Engine:
         """Tries whether the graphs do what the eager operations do; None if so, else the reason.
 
         Three steps from the module's weights must agree in weights, buffers and losses as far as float32
-        goes, and then the right answers on the beginning of the validation split, but for a hundredth of
-        them. The graphs are made; the module isn't changed.
+        goes, and then the scores on the beginning of the validation split, but for a hundredth. The graphs
+        are made; the module isn't changed.
 
         Args:
             data: The data set, on the device to train on.
@@ -149,7 +181,7 @@ class Engine:
             module.train()
             losses = [(step(inputs, labels, rates).clone(), other(inputs, labels, rates)) for _ in range(3)]
             step.settle()
-            correct, finite = self.count_correct(ours, data, split)
+            scores, finite = self.scores(ours, data, split)
         except Exception as error:  # whatever can't be traced or compiled is a reason: the eager step works
             lines = [line for line in str(error).splitlines() if line][:2]  # one may only announce another
             return ": ".join([type(error).__name__, " ".join(lines)]) if lines else type(error).__name__
@@ -157,8 +189,8 @@ class Engine:
         pairs += [(ours.buffers[name], theirs.buffers[name]) for name in ours.buffers]
         if not all(torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-4) for a, b in pairs):
             return "the graph and the eager training differ"
-        expected, sound = eager.count_correct(theirs, data, split)
-        off = (correct - expected).abs() > max(1, len(split) / 100)
+        expected, sound = eager.scores(theirs, data, split)
+        off = (scores - expected).abs() > _same_scores(recipe.metric, expected, len(split))
         if not torch.equal(finite, sound) or bool(off.any()):
             return "the graph and the eager evaluation differ"
         return None
@@ -196,12 +228,20 @@ class Engine:
         execution, optimizer = self.recipe.execution, self.recipe.optimizer
         inputs, labels = data.train.first(self.recipe.batch_size)
         count, each = (execution.pack_size, 1) if execution.streams else (1, execution.pack_size)
-        steps = [GraphStep(self.module, optimizer, each) for _ in range(count)]
+        clip, loss_of = self.recipe.clip, self.loss_of
+        steps = [GraphStep(self.module, loss_of, optimizer, each, clip) for _ in range(count)]
         return steps, (data.normalise(inputs), labels)
 
     def _graph_evaluation(self, data: Dataset) -> GraphEvaluation:
         execution, size = self.recipe.execution, evaluation_batch(len(data.validation))
         return GraphEvaluation(self.module, execution.pack_size, size, vectorised=execution.vectorised)
+
+
+def _same_scores(metric: Metric, expected: Tensor, examples: int) -> Tensor:
+    """How far the graph's scores may be away: a hundredth of the right answers, or of the score."""
+    if metric.function is None:
+        return torch.full_like(expected, max(1 / examples, 0.01) + 1e-9)
+    return expected.abs() * 0.01 + 1e-6
 
 
 def worth_filling(count: int, execution: Execution) -> bool:

@@ -1,8 +1,8 @@
-"""Right answers of copies on a split, counted one operation after another or by one graph."""
+"""Outputs and scores of copies on a split, computed one operation after another or by one graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,12 @@ from trials.datasets import Dataset, Examples
 from trials.engine.gradients import lone_outputs, packed_outputs
 from trials.engine.graphs import Program, Traced, trace
 from trials.engine.stacked import StackedNetwork
+from trials.metrics import Scorer
 
 EVALUATION_BATCH = 1024
 
-CountCorrect = Callable[[StackedNetwork, Dataset, Examples], tuple[Tensor, Tensor]]
-"""Copies, data set and split to right answers of each copy on it, and whether all its outputs were finite:
-both [K]."""
+Outputs = Iterator[tuple[Tensor, Tensor]]
+"""Outputs [K, B, …] of K copies on batch after batch of a split, and its targets [B, …]."""
 
 
 def evaluation_batch(count: int) -> int:
@@ -28,24 +28,31 @@ def evaluation_batch(count: int) -> int:
 
 
 @torch.no_grad()
-def count_correct(
+def eager_outputs(
     module: nn.Module, copies: StackedNetwork, data: Dataset, split: Examples, together: bool
-) -> tuple[Tensor, Tensor]:
-    """Right answers of each copy on a split, and whether all its outputs were finite: both [K]."""
+) -> Outputs:
+    """The outputs of each copy on a split, one operation after another."""
     module.eval()
     forward = packed_outputs(module) if together else lone_outputs(module)
-    count = copies.flat.shape[0]
-    correct = torch.zeros(count, dtype=torch.long, device=copies.flat.device)
-    finite = torch.ones(count, dtype=torch.bool, device=copies.flat.device)
-    for inputs, labels in split.batches([torch.arange(len(split))], EVALUATION_BATCH):
-        outputs = forward(copies, data.normalise(inputs))
-        correct += (outputs.argmax(dim=-1) == labels).sum(dim=-1)
-        finite &= outputs.isfinite().all(dim=-1).all(dim=-1)
-    return correct, finite
+    for inputs, targets in split.batches([torch.arange(len(split))], EVALUATION_BATCH):
+        yield forward(copies, data.normalise(inputs)), targets
+
+
+@torch.no_grad()
+def scores_of(outputs: Outputs, scorer: Scorer, count: int) -> tuple[Tensor, Tensor]:
+    """The score of each of ``count`` copies on a split, and whether all its outputs were finite: both [K]."""
+    finite: Tensor | None = None
+    for found, targets in outputs:
+        sound = found.isfinite().flatten(1).all(dim=-1)
+        finite = sound if finite is None else finite & sound
+        scorer.update(found, targets)
+    assert finite is not None, "no split is empty"
+    scores = scorer.scores().to(finite.device)
+    return scores, finite & scores.isfinite()
 
 
 class GraphEvaluation:
-    """The forward pass and the count of right answers as one graph, for batches of one size.
+    """The forward pass as one graph, for batches of one size.
 
     Smaller batches are filled up with their first example, which no copy's outputs for the others depend on.
 
@@ -64,8 +71,7 @@ class GraphEvaluation:
 
     def arguments(self, copies: StackedNetwork, data: Dataset) -> list[Tensor]:
         """The tensors that the graph is called with, on the first batch of the validation split."""
-        inputs, labels = data.validation.first(self._size)
-        return self._arguments(copies, data.normalise(inputs), labels)
+        return self._arguments(copies, data.normalise(data.validation.first(self._size)[0]))
 
     @torch.no_grad()
     def traced(self, copies: StackedNetwork, data: Dataset) -> Traced:
@@ -78,23 +84,17 @@ class GraphEvaluation:
             self._module.train(was_training)
 
     @torch.no_grad()
-    def count_correct(self, copies: StackedNetwork, data: Dataset, split: Examples) -> tuple[Tensor, Tensor]:
-        """See :data:`CountCorrect`."""
+    def outputs(self, copies: StackedNetwork, data: Dataset, split: Examples) -> Outputs:
+        """The outputs of each copy on a split."""
         count = copies.flat.shape[0]
-        correct = torch.zeros(count, dtype=torch.long, device=copies.flat.device)
-        finite = torch.ones(count, dtype=torch.bool, device=copies.flat.device)
-        for inputs, labels in split.batches([torch.arange(len(split))], self._size):
+        for inputs, targets in split.batches([torch.arange(len(split))], self._size):
             with torch.autocast(inputs.device.type, enabled=False):  # the casts are in the graph
-                right, sound = self.program(*self._arguments(copies, data.normalise(inputs), labels))
-            correct += right[:count]
-            finite &= sound[:count]
-        return correct, finite
+                (found,) = self.program(*self._arguments(copies, data.normalise(inputs)))
+            yield found[:count, : len(targets)], targets
 
-    def _arguments(self, copies: StackedNetwork, inputs: Tensor, labels: Tensor) -> list[Tensor]:
-        missing = self._size - len(labels)
-        if missing:
+    def _arguments(self, copies: StackedNetwork, inputs: Tensor) -> list[Tensor]:
+        if missing := self._size - len(inputs):
             inputs = torch.cat([inputs, inputs[:1].expand(missing, *inputs.shape[1:])])
-            labels = torch.cat([labels, labels.new_full((missing,), -1)])
         # Contiguous, as the graph was traced: copies are rows of a larger tensor.
         state = {name: each.contiguous() for name, each in {**copies.parameters, **copies.buffers}.items()}
         empty = self._count - copies.flat.shape[0]
@@ -104,19 +104,16 @@ class GraphEvaluation:
                 for name, tensor in state.items()
             }
         tensors, self._structure = pytree.tree_flatten(state)
-        return [*tensors, inputs, labels]
+        return [*tensors, inputs]
 
-    def _flat(self, *arguments: Tensor) -> tuple[Tensor, Tensor]:
-        inputs, labels = arguments[-2:]
-        state = pytree.tree_unflatten(list(arguments[:-2]), self._structure)
+    def _flat(self, *arguments: Tensor) -> tuple[Tensor]:
+        inputs = arguments[-1]
+        state = pytree.tree_unflatten(list(arguments[:-1]), self._structure)
 
         def forward(state: dict[str, Tensor], inputs: Tensor) -> Tensor:
             found: Tensor = functional_call(self._module, state, (inputs,))
             return found
 
         if self._vectorised:
-            outputs = vmap(forward, in_dims=(0, None), randomness="error")(state, inputs)
-        else:
-            outputs = forward({name: tensor[0] for name, tensor in state.items()}, inputs).unsqueeze(0)
-        right = (outputs.argmax(dim=-1) == labels).sum(dim=-1)
-        return right, outputs.isfinite().flatten(1).all(dim=-1)
+            return (vmap(forward, in_dims=(0, None), randomness="error")(state, inputs),)
+        return (forward({name: tensor[0] for name, tensor in state.items()}, inputs).unsqueeze(0),)

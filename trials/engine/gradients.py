@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.nn.functional import cross_entropy
 
 from trials.engine.plain import PlainModule
 from trials.engine.stacked import StackedNetwork, as_real, named_tensors
+from trials.losses import Loss, scalar
 
 TensorTree = dict[str, Tensor]
 """Tensors by name."""
@@ -35,20 +35,25 @@ def quiet_vmap() -> Iterator[None]:
 
 
 def batch_loss(
-    module: nn.Module, parameters: TensorTree, buffers: TensorTree, inputs: Tensor, labels: Tensor
+    module: nn.Module,
+    loss_of: Loss,
+    parameters: TensorTree,
+    buffers: TensorTree,
+    inputs: Tensor,
+    labels: Tensor,
 ) -> tuple[Tensor, TensorTree]:
-    """Mean cross-entropy on a batch, and the buffers after the forward pass.
+    """The loss on a batch, and the buffers after the forward pass.
 
     A buffer that the module writes into is changed; one that it assigns anew is given back as the new tensor,
     which ``functional_call`` puts in the place of the old one.
     """
     state = {**parameters, **buffers}
-    loss = cross_entropy(functional_call(module, state, (inputs,)), labels)
+    loss = scalar(loss_of(functional_call(module, state, (inputs,)), labels))
     return loss, {name: state[name] for name in buffers}
 
 
 def functional_gradients(
-    module: nn.Module,
+    module: nn.Module, loss_of: Loss
 ) -> Callable[[TensorTree, TensorTree, Tensor, Tensor], tuple[TensorTree, tuple[Tensor, TensorTree]]]:
     """``(parameters, buffers, inputs, labels)`` to gradients, and the loss and buffers after; nothing that is
     given is changed, as ``vmap`` and tracing need it."""
@@ -57,13 +62,13 @@ def functional_gradients(
         parameters: TensorTree, buffers: TensorTree, inputs: Tensor, labels: Tensor
     ) -> tuple[Tensor, tuple[Tensor, TensorTree]]:
         own = {name: buffer.clone() for name, buffer in buffers.items()}
-        value, after = batch_loss(module, parameters, own, inputs, labels)
+        value, after = batch_loss(module, loss_of, parameters, own, inputs, labels)
         return value, (value.detach(), after)
 
     return grad(loss, has_aux=True)
 
 
-def lone_gradients(module: nn.Module) -> Gradients:
+def lone_gradients(module: nn.Module, loss_of: Loss) -> Gradients:
     """Autograd on one copy after another, by the module itself: works for every module."""
     plain = PlainModule(module)
     rows: Tensor | None = None
@@ -75,7 +80,7 @@ def lone_gradients(module: nn.Module) -> Gradients:
         losses = []
         for index in range(copies.flat.shape[0]):
             with copies.opened(index) as tensors:
-                parts, loss = plain.gradients(tensors, list(copies.parameters), inputs, labels)
+                parts, loss = plain.gradients(tensors, list(copies.parameters), inputs, labels, loss_of)
             torch.cat([as_real(part).reshape(-1) for part in parts], out=rows[index])
             losses.append(loss)
         return rows, torch.stack(losses)
@@ -83,10 +88,10 @@ def lone_gradients(module: nn.Module) -> Gradients:
     return gradients
 
 
-def packed_gradients(module: nn.Module) -> Gradients:
+def packed_gradients(module: nn.Module, loss_of: Loss) -> Gradients:
     """One vectorised call for all copies (``torch.func.vmap``): fast where a single copy is too small to
     keep the machine busy. Modules that draw random numbers or branch on data are refused by vmap."""
-    vectorised = vmap(functional_gradients(module), in_dims=(0, 0, None, None), randomness="error")
+    vectorised = vmap(functional_gradients(module, loss_of), in_dims=(0, 0, None, None), randomness="error")
     rows: Tensor | None = None
 
     def gradients(copies: StackedNetwork, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,7 +132,7 @@ def packed_outputs(module: nn.Module) -> Callable[[StackedNetwork, Tensor], Tens
     return lambda copies, inputs: vectorised({**copies.parameters, **copies.buffers}, inputs)
 
 
-def why_not_packed(module: nn.Module, inputs: Tensor, labels: Tensor) -> str | None:
+def why_not_packed(module: nn.Module, loss_of: Loss, inputs: Tensor, labels: Tensor) -> str | None:
     """Tries whether the module trains the same packed and alone; None if it does, else the reason.
 
     Two copies with different weights take a step in double precision either way; losses, gradients, buffers
@@ -135,8 +140,9 @@ def why_not_packed(module: nn.Module, inputs: Tensor, labels: Tensor) -> str | N
 
     Args:
         module: The network; it is not changed.
+        loss_of: The loss.
         inputs: A small normalised batch.
-        labels: [B].
+        labels: [B, …].
     """
     state = {
         name: tensor.double() if tensor.is_floating_point() else tensor
@@ -154,12 +160,12 @@ def why_not_packed(module: nn.Module, inputs: Tensor, labels: Tensor) -> str | N
     alone = pair.clone(module)
     try:
         with quiet_vmap():
-            grads, losses = packed_gradients(module)(pair, inputs.double(), labels)
-        lone_grads, lone_losses = lone_gradients(module)(alone, inputs.double(), labels)
+            grads, losses = packed_gradients(module, loss_of)(pair, doubled(inputs), doubled(labels))
+        lone_grads, lone_losses = lone_gradients(module, loss_of)(alone, doubled(inputs), doubled(labels))
         module.eval()
         with torch.no_grad(), quiet_vmap():
-            outputs = packed_outputs(module)(pair, inputs.double())
-            lone = lone_outputs(module)(alone, inputs.double())
+            outputs = packed_outputs(module)(pair, doubled(inputs))
+            lone = lone_outputs(module)(alone, doubled(inputs))
     except Exception as error:  # whatever vmap can't take is a reason, and lone training still works
         return _in_words(error)
     finally:
@@ -169,6 +175,11 @@ def why_not_packed(module: nn.Module, inputs: Tensor, labels: Tensor) -> str | N
     return (
         None if all(_equal(a.double(), b.double()) for a, b in pairs) else "packed and lone training differ"
     )
+
+
+def doubled(tensor: Tensor) -> Tensor:
+    """A tensor in double precision, if it has any."""
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

@@ -124,7 +124,7 @@ class _TrialPack:
     def validate(self) -> None:
         """Validates the pack once."""
         with self._engine.computing(self._device):
-            self._engine.count_correct(self._copies, self._data, self._data.validation)
+            self._engine.scores(self._copies, self._data, self._data.validation)
 
 
 def _timed(runner: Runner, work: Callable[[], None]) -> float:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+
+from trials.losses import Loss, scalar
 
 
 class PlainModule:
@@ -40,19 +41,25 @@ class PlainModule:
             return found
 
     def gradients(
-        self, tensors: Mapping[str, Tensor], names: Sequence[str], inputs: Tensor, labels: Tensor
+        self,
+        tensors: Mapping[str, Tensor],
+        names: Sequence[str],
+        inputs: Tensor,
+        labels: Tensor,
+        loss_of: Loss,
     ) -> tuple[list[Tensor], Tensor]:
-        """Gradients of the mean cross-entropy on a batch, and that loss.
+        """Gradients of the loss on a batch, and that loss.
 
         Args:
             tensors: Parameters and buffers by name; what the module writes into them or assigns stays there.
             names: The parameters to have gradients of, zeros where the loss doesn't depend on one.
             inputs: [B, …], normalised.
-            labels: [B].
+            labels: [B, …].
+            loss_of: The loss.
         """
         with self._holding(tensors), torch.enable_grad():
             owned = [self._own[name][0].requires_grad_() for name in names]
-            loss = cross_entropy(self._module(inputs), labels)
+            loss = scalar(loss_of(self._module(inputs), labels))
             loss.backward()  # type: ignore[no-untyped-call]
             found = [torch.zeros_like(each) if each.grad is None else each.grad for each in owned]
         return [each.detach() for each in found], loss.detach()

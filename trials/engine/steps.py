@@ -20,6 +20,7 @@ from silo.errors import InvalidInput
 from trials.engine.gradients import Gradients, TensorTree, functional_gradients
 from trials.engine.graphs import Captured, Program, Traced, trace
 from trials.engine.stacked import StackedNetwork
+from trials.losses import Loss
 from trials.optimizers import Optimizer, Stateful, build_optimizer
 from trials.recipe import Component
 
@@ -57,6 +58,7 @@ class EagerStep:
         optimizer: An optimizer without state.
         copies: The copies to train, in place.
         mask: [P], 1 where a weight is alive, else 0.
+        clip: The largest norm of a copy's gradient.
     """
 
     def __init__(
@@ -65,12 +67,17 @@ class EagerStep:
         optimizer: Optimizer,
         copies: StackedNetwork,
         mask: Tensor,
+        clip: float | None = None,
     ) -> None:
+        self._clip = clip
         self._gradients, self._optimizer, self._copies, self._mask = gradients, optimizer, copies, mask
 
     def __call__(self, inputs: Tensor, labels: Tensor, rates: Tensor) -> Tensor:
         """See :class:`Step`."""
         gradient, losses = self._gradients(self._copies, inputs, labels)
+        if self._clip is not None:
+            gradient.mul_(self._mask)
+            gradient.mul_(shortened(gradient.norm(dim=1), self._clip))
         self._optimizer.step(self._copies.flat, gradient, self._mask, rates)
         return losses
 
@@ -81,6 +88,14 @@ class EagerStep:
         """See :class:`Step`; one operation steps all copies, and a smaller one would take them apart."""
 
 
+def shortened(norms: Tensor, clip: float) -> Tensor:
+    """[K, 1], what gradients of such norms [K] are scaled by: as ``torch.nn.utils.clip_grad_norm_`` does it.
+
+    The norm is that of the weights that are left: what is pruned has none.
+    """
+    return (clip / (norms + 1e-6)).clamp(max=1.0).unsqueeze(1)
+
+
 class GraphStep:
     """The whole step as one graph for ``count`` copies, and the tensors that it works on.
 
@@ -89,8 +104,10 @@ class GraphStep:
 
     Args:
         module: The network.
+        loss_of: The loss.
         optimizer: The optimizer and its arguments.
         count: Copies that the graph steps; a training of fewer leaves the rest idle, at a rate of 0.
+        clip: The largest norm of a copy's gradient.
 
     Raises:
         InvalidInput: The optimizer can't be traced.
@@ -99,8 +116,16 @@ class GraphStep:
     program: Program
     """The graph to call: to be set before the first step."""
 
-    def __init__(self, module: nn.Module, optimizer: Component, count: int) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        loss_of: Loss,
+        optimizer: Component,
+        count: int,
+        clip: float | None = None,
+    ) -> None:
         self._module, self._optimizer, self._count = module, optimizer, count
+        self._loss_of, self._clip = loss_of, clip
         if not isinstance(build_optimizer(optimizer), Stateful):
             raise InvalidInput(
                 f"optimizer {optimizer.name!r} can't be compiled: it has no begin() and STATE; "
@@ -207,6 +232,11 @@ class GraphStep:
         gradients, losses, after = self._gradients(parameters, buffers, inputs, labels)
         for name, buffer in buffers.items():
             buffer.copy_(after[name])
+        found = {name: gradients[name].reshape(self._count, -1) for name in parameters}
+        if self._clip is not None:
+            squares = [(found[name] * masks[name]).square().sum(dim=1) for name in found]
+            scale = shortened(torch.stack(squares).sum(dim=0).sqrt(), self._clip)
+            found = {name: rows * scale for name, rows in found.items()}
         for name, weights in parameters.items():
             optimizer = build_optimizer(self._optimizer)
             rows = weights.view(self._count, -1)
@@ -214,14 +244,14 @@ class GraphStep:
             optimizer.begin(rows)
             for attribute, state in states[name].items():
                 setattr(optimizer, attribute, state)
-            optimizer.step(rows, gradients[name].reshape(self._count, -1), masks[name], rates)
+            optimizer.step(rows, found[name], masks[name], rates)
         return losses
 
     def _gradients(
         self, parameters: TensorTree, buffers: TensorTree, inputs: Tensor, labels: Tensor
     ) -> tuple[TensorTree, Tensor, TensorTree]:
         """Gradients, losses [K] and the buffers after the forward pass."""
-        each = functional_gradients(self._module)
+        each = functional_gradients(self._module, self._loss_of)
         if self._count > 1:
             packed = vmap(each, in_dims=(0, 0, None, None), randomness="error")
             found, (losses, after) = packed(parameters, buffers, inputs, labels)

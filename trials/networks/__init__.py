@@ -25,7 +25,14 @@ NETWORKS = {
 
 
 def build_network(
-    name: str, arguments: Mapping[str, Any], *, input_shape: tuple[int, ...], num_classes: int, seed: int
+    name: str,
+    arguments: Mapping[str, Any],
+    *,
+    input_shape: tuple[int, ...] | None,
+    num_classes: int | None,
+    seed: int,
+    classified: bool = True,
+    input_dtype: torch.dtype = torch.float32,
 ) -> nn.Module:
     """Builds a network on the CPU, its initial weights a function of the seed alone.
 
@@ -38,27 +45,33 @@ def build_network(
             ``torch.nn.Module``. Beside its own arguments it is given the keywords ``input_shape`` and
             ``num_classes``, as far as it takes them: ``torchvision.models:resnet18`` takes the second alone.
         arguments: The network's own arguments.
-        input_shape: Shape of one input: (C, H, W) or (F,).
-        num_classes: Number of outputs.
+        input_shape: Shape of one input: (C, H, W) or (F,); None where there is no data set.
+        num_classes: Number of outputs; None where the targets are no classes.
         seed: Seed of the initial weights.
+        classified: Whether it gives one output per class for each input; else its outputs are the loss's
+            business.
+        input_dtype: Type of the inputs.
 
     Raises:
         InvalidInput: No such network, arguments that it doesn't take, no class, or a shape that it can't be
             built for.
     """
     builder: Callable[..., Any] = resolve("network", name, NETWORKS)
-    if num_classes < 1:
+    if num_classes is not None and num_classes < 1:
         raise InvalidInput(f"{name} can't be built for {num_classes} classes: it needs at least one")
     with global_draws_kept(), _defaults_kept(), torch.device("cpu"):
-        network, told = _construct(
-            name, builder, arguments, {"input_shape": input_shape, "num_classes": num_classes}, seed
-        )
+        given = {"input_shape": input_shape, "num_classes": num_classes}
+        context = {key: value for key, value in given.items() if value is not None}
+        network, told = _construct(name, builder, arguments, context, seed)
         if not isinstance(network, nn.Module):
             raise InvalidInput(
                 f"network {name!r} must give a torch.nn.Module, it gave {type(network).__name__}"
             )
-        if name not in NETWORKS:
-            _try_out(name, network, input_shape, num_classes, told)
+        if name not in NETWORKS and input_shape is not None:
+            inputs = torch.zeros(2, *input_shape, dtype=input_dtype)
+            outputs = _try_out(name, network, inputs)
+            if classified and num_classes is not None:
+                _check_classes(name, outputs, input_shape, num_classes, told)
     return network
 
 
@@ -95,23 +108,27 @@ def _defaults_kept() -> Iterator[None]:
             torch.set_default_dtype(before)
 
 
-def _try_out(
+def _try_out(name: str, network: nn.Module, inputs: torch.Tensor) -> Any:
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            outputs = network.eval()(inputs)
+    except Exception as error:  # the user's code, which may raise anything
+        raise InvalidInput(
+            f"network {name!r} fails on two inputs of shape {tuple(inputs.shape[1:])}: "
+            f"{type(error).__name__}: {one_line(error)}"
+        ) from error
+    network.train(was_training)
+    return outputs
+
+
+def _check_classes(
     name: str,
-    network: nn.Module,
+    outputs: Any,
     input_shape: tuple[int, ...],
     num_classes: int,
     told: Mapping[str, Any],
 ) -> None:
-    was_training = network.training
-    try:
-        with torch.no_grad():
-            outputs = network.eval()(torch.zeros(2, *input_shape))
-    except Exception as error:  # the user's code, which may raise anything
-        raise InvalidInput(
-            f"network {name!r} fails on two inputs of shape {tuple(input_shape)}: "
-            f"{type(error).__name__}: {one_line(error)}"
-        ) from error
-    network.train(was_training)
     shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
     if shape != (2, num_classes):
         raise InvalidInput(

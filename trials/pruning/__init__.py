@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from silo.checks import did_you_mean
 from silo.errors import InvalidInput
 from trials.datasets.base import Dataset
+from trials.losses import CrossEntropy, Loss
 from trials.pruning.masks import remove_lowest, remove_lowest_of_each
 from trials.pruning.prunable import prunable_names
 from trials.registry import call, resolve
@@ -20,6 +21,8 @@ from trials.seeding import generator, global_draws_kept, seed_global
 
 Scope = Literal["global", "layer"]
 SCOPES: tuple[Scope, ...] = ("global", "layer")
+
+CROSS_ENTROPY: Loss = CrossEntropy()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +42,7 @@ class TrainedNetwork:
         data: The data set, of which pruners may see the training split.
         batch_size: Examples per batch, unless a pruner asks for another number.
         seed: Decides which training examples :meth:`batches` takes.
+        loss: The training's loss, of (outputs, targets).
     """
 
     module: nn.Module
@@ -49,6 +53,7 @@ class TrainedNetwork:
     data: Dataset
     batch_size: int
     seed: int
+    loss: Loss = CROSS_ENTROPY
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
@@ -71,6 +76,12 @@ class TrainedNetwork:
         Raises:
             InvalidInput: A count or a size below 1, or not even one batch in the split.
         """
+        if not len(self.data.train):
+            raise InvalidInput(
+                "this pruner needs examples, and the spec names no dataset: name one beside "
+                "training.loop, or "
+                "take a pruner that looks at the weights alone, such as global_magnitude"
+            )
         split, size = self.data.train, self.batch_size if size is None else size
         for what, number in (("batches", count), ("examples per batch", size)):
             if not isinstance(number, int) or isinstance(number, bool) or number < 1:
@@ -148,6 +159,7 @@ def prune(
     rate: float,
     seed: int,
     also: Sequence[str] = (),
+    loss: Loss = CROSS_ENTROPY,
 ) -> dict[str, Tensor]:
     """Prunes once: asks the pruner, and removes what it says.
 
@@ -165,6 +177,7 @@ def prune(
         seed: Seed of the pruner's generator (on the CPU) and of the batches.
         also: What is prunable beside the layers that pruning knows: as
             :func:`trials.pruning.prunable.prunable_names` takes it.
+        loss: The training's loss, of (outputs, targets).
 
     Returns:
         New masks, nested in the old ones: those of the prunable parameters in the order of
@@ -190,6 +203,7 @@ def prune(
         data=data,
         batch_size=batch_size,
         seed=seed,
+        loss=loss,
     )
     with global_draws_kept():
         seed_global(seed)  # for pruners that draw, and don't by their generator

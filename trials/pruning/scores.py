@@ -62,7 +62,7 @@ def global_gradient(trained: TrainedNetwork, *, batches: int = 10, batch_size: i
     """Scores |w · ∂L/∂w|, compared over the whole network.
 
     GlobalMagGrad of Blalock et al. 2020 (arXiv 2003.03033, section 7.2; ShrinkBench). To first order it is
-    what the loss changes by when the weight goes. L is the mean cross-entropy of training examples without
+    what the loss changes by when the weight goes. L is the training's loss on examples without
     augmentation, its gradient averaged over some batches, for that of a single one is mostly noise. In
     evaluation mode: BatchNorm takes its running statistics and doesn't move them, dropout is off. In float64,
     for the product of two small numbers may be 0 in float32.
@@ -82,7 +82,7 @@ def global_gradient(trained: TrainedNetwork, *, batches: int = 10, batch_size: i
     sums = {name: torch.zeros_like(tensors[name], dtype=torch.float64) for name in names}
     seen = 0
     for inputs, labels in trained.batches(batches, batch_size):
-        gradients, _ = plain.gradients(tensors, names, inputs, labels)
+        gradients, _ = plain.gradients(tensors, names, inputs, labels, trained.loss)
         for total, gradient in zip(sums.values(), gradients, strict=True):
             total += gradient
         seen += 1

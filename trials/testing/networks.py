@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trials.datasets import Dataset, load_dataset
 from trials.engine import named_tensors, why_not_packed
+from trials.losses import CrossEntropy
 from trials.networks import build_network
 from trials.pruning.prunable import prunable_names
 from trials.recipe import Component, Execution, Recipe
@@ -101,7 +102,7 @@ def _check_state(name: str, network: nn.Module, other: nn.Module) -> None:
 
 def _why_not_packed(network: nn.Module, data: Dataset) -> str | None:
     inputs, labels = data.train.first(4)
-    reason = why_not_packed(network, data.normalise(inputs), labels)
+    reason = why_not_packed(network, CrossEntropy(), data.normalise(inputs), labels)
     require(reason is None or (reason and "\n" not in reason), f"no reason in one line: {reason!r}")
     return reason
 

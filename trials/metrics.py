@@ -1,0 +1,205 @@
+"""The score that trainings are compared by: accuracy, or a metric of the user's own."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from silo.errors import InvalidInput
+from trials.losses import bound
+from trials.recipe import Component, Metric
+from trials.registry import call, one_line, resolve
+
+Goal = Literal["max", "min"]
+
+ACCURACY = Metric()
+"""The share of right answers, the more the better."""
+
+
+def direction(metric: Metric) -> float:
+    """1 if more is better, else -1: scores times it can be compared."""
+    return 1.0 if metric.goal == "max" else -1.0
+
+
+class Scorer(Protocol):
+    """Collects the outputs of K copies on a split, batch by batch."""
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Takes a batch: outputs [K, B, …], targets [B, …]."""
+
+    def scores(self) -> Tensor:
+        """[K], float64: the score of each copy on all that it was given."""
+
+
+class RightAnswers:
+    """Accuracy: the share of examples whose largest output is that of their class."""
+
+    def __init__(self, count: int, device: torch.device) -> None:
+        self._right = torch.zeros(count, dtype=torch.long, device=device)
+        self._seen = 0
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """See :class:`Scorer`; outputs [K, B, classes], targets [B]."""
+        self._right += (outputs.argmax(dim=-1) == targets).sum(dim=-1)
+        self._seen += len(targets)
+
+    def scores(self) -> Tensor:
+        """See :class:`Scorer`."""
+        return self._right.double() / self._seen
+
+
+class OfWholeSplit:
+    """A function of all outputs and targets of a split at once."""
+
+    def __init__(self, name: str, function: Callable[[Tensor, Tensor], Any]) -> None:
+        self._name, self._function = name, function
+        self._outputs: list[Tensor] = []
+        self._targets: list[Tensor] = []
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """See :class:`Scorer`."""
+        self._outputs.append(outputs.float() if outputs.dtype == torch.bfloat16 else outputs)
+        self._targets.append(targets)
+
+    def scores(self) -> Tensor:
+        """See :class:`Scorer`."""
+        outputs, targets = torch.cat(self._outputs, dim=1), torch.cat(self._targets)
+        return torch.tensor(
+            [number(self._name, self._function(row, targets)) for row in outputs], dtype=torch.float64
+        )
+
+
+class Accumulated:
+    """A metric of the form of torchmetrics: ``update(outputs, targets)`` per batch, then ``compute()``."""
+
+    def __init__(self, name: str, make: Callable[[], Any], count: int, device: torch.device) -> None:
+        made = make()
+        made = made.to(device) if hasattr(made, "to") else made
+        self._name, self._metrics = name, [made, *(copy.deepcopy(made) for _ in range(count - 1))]
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """See :class:`Scorer`."""
+        for metric, row in zip(self._metrics, outputs, strict=True):
+            metric.update(row.float() if row.dtype == torch.bfloat16 else row, targets)
+
+    def scores(self) -> Tensor:
+        """See :class:`Scorer`."""
+        found = [number(self._name, metric.compute()) for metric in self._metrics]
+        return torch.tensor(found, dtype=torch.float64)
+
+
+MakeScorer = Callable[[int, torch.device], Scorer]
+"""Number of copies and their device to what collects their outputs on one split."""
+
+
+def scorer_of(metric: Metric) -> MakeScorer:
+    """What collects outputs for a metric.
+
+    Args:
+        metric: Accuracy, or one whose function is ``"package.module:name"``: a function of all outputs
+            [N, …] and targets [N, …] of a split that gives a number; or a class with ``update(outputs,
+            targets)`` and ``compute()``, as those of torchmetrics are, which is given one batch at a time.
+
+    Raises:
+        InvalidInput: There is no such function or class, or it doesn't take its arguments.
+    """
+    component = metric.function
+    if component is None:
+        return RightAnswers
+    found: Any = resolve("metric", component.name, {})
+    if isinstance(found, type):
+        for method in ("update", "compute"):
+            if not hasattr(found, method):
+                raise InvalidInput(
+                    f"metric {component.name!r} is a class without {method}(): give a function of (outputs, "
+                    "targets), or a class with update(outputs, targets) and compute()"
+                )
+
+        def make() -> Any:
+            return call("metric", component.name, found, component.arguments)
+
+        make()
+        return lambda count, device: Accumulated(component.name, make, count, device)
+    function = bound("metric", component, {}, "outputs", "targets")
+    return lambda count, device: OfWholeSplit(component.name, function)
+
+
+def number(name: str, given: Any) -> float:
+    """A score that a metric gave, as a number, which may be infinite or NaN.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    if isinstance(given, Tensor) and given.numel() == 1:
+        given = given.item()
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        shape = f" of shape {tuple(given.shape)}" if isinstance(given, Tensor) else ""
+        raise InvalidInput(f"metric {name!r} gives {type(given).__name__}{shape}: it must give one number")
+    return float(given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """The scores of outputs that are all zero: of a network that knows nothing.
+
+    Attributes:
+        validation: On the validation split.
+        test: On the test split.
+    """
+
+    validation: float
+    test: float
+
+
+def check_floor(metric: Metric, floor: float) -> None:
+    """Refuses a metric that can't say what a training that diverged is worth.
+
+    Raises:
+        InvalidInput: The score of zeros is infinite or NaN, and the spec names no other.
+    """
+    if metric.diverged is None and not math.isfinite(floor):
+        raise InvalidInput(
+            f"metric: {metric.name} of outputs that are all zero, which a training that diverged gets, is "
+            f"{floor}: give metric.diverged, the score that such a training gets"
+        )
+
+
+def tried(metric: Metric, outputs: Tensor, targets: Tensor) -> float:
+    """A metric's value on a few outputs [B, …] and targets [B, …].
+
+    Raises:
+        InvalidInput: It fails on them, or gives no number.
+    """
+    scorer = scorer_of(metric)(1, outputs.device)
+    try:
+        scorer.update(outputs[None], targets)
+        return float(scorer.scores()[0])
+    except InvalidInput:
+        raise
+    except Exception as error:  # the user's code, which may raise anything
+        raise InvalidInput(
+            f"metric {metric.name!r} fails on outputs of shape {tuple(outputs.shape)} and targets of shape "
+            f"{tuple(targets.shape)}: {type(error).__name__}: {one_line(error)}"
+        ) from error
+
+
+__all__ = [
+    "ACCURACY",
+    "Component",
+    "Floor",
+    "Goal",
+    "MakeScorer",
+    "Metric",
+    "Scorer",
+    "check_floor",
+    "direction",
+    "number",
+    "scorer_of",
+    "tried",
+]
