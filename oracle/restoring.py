@@ -113,6 +113,9 @@ class _Check:
                 if not _is_key(self._keys, key, outcome):
                     why = "it was edited, or a cycle before it was decided otherwise"
                     raise self._refused(outcome, why)
+        made = {each.replicate for each in pruned}
+        if lacking := [outcome for _, outcome in rows if decisions and outcome.replicate not in made]:
+            raise self._refused(lacking[0], "nothing is recorded of the pruned network that it started from")
         selected = {trial.replicate: trial for trial in decisions[-1].selected.trials} if pruned else {}
         others = [
             each for each in pruned if each.parent not in (None, selected[each.replicate].checkpoint.sha256)

@@ -17,6 +17,14 @@ def settled(ledger: Ledger, results: Results) -> Results:
 
     Nothing is done where a driver holds the lease, or where the ledger can't be written.
     """
+    runs = results.recorded_runs
+    if runs and runs[-1].state == "done" and not results.done:
+        counts = len(results.decided), results.search_spec.cycles
+        logging.getLogger("oracle").warning(
+            "search %r was done, and %d of its %d cycles are decided: it was extended, or rows are missing; "
+            "run it again",
+            *(results.name, *counts),
+        )
     if _is_settled(ledger, results) or ledger.holder(results.name) is not None:
         return results
     with suppress(Refused, *DATABASE_ERRORS), ledger.lease(results.name):

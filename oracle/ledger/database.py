@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import optuna
+from alembic.util import CommandError
 from optuna.storages import RDBStorage
 from sqlalchemy import (
     URL,
@@ -96,7 +97,8 @@ parents = Table(
     Column("search", String(63), ForeignKey("oracle_searches.name"), primary_key=True),
     Column("cycle", Integer, primary_key=True),  # of the pruned network
     Column("replicate", Integer, primary_key=True),
-    Column("sha256", String(64), nullable=False),  # of the trained network that was pruned
+    Column("sha256", String(64)),  # of the trained network that was pruned, if it is known
+    Column("digest", String(16), nullable=False),  # of the pruned network's row
 )
 
 choices = Table(
@@ -348,7 +350,7 @@ def _opened(url: URL, *, create: bool) -> RDBStorage:
                 raise
             # Another process creates the same tables just now.
             time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
-        except RuntimeError as error:
+        except (RuntimeError, CommandError) as error:
             raise Refused(
                 f"ledger {_shown(url)}: made by another version of Optuna than {optuna.__version__}; "
                 "install that version, or name a new ledger"

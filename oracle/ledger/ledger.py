@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -9,8 +10,8 @@ import re
 import time
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -296,7 +297,8 @@ class Ledger:
         with self.engine.begin() as connection:
             connection.execute(delete(table).where(table.c.key == key))
             connection.execute(insert(table).values(key=key, search=search, sha256=outcome.checkpoint.sha256))
-            connection.execute(delete(parents).where(*(parents.c[name] == at for name, at in place.items())))
+            here = (parents.c[name] == at for name, at in place.items())
+            connection.execute(update(parents).where(*here).values(sha256=None))
 
     @retried
     def outcomes(self, search: str) -> dict[str, Trial]:
@@ -347,15 +349,16 @@ class Ledger:
             file = {"path": pruned.start.path, "sha256": pruned.start.sha256}
             numbers = {name: getattr(pruned, name) for name in _PRUNING[2:]}
             connection.execute(insert(table).values(**place, **file, **numbers))
-            if pruned.parent is not None:
-                connection.execute(insert(parents).values(**place, sha256=pruned.parent))
+            beside = {"sha256": pruned.parent, "digest": _digest(pruned)}
+            connection.execute(insert(parents).values(**place, **beside))
 
     @retried
     def prunings(self, search: str) -> tuple[PrunedNetwork, ...]:
         """The pruned networks of a search."""
         table, parents = database.prunings, database.parents
         same_place = (table.c[name] == parents.c[name] for name in ("search", "cycle", "replicate"))
-        query = select(table, parents.c.sha256.label("parent")).outerjoin(parents, and_(*same_place))
+        beside = parents.c.sha256.label("parent"), parents.c.digest
+        query = select(table, *beside).outerjoin(parents, and_(*same_place))
         with self.engine.connect() as connection:
             rows = connection.execute(query.where(table.c.search == search)).mappings().all()
         return tuple(_pruning(search, row) for row in rows)
@@ -393,19 +396,14 @@ class Ledger:
 
     def _open_study(self, name: str) -> optuna.Study:
         if name not in self._studies:
-            study = optuna.create_study(
-                storage=self.storage,
-                study_name=name,
-                load_if_exists=True,
-                directions=[StudyDirection.MAXIMIZE],
-            )
-            try:
+            with _naming_study(name):
+                study = optuna.create_study(
+                    storage=self.storage,
+                    study_name=name,
+                    load_if_exists=True,
+                    directions=[StudyDirection.MAXIMIZE],
+                )
                 named = study.metric_names
-            except ValueError as error:
-                raise Refused(
-                    f"ledger: an attribute of study {name!r} is no JSON ({error}); put back what was there, "
-                    "or delete the study, which is made anew"
-                ) from error
             if not named:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -421,8 +419,26 @@ class Ledger:
             if cycle is None:
                 self._name_foreign(f"study {name!r} is none of search {search!r}, and left alone")
                 continue
-            with suppress(KeyError):  # it has been deleted since
-                yield cycle, optuna.load_study(study_name=name, storage=self.storage)
+            try:
+                with _naming_study(name):
+                    study = optuna.load_study(study_name=name, storage=self.storage)
+            except KeyError:  # it has been deleted since
+                continue
+            yield cycle, study
+
+
+@contextmanager
+def _naming_study(name: str) -> Iterator[None]:
+    """Makes what Optuna can't read of a study itself one line."""
+    try:
+        yield
+    except KeyError:
+        raise
+    except (ValueError, LookupError) as error:
+        raise Refused(
+            f"ledger: study {name!r} can't be read ({str(error).splitlines()[0]}); put back what was there, "
+            "or delete it, and run the search again, which makes it anew"
+        ) from error
 
 
 def _cycle_of(search: str, study: str) -> int | None:
@@ -453,12 +469,21 @@ def _pruning(search: str, row: RowMapping) -> PrunedNetwork:
             shown = ", ".join(f"{name} {whole[name]}" for name in ("alive", "prunable", "parameters"))
             raise DamagedValue(f"{shown} should not fall, and be above 0")
         files = {name: checked(name, row[name], str) for name in ("path", "sha256")}
-        return PrunedNetwork(
+        found = PrunedNetwork(
             start=StoredFile(**files),
             norm_drop=checked("norm_drop", row["norm_drop"], float, low=0.0, high=1.0 + 1e-6),
             parent=None if row["parent"] is None else checked("parent", row["parent"], str),
             **whole,
         )
+        if row["digest"] not in (None, _digest(found)):
+            raise DamagedValue("its values are not those that were written: their digest is another")
+        return found
+
+
+def _digest(pruned: PrunedNetwork) -> str:
+    """Tells a pruned network's row from any other."""
+    values = repr((*(getattr(pruned, name) for name in _PRUNING), pruned.start))
+    return hashlib.sha256(values.encode()).hexdigest()[:16]
 
 
 def _sha256_of(search: str, row: Row[Any]) -> str:

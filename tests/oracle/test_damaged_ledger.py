@@ -79,6 +79,12 @@ DAMAGE = {
         "its row of",
         "identity.classes is 'ten'",
     ),
+    "a direction that is none": (
+        "UPDATE study_directions SET direction = 'UP' WHERE study_id = "
+        "(SELECT study_id FROM studies WHERE study_name = 'invented/cycle-01')",
+        "",
+        "",
+    ),
     "a run of nobody knows when": (table("runs", "started", "'noon'", "1"), "run 0 of", "started is 'noon'"),
     "versions that are none": (table("runs", "versions", "'torch 2'", "1"), "run 0 of", "versions is"),
 }
@@ -122,7 +128,8 @@ def read(url, name="invented"):
 def test_a_damaged_value_is_a_line_that_names_search_and_row(edited, call, name):
     statement, place, why = DAMAGE[name]
     url = edited(statement)
-    with pytest.raises(Refused, match=f"^ledger: search 'invented', {place}.*{why}") as refused:
+    named = f"search 'invented', {place}.*{why}" if place else "study 'invented/cycle-01' can't be read"
+    with pytest.raises(Refused, match=f"^ledger: {named}") as refused:
         read(url)
     assert "\n" not in str(refused.value)
     assert not read(url, "other").decided
@@ -229,4 +236,4 @@ def test_a_damaged_study_is_named_before_anything_is_written(finished, call):
     with closing(sqlite3.connect(finished / "ledger.db")) as database, database:
         database.execute("UPDATE study_system_attributes SET value_json = '{'")
     code, _, err = call("run", "spec.yaml", "--driver", "in-process")
-    assert code == 3 and "an attribute of study 'small' is no JSON" in err
+    assert code == 3 and "study 'small' can't be read (Expecting property name" in err
