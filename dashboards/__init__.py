@@ -8,6 +8,7 @@ Everything here is made from :class:`oracle.results.Results` and changes nothing
 
 from dashboards.figures.accuracy import accuracy_figure
 from dashboards.figures.cost import cost_figure
+from dashboards.figures.curves import curves_figure
 from dashboards.figures.distributions import distributions_figure
 from dashboards.figures.landscape import landscape_figure
 from dashboards.figures.rates import comparison_figure
@@ -38,6 +39,7 @@ __all__ = [
     "comparison_table",
     "cost_figure",
     "csv_text",
+    "curves_figure",
     "distributions_figure",
     "landscape_figure",
     "latex",

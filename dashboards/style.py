@@ -209,12 +209,6 @@ def hours_text(hours: float) -> str:
     return f"{hours:,.0f}" if hours >= 100 else _digits(hours, 3)
 
 
-def accuracy_text(mean: float, std: float | None) -> str:
-    """An accuracy in % with two decimals, and its deviation if there is one."""
-    text = f"{100 * mean:.2f}"
-    return text if std is None else f"{text} ± {100 * std:.2f}"
-
-
 def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     """Ticks of a logarithmic axis: 1, 2 and 5 of each decade, or fewer where there are many decades.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from oracle.errors import Refused
@@ -17,6 +18,31 @@ _WIDE = 0.05
 _STEEP = 0.8
 """Pruning rates from here on are likely to be meant as what is kept."""
 
+_LESS_IS_BETTER = ("loss", "error", "errors", "rmse", "mse", "mae", "mape", "perplexity", "nll", "entropy")
+"""Ends of the words that name metrics of which less is better."""
+
+_MORE_IS_BETTER = frozenset(
+    [
+        "accuracy",
+        "acc",
+        "f1",
+        "iou",
+        "miou",
+        "auc",
+        "auroc",
+        "dice",
+        "bleu",
+        "psnr",
+        "precision",
+        "recall",
+        "r2",
+    ]
+)
+"""Words that name metrics of which more is better."""
+
+_NEGATED = frozenset({"neg", "negative", "minus", "inverse", "one"})
+"""Words that turn a metric round."""
+
 _FAR = 5.0
 """A curve beyond the grid by such a factor is likely to be given in other units."""
 
@@ -30,6 +56,8 @@ def cautions(spec: Spec) -> tuple[str, ...]:
             f"tolerance: {tolerance:g} is {100 * tolerance:g} % of accuracy, in which nearly every "
             f"rate lies; if {tolerance:g} % was meant, give {tolerance / 100:g}"
         )
+    if line := _other_goal(spec):
+        found.append(line)
     rate = spec.pruning.share()
     if rate >= _STEEP and spec.cycles > 1:
         found.append(
@@ -45,6 +73,23 @@ def cautions(spec: Spec) -> tuple[str, ...]:
                 f"{rates[0]:g} to {rates[-1]:g}; papers print them in units such as 1e-2"
             )
     return tuple(found)
+
+
+def _other_goal(spec: Spec) -> str | None:
+    """That a metric by its name is likely to have the other goal; None where it isn't."""
+    words = set(re.findall(r"[a-z0-9]+", spec.metric.name.lower()))
+    if words & _NEGATED:
+        return None
+    less = any(word.endswith(_LESS_IS_BETTER) for word in words)
+    more = bool(words & _MORE_IS_BETTER)
+    likely = "min" if less and not more else "max" if more and not less else spec.metric.goal
+    if likely == spec.metric.goal:
+        return None
+    much = {"min": "less", "max": "more"}
+    return (
+        f"metric: goal {spec.metric.goal} takes {much[spec.metric.goal]} {spec.metric.name} for better; if "
+        f"{much[likely]} of it is, give goal: {likely}"
+    )
 
 
 def missing_places(spec: Spec) -> tuple[str, ...]:

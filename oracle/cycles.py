@@ -69,12 +69,12 @@ class Candidate:
 
     @property
     def test_score(self) -> float:
-        """Mean test score."""
+        """Mean test score; NaN where one is missing."""
         return _mean([trial.test_score for trial in self.trials])
 
     @property
     def test_score_std(self) -> float | None:
-        """Sample standard deviation of the test score; None with one replicate."""
+        """Sample standard deviation of the test score; None with one replicate, and where one is missing."""
         return _std([trial.test_score for trial in self.trials])
 
     @property
@@ -224,4 +224,6 @@ def _mean(values: list[float]) -> float:
 
 
 def _std(values: list[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
+    if len(values) < 2 or any(map(math.isnan, values)):
+        return None
+    return statistics.stdev(values)

@@ -58,6 +58,8 @@ def choose_execution(spec: Spec, runner: Runner, workers: int) -> ChosenExecutio
 
     if spec.training.loop is not None:
         return ChosenExecution(Execution(), "a training loop of your own", ())
+    if spec.over is not None:
+        return ChosenExecution(Execution(), f"they differ by {spec.over}", ())
 
     training, policy = spec.training, spec.policy_of_rates()
     return choose.choose_execution(

@@ -31,6 +31,7 @@ def identity(
     validation: int,
     code: Mapping[str, str],
     initial: Sequence[WeightsFingerprint],
+    checkpoint: str = "",
     floor: float | None = None,
 ) -> dict[str, Any]:
     """Everything that determines the outcomes of a search but for its execution, as JSON-able data.
@@ -42,6 +43,7 @@ def identity(
         validation: Examples of its validation split, covered too.
         code: Digests of the user's own modules, see :func:`trials.own_code.code_digests`.
         initial: Fingerprints of the networks' initial weights by replicate.
+        checkpoint: Checksum of the file that they come from, if they do: fingerprints forgive roundings.
         floor: What a network that knows nothing reaches by a metric of the user's own.
     """
     shown = without_secrets(spec.model_dump(mode="json"))  # a new token changes no outcome
@@ -49,7 +51,9 @@ def identity(
         "schema": KEY_SCHEMA,
         "spec": {name: shown[name] for name in spec.fixed_fields()},
         "rates": _plain(asdict(spec.policy_of_rates())),
-        "recipe": _plain(without_secrets(spec.recipe(execution=Execution()).to_dict())),
+        "recipe": _plain(
+            without_secrets(spec.recipe(execution=Execution(), checkpoint=checkpoint).to_dict())
+        ),
         "data": fingerprint,
         "classes": classes,
         "validation": validation,
@@ -65,6 +69,12 @@ def initial_weights(recorded: Mapping[str, Any]) -> tuple[WeightsFingerprint, ..
         WeightsFingerprint(**{**each, "projections": tuple(each["projections"])})
         for each in recorded["initial"]
     )
+
+
+def checkpoint_sha256(recorded: Mapping[str, Any]) -> str:
+    """The checksum of the file that initial weights come from; empty where they come from none."""
+    checkpoint = recorded.get("recipe", {}).get("checkpoint") or {}
+    return str(checkpoint.get("sha256", ""))
 
 
 def settled(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,13 +104,18 @@ def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list
     if not found:
         found = _changes(recorded.get("rates"), current.get("rates"), "rates")
         found += _changes(_by_field(recorded.get("recipe")), _by_field(current.get("recipe")))
+        if checkpoint_sha256(recorded) != checkpoint_sha256(current):
+            found.append(f"the contents of checkpoint {current['recipe']['checkpoint']['file']}")
     if recorded.get("data") != current.get("data"):
         found.append("the data set's contents")
     for module in sorted({*recorded.get("code", {}), *current.get("code", {})}):
         if recorded.get("code", {}).get(module) != current.get("code", {}).get(module):
             found.append(f"the code of module {module}")
     weights = [recorded.get("initial", []), current.get("initial", [])]
-    if changed := [index for index, pair in enumerate(zip(*weights, strict=False)) if pair[0] != pair[1]]:
+    same_file = checkpoint_sha256(recorded) == checkpoint_sha256(current)
+    if same_file and (
+        changed := [index for index, pair in enumerate(zip(*weights, strict=False)) if pair[0] != pair[1]]
+    ):
         replicates = ", ".join(map(str, changed))
         found.append(f"the network's initial weights (replicate {replicates}): its code, or a file it loads")
     if not found and dict(recorded) != dict(current):
@@ -182,7 +197,9 @@ def _changes(old: Any, new: Any, prefix: str = "") -> list[str]:
 
 
 def _by_field(recipe: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {_FIELDS.get(name, name): value for name, value in (recipe or {}).items()}
+    """A recipe as it is compared; a checkpoint's contents are named, and its place is in the spec."""
+    fields = {name: value for name, value in (recipe or {}).items() if name != "checkpoint"}
+    return {_FIELDS.get(name, name): value for name, value in fields.items()}
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
@@ -197,4 +214,4 @@ def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
 def _shown(field: str, value: Any) -> str:
     (value,) = without_secrets({field.rpartition(".")[2]: value}).values()
     text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= 60 else f"{text[:28]}...{text[-29:]}"  # paths differ at their ends

@@ -80,13 +80,14 @@ class Plan:
             (
                 "network",
                 f"{facts.parameters:,} parameters, {facts.prunable:,} of them prunable; "
-                f"{facts.train:,} training examples, {facts.steps:,} steps a training",
+                f"{facts.train:,} training examples, {facts.steps_text}",
             ),
             (
                 "pruning",
                 f"by pruning.rate, {100 * self.last_density:.3g} % of the prunable weights are left at the "
                 f"last cycle, m = {self.last_cycle}",
             ),
+            *([("weights", facts.begins)] if facts.begins else []),
             *(("data", note) for note in facts.notes),
             ("trainings", f"{self.trainings:,}; up to {self.most_trainings:,} if every cycle's grid extends"),
             ("packs", f"{facts.execution}: {facts.execution_reason}"),

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from oracle.bounds import MOST_STEPS
 from oracle.errors import Refused
 from oracle.execution import choose_execution, room
 from oracle.identity import differences, identity, settled
 from oracle.ledger import Ledger, SearchRecord
 from oracle.spec import Spec, recorded_rule
-from oracle.spec_parts import MOST_STEPS
 from silo.errors import InvalidInput, SiloOracleError
 from trials.own_code import code_digests
 from trials.recipe import Component, Execution, Recipe, rate_at
@@ -48,6 +48,8 @@ class Facts:
         execution_reason: Why, in words.
         code: Digests of the user's own modules.
         initial: Fingerprints of the initial weights by replicate.
+        checkpoint: Checksum of the file that they come from; empty where they come from none.
+        begins: Which of them come from it, in words; empty likewise.
         graphs: What this process has compiled for it.
         notes: What there is to say of where the data came from; a sentence each.
         floor: Validation score of outputs that are all zero, by a metric of the user's own.
@@ -67,11 +69,18 @@ class Facts:
     execution_reason: str
     code: Mapping[str, str]
     initial: tuple[WeightsFingerprint, ...]
+    checkpoint: str = ""
+    begins: str = ""
     graphs: tuple[str, ...] = ()
     never_pruned: NeverPruned | None = None
     notes: tuple[str, ...] = ()
     floor: float | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def steps_text(self) -> str:
+        """The length of a training in words."""
+        return f"{self.steps:,} steps a training" if self.steps else "a training is as long as its loop says"
 
 
 def open_runner(spec: Spec, load: LoadDataset | None = None) -> Runner:
@@ -134,7 +143,9 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         fingerprint = data.fingerprint()
     with naming("training.loss", recipe.loss):
         loss = make_loss(recipe.loss)
-    steps = _check_training(recipe, data)
+    candidates = spec.policy_of_rates().rates if recipe.over is not None else None
+    extremes = [recipe] if not candidates else [recipe.of_candidate(candidates[at])[0] for at in (0, -1)]
+    steps = max(_check_training(each, data) for each in extremes)
     with naming("network", recipe.network):
         module = runner.network(0)
         initial = _initial_weights(runner, spec.replicates)
@@ -173,11 +184,13 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         execution_reason=choice.reason,
         code=code_digests(component.name for component in recipe.components.values()),
         initial=initial,
+        checkpoint=runner.checkpoint.sha256 if runner.checkpoint else "",
+        begins=runner.checkpoint.put_into(runner.built(0)) if runner.checkpoint else "",
         graphs=choice.graphs,
         never_pruned=never_pruned(module, names, recipe.keep),
-        notes=tuple(data.notes),
+        notes=tuple(without_secrets(list(data.notes))),
         floor=floor,
-        warnings=warnings,
+        warnings=tuple(without_secrets(warnings)),
     )
 
 
@@ -192,7 +205,8 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
         spec = spec.model_copy(update={"decide": recorded_rule(known.spec)})
     record = SearchRecord(
         name=spec.name,
-        spec=without_secrets(spec.model_dump(mode="json")),
+        # Whoever looks at it has another working directory, and other variables.
+        spec=without_secrets(spec.model_dump(mode="json") | {"storage": spec.storage_place()}),
         identity=identity(
             spec,
             fingerprint=facts.fingerprint,
@@ -201,6 +215,7 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
             validation=facts.validation,
             code=facts.code,
             initial=facts.initial,
+            checkpoint=facts.checkpoint,
         ),
         execution=facts.execution,
         execution_reason=facts.execution_reason,
@@ -303,20 +318,24 @@ def _initial_weights(runner: Runner, replicates: int) -> tuple[WeightsFingerprin
 
 
 def _compared_with_itself(runner: Runner, initial: Sequence[WeightsFingerprint]) -> tuple[str, ...]:
-    """The warnings that a network of the user's own deserves; see :mod:`trials.self_comparison`."""
+    """The warnings that a network deserves; of the user's own see :mod:`trials.self_comparison`."""
     from trials.losses import LOSSES
     from trials.networks import NETWORKS
     from trials.self_comparison import compare_with_itself
 
-    name = runner.recipe.network.name
-    if runner.recipe.loop is not None or (name in NETWORKS and runner.recipe.loss.name in LOSSES):
-        return ()
-    found = compare_with_itself(runner.network, runner.recipe, runner.data)
+    recipe = runner.recipe
+    name, weights = recipe.network.name, recipe.checkpoint
+    found: tuple[str, ...] = ()
+    if recipe.loop is None and not (name in NETWORKS and recipe.loss.name in LOSSES):
+        found = compare_with_itself(runner.network, recipe, runner.data)
     if len({each.sha256 for each in initial}) < len(initial):
         same = (
             "replicates begin with the same initial weights, and differ by the order of their batches alone"
         )
-        found = (f"{same}; unless these come from a file, leave out the seed that its code sets", *found)
+        why = "unless these come from a file, leave out the seed that its code sets"
+        if weights is not None and not weights.leave_out:
+            why = f"they are those of checkpoint {without_secrets(weights.file)}"
+        found = (f"{same}; {why}", *found)
     return tuple(f"network {name!r}: {line}" for line in found)
 
 
@@ -341,7 +360,7 @@ def naming(field: str, component: Component) -> Iterator[None]:
     except SiloOracleError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        reason = without_secrets(str(error)).splitlines()[0] if str(error) else "no reason given"
         raise InvalidInput(
             f"{field}: {component.name!r} can't be built with {dict(component.arguments)}: "
             f"{type(error).__name__}: {reason}"

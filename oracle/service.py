@@ -106,7 +106,8 @@ def _run(
                     f"search {search.record.name!r} stops at a cycle whose trials fail; the same call tries "
                     f"them again. First error:\n{search.error}"
                 )
-        return [Results.read(search.ledger, search.record) for search in found]
+        own = {spec.name: spec for spec in specs.values()}
+        return [Results.read(each.ledger, each.record, own=own[each.record.name]) for each in found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +228,8 @@ def _prepare(
         _log.warning(facts.never_pruned.sentence())
     for note in facts.notes:
         _log.info("data set %r: %s", spec.dataset.name, note)
+    if facts.begins:
+        _log.info("network %r: %s", spec.network.name, facts.begins)
     for line in facts.warnings:
         _log.warning(line)
     try:

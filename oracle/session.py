@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from oracle.chance_level import chance_of
 from oracle.claim import claim_storage
 from oracle.cycles import Choice, Cycle
-from oracle.identity import Keys, initial_weights
+from oracle.identity import Keys, checkpoint_sha256, initial_weights
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.choices import add_choices, forget_choices
 from oracle.ledger.lease import Lease
@@ -24,6 +24,7 @@ from oracle.observers.protocol import Observer
 from oracle.restoring import Recorded
 from oracle.rules import Rules, Signal
 from oracle.spec import Spec, recorded_rule
+from silo.errors import InvalidInput
 from trials.recipe import Execution, Recipe
 from trials.secrets import without_secrets
 from trials.tasks import (
@@ -115,7 +116,9 @@ class Session:
     @property
     def recipe(self) -> Recipe:
         """The recipe that the workers are given."""
-        return self.spec.recipe(execution=self.record.execution)
+        return self.spec.recipe(
+            execution=self.record.execution, checkpoint=checkpoint_sha256(self.record.identity)
+        )
 
     @property
     def initial(self) -> tuple[WeightsFingerprint, ...]:
@@ -277,7 +280,7 @@ class Session:
         for path in paths:
             try:
                 self._store.delete(path)
-            except OSError:
+            except (OSError, InvalidInput):
                 return
 
     def _sweep(self) -> None:

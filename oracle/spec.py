@@ -9,17 +9,18 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from oracle.bounds import LARGEST_SEED, MOST, MOST_PARTS, MOST_STEPS
 from oracle.cycles import Rule
-from oracle.measure import Measure, parse_tolerance
+from oracle.measure import MAX_LR, Measure, parse_tolerance
 from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
-    MOST,
     ComponentSpec,
     GridSpec,
     MayChange,
     MetricSpec,
     Named,
     NamedMetric,
+    NamedNetwork,
     Part,
     PruningSpec,
     ResourcesSpec,
@@ -30,7 +31,7 @@ from oracle.spec_parts import (
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from trials.paths import expanded
-from trials.recipe import Execution, Recipe
+from trials.recipe import COUNTED, Execution, Recipe
 
 _HALF_A_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?!//)")
 
@@ -42,12 +43,41 @@ def recorded_rule(recorded: Mapping[str, Any]) -> Rule:
     return cast(Rule, recorded.get("decide", "point"))
 
 
+def recipe_path(over: str, training: TrainingSpec) -> str:
+    """The recipe's name for a number of the training that is searched.
+
+    Raises:
+        ValueError: There is no such number.
+    """
+    field, *rest = over.split(".")[1:]
+    if field == "arguments" and training.loop is not None:  # of the loop, beside it
+        field, rest = "loop", ["arguments", *rest]
+    component = getattr(training, field, None)
+    if isinstance(component, ComponentSpec):
+        if len(rest) == 2 and rest[0] == "arguments" and _is_number(component.arguments.get(rest[1], 0.0)):
+            return f"{field}.arguments.{rest[1]}"
+    elif not rest and field in _SEARCHED and component is not None:
+        return _SEARCHED[field]
+    numbers = [*_SEARCHED, "optimizer.arguments.…", "schedule.arguments.…", "loss.arguments.…", "arguments.…"]
+    raise ValueError(
+        f"grid.over {over!r} is no number of the training that the spec gives: it may be "
+        f"{', '.join(f'training.{each}' for each in numbers)}"
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_SEARCHED = {"batch_size": "batch_size", "clip": "clip", "epochs": "length", "iterations": "length"}
+
+
 class Spec(Part):
     """A search for the best peak learning rate ``max_lr`` at every pruning cycle."""
 
     name: Annotated[SearchName, MayChange]
     """The search's name: letters, digits, dots, dashes and underscores, at most 63."""
-    network: Named
+    network: NamedNetwork
     """Network: ``fc``, ``alexnet``, ``resnet20``, ``vgg19``, ``densenet40``, ``mobilenetv2``, ``resnet50``,
     ``vit_b_16``, ``vit``, or your own."""
     dataset: Named = ComponentSpec(name="none")
@@ -69,7 +99,7 @@ class Spec(Part):
     that tells something; argument ``share``, the budget by the whole grid's trainings, or ``trainings``, a
     number a cycle), ``edge`` (follow the rate at which trainings collapse, an experiment), ``silo`` (the
     curve below), ``fixed`` (argument ``max_lr``), or ``allr`` (arguments ``max_lr`` and ``minimum``)."""
-    rewind_to: int = Field(default=0, ge=0)
+    rewind_to: int = Field(default=0, ge=0, le=MOST_STEPS)
     """With weight rewinding, the epoch (or iteration, as the training's length counts) of cycle 0's training
     whose weights and place in the schedule a pruned network goes back to; 0 for the initial weights."""
     grid: GridSpec | None = None
@@ -95,9 +125,9 @@ class Spec(Part):
     ledger's. Credentials come from each node's environment."""
     ledger: Annotated[str, MayChange] = Field(default="sqlite:///oracle-results/ledger.db", min_length=1)
     """Database of the results: an SQLAlchemy URL, SQLite or ``postgresql+psycopg://``."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of everything random."""
-    observers: Annotated[tuple[Named, ...], MayChange] = ()
+    observers: Annotated[tuple[Named, ...], MayChange] = Field(default=(), max_length=MOST_PARTS)
     """Who else watches the search: ``tensorboard``, ``mlflow``, or your own, with arguments."""
 
     @classmethod
@@ -209,16 +239,50 @@ class Spec(Part):
             raise ValueError("dataset is missing: name one, or a training.loop of your own that needs none")
         return self
 
+    @model_validator(mode="after")
+    def _candidates_make_sense(self) -> Spec:
+        over = None if self.grid is None else self.grid.over
+        if over is None:
+            if self.training.max_lr is not None:
+                raise ValueError(
+                    "training.max_lr goes with grid.over: without it, max_lr is what is searched"
+                )
+            return self
+        if self.training.max_lr is None:
+            raise ValueError(
+                f"training.max_lr is missing: grid.over searches {over} at one peak learning rate"
+            )
+        if self.silo is not None or self.policy.name not in ("oracle", "adaptive"):
+            raise ValueError(
+                "grid.over goes with the policies oracle and adaptive, and without silo: its curve is "
+                "one of max_lr"
+            )
+        path = recipe_path(over, self.training)
+        if path in COUNTED and self.grid is not None:
+            broken = [value for value in self.grid.grid().values if not value.is_integer()]
+            if broken:
+                raise ValueError(f"grid: {over} takes whole numbers, got {broken[0]:g}; give values")
+            if self.grid.extend:
+                raise ValueError(f"grid: {over} takes whole numbers: set extend to false")
+        return self
+
     def measure(self) -> Measure:
         """How scores are compared."""
         amount, relative = parse_tolerance(self.tolerance)
-        return Measure(metric=self.metric.metric(), tolerance=amount, relative=relative)
+        searched = (self.over or MAX_LR).rpartition(".")[2]
+        return Measure(metric=self.metric.metric(), tolerance=amount, relative=relative, searched=searched)
 
-    def recipe(self, *, execution: Execution) -> Recipe:
-        """The recipe that workers are given."""
-        training = self.training
+    def recipe(self, *, execution: Execution, checkpoint: str = "") -> Recipe:
+        """The recipe that workers are given.
+
+        Args:
+            execution: How trainings are computed.
+            checkpoint: Checksum of the file that the networks' weights come from, once it is known.
+        """
+        training, weights = self.training, self.network.checkpoint
         return Recipe(
             network=self.network.component(),
+            checkpoint=None if weights is None else weights.checkpoint(checkpoint),
             dataset=self.dataset.component(),
             pruner=self.pruning.pruner.component(),
             pruning_rate=self.pruning.rate,
@@ -238,6 +302,8 @@ class Spec(Part):
             loss=training.loss.component(),
             clip=training.clip,
             metric=self.metric.metric(),
+            over=self.over,
+            max_lr=training.max_lr,
             precision=training.precision,
             diagnostics=training.diagnostics,
             device=self.device,
@@ -270,6 +336,12 @@ class Spec(Part):
         )
 
     @property
+    def over(self) -> str | None:
+        """The recipe's field that the candidates are values of; None for the peak learning rate."""
+        searched = None if self.grid is None else self.grid.over
+        return None if searched is None else recipe_path(searched, self.training)
+
+    @property
     def device(self) -> Literal["cpu", "cuda"]:
         """The kind of device of a worker."""
         return "cuda" if self.resources.gpus > 0 else "cpu"
@@ -280,11 +352,18 @@ class Spec(Part):
         Raises:
             InvalidInput: There is no such home folder or variable here.
         """
-        if "://" not in self.storage:
-            folder = Path(expanded(self.storage, "storage")).absolute()
-            return f"{str(folder).rstrip('/')}/{self.name}"
-        base, mark, options = self.storage.partition("?")
+        base, mark, options = self.storage_place().partition("?" if "://" in self.storage else "\0")
         return f"{base.rstrip('/')}/{self.name}{mark}{options}"
+
+    def storage_place(self) -> str:
+        """The storage as it means the same in any folder: an absolute folder or a URI.
+
+        Raises:
+            InvalidInput: As :meth:`storage_root`.
+        """
+        if "://" in self.storage:
+            return self.storage
+        return str(Path(expanded(self.storage, "storage")).absolute())
 
 
 DEFAULT_LEDGER: str = Spec.model_fields["ledger"].default

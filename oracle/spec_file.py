@@ -14,11 +14,13 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from oracle.bounds import LARGEST, MOST_PARTS, check_bounds
 from oracle.errors import Refused
 from oracle.spec import Spec
 from oracle.spec_parts import TAGS
 from silo.checks import did_you_mean
 from silo.errors import InvalidInput
+from trials.secrets import without_secrets
 
 
 def load_spec(path: str | Path) -> Spec:
@@ -46,7 +48,8 @@ def load_variants(path: str | Path) -> dict[str, Spec]:
         InvalidInput: As :func:`load_specs`.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with Path(path).open("rb") as stream:
+            text = stream.read(LARGEST + 1).decode()  # one more: what is larger is refused
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidInput(f"{path}: the spec can't be read ({reason}); 'oracle init' writes one") from error
@@ -128,6 +131,8 @@ def _parse_variants(text: str, source: str) -> dict[str, Spec]:
             f"{source}: variants must map names to what differs, such as "
             f"{{constant: {{training: {{schedule: constant}}}}}}, not {_shown(variants)}"
         )
+    if len(variants) > MOST_PARTS:
+        raise InvalidInput(f"{source}: variants: has {len(variants):,}; at most {MOST_PARTS} are taken")
     specs = {}
     for name, changes in variants.items():
         if not isinstance(changes, dict | types.NoneType):
@@ -174,7 +179,10 @@ def _merged(base: Any, changes: Any, alternatives: Sequence[set[str]] = _ALTERNA
 
 def _mapping(text: str, source: str) -> dict[str, Any]:
     try:
+        check_bounds(text)
         data = YAML(typ="safe", pure=True).load(io.StringIO(text))
+    except InvalidInput as error:
+        raise InvalidInput(f"{source} {error}") from error
     except MarkedYAMLError as error:
         where = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = " ".join(str(error.problem).split())
@@ -226,7 +234,7 @@ _FORMS = {
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = repr(without_secrets(value))
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -19,21 +19,18 @@ from pydantic import (
     model_validator,
 )
 
+from oracle.bounds import LARGEST_BATCH, LONGEST_LIMIT, MOST, MOST_PARTS, MOST_STEPS
 from oracle.grid import Grid, linear_values, log_values, stepped_values
-from trials.recipe import Component, Metric, Precision, rate_at
-
-MOST = 10_000
-"""Most cycles, replicates, rates, or cores of a worker: what is beyond was mistyped, and would never end."""
-
-MOST_STEPS = 20_000_000
-"""Most epochs or iterations of a training, for the same reason."""
+from oracle.spec_arguments import Arguments
+from trials.recipe import Checkpoint, Component, Metric, Precision, rate_at
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 #: How pydantic names the two kinds of a field that takes one value or a list; no user's name of anything.
 TAGS = ("one value", "a list")
 Rates = Annotated[
-    Annotated[Share, Tag(TAGS[0])] | Annotated[tuple[Share, ...], Field(min_length=1), Tag(TAGS[1])],
+    Annotated[Share, Tag(TAGS[0])]
+    | Annotated[tuple[Share, ...], Field(min_length=1, max_length=MOST), Tag(TAGS[1])],
     Discriminator(lambda value: TAGS[isinstance(value, list | tuple)]),
 ]
 # Of a number of prunings, or as a share of a density: 0.512 is three prunings of 0.2.
@@ -47,7 +44,13 @@ class MayChange:
 class Part(BaseModel):
     """A part of a spec: fixed, complete, without fields that nobody knows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # it may be a secret
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -66,8 +69,9 @@ class ComponentSpec(Part):
 
     name: str = Field(min_length=1)
     """A known name, or ``package.module:name`` for one of your own."""
-    arguments: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments."""
+    arguments: Arguments = Field(default_factory=dict)
+    """Keyword arguments. ``${env:NAME}`` and ``${file:/PATH}`` stand for what a worker's environment or a
+    file has, such as a password, which is then recorded nowhere, and plays no part in a search's identity."""
 
     def component(self) -> Component:
         """The component as the workers know it."""
@@ -81,12 +85,43 @@ def _named(value: Any) -> Any:
 Named = Annotated[ComponentSpec, BeforeValidator(_named)]
 
 
+def _file(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Patterns = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed)]
+Patterns = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=MOST_PARTS), BeforeValidator(_listed)
+]
 """Names or patterns; a bare string stands for a list of one."""
+
+
+class CheckpointSpec(Part):
+    """Weights from a file; a bare string stands for the file alone."""
+
+    file: str = Field(min_length=1)
+    """A path that every node sees, or a URI (``s3://bucket/file``): safetensors, or torch's of a state_dict,
+    alone or beside what else training keeps."""
+    leave_out: Patterns = ()
+    """Tensors that are drawn for each replicate instead: names, or patterns such as ``head.*``."""
+
+    def checkpoint(self, sha256: str) -> Checkpoint:
+        """The checkpoint as the workers know it."""
+        return Checkpoint(file=self.file, leave_out=self.leave_out, sha256=sha256)
+
+
+class NetworkSpec(ComponentSpec):
+    """A network by name with its arguments, and the weights that it begins with."""
+
+    checkpoint: Annotated[CheckpointSpec | None, BeforeValidator(_file)] = None
+    """A file of weights to begin with, instead of those that its code draws: a path or a URI, or
+    ``{file: …, leave_out: [head.*]}``."""
+
+
+NamedNetwork = Annotated[NetworkSpec, BeforeValidator(_named)]
 
 
 class PruningSpec(Part):
@@ -142,8 +177,12 @@ class GridSpec(Part):
     """Distance of neighbours on a linear grid, instead of points."""
     scale: Literal["linear", "log"] = "log"
     """``linear``: constant difference; ``log``: constant ratio. Also how the grid extends."""
-    values: tuple[Rate, ...] | None = None
+    values: Annotated[tuple[Rate, ...], Field(max_length=MOST)] | None = None
     """The values themselves, ascending, instead of low and high."""
+    over: str | None = Field(default=None, pattern=r"^training(\.[A-Za-z_][A-Za-z0-9_]*){1,3}$")
+    """Instead of ``max_lr``, the number of the training that the candidates are values of, such as
+    ``training.optimizer.arguments.weight_decay`` or ``training.batch_size``; ``training.max_lr`` is fixed
+    then."""
     extend: bool = True
     """Whether a cycle's grid grows past an edge that its optimized interval touches."""
     limit: int = Field(default=8, ge=1, le=MOST)
@@ -207,7 +246,9 @@ class TrainingSpec(Part):
     """Length in passes over the training split."""
     iterations: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     """Length in optimizer steps, instead of epochs."""
-    batch_size: int = Field(default=128, ge=1)
+    max_lr: Rate | None = None
+    """Peak learning rate, where ``grid.over`` searches another number."""
+    batch_size: int = Field(default=128, ge=1, le=LARGEST_BATCH)
     """Examples per step."""
     loss: Named = ComponentSpec(name="cross_entropy")
     """Loss of a batch: ``cross_entropy`` (arguments ``label_smoothing``, ``weight``, ``ignore_index``), or
@@ -224,9 +265,9 @@ class TrainingSpec(Part):
     schedule: Named = ComponentSpec(name="constant")
     """Learning rate over a training: ``warmup_drops``, ``constant``, ``linear_decay``, ``cyclical``,
     ``cosine``, ``one_cycle``, or your own."""
-    evaluate_every: int | None = Field(default=None, ge=1)
+    evaluate_every: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     """Distance between two validations, in epochs or iterations; an epoch by default."""
-    pack: int | None = Field(default=None, ge=1)
+    pack: int | None = Field(default=None, ge=1, le=MOST)
     """Candidates that one worker trains together; by default what is fastest for the network and machine."""
     compile: bool | None = None
     """Whether a whole step is compiled to one graph; it takes a C++ compiler on each node, on CUDA Triton. By
@@ -288,7 +329,7 @@ class MetricSpec(Part):
     function: str | None = Field(default=None, min_length=1)
     """``package.module:name``: a function of all outputs and targets of a split that gives a number, or a
     class with ``update(outputs, targets)`` and ``compute()``, as those of torchmetrics are."""
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: Arguments = Field(default_factory=dict)
     """Its keyword arguments."""
     goal: Literal["max", "min"] = "max"
     """Whether more is better, or less."""
@@ -320,7 +361,7 @@ NamedMetric = Annotated[MetricSpec, BeforeValidator(_named)]
 class SiloSpec(Part):
     """SILO's four numbers, to compare the Oracle with."""
 
-    q: int = Field(default=1, ge=0)
+    q: int = Field(default=1, ge=0, le=MOST)
     """Cycles before the curve rises."""
     beta: float = Field(default=5.0, gt=0)
     """How late and how steeply it rises."""
@@ -339,6 +380,6 @@ class ResourcesSpec(Part):
     """CPU cores of one worker; torch uses as many threads."""
     gpus: float = Field(default=0.0, ge=0, le=MOST)
     """GPUs of one worker; fractions share a GPU (they don't divide its memory)."""
-    time_limit: float | None = Field(default=None, gt=0)
+    time_limit: float | None = Field(default=None, gt=0, le=LONGEST_LIMIT)
     """Seconds that a worker on Ray may take for one pack of trainings or one pruning, after which it is
     replaced and the task tried again; by default it may take for ever."""

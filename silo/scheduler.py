@@ -1,4 +1,4 @@
-"""SILO as a torch scheduler, for a training loop of your own: Algorithm 1 of the paper.
+"""SILO and found rates as torch schedulers, for a training loop of your own: Algorithm 1 of the paper.
 
     scheduler = SiloLR(optimizer, curve, warmup=10_000, milestones=[32_000, 48_000])
     for cycle in range(25):
@@ -9,28 +9,29 @@
         ...  # prune
         scheduler.next_cycle()
 
+``RateTableLR(optimizer, rates, …)`` does the same with a table of rates in the curve's place, such as those
+that a search has found.
+
 Source: Liu, Ghosh, Tan, Motani: Optimizing Learning Rate Schedules for Iterative Pruning of Deep Neural
 Networks, TMLR 08/2023, arXiv 2212.06144, Algorithm 1 and Table 1.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from __future__ import annotations
 
-from silo import checks
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
-from silo.warmup import epoch_iterations, in_iterations, milestones_in_iterations, multiplier
+from silo.rate_table import RateTable
+from silo.scheduler_base import PeakLR
+from silo.scheduler_plan import Peaks
 
-try:
-    from torch import Tensor
+if TYPE_CHECKING:
     from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LRScheduler
-except ModuleNotFoundError as error:
-    raise ImportError(f"silo.scheduler needs torch ({error}): pip install torch") from None
 
 
-class SiloLR(LRScheduler):
+class SiloLR(PeakLR):
     """Warmup to SILO's ``max_lr`` of the cycle, then drops, again in every cycle of pruning (Algorithm 1).
 
     At iteration i of cycle m the rate of parameter group g is ratio_g · max_lr(m) · multiplier(i), with
@@ -61,6 +62,8 @@ class SiloLR(LRScheduler):
             ``ratios``. The optimizer is then as it was.
     """
 
+    _state_name = "curve"
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -74,208 +77,89 @@ class SiloLR(LRScheduler):
         ratios: Iterable[float] | None = None,
         cycle: int = 0,
     ) -> None:
-        if not isinstance(optimizer, Optimizer):
-            kind = type(optimizer).__name__
-            raise InvalidInput(
-                f"optimizer must be a torch optimizer, not a {kind}: give torch.optim.SGD(...)"
-            )
-        self._plan = _Plan.checked(
+        super().__init__(
+            optimizer,
             curve,
             warmup=warmup,
             milestones=milestones,
             factor=factor,
-            ratios=_proportions(optimizer) if ratios is None else ratios,
-            groups=len(optimizer.param_groups),
-            epoch_length=epoch_iterations(unit, steps_per_epoch),
+            unit=unit,
+            steps_per_epoch=steps_per_epoch,
+            ratios=ratios,
+            cycle=cycle,
         )
-        self._cycle = checks.whole("cycle", cycle)
-        self._max_lr = curve.max_lr(self._cycle)
-        _part_tensors(optimizer)
-        super().__init__(optimizer)
 
-    @property
-    def cycle(self) -> int:
-        """m, the pruning cycles completed so far."""
-        return self._cycle
-
-    @property
-    def max_lr(self) -> float:
-        """The peak learning rate of the present cycle, for a group whose ratio is 1."""
-        return self._max_lr
-
-    def next_cycle(self) -> float:
-        """Begins the next cycle: sets the rates of its first iteration at once.
-
-        Call it after the last ``step`` of a cycle. To rewind the optimizer, too, load its state first: with
-        it come the rates of then, which this corrects.
-
-        Returns:
-            The new cycle's ``max_lr``.
-        """
-        self._move(self._cycle + 1, 0)
-        return self._max_lr
-
-    def get_lr(self) -> list[float | Tensor]:
-        """The rate of each group at the present iteration of the present cycle.
-
-        Raises:
-            InvalidInput: The optimizer got another parameter group since this scheduler was made.
-        """
-        plan, groups = self._plan, len(self.optimizer.param_groups)
-        if groups != len(plan.ratios):
-            raise InvalidInput(
-                f"the optimizer has {groups} parameter groups, but this SiloLR was made for "
-                f"{len(plan.ratios)}: make a new one, with cycle={self._cycle}"
-            )
-        rate = self._max_lr * multiplier(
-            self.last_epoch, warmup=plan.warmup, milestones=plan.milestones, factor=plan.factor
-        )
-        return [ratio * rate for ratio in plan.ratios]
-
-    def state_dict(self) -> dict[str, Any]:
-        """The whole state in plain values, for ``torch.load(weights_only=True)`` and JSON alike."""
-        plan = self._plan
-        return {
-            "curve": plan.curve.to_dict(),
-            "warmup": plan.warmup,
-            "milestones": list(plan.milestones),
-            "factor": plan.factor,
-            "ratios": list(plan.ratios),
-            "cycle": self._cycle,
-            "iteration": self.last_epoch,
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was called: takes over its settings too, and sets the groups' rates.
-
-        It does not matter whether the optimizer's state is loaded before or after.
-
-        Raises:
-            InvalidInput: It is no state of a SiloLR for as many parameter groups. Nothing has changed then.
-        """
-        try:
-            plan, cycle, iteration = _from_state(state_dict, groups=len(self.optimizer.param_groups))
-        except InvalidInput as error:
-            raise InvalidInput(f"not a state of this SiloLR: {error}") from None
-        self._plan = plan
-        # The training is under way: that a scheduler steps first no longer means that a rate gets lost.
-        self._step_count = max(self._step_count, 2)
-        self._move(cycle, iteration)
-
-    def _move(self, cycle: int, iteration: int) -> None:
-        """Sets the rates without ``step``, which would warn if the optimizer has not stepped yet."""
-        self._cycle, self.last_epoch = cycle, iteration
-        self._max_lr = self._plan.curve.max_lr(cycle)
-        _part_tensors(self.optimizer)
-        for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
-        self._last_lr = [_copied(group["lr"]) for group in self.optimizer.param_groups]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """The settings that a scheduler keeps from cycle to cycle, in whole iterations."""
-
-    curve: SiloCurve
-    warmup: int
-    milestones: tuple[int, ...]
-    factor: float
-    ratios: tuple[float, ...]
-
-    @classmethod
-    def checked(
-        cls,
-        curve: object,
-        *,
-        warmup: object,
-        milestones: object,
-        factor: object,
-        ratios: object,
-        groups: int,
-        epoch_length: int | None = None,
-    ) -> Self:
-        """``epoch_length`` is None where lengths are in iterations. Raises InvalidInput for a wrong value."""
-        if not isinstance(curve, SiloCurve):
-            kind = type(curve).__name__
+    @staticmethod
+    def _peaks(given: object) -> SiloCurve:
+        if not isinstance(given, SiloCurve):
+            kind = type(given).__name__
             raise InvalidInput(
                 f"curve must be a SiloCurve, not a {kind}: give SiloCurve(...) or a fit's .curve"
             )
-        share = checks.finite("factor", factor)
-        if not 0 < share <= 1:
-            raise InvalidInput(
-                f"factor must be above 0 and at most 1, not {factor!r}: give a float such as 0.1"
-            )
-        return cls(
-            curve=curve,
-            warmup=in_iterations("warmup", warmup, epoch_length),
-            milestones=milestones_in_iterations(milestones, epoch_length),
-            factor=share,
-            ratios=_ratios(ratios, groups),
-        )
+        return given
+
+    @staticmethod
+    def _plain(peaks: Peaks) -> Any:
+        assert isinstance(peaks, SiloCurve), "it was checked"
+        return peaks.to_dict()
+
+    @staticmethod
+    def _read(stated: object) -> SiloCurve:
+        if not isinstance(stated, Mapping):
+            raise InvalidInput(f"its curve is a {type(stated).__name__}: give what state_dict() returned")
+        return SiloCurve.from_dict(stated)
 
 
-def _ratios(values: object, groups: int) -> tuple[float, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InvalidInput(f"ratios must be a list of numbers, not {values!r}: give {[1.0] * groups}")
-    given = list(values)
-    if len(given) != groups:
-        raise InvalidInput(
-            f"ratios must be {groups}, one for each parameter group, not {given!r}: give {[1.0] * groups}"
-        )
-    return tuple(checks.not_negative(f"ratios[{index}]", value) for index, value in enumerate(given))
+class RateTableLR(PeakLR):
+    """Warmup to the cycle's rate in a table, then drops, again in every cycle of pruning: SiloLR's sister.
 
+        scheduler = RateTableLR(optimizer, oracle.load("digits").rates, warmup=1_000)
 
-def _proportions(optimizer: Optimizer) -> list[float]:
-    """Each group's original rate relative to the first group's."""
-    given = [group.get("initial_lr", group.get("lr")) for group in optimizer.param_groups]
-    if len(given) == 1:
-        return [1.0]
-    plain = [rate.item() if isinstance(rate, Tensor) else rate for rate in given]
-    rates = [checks.not_negative(f"lr of parameter group {index}", rate) for index, rate in enumerate(plain)]
-    if rates[0] == 0:
-        raise InvalidInput(
-            f"the first parameter group has an lr of 0, to which {rates[1:]} have no ratio: "
-            f"give ratios, such as {[1.0] * len(rates)}"
-        )
-    return [rate / rates[0] for rate in rates]
+    Args:
+        optimizer: As :class:`SiloLR` takes it, and so are all other arguments.
+        rates: The peak learning rates of cycles 0, 1, …, above 0: a list, an array or a column of numbers.
+            The last one holds for all later cycles.
 
-
-def _part_tensors(optimizer: Optimizer) -> None:
-    """Gives each group a tensor of its own where ``lr`` is one, and one that holds fractions.
-
-    Groups without an ``lr`` share the tensor given to the optimizer: filling one would fill all.
+    Raises:
+        InvalidInput: As for :class:`SiloLR`; or the rates are none.
     """
-    seen = {id(optimizer.defaults.get("lr"))}
-    for group in optimizer.param_groups:
-        rate = group["lr"]
-        if isinstance(rate, Tensor) and (id(rate) in seen or not rate.is_floating_point()):
-            group["lr"] = rate * 1.0
-        seen.add(id(group["lr"]))
 
+    _state_name = "rates"
 
-def _copied(rate: Any) -> Any:
-    return rate.clone() if isinstance(rate, Tensor) else rate
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        rates: Iterable[float],
+        *,
+        warmup: float = 0,
+        milestones: Iterable[float] = (),
+        factor: float = 0.1,
+        unit: Literal["iterations", "epochs"] = "iterations",
+        steps_per_epoch: int | None = None,
+        ratios: Iterable[float] | None = None,
+        cycle: int = 0,
+    ) -> None:
+        super().__init__(
+            optimizer,
+            rates,
+            warmup=warmup,
+            milestones=milestones,
+            factor=factor,
+            unit=unit,
+            steps_per_epoch=steps_per_epoch,
+            ratios=ratios,
+            cycle=cycle,
+        )
 
+    @staticmethod
+    def _peaks(given: object) -> RateTable:
+        return RateTable.checked(given)
 
-def _from_state(state: object, *, groups: int) -> tuple[_Plan, int, int]:
-    """The plan, the cycle and the iteration of a dict as ``SiloLR.state_dict`` writes it."""
-    known = ("curve", "warmup", "milestones", "factor", "ratios", "cycle", "iteration")
-    if not isinstance(state, Mapping):
-        raise InvalidInput(f"it is a {type(state).__name__}: give the dict that state_dict() returned")
-    for name in state:
-        if name not in known:
-            raise InvalidInput(f"it has {name!r}: {checks.nearest(str(name), known)}")
-    missing = [name for name in known if name not in state]
-    if missing:
-        raise InvalidInput(f"it lacks {', '.join(missing)}: give what state_dict() returned, whole")
-    if not isinstance(state["curve"], Mapping):
-        raise InvalidInput(f"its curve is a {type(state['curve']).__name__}: give what state_dict() returned")
-    plan = _Plan.checked(
-        SiloCurve.from_dict(state["curve"]),
-        **{name: state[name] for name in ("warmup", "milestones", "factor", "ratios")},
-        groups=groups,
-    )
-    return plan, checks.whole("cycle", state["cycle"]), checks.whole("iteration", state["iteration"])
+    @staticmethod
+    def _plain(peaks: Peaks) -> Any:
+        assert isinstance(peaks, RateTable), "it was checked"
+        return list(peaks.rates)
+
+    @staticmethod
+    def _read(stated: object) -> RateTable:
+        return RateTable.checked(stated)

@@ -1,6 +1,9 @@
 """What the README shows works as it stands."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,13 +46,34 @@ def test_the_pruning_loop_runs_in_thirty_lines(capsys):
 
 
 def test_ten_lines_run_a_search_and_show_its_comparison(monkeypatch, tmp_path, capsys):
-    (code,) = (text for text in blocks("python") if "oracle.run" in text)
+    (code,) = (text for text in blocks("python") if "oracle.run" in text and "ownloop" not in text)
     monkeypatch.chdir(tmp_path)
     exec(code, {})
     assert len([line for line in code.splitlines() if line]) <= 10
     printed = capsys.readouterr().out
     assert "SILO's predicted curve is within 0.5 %" in printed
     assert re.search(r"cycle +optimum +low +high +silo_predicted +silo_verdict", printed)
+    (code,) = (text for text in blocks("python") if "RateTableLR" in text)
+    exec(code, scope := {})
+    assert capsys.readouterr().out.startswith("Take ") and (tmp_path / "net.safetensors").exists()
+    assert scope["scheduler"].max_lr == scope["results"].rates[0]
+
+
+def test_thirty_lines_search_with_a_loop_of_one_s_own(tmp_path):
+    (code,) = (text for text in blocks("python") if "ownloop.py" in text)
+    assert len([line for line in code.splitlines() if line and not line.startswith("#")]) <= 30
+    (tmp_path / "ownloop.py").write_text(code, encoding="utf-8")
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "ownloop.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^\d +[012] +0\.\d+ +0\.\d+ +0\.\d+$", done.stdout, flags=re.MULTILINE)
+    assert len(rows) == 3, done.stdout
 
 
 def test_the_table_that_it_shows_is_what_the_command_prints(monkeypatch, capsys):

@@ -17,6 +17,7 @@ import safetensors.torch
 from torch import Tensor
 
 from silo.errors import InvalidInput, SiloOracleError
+from trials.paths import expanded, inside
 from trials.secrets import without_secrets
 from trials.tasks import StoredFile
 
@@ -32,6 +33,10 @@ _LASTING = {
 """Errors of a write that would come again at once: in words, and what would do."""
 
 
+_NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""Errors of a read that come again: nobody can read a file there."""
+
+
 class DamagedFile(SiloOracleError):
     """A stored file is missing, or its bytes are not those that were written."""
 
@@ -44,12 +49,41 @@ class StorageFailed(SiloOracleError):
     """The storage takes no more files, and won't until somebody sees to it: it is full or read-only."""
 
 
+def read_place(place: str, what: str) -> bytes:
+    """The bytes of a file of the user's, at a path or a URI that pyarrow's file systems take.
+
+    Args:
+        place: The path, with ``~`` and environment variables, or the URI.
+        what: The file's meaning, for messages: ``"checkpoint"``.
+
+    Raises:
+        InvalidInput: There is none, or it can't be read by this user.
+        OSError: It can't be read now; trying again may help.
+    """
+    try:
+        if not _URI.match(place):
+            return Path(expanded(place, what)).read_bytes()
+        filesystem, path = _open_remote(place, what)
+        with filesystem.open_input_stream(path) as stream:
+            data: bytes = stream.read()
+            return data
+    except OSError as error:
+        reason = f"{what} {without_secrets(place)} can't be read on {platform.node()}: "
+        if isinstance(error, _NO_FILE):
+            raise InvalidInput(
+                f"{reason}{error.strerror or 'there is no such file'}; put it where every node sees it, or "
+                "give a URI such as s3://bucket/file"
+            ) from error
+        raise OSError(without_secrets(f"{reason}{error.strerror or error}")) from error
+
+
 class Store:
     """The files of one search, below a folder or a URI that pyarrow's file systems take (``s3://…``).
 
     A local file is written under a temporary name, synced to the disk and renamed; object stores show an
     upload only when it is complete, and one that failed is deleted, as pyarrow completes it all the same.
     Whoever is killed leaves no half file under a file's own name; the checksum tells of what went wrong else.
+    A path that leads out of the root, by its names or by a link, is refused with InvalidInput.
 
     Args:
         root: An absolute folder, or a URI; ``file://…`` is the folder that it names.
@@ -84,10 +118,9 @@ class Store:
         """
         try:
             if self._remote:
-                filesystem, base = self._remote
-                _upload(filesystem, f"{base}/{path}", data)
+                _upload(self._remote[0], self._place(path), data)
             else:
-                _write_durably(Path(self.root) / path, data)
+                write_durably(Path(self._place(path)), data)
         except OSError as error:
             if error.errno not in _LASTING:
                 raise
@@ -154,10 +187,9 @@ class Store:
         """Deletes a file; one that is not there is no error."""
         with contextlib.suppress(FileNotFoundError):
             if self._remote:
-                filesystem, base = self._remote
-                filesystem.delete_file(f"{base}/{path}")
+                self._remote[0].delete_file(self._place(path))
             else:
-                (Path(self.root) / path).unlink()
+                Path(self._place(path)).unlink()
 
     def check_writable(self) -> None:
         """Writes and deletes a small file.
@@ -185,11 +217,25 @@ class Store:
 
     def _read_bytes(self, path: str) -> bytes:
         if not self._remote:
-            return (Path(self.root) / path).read_bytes()
-        filesystem, base = self._remote
-        with filesystem.open_input_stream(f"{base}/{path}") as stream:
+            return Path(self._place(path)).read_bytes()
+        with self._remote[0].open_input_stream(self._place(path)) as stream:
             data: bytes = stream.read()
             return data
+
+    def _place(self, path: str) -> str:
+        """Where a file lies; what lies elsewhere is nobody's who only writes rows or links."""
+        stays = inside(path)
+        if self._remote:
+            place = f"{self._remote[1]}/{path}"
+        else:
+            place = f"{self.root}/{path}"
+            stays = stays and Path(place).parent.resolve().is_relative_to(Path(self.root).resolve())
+        if not stays:
+            raise InvalidInput(
+                f"file {path!r} leads out of storage {without_secrets(self.root)}: nothing there is written, "
+                "read or deleted"
+            )
+        return place
 
 
 def _upload(filesystem: Any, path: str, data: bytes) -> None:
@@ -204,7 +250,8 @@ def _upload(filesystem: Any, path: str, data: bytes) -> None:
         raise
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes) -> None:
+    """Writes a file under a temporary name beside it, syncs it to the disk, and renames it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -225,17 +272,17 @@ def _write_durably(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def _open_remote(root: str) -> tuple[Any, str]:
+def _open_remote(root: str, what: str = "storage") -> tuple[Any, str]:
     try:
         from pyarrow import fs
     except ImportError as error:
         raise InvalidInput(
-            f"storage {root!r} is a URI, which needs pyarrow: pip install pyarrow, or name a folder"
+            f"{what} {root!r} is a URI, which needs pyarrow: pip install pyarrow, or give a path"
         ) from error
     try:
         filesystem, base = fs.FileSystem.from_uri(root)
     except (ValueError, OSError) as error:
-        problem = f"storage {root!r} is no URI that pyarrow's file systems take: {error}"
+        problem = f"{what} {root!r} is no URI that pyarrow's file systems take: {error}"
         raise InvalidInput(without_secrets(problem)) from error
     return filesystem, base.rstrip("/")
 
@@ -260,6 +307,11 @@ def unpack_start(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Tensors]:
 def with_rewind(state: Mapping[str, Tensor], rewind: Mapping[str, Tensor] | None) -> Tensors:
     """The file of a trained network: its state, and of cycle 0 the state to rewind to."""
     return {**state, **_under(_REWIND, rewind or {})}
+
+
+def without_rewind(tensors: Mapping[str, Tensor]) -> Tensors:
+    """The state of :func:`with_rewind`'s file."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_REWIND)}
 
 
 def rewind_of(tensors: Mapping[str, Tensor]) -> Tensors:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from silo.errors import InvalidInput
 from trials.recipe import Component
-from trials.registry import call, one_line, resolve
+from trials.registry import call, one_line, resolve, with_values
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs [B, …], targets [B, …]) of a batch to its loss, a scalar."""
@@ -102,7 +102,8 @@ def bound(kind: str, component: Component, known: Mapping[str, Any], *positional
         ) from None
     except ValueError:  # some compiled functions have no signature
         pass
-    found: Callable[..., Any] = partial(function, **component.arguments) if component.arguments else function
+    arguments = with_values(kind, component.name, component.arguments)
+    found: Callable[..., Any] = partial(function, **arguments) if arguments else function
     return found
 
 

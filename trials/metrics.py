@@ -13,18 +13,10 @@ from torch import Tensor
 
 from silo.errors import InvalidInput
 from trials.losses import bound
-from trials.recipe import Component, Metric
+from trials.recipe import ACCURACY, Component, Metric, direction
 from trials.registry import call, one_line, resolve
 
 Goal = Literal["max", "min"]
-
-ACCURACY = Metric()
-"""The share of right answers, the more the better."""
-
-
-def direction(metric: Metric) -> float:
-    """1 if more is better, else -1: scores times it can be compared."""
-    return 1.0 if metric.goal == "max" else -1.0
 
 
 class Scorer(Protocol):

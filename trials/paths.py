@@ -1,4 +1,5 @@
-"""Paths as people write them: ``~`` and environment variables stand for what they stand for in a shell."""
+"""Paths as people write them: ``~`` and environment variables stand for what they stand for in a shell; and
+paths as rows name them."""
 
 import os
 import re
@@ -29,6 +30,12 @@ def expanded(path: str, what: str) -> str:
         return str(Path(os.path.expandvars(path)).expanduser())
     except RuntimeError:
         raise InvalidInput(f"{what}: no home folder for {path!r}; give a path without ~") from None
+
+
+def inside(path: str) -> bool:
+    """Whether a path stays below the folder or URI that it is joined to, whatever lies there."""
+    names = path.split("/")
+    return not any(name in ("", ".", "..") for name in names) and not set(path) & set("\\\0")
 
 
 def unwritable(folder: Path) -> str | None:

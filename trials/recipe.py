@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 Retraining = Literal["weight_rewinding", "lr_rewinding", "fine_tuning"]
@@ -25,6 +25,21 @@ class Component:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The file of the weights that the networks begin with.
+
+    Attributes:
+        file: A path or a URI, as it was given: every node reads it there.
+        leave_out: Names and patterns of tensors that are drawn for each replicate instead.
+        sha256: Checksum of the file that the search began with; empty while that is not known.
+    """
+
+    file: str
+    leave_out: tuple[str, ...] = ()
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metric:
     """The score that trainings are judged by, on the validation and the test split.
 
@@ -41,6 +56,15 @@ class Metric:
     function: Component | None = None
     goal: Literal["max", "min"] = "max"
     diverged: float | None = None
+
+
+ACCURACY = Metric()
+"""The share of right answers, the more the better."""
+
+
+def direction(metric: Metric) -> float:
+    """1 if more is better, else -1: scores times it can be compared."""
+    return 1.0 if metric.goal == "max" else -1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +104,10 @@ class Execution:
         return self.compiled or self.captured
 
 
+COUNTED = ("batch_size", "length")
+"""Fields of a recipe that hold whole numbers, of those that candidates may be values of."""
+
+
 def rate_at(rates: float | tuple[float, ...], cycle: int) -> float:
     """The share that the pruning before a cycle of at least 1 removes: see :class:`Recipe`."""
     return rates if isinstance(rates, float) else rates[min(cycle, len(rates)) - 1]
@@ -94,6 +122,7 @@ class Recipe:
 
     Attributes:
         network: The network and its arguments.
+        checkpoint: The weights that it begins with; None for those that its code draws.
         dataset: The data set and its arguments; ``none`` where a loop of the user's own needs none.
         pruner: The pruning criterion and its arguments.
         pruning_rate: Share of the remaining weights that one pruning removes, in (0, 1); or one per pruning,
@@ -107,6 +136,9 @@ class Recipe:
         loss: The built-in loop's loss and its arguments.
         clip: The largest Euclidean norm of a step's gradient, to which longer ones are scaled; None for any.
         metric: The score that trainings are judged by.
+        over: The field that the candidates are values of, as a dotted path such as
+            ``optimizer.arguments.weight_decay``; None for the peak learning rate.
+        max_lr: The peak learning rate, where the candidates are values of another field.
         length: Length of one training, in ``unit``; 0 where a loop of the user's own decides on it.
         unit: The unit of ``length``, of ``evaluate_every`` and of the schedule's arguments.
         batch_size: Examples per step; the incomplete last batch of an epoch is left out.
@@ -122,6 +154,7 @@ class Recipe:
     """
 
     network: Component
+    checkpoint: Checkpoint | None = None
     dataset: Component
     pruner: Component
     pruning_rate: float | tuple[float, ...]
@@ -133,6 +166,8 @@ class Recipe:
     loss: Component = Component(name="cross_entropy")
     clip: float | None = None
     metric: Metric = Metric()
+    over: str | None = None
+    max_lr: float | None = None
     length: int
     unit: Unit = "epochs"
     batch_size: int
@@ -152,6 +187,23 @@ class Recipe:
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         found["metric"] = self.metric.function
         return {name: value for name, value in found.items() if isinstance(value, Component)}
+
+    def of_candidate(self, value: float) -> tuple[Recipe, float]:
+        """How a candidate is trained, and with what peak learning rate.
+
+        Args:
+            value: The peak learning rate itself, or of the field ``over``; a whole one for what counts.
+        """
+        if self.over is None:
+            return self, value
+        assert self.max_lr is not None, "it goes with over"
+        field, *rest = self.over.split(".")
+        given: Any = int(value) if value.is_integer() and field in COUNTED else value
+        if rest:
+            component: Component = getattr(self, field)
+            _, name = rest
+            given = replace(component, arguments={**component.arguments, name: value})
+        return replace(self, **{field: given, "over": None}), self.max_lr
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON-able data, every default included."""

@@ -13,6 +13,8 @@ from silo.checks import did_you_mean
 from silo.errors import InvalidInput
 from trials.flags import misplaced_flag
 from trials.foreign import check_form, usual_name
+from trials.references import has_references, looked_up
+from trials.secrets import without_secrets
 from trials.vision import is_missing_operator, load_torchvision
 
 T = TypeVar("T")
@@ -68,7 +70,7 @@ def call(
     kind: str, name: str, function: Callable[..., T], arguments: Mapping[str, Any], /, **context: Any
 ) -> T:
     """Calls ``function(**context, **arguments)``, telling a wrong argument from an error inside the
-    function.
+    function. References in the arguments are looked up for it, and kept out of its errors.
 
     Args:
         kind: Kind of thing that the function makes, for messages: ``"network"``.
@@ -78,8 +80,8 @@ def call(
         context: The caller's own arguments. The user can't set these.
 
     Raises:
-        InvalidInput: The function can't be called with these arguments, or one is no bool where one belongs;
-            it was not called.
+        InvalidInput: The function can't be called with these arguments, one is no bool where one belongs, or
+            a reference can't be looked up; it was not called.
     """
     if not callable(function):
         raise InvalidInput(f"{kind} {name!r} is not a function or a class but {type(function).__name__}")
@@ -92,14 +94,39 @@ def call(
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some compiled functions have none
-        return function(**context, **arguments)
+        return _call(kind, name, function, arguments, context)
     try:
         signature.bind(**context, **arguments)
     except TypeError as error:
         raise InvalidInput(_misfit(f"{kind} {name!r}", signature, arguments, context, error)) from None
     if problem := misplaced_flag(function, arguments):
         raise InvalidInput(f"{kind} {name!r}: {problem}")
-    return function(**context, **arguments)
+    return _call(kind, name, function, arguments, context)
+
+
+def with_values(kind: str, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's arguments with what references stand for.
+
+    Raises:
+        InvalidInput: One can't be looked up.
+    """
+    try:
+        return dict(looked_up(arguments))
+    except InvalidInput as error:
+        raise InvalidInput(f"{kind} {name!r}: {error}") from error
+
+
+def _call(
+    kind: str, name: str, function: Callable[..., T], arguments: Mapping[str, Any], context: Mapping[str, Any]
+) -> T:
+    found = with_values(kind, name, arguments)
+    if not has_references(arguments):
+        return function(**context, **found)
+    try:
+        return function(**context, **found)
+    except Exception as error:
+        error.args = tuple(without_secrets(error.args))
+        raise
 
 
 def taken(function: Callable[..., Any], context: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +164,7 @@ def _import_module(kind: str, name: str, module_name: str) -> ModuleType:
     try:
         try:
             return importlib.import_module(module_name)
-        except RuntimeError as error:
+        except (RuntimeError, ImportError) as error:
             if not is_missing_operator(error):
                 raise
             load_torchvision()

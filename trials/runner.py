@@ -26,9 +26,11 @@ from trials.checkpoints import (
     unpack_start,
     with_rewind,
 )
+from trials.curves import TrainingCurve
 from trials.datasets import Dataset, LoadDataset, key_of, load_dataset, split_seed
 from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
+from trials.engine.compile_cache import keep_to_own_folder
 from trials.initial_weights import initial_weights
 from trials.loops import run_loop
 from trials.losses import make_loss
@@ -45,6 +47,7 @@ from trials.pruning.masks import (
 )
 from trials.pruning.prunable import prunable_names
 from trials.recipe import Recipe, rate_at
+from trials.secrets import without_secrets
 from trials.seeding import derive_seed
 from trials.tasks import (
     Damaged,
@@ -61,6 +64,7 @@ from trials.tasks import (
 )
 from trials.training import TrainedCopy, train_pack
 from trials.weights import InitialWeightsChanged, check_initial
+from trials.weights_file import WeightsFile
 
 _T = TypeVar("_T")
 
@@ -98,6 +102,7 @@ class Runner:
         graphs: tuple[str, ...] = (),
     ) -> None:
         torch.set_num_threads(recipe.threads)
+        keep_to_own_folder()  # a network may compile itself
         self.recipe, self.store = recipe, Store(storage)
         self.device, self._initial = torch.device(device or recipe.device), initial
         self._storage = storage
@@ -128,13 +133,27 @@ class Runner:
             self._loaded[key] = loaded.to(self.device)
         return self._loaded[key]
 
+    @cached_property
+    def checkpoint(self) -> WeightsFile | None:
+        """The weights that networks begin with, if they come from a file; see :meth:`WeightsFile.read`."""
+        return None if self.recipe.checkpoint is None else WeightsFile.read(self.recipe.checkpoint)
+
     def network(self, replicate: int) -> nn.Module:
         """A network with the initial weights of a replicate, on the CPU.
 
         Raises:
+            InvalidInput: It can't be built, or the weights of the checkpoint don't fit.
             InitialWeightsChanged: They are not those that the search began with.
         """
-        module = build_network(
+        module = self.built(replicate)
+        if self.checkpoint is not None:
+            self.checkpoint.put_into(module)
+        check_initial(named_tensors(module), self._initial, replicate)
+        return module
+
+    def built(self, replicate: int) -> nn.Module:
+        """A network as its code draws it for a replicate, on the CPU."""
+        return build_network(
             self.recipe.network.name,
             self.recipe.network.arguments,
             input_shape=None if self.data.is_empty else self.data.input_shape,
@@ -143,8 +162,6 @@ class Runner:
             input_dtype=torch.int64 if self.data.has_ids else torch.float32,
             seed=derive_seed(self.recipe.seed, replicate, "initial weights"),
         )
-        check_initial(named_tensors(module), self._initial, replicate)
-        return module
 
     def initial(self, replicate: int) -> dict[str, Tensor]:
         """Parameters and buffers that a replicate begins with; see :func:`trials.initial_weights`."""
@@ -179,37 +196,56 @@ class Runner:
         return partial(_answering, second) if callable(second) else lambda: second
 
     def _train(self, task: TrainPack) -> Callable[[], tuple[Trial, ...]]:
-        started = time.time()
+        started, begun = time.time(), time.monotonic()
         weights, masks = self._start(task)
-        if self.recipe.loop is None:
-            copies = train_pack(
-                module=self._module,
-                start=weights,
-                masks=masks,
-                data=self.data,
-                recipe=self.recipe,
-                cycle=task.cycle,
-                replicate=task.replicate,
-                max_lrs=task.max_lrs,
-                engine=self._engine,
-            )
+        if self.recipe.loop is not None:
+            copies = [self._by_loop(task, value, weights, masks) for value in task.max_lrs]
+        elif self.recipe.over is not None:
+            copies = [
+                copy
+                for recipe, max_lr in map(self.recipe.of_candidate, task.max_lrs)
+                for copy in self._by_engine(task, recipe, (max_lr,), weights, masks)
+            ]
         else:
-            copies = [self._by_loop(task, max_lr, weights, masks) for max_lr in task.max_lrs]
+            copies = self._by_engine(task, self.recipe, task.max_lrs, weights, masks, self._engine)
         where = {
             "started": started,
             "ended": time.time(),
+            "wall_seconds": time.monotonic() - begun,
             "pack": len(copies),
             "worker": f"{platform.node()}:{os.getpid()}",
             "peak_memory": peak_memory(self.device),
         }
         return partial(self._store_trained, task, copies, where)
 
+    def _by_engine(
+        self,
+        task: TrainPack,
+        recipe: Recipe,
+        max_lrs: Sequence[float],
+        weights: dict[str, Tensor],
+        masks: dict[str, Tensor],
+        engine: Engine | None = None,
+    ) -> list[TrainedCopy]:
+        return train_pack(
+            module=self._module,
+            start=weights,
+            masks=masks,
+            data=self.data,
+            recipe=recipe,
+            cycle=task.cycle,
+            replicate=task.replicate,
+            max_lrs=max_lrs,
+            engine=engine,
+        )
+
     def _by_loop(
-        self, task: TrainPack, max_lr: float, weights: dict[str, Tensor], masks: dict[str, Tensor]
+        self, task: TrainPack, value: float, weights: dict[str, Tensor], masks: dict[str, Tensor]
     ) -> TrainedCopy:
         """A training by the user's own loop, on a network of its own: nothing of another's is left in it."""
+        recipe, max_lr = self.recipe.of_candidate(value)
         return run_loop(
-            self.recipe,
+            recipe,
             module=self.network(task.replicate),
             start=weights,
             masks=masks,
@@ -241,6 +277,7 @@ class Runner:
                 **where,
                 checkpoint=file,
                 diagnostics=note,
+                curve=TrainingCurve.of(copy.curve),
             )
             for max_lr, copy, file, note in zip(task.max_lrs, copies, stored, noted, strict=True)
         )
@@ -303,7 +340,7 @@ class Runner:
         Raises:
             DamagedFile: The file is missing or its checksum is another.
         """
-        return sparsity(unpack_start(self.store.read(start))[1], self.network(0), self.recipe.also)
+        return sparsity(unpack_start(self.store.read(start))[1], self.built(0), self.recipe.also)
 
     def _start(self, task: TrainPack) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Weights and masks that a pack starts from; the last few are kept in memory."""
@@ -334,9 +371,10 @@ def _answering(work: Callable[[], _T], hopeless: tuple[type[Exception], ...] = (
     except (StorageFailed, InitialWeightsChanged) as error:
         return Failed(error=str(error), lasting=True)
     except InvalidInput as error:  # a line that says it all
-        return Failed(error=str(error), final=InvalidInput in hopeless)
+        return Failed(error=without_secrets(str(error)), final=InvalidInput in hopeless)
     except Exception as error:
-        return Failed(error=traceback.format_exc(), final=isinstance(error, hopeless))
+        # Here, where it is known what references stood for.
+        return Failed(error=without_secrets(traceback.format_exc()), final=isinstance(error, hopeless))
 
 
 @torch.no_grad()

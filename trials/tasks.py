@@ -5,15 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, get_origin, get_type_hints
 
+from silo.errors import InvalidInput
+from trials.curves import NO_CURVE, TrainingCurve
+from trials.paths import inside
 from trials.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """A file of a search: its path below the search's storage and the SHA-256 of its bytes."""
+    """A file of a search: its path below the search's storage and the SHA-256 of its bytes.
+
+    Raises:
+        InvalidInput: The path leads out of the storage: whoever named it is not to be followed.
+    """
 
     path: str
     sha256: str
+
+    def __post_init__(self) -> None:
+        if not inside(self.path):
+            raise InvalidInput(
+                f"file {self.path!r} does not lie below the search's storage: nothing else is read or deleted"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +127,9 @@ class Trial:
     ended: Annotated[
         float, Meaning("when its pack's training ended, UTC, before its files were written", time=True)
     ]
+    wall_seconds: Annotated[
+        float, Meaning("how long its pack trained, whatever the clock was set to meanwhile; 0: unknown")
+    ] = 0.0
     pack: Annotated[int, Meaning("how many trainings ran together, in the same time on the same worker")]
     worker: Annotated[str, Meaning("host name and process id of the worker")]
     peak_memory: Annotated[
@@ -121,6 +137,12 @@ class Trial:
     ] = 0
     checkpoint: StoredFile
     diagnostics: TrialDiagnostics | None = None
+    curve: TrainingCurve = NO_CURVE
+
+    @property
+    def lasted(self) -> float:
+        """Seconds that its pack trained; of older rows by the clock, and 0 where that was set back."""
+        return self.wall_seconds or max(self.ended - self.started, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from silo.errors import InvalidInput
+from trials.curves import Validation
 from trials.datasets import Dataset
 from trials.diagnostics import Statistics, Watch, active_weights, statistics_of_copy
 from trials.engine import Engine, StackedNetwork, flat_mask
@@ -23,21 +24,6 @@ from trials.schedules import multipliers
 from trials.seeding import derive_seed, generator, seed_global
 
 _SCORES = ("score", "test_score", "best_step", "diverged", "train_loss")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Validation:
-    """A point of a training's curve.
-
-    Attributes:
-        step: Optimizer steps so far.
-        score: Validation score; infinite or NaN where an output was.
-        train_loss: Mean training loss since the validation before.
-    """
-
-    step: int
-    score: float
-    train_loss: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,8 +51,16 @@ def load_torchvision() -> ModuleType:
 
 
 def is_missing_operator(error: BaseException) -> bool:
-    """Whether an import failed for lack of torchvision's operators, which load_torchvision mends."""
-    return "operator torchvision::" in str(error) and "does not exist" in str(error)
+    """Whether an import failed for lack of torchvision's operators, which load_torchvision mends.
+
+    Or what it failed with first: libraries that import torchvision for what they may need wrap the error.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if "operator torchvision::" in str(seen) and "does not exist" in str(seen):
+            return True
+        seen = seen.__cause__
+    return False
 
 
 def _define_schemas() -> None:

@@ -1,4 +1,4 @@
-"""Test accuracy against density, a line per search: the paper's Tables 2 to 7 as a figure."""
+"""Test scores against density, a line per search: the paper's Tables 2 to 7 as a figure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from dashboards.style import density_text, log_ticks, rounded, template
 from dashboards.tables.accuracy import short_names
-from dashboards.tables.accuracy_series import AccuracySeries, Place, places, series_of
+from dashboards.tables.accuracy_series import AccuracySeries, Place, Point, measure_of, places, series_of
 from oracle.results import Results
 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -24,7 +24,7 @@ _MOST_TICKS, _TICK_RATIO, _ROOM = 8, 1.12, 0.06
 
 
 def accuracy_figure(searches: Sequence[Results], *, also: Sequence[AccuracySeries] = ()) -> go.Figure:
-    """Test accuracy in % against what is left of the weights, dense networks left, sparse ones right.
+    """Test accuracy in %, or another metric, against what is left of the weights, from dense to sparse.
 
     A line per search, with error bars of its standard deviation where it has several replicates. Lines differ
     in dash and marker too, so that they are told apart in black and white.
@@ -32,6 +32,9 @@ def accuracy_figure(searches: Sequence[Results], *, also: Sequence[AccuracySerie
     Args:
         searches: The searches; their names lose what all begin with.
         also: What is to stand beside them, such as the lines of ``dashboards.tables.paper``.
+
+    Raises:
+        InvalidInput: They are judged by different metrics.
     """
     lines = [*series_of(searches, short_names([found.name for found in searches])), *also]
     shown = [line for line in lines if line.points]
@@ -51,10 +54,11 @@ def _add(figure: go.Figure, line: AccuracySeries, index: int) -> None:
     stds = [point.std for point in line.points]
     spread = None
     if any(stds):
-        spread = {"array": [rounded(100 * (std or 0)) for std in stds], "thickness": 1.2, "width": 3}
+        sizes = [rounded(line.measure.shown(std or 0)) for std in stds]
+        spread = {"array": sizes, "thickness": 1.2, "width": 3}
     figure.add_scatter(
         x=[rounded(100 * point.density) for point in line.points],
-        y=[rounded(100 * point.accuracy) for point in line.points],
+        y=[_height(line, point) for point in line.points],
         name=html.escape(line.name),
         mode="lines+markers",
         error_y=spread,
@@ -65,17 +69,22 @@ def _add(figure: go.Figure, line: AccuracySeries, index: int) -> None:
     )
 
 
+def _height(line: AccuracySeries, point: Point) -> float | None:
+    return None if math.isnan(point.accuracy) else rounded(line.measure.shown(point.accuracy))
+
+
 def _hover(line: AccuracySeries, index: int) -> str:
     point = line.points[index]
-    spread = "" if point.std is None else f" ± {100 * point.std:.{line.decimals}f}"
+    score = line.measure.quantity(point.accuracy, point.std, decimals=line.decimals)
     cycle = "" if point.cycle is None else f"cycle {point.cycle}, "
     return (
         f"{html.escape(line.name)}<br>{cycle}λ {density_text(point.density)} %<br>"
-        f"test accuracy {100 * point.accuracy:.{line.decimals}f}{spread} %"
+        f"{line.measure.label('test')} {score}"
     )
 
 
 def _layout(lines: Sequence[AccuracySeries]) -> go.Layout:
+    measure = measure_of(lines)
     widest = max((len(line.name) for line in lines), default=0) * _LETTER_WIDTH + _ENTRY_WIDTH
     entries = -(-len(lines) // max(1, int(_NARROWEST // widest)))
     return go.Layout(
@@ -84,11 +93,15 @@ def _layout(lines: Sequence[AccuracySeries]) -> go.Layout:
         legend={
             "y": 1.02,
             "entrywidth": widest - _ENTRY_WIDTH + 10,
-            "title": {"text": "Test accuracy by what is left", "side": "top", "font": {"size": 16}},
+            "title": {
+                "text": f"{measure.label('Test')} by what is left",
+                "side": "top",
+                "font": {"size": 16},
+            },
         },
         hovermode="closest",
         xaxis={"title": {"text": "weights left λ (%)"}, "type": "log", **_axis(places(lines))},
-        yaxis={"title": {"text": "test accuracy (%)"}},
+        yaxis={"title": {"text": f"{measure.label('test')}{measure.sign}"}},
     )
 
 

@@ -20,8 +20,9 @@ from dashboards.figures.rates_data import (
     interval_words,
     runs,
 )
-from dashboards.style import VERMILLION, density_text, percent_text, plain_rate_text, rate_text
+from dashboards.style import VERMILLION, density_text, plain_rate_text, rate_text
 from dashboards.tables.texts import INSIDE, MARKS, OUTSIDE, interval_text
+from oracle.measure import BY_ACCURACY, Measure
 from oracle.results.verdict import doubts, loss_text, where
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
@@ -48,6 +49,7 @@ class FitView:
         rates_name: What those are called.
         densities: Shares of the weights that are left, per interval; empty where they are not known.
         beliefs: What the trainings tell, per interval; empty where there are none, as of a printed table.
+        measure: How their scores are compared.
     """
 
     title: str
@@ -59,6 +61,7 @@ class FitView:
     rates_name: str = "SILO"
     densities: tuple[float, ...] = ()
     beliefs: tuple[CycleBelief, ...] = ()
+    measure: Measure = BY_ACCURACY
 
     def stated(self) -> tuple[float, ...]:
         """The stated curve's rate per interval; empty without one."""
@@ -101,11 +104,13 @@ class FitView:
         curves = [(self.rates_name, self.curve)] if self.curve else []
         for name, curve in [*curves, ("The fitted curve", self.fit.curve)]:
             if (judged := judge(self.beliefs, curve.max_lr)) is not None:
-                lost = f" It loses {loss_text(judged.mean)} on average." if judged.known else ""
-                found.append(f"{name} is {where(judged, percent_text(tolerance))}.{lost}")
+                lost = f" It loses {loss_text(judged.mean, self.measure)} on average." if judged.known else ""
+                found.append(f"{name} is {where(judged, self.measure.distance(tolerance))}.{lost}")
         if (constant := best_constant(self.beliefs)) is not None:
             rate = constant.rates[0]
-            found.append(f"The best constant rate, {rate:.2g}, loses {loss_text(constant.mean)}.")
+            found.append(
+                f"The best constant rate, {rate:.2g}, loses {loss_text(constant.mean, self.measure)}."
+            )
         return " ".join([*(found or ["These trainings tell nothing of the rates."]), *doubts(self.beliefs)])
 
 

@@ -1,4 +1,4 @@
-"""Every candidate's accuracy at every cycle, as a heatmap."""
+"""Every candidate's validation score at every cycle, as a heatmap."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from dashboards.style import legend_title, plain_rate_text, rounded, say, short_
 from oracle.cycles import Cycle
 from oracle.results import Results
 from silo.intervals import CycleInterval
+from trials.recipe import direction
 
 _TOLERANCES_SHOWN = 5
-"""The colours tell accuracies apart down to so many tolerances below the worst cycle's best."""
+"""The colours tell scores apart down to so many tolerances below the worst cycle's best."""
 
 _SMALLEST_SPAN = 1.0
+_SMALLEST_SHARE = 0.01
+"""The colours span at least so much: in % of accuracy, or as a share of another metric's best."""
+
 _MOST_LABELS = 20
 
 
 def landscape_figure(results: Results) -> go.Figure:
-    """The mean validation accuracy of every candidate of every cycle, the interval outlined.
+    """The mean validation score of every candidate of every cycle, the interval outlined.
 
     An outline is open where the grid cut the interval off. Cells of rates that a cycle did not try are
-    blank. Accuracies far below the best share the darkest colour, so that differences among the good ones
+    blank. Scores far worse than the best share the darkest colour, so that differences among the good ones
     show.
     """
     figure = go.Figure(layout=_layout(results))
@@ -35,11 +39,14 @@ def landscape_figure(results: Results) -> go.Figure:
     rates = _rates(results.decided)
     cycles = [row.cycle for row in results.decided]
     names = _names(rates)
+    shown = "%{z:.2f} %" if results.measure.percent else "%{z:.4g}"
+    place = f"cycle %{{x}}, {results.measure.searched} %{{y}}"
+    hover = f"{place}<br>{results.measure.label('validation')} {shown}<extra></extra>"
     figure.add_heatmap(
         x=cycles,
         y=[names[rate] for rate in rates],
-        z=_percentages(results.decided, rates),
-        hovertemplate="cycle %{x}, max_lr %{y}<br>validation accuracy %{z:.2f} %<extra></extra>",
+        z=_heights(results, rates),
+        hovertemplate=hover,
         **_colours(results),
     )
     figure.add_scatter(
@@ -71,7 +78,10 @@ def _layout(results: Results) -> go.Layout:
     return go.Layout(
         template=template(),
         height=460,
-        legend={"y": 1.01, **legend_title(f"{short_name(results.name)}: validation accuracy")},
+        legend={
+            "y": 1.01,
+            **legend_title(f"{short_name(results.name)}: {results.measure.label('validation')}"),
+        },
         plot_bgcolor="#F2F2F2",
         xaxis={
             "title": {"text": "pruning cycle m"},
@@ -80,7 +90,7 @@ def _layout(results: Results) -> go.Layout:
             "showgrid": False,
         },
         yaxis={
-            "title": {"text": "peak learning rate max_lr"},
+            "title": {"text": results.measure.axis},
             "type": "category",
             "categoryorder": "array",
             "showgrid": False,
@@ -99,35 +109,44 @@ def _names(rates: Sequence[float]) -> dict[float, str]:
     return short if len(set(short.values())) == len(rates) else {rate: repr(rate) for rate in rates}
 
 
-def _percentages(rows: Sequence[Cycle], rates: Sequence[float]) -> list[list[float | None]]:
-    """Mean validation accuracies in %, by rate and cycle; None where a cycle did not try a rate."""
-    found = [{c.max_lr: rounded(100 * c.score) for c in row.candidates} for row in rows]
+def _heights(results: Results, rates: Sequence[float]) -> list[list[float | None]]:
+    """Mean validation scores as shown, by rate and cycle; None where a cycle did not try a rate."""
+    shown = results.measure.shown
+    found = [{c.max_lr: rounded(shown(c.score)) for c in row.candidates} for row in results.decided]
     return [[cycle.get(rate) for cycle in found] for rate in rates]
 
 
 def _colours(results: Results) -> dict[str, Any]:
-    """The heatmap's colour scale, its range and its colour bar."""
-    accuracies = [100 * c.score for row in results.decided for c in row.candidates]
+    """The heatmap's colour scale, its range and its colour bar: the brighter, the better."""
+    measure = results.measure
+    sign = direction(measure.metric)
+    scores = [sign * measure.shown(c.score) for row in results.decided for c in row.candidates]
     # Cycles at chance level would stretch the colours until the others look alike.
     telling = [row for row in results.decided if row.cycle not in results.at_chance] or results.decided
-    best = [100 * row.selected.score for row in telling]
+    best = [sign * measure.shown(row.selected.score) for row in telling]
     top = max(best)
-    reach = _TOLERANCES_SHOWN * 100 * results.measure.within
-    floor = min(best) - max(reach, _SMALLEST_SPAN)
-    low = min(max(min(accuracies), floor), top - _SMALLEST_SPAN)
-    clipped = min(accuracies) < low - 1e-9
+    reach = _TOLERANCES_SHOWN * measure.shown(measure.tolerance) * (abs(min(best)) if measure.relative else 1)
+    smallest = _SMALLEST_SPAN if measure.percent else (_SMALLEST_SHARE * abs(top) or _SMALLEST_SPAN)
+    low = min(max(min(scores), min(best) - max(reach, smallest)), top - smallest)
+    clipped = min(scores) < low - 1e-9 * max(1.0, abs(low))
     if clipped:
-        low = float(math.floor(low))
-    values = _ticks(low, top)
-    texts = [f"{value:g}" for value in values]
+        unit = 1.0 if measure.percent else 10.0 ** math.floor(math.log10((top - low) / 5))
+        low = math.floor(low / unit) * unit
+    values = [sign * value for value in _ticks(low, top)]
+    texts = [f"{value + 0.0:g}" for value in values]
     if clipped:
-        texts[0] = f"≤ {texts[0]}"
+        texts[0] = f"{'≤' if sign > 0 else '≥'} {texts[0]}"
+    ends = sorted((rounded(sign * low), rounded(sign * top)))
+    title = "<br>".join(["mean", "validation", *measure.metric.name.split()]) + measure.sign.replace(
+        " (less", "<br>(less"
+    )
     return {
         "colorscale": "Viridis",
-        "zmin": rounded(low),
-        "zmax": rounded(top),
+        "reversescale": sign < 0,
+        "zmin": ends[0],
+        "zmax": ends[1],
         "colorbar": {
-            "title": {"text": "mean<br>validation<br>accuracy (%)", "font": {"size": 12}},
+            "title": {"text": title, "font": {"size": 12}},
             "thickness": 14,
             "tickvals": values,
             "ticktext": texts,
@@ -161,9 +180,11 @@ def _frame(interval: CycleInterval, low: int, high: int) -> str:
 
 def _ticks(low: float, high: float) -> list[float]:
     """About five round values from ``low`` on; ``low`` itself is the first."""
-    steps = (digit * 10.0**power for power in range(-3, 3) for digit in (1, 2, 5))
-    step = next((step for step in steps if (high - low) / step <= 6), 100.0)
+    size = math.floor(math.log10(high - low))
+    steps = (digit * 10.0**power for power in range(size - 2, size + 1) for digit in (1, 2, 5))
+    step = next(step for step in steps if (high - low) / step <= 6)
+    decimals = max(3, 2 - size)
     first = math.ceil(low / step + 1e-9) * step
     count = math.floor((high - first) / step + 1e-9) + 1
-    round_values = [round(first + index * step, 3) for index in range(count)]
-    return [round(low, 3), *(value for value in round_values if value - low > 0.3 * step)]
+    round_values = [round(first + index * step, decimals) for index in range(count)]
+    return [round(low, decimals), *(value for value in round_values if value - low > 0.3 * step)]

@@ -110,7 +110,7 @@ def _layout(data: RatesData) -> go.Layout:
             "matches": "x",
             "showgrid": False,
         },
-        yaxis={"title": {"text": "peak learning rate max_lr"}, **rates_axes.rate_axis(data)},
+        yaxis={"title": {"text": data.axis}, **rates_axes.rate_axis(data)},
     )
 
 
@@ -180,7 +180,7 @@ def _add_intervals(figure: go.Figure, data: RatesData) -> None:
 
 
 def _add_chance(figure: go.Figure, data: RatesData) -> None:
-    """Thin grey bars through what was no better than chance: rates and intervals say nothing there."""
+    """Thin grey bars through cycles in which nothing was learned: rates and intervals say nothing there."""
     texts = dict(zip((i.cycle for i in data.intervals), data.texts, strict=True))
     shown = [i for i in data.intervals if i.cycle in data.at_chance]
     if not shown:
@@ -188,7 +188,7 @@ def _add_chance(figure: go.Figure, data: RatesData) -> None:
     figure.add_scatter(
         x=[x for i in shown for x in (*(i.cycle,) * 3, None)],
         y=[y for i in shown for y in (rounded(i.low), rounded(i.optimum), rounded(i.high), None)],
-        name="at chance level",
+        name="at chance level" if data.nothing == "chance" else "nothing learned",
         mode="lines+markers",
         line={"color": GREY, "width": 2},
         marker={
@@ -198,7 +198,7 @@ def _add_chance(figure: go.Figure, data: RatesData) -> None:
             "line": {"color": GREY, "width": 2},
         },
         text=[text for i in shown for text in (*(texts[i.cycle],) * 3, "")],
-        hovertemplate="%{text}<br>no better than chance<extra></extra>",
+        hovertemplate=f"%{{text}}<br>no better than {data.nothing}<extra></extra>",
     )
 
 
@@ -311,7 +311,7 @@ def _add_optima(figure: go.Figure, data: RatesData, *, texts: bool) -> None:
             mode="markers",
             marker={"color": BLUE, "size": 9, "line": {"color": "white", "width": 1}},
             text=[text for _, text in shown] if texts else None,
-            hovertemplate=f"{'%{text}' if texts else f'{_PLACE}max_lr %{{y:.4g}}'}<extra></extra>",
+            hovertemplate=f"{'%{text}' if texts else f'{_PLACE}{data.value} %{{y:.4g}}'}<extra></extra>",
         )
 
 

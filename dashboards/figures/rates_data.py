@@ -22,8 +22,8 @@ from dashboards.style import (
     plain_rate_text,
     short_name,
 )
-from dashboards.tables.texts import chosen_accuracies
 from oracle.cycles import Cycle
+from oracle.measure import BY_ACCURACY, MAX_LR
 from oracle.results import Results
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
@@ -78,6 +78,8 @@ class RatesData:
         intervals: Optimum and interval of the decided cycles, ascending.
         densities: Shares of the weights that are left, per interval; empty where they are not known.
         texts: What an optimum says when pointed at, per interval.
+        value: The name of what is drawn over the cycles.
+        axis: The same for the axis.
         optimum_name: What the optima are called.
         searched: Whether there are intervals, and not only rates.
         estimate: What the intervals are called beside those that are sure.
@@ -85,6 +87,7 @@ class RatesData:
         reach: The same of those that may be in it.
         detached: Cycle and rate of what is as good as the optimum, but beyond a gap.
         at_chance: The cycles in which nothing was learned.
+        nothing: What the network was no better than there.
         curves: SILO's curves.
         fit: The fit with its band; None without one.
         rivals: Other curves; None without them.
@@ -99,6 +102,8 @@ class RatesData:
     intervals: tuple[CycleInterval, ...]
     densities: tuple[float, ...] = ()
     texts: tuple[str, ...] = ()
+    value: str = MAX_LR
+    axis: str = BY_ACCURACY.axis
     optimum_name: str = "Oracle optimum"
     searched: bool = True
     estimate: str = "point estimate"
@@ -106,6 +111,7 @@ class RatesData:
     reach: Runs = ()
     detached: Points = ()
     at_chance: tuple[int, ...] = ()
+    nothing: str = "chance"
     curves: tuple[DrawnCurve, ...] = ()
     fit: CurveFit | None = None
     rivals: RivalTable | None = None
@@ -140,7 +146,9 @@ def rates_data(results: Results, *, without: Collection[str] = ()) -> RatesData:
     cycles, at_chance = results.decided, results.at_chance
     diagnosed = () if "diagnosed" in without else zip(results.distributions, results.diagnosed, strict=True)
     return RatesData(
-        title=f"{short_name(results.name)}: max_lr per pruning cycle",
+        title=f"{short_name(results.name)}: {results.measure.searched} per pruning cycle",
+        axis=results.measure.axis,
+        value=results.measure.searched,
         cycles=results.search_spec.cycles,
         pruning_rate=results.search_spec.pruning.share(),
         intervals=results.intervals_found,
@@ -153,6 +161,7 @@ def rates_data(results: Results, *, without: Collection[str] = ()) -> RatesData:
         reach=runs(results.beliefs, "reach"),
         detached=tuple((each.cycle, rate) for each in cycles for rate in each.detached),
         at_chance=at_chance,
+        nothing=results.measure.nothing,
         curves=tuple(_curves(results)),
         fit=results.fit,
         rivals=None if "rivals" in without else results.rival_curves,
@@ -232,20 +241,30 @@ def _texts(results: Results) -> tuple[str, ...]:
 
 
 def _text(cycle: Cycle, results: Results) -> str:
-    validation, test = chosen_accuracies(cycle)
     return (
         f"cycle {cycle.cycle}, λ {density_text(cycle.density)} %<br>{_rates_of(cycle, results)}<br>"
-        f"validation accuracy {validation} %<br>test accuracy {test} %"
+        f"{_scores(cycle)}"
     )
+
+
+def _scores(cycle: Cycle) -> str:
+    measure, best = cycle.measure, cycle.selected
+    validation = measure.quantity(best.score, best.score_std)
+    test = measure.quantity(best.test_score, best.test_score_std)
+    return f"{measure.label('validation')} {validation}<br>{measure.label('test')} {test}"
 
 
 def _rates_of(cycle: Cycle, results: Results) -> str:
     rate = plain_rate_text(cycle.interval.optimum)
     if not results.searched:
-        return f"max_lr {rate}"
+        return f"{MAX_LR} {rate}"
     stated = f"Oracle optimum {rate}<br>interval {interval_words(cycle.interval)}"
     other = cycle.chosen != cycle.interval.optimum  # whose accuracies follow
-    return f"{stated}<br>pruned next: max_lr {plain_rate_text(cycle.chosen)}" if other else stated
+    return (
+        f"{stated}<br>pruned next: {results.measure.searched} {plain_rate_text(cycle.chosen)}"
+        if other
+        else stated
+    )
 
 
 def _rates(results: Results) -> tuple[float, float]:

@@ -29,10 +29,21 @@ from silo.errors import InvalidInput
 from trials.secrets import without_secrets
 
 _READS = ("GET", "HEAD")
+_GUARDS = (
+    ("Content-Security-Policy", "frame-ancestors 'none'"),  # beside Optuna's own
+    ("X-Frame-Options", "DENY"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+)
+"""Headers of every answer."""
+
 _STUDIES = re.compile(r"/api/studies(/\d+)?/?")
 _CYCLE = re.compile(r"(?P<search>.+)/cycle-(?P<cycle>\d+)")
 _FOR_PROGRAMS = frozenset(
-    ("started", "ended", "checkpoint", "sha256", "key", "digest", "diagnostics", "diagnostics_sha256")
+    (
+        *("started", "ended", "wall_seconds", "checkpoint", "sha256", "key", "digest"),
+        *("diagnostics", "diagnostics_sha256"),
+    )
 )
 """Attributes of trials that nobody reads in a table: times that stand beside them, and files, mostly gone."""
 
@@ -151,6 +162,7 @@ class _Guard:
     say: Callable[[str], None]
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response = _guarded(start_response)
         if refusal := self._refusal(environ):
             return _answer(start_response, "403 Forbidden", refusal)
         environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")  # Optuna's dashboard takes it for granted
@@ -175,6 +187,15 @@ class _Guard:
         if origin is not None and _site(origin) != host:
             return "a page of another site may not change anything here"
         return None
+
+
+def _guarded(start_response: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets no page of another site show an answer in a frame, nor take one for what it is not."""
+
+    def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+        return start_response(status, [*headers, *_GUARDS], *error)
+
+    return start
 
 
 def _name(host: str) -> str:

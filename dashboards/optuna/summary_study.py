@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, create_trial
 
 from dashboards.attempts import attempt, failed_figure
+from dashboards.figures.curves import curves_figure, has_curves
 from dashboards.figures.landscape import landscape_figure
 from dashboards.figures.rates import DISPENSABLE, comparison_figure
 from dashboards.style import rounded
@@ -18,6 +20,7 @@ from dashboards.tables.comparison import markdown
 from oracle.cycles import Cycle
 from oracle.ledger import Ledger
 from oracle.ledger.retrying import reason
+from oracle.measure import Measure
 from oracle.observers.protocol import Observer
 from oracle.results import Results
 from oracle.session import Session
@@ -99,11 +102,16 @@ def write_all(ledger: Ledger, results: Results, *, state: str, described: int = 
         told = [{**each, **_known(belief)} for each, belief in zip(told, results.beliefs, strict=True)]
         new = slice(0 if results.done else described, None)
 
+    drawn = {each.cycle: _curves(results, each) for each in results.decided[described:]}
+
     def write(_again: bool) -> None:
         ledger.add_summary_rows(name, trials)
         for attributes in told[new]:
             study = ledger.cycle_study(name, attributes["cycle"])
-            ledger.describe(study, attributes, system=_noted(attributes), replacing=(_NOTE,))
+            curves = drawn.get(attributes["cycle"], {})
+            system = {**_noted(attributes, results.measure), **curves}
+            replaced = (_NOTE, _PLOTS) if curves else (_NOTE,)
+            ledger.describe(study, attributes, system=system, replacing=replaced)
         write_summary(ledger, results, state=state)
 
     ledger.retries.call(write)
@@ -165,13 +173,16 @@ def cycle_attributes(cycle: Cycle, *, searched: bool) -> dict[str, Any]:
         cycle: The cycle.
         searched: Whether its rate was searched: else there is no interval.
     """
-    found: dict[str, Any] = {"decided max_lr": rounded(cycle.chosen), "density": rounded(cycle.density)}
+    found: dict[str, Any] = {
+        f"decided {cycle.measure.searched}": rounded(cycle.chosen),
+        "density": rounded(cycle.density),
+    }
     if searched:
         low, high = cycle.interval.low, cycle.interval.high
         found["interval"] = [rounded(low), rounded(high)]
     found |= {
-        "validation accuracy": rounded(cycle.selected.score),
-        "test accuracy": rounded(cycle.selected.test_score),
+        cycle.measure.label("validation"): rounded(cycle.selected.score),
+        cycle.measure.label("test"): _or_nothing(cycle.selected.test_score),
         "cycle": cycle.cycle,
     }
     if searched:
@@ -181,34 +192,52 @@ def cycle_attributes(cycle: Cycle, *, searched: bool) -> dict[str, Any]:
     return found
 
 
+def _or_nothing(score: float) -> float | None:
+    """A score, of which one that is missing is null: JSON knows no NaN."""
+    return None if math.isnan(score) else rounded(score)
+
+
 def cycle_trial(cycle: Cycle, attributes: dict[str, Any], *, log: bool) -> FrozenTrial:
-    """A decided cycle as a trial of the summary study: the rate that goes on, and its mean accuracy.
+    """A decided cycle as a trial of the summary study: the rate that goes on, and its mean score.
 
     Args:
         cycle: The cycle.
         attributes: What is listed of it.
-        log: Whether the axis of ``max_lr`` is logarithmic.
+        log: Whether the axis of the rates is logarithmic.
     """
-    rates = [candidate.max_lr for candidate in cycle.candidates]
+    rates, name = [candidate.max_lr for candidate in cycle.candidates], cycle.measure.searched
     found = create_trial(
         value=cycle.selected.score,
-        params={"max_lr": cycle.chosen},
-        distributions={"max_lr": FloatDistribution(rates[0], rates[-1], log=log)},
+        params={name: cycle.chosen},
+        distributions={name: FloatDistribution(rates[0], rates[-1], log=log)},
         user_attrs={**attributes, "key": f"cycle {cycle.cycle}"},
     )
-    found.datetime_start = datetime.fromtimestamp(min(trial.started for trial in cycle.trials))
-    found.datetime_complete = datetime.fromtimestamp(max(trial.ended for trial in cycle.trials))
+    last = max(trial.ended for trial in cycle.trials)
+    found.datetime_start = datetime.fromtimestamp(min(trial.ended - trial.lasted for trial in cycle.trials))
+    found.datetime_complete = datetime.fromtimestamp(last)
     return found
 
 
-def _noted(attributes: dict[str, Any]) -> dict[str, Any]:
+def _noted(attributes: dict[str, Any], measure: Measure) -> dict[str, Any]:
     """A cycle's note: Optuna calls its luckiest training the best."""
+    reached = measure.label("validation")
     text = (
-        f"Decided at cycle {attributes['cycle']}: **max_lr {attributes['decided max_lr']:g}**, mean "
-        f"validation accuracy {attributes['validation accuracy']:g}. The best trial of this study is "
+        f"Decided at cycle {attributes['cycle']}: **{measure.searched} "
+        f"{attributes[f'decided {measure.searched}']:g}**, mean "
+        f"{reached} {attributes[reached]:g}. The best trial of this study is "
         "one training, and may be another rate: what is decided rests on all replicates.\n"
     )
     return {"dashboard:note_ver": 1, **_cut({_NOTE: text})}
+
+
+def _curves(results: Results, cycle: Cycle) -> dict[str, Any]:
+    """The figure of a cycle's training curves, for its own study; nothing where there is none, or no room."""
+    if not has_curves(cycle):
+        return {}
+    figure = attempt("the curves", lambda: curves_figure(results, cycle=cycle.cycle), failed_figure)
+    if figure is None or not _fits(figure):
+        return {}
+    return _cut({f"{_PLOTS}training-curves:": figure.update_layout(height=_HEIGHT).to_json()})
 
 
 def _note(results: Results, state: str, study: int) -> str:
@@ -240,7 +269,9 @@ def _figures(results: Results) -> dict[str, go.Figure]:
     }
     if results.decided and results.searched:
         landscape = attempt("the landscape", lambda: landscape_figure(results), failed_figure)
-        figures["validation-accuracy"] = landscape if _fits(landscape) else None
+        figures[f"validation-{results.measure.key.replace('_', '-')}"] = (
+            landscape if _fits(landscape) else None
+        )
     return {
         name: figure.update_layout(height=_HEIGHT) for name, figure in figures.items() if figure is not None
     }

@@ -15,7 +15,7 @@ from dashboards.figures.accuracy import accuracy_figure
 from dashboards.files import replace_file
 from dashboards.report.pages import figure_html, page
 from dashboards.tables.accuracy import accuracy_table
-from dashboards.tables.accuracy_series import AccuracySeries
+from dashboards.tables.accuracy_series import AccuracySeries, measure_of, series_of
 from dashboards.tables.costs import cost_table
 from dashboards.tables.forms import csv_text, heading_text, markdown, to_json
 from dashboards.tables.latex import latex
@@ -47,18 +47,22 @@ class CompareReport:
 
 
 def compare_report(searches: Sequence[Results], *, also: Sequence[AccuracySeries] = ()) -> CompareReport:
-    """Searches side by side: their accuracies, what each says, and what it took.
+    """Searches side by side: their test scores, what each says, and what it took.
 
     Args:
         searches: The searches.
-        also: What is to stand beside their accuracies, such as the lines of ``dashboards.tables.paper``.
+        also: What is to stand beside them, such as the lines of ``dashboards.tables.paper``.
+
+    Raises:
+        InvalidInput: They are judged by different metrics.
     """
+    measure = measure_of([*series_of(searches, [results.name for results in searches]), *also])
     names = [results.name for results in searches]
     listed = f"{len(names)} searches" if len(names) > _MOST_NAMES else " and ".join(names)
     return CompareReport(
         title=f"{listed} beside the paper" if also else f"{listed} side by side",
         tables=(
-            _table("Accuracies", lambda: accuracy_table(searches, also=also)),
+            _table(measure.named("{Scores}"), lambda: accuracy_table(searches, also=also)),
             _table("Searches", lambda: search_table(searches)),
             _table("Costs", lambda: cost_table(searches)),
         ),

@@ -10,6 +10,7 @@ from dashboards.style import hours_text
 from dashboards.tables.comparison import comparison_table
 from dashboards.tables.table import Table
 from dashboards.tables.texts import progress, subject
+from oracle.measure import Measure
 from oracle.results import Results
 from oracle.results.costs import PolicyCost, mean_test_accuracy, shared_cycles
 from oracle.results.frames import Parameter
@@ -76,7 +77,7 @@ class Findings:
 
     @property
     def tolerance(self) -> str:
-        """Of the intervals, in %."""
+        """Of the intervals, in words."""
         return str(self.results.measure)
 
     @property
@@ -101,17 +102,30 @@ class Findings:
         return _rivals(self.results.rival_curves) if self.results.rival_curves else []
 
     @property
+    def validated(self) -> str:
+        """What candidates are judged by."""
+        return self.results.measure.label("validation")
+
+    @property
+    def cost_headers(self) -> list[str]:
+        """Of the costs."""
+        measure = self.results.measure
+        reached = f"{measure.label('test')}{' (%)' if measure.percent else ''}"
+        return ["policy", "trainings", "worker-hours", reached, ""]
+
+    @property
     def costs(self) -> list[list[str]]:
         """What each policy costs."""
         cycles = shared_cycles(self.results.policy_costs)
-        return [_cost(each, cycles) for each in self.results.policy_costs]
+        return [_cost(each, cycles, self.results.measure) for each in self.results.policy_costs]
 
     @property
     def cost_notes(self) -> list[str]:
         """What those numbers are."""
-        cycles = shared_cycles(self.results.policy_costs)
+        results = self.results
+        cycles = shared_cycles(results.policy_costs)
         return [
-            f"Decided cycles only. Test accuracy: {_over(cycles, self.results)}.",
+            f"Decided cycles only. {results.measure.label('Test')}: {_over(cycles, self.results)}.",
             *(f"{each.policy}: {each.explanation}" for each in self.results.policy_costs),
         ]
 
@@ -175,7 +189,7 @@ def _losses(results: Results) -> list[list[str]]:
     return [
         [
             name,
-            loss_text(judged.mean),
+            loss_text(judged.mean, results.measure),
             *(", ".join(cycle_ranges(judged.cycles(each))) or "–" for each in _VERDICTS),
             percent(judged.mean.within),
             _against(judged, known[0][1]),
@@ -208,19 +222,19 @@ def _rivals(table: RivalTable) -> list[list[str]]:
     ]
 
 
-def _cost(each: PolicyCost, cycles: Sequence[int]) -> list[str]:
+def _cost(each: PolicyCost, cycles: Sequence[int], measure: Measure) -> list[str]:
     share = mean_test_accuracy(each, cycles)
     return [
         each.policy,
         f"{each.trainings:,}",
         hours_text(each.worker_hours),
-        "–" if share is None else f"{100 * share:.2f}",
+        "–" if share is None else measure.text(share),
         "as run" if each.measured else "estimated",
     ]
 
 
 def _over(cycles: Sequence[int], results: Results) -> str:
-    """The cycles that the mean accuracies are over, so that those of all policies can be compared."""
+    """The cycles that the mean scores are over, so that those of all policies can be compared."""
     if not cycles:
         return "not known at any cycle that the policies share"
     if len(cycles) == len(results.decided):

@@ -13,7 +13,8 @@ from ruamel.yaml import YAML
 from dashboards.style import percent_text, plain_rate_text
 from oracle.ledger import Run
 from oracle.results import Results
-from oracle.spec_parts import ComponentSpec
+from oracle.results.recommendation import curve_code
+from oracle.spec_parts import ComponentSpec, NetworkSpec
 from silo.curve import SiloCurve
 from trials.recipe import Execution
 from trials.secrets import without_secrets
@@ -22,14 +23,10 @@ _OWN = "silo-oracle"
 
 
 def usage(curve: SiloCurve) -> str:
-    """Python that gives a curve's rates, to the last digit: one that touches intervals' ends still does."""
-    given = {name: value for name, value in curve.to_dict().items() if name != "densities"}
-    numbers = ", ".join(f"{name}={value + 0!r}" for name, value in given.items())
-    if curve.densities:
-        numbers += f", densities={curve.densities!r}"
+    """Python that gives a curve's rates."""
     return (
         "from silo import SiloCurve\n"
-        f"curve = SiloCurve({numbers})\n"
+        f"curve = {curve_code(curve)}\n"
         "max_lr = curve.max_lr(cycle)  # cycle: how often the network has been pruned"
     )
 
@@ -61,6 +58,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     length = f"{spec.training.epochs} epochs" if spec.training.epochs else f"{spec.training.iterations} steps"
     return [
         ("network", _component(spec.network)),
+        ("its initial weights", _initial(spec.network)),
         ("data set", _component(spec.dataset)),
         ("rates", f"{_rates(results)}, {replicates}"),
         (
@@ -92,13 +90,22 @@ def _rates(results: Results) -> str:
     low, high = min(tried, default=span.low), max(tried, default=span.high)
     wider = low < span.low or high > span.high
     reached = f", extended to {plain_rate_text(low)} to {plain_rate_text(high)}" if wider else ""
-    return f"{results.policy.candidates} candidates for max_lr, {ends}{reached}, {span.scale}"
+    candidates = f"{results.policy.candidates} candidates for {results.measure.searched}"
+    return f"{candidates}, {ends}{reached}, {span.scale}"
 
 
 def _component(given: ComponentSpec) -> str:
     shown: dict[str, Any] = without_secrets(given.arguments)
     arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in shown.items())
     return f"{given.name}({arguments})" if arguments else given.name
+
+
+def _initial(network: NetworkSpec) -> str:
+    """The file that they come from; empty where they come from none."""
+    if (weights := network.checkpoint) is None:
+        return ""
+    left = f", without {', '.join(weights.leave_out)}" if weights.leave_out else ""
+    return f"{without_secrets(weights.file)}{left}"
 
 
 def _dates(found: tuple[Run, ...]) -> str:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from dashboards.attempts import attempt, failed_figure, failed_paragraph
 from dashboards.figures.cost import cost_figure
+from dashboards.figures.curves import curves_figure, has_curves
 from dashboards.figures.distributions import distributions_figure
 from dashboards.figures.landscape import landscape_figure
 from dashboards.figures.rates import comparison_figure
@@ -107,6 +108,10 @@ def _landscape(results: Results) -> go.Figure | None:
     return landscape_figure(results) if results.decided and results.searched else None
 
 
+def _curves(results: Results) -> go.Figure | None:
+    return curves_figure(results) if results.decided and has_curves(results.decided[-1]) else None
+
+
 def _region(results: Results) -> go.Figure | None:
     if (fit := results.fit) is None:
         return None
@@ -130,6 +135,7 @@ def _distributions(results: Results) -> go.Figure | None:
 _FIGURES: dict[str, Callable[[Results], go.Figure | None]] = {
     "comparison": comparison_figure,
     "landscape": _landscape,
+    "curves": _curves,
     "region": _region,
     "slices": _slices,
     "cost": _cost,

@@ -1,7 +1,8 @@
-"""Several searches in one table: test accuracy by density, as in the paper's Tables 2 to 7."""
+"""Several searches in one table: test scores by density, as in the paper's Tables 2 to 7."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from dashboards.style import percent_text
@@ -10,18 +11,21 @@ from dashboards.tables.accuracy_series import (
     AccuracySeries,
     Place,
     Point,
+    measure_of,
     places,
     pruned_alike,
     series_of,
 )
 from dashboards.tables.forms import TerminalTable
 from dashboards.tables.table import Cell, Table, texts
+from oracle.measure import BY_ACCURACY, Measure
 from oracle.results import Results
+from trials.recipe import direction
 
 WIDEST_PAPER_LAYOUT = 8
 """With more cycles or densities than this, a table has a row for each."""
 
-ACCURACY_COLUMNS = {
+_COLUMNS = {
     "search": "its name",
     "network": "what was pruned",
     "dataset": "what it was trained for",
@@ -32,13 +36,14 @@ ACCURACY_COLUMNS = {
     "cycle": "m, how often the network has been pruned",
     "density": "share of the prunable weights that is left, in (0, 1], mean over the replicates",
     "max_lr": "peak learning rate; the Oracle's optimum where one was searched",
-    "test_accuracy_mean": "in [0, 1], mean over the replicates",
-    "test_accuracy_std": "its sample standard deviation; empty with one replicate",
+    "test_{key}_mean": "{range}, mean over the replicates",
+    "test_{key}_std": "its sample standard deviation; empty with one replicate",
     "best": "whether its mean, as printed, is the best of several searches on the same data at this density",
 }
-"""The columns of :func:`accuracy_table`'s records and of ``compare.csv``; empty where it is not known."""
+"""Columns, named for the metric: see :meth:`oracle.measure.Measure.named`."""
 
-NOT_COMPARED = "Accuracies on different data are not compared."
+_NOT_COMPARED = "{Scores} on different data are not compared."
+NOT_COMPARED = BY_ACCURACY.named(_NOT_COMPARED)
 
 _NOTHING = "–"
 
@@ -46,9 +51,9 @@ _NOTHING = "–"
 def accuracy_table(
     searches: Sequence[Results], *, also: Sequence[AccuracySeries] = (), by_row: bool | None = None
 ) -> Table:
-    """Test accuracy of searches against density, in the form of the paper's Tables 2 to 7.
+    """Test accuracy of searches, or another metric, against density: the paper's Tables 2 to 7.
 
-    The accuracy is that of the optimum where a search is the Oracle's, with its standard deviation over the
+    It is that of the optimum where a search is the Oracle's, with its standard deviation over the
     replicates. The best mean of a density is bold; means that are equal as printed all are. Searches on
     different data don't compete, and where there is nothing to compete with, nothing is bold.
 
@@ -60,9 +65,12 @@ def accuracy_table(
         also: What is to stand beside them, such as the lines of ``dashboards.tables.paper``.
         by_row: Whether each density is a row, not a column; by default where there are more than
             :data:`WIDEST_PAPER_LAYOUT`.
+
+    Raises:
+        InvalidInput: They are judged by different metrics.
     """
     lines = [*series_of(searches, short_names([found.name for found in searches])), *also]
-    found = places(lines)
+    measure, found = measure_of(lines), places(lines)
     best = [_best(place, lines) for place in found]
     grid = [
         [_cell(place.points[i], line, i in won) for i, line in enumerate(lines)]
@@ -80,15 +88,15 @@ def accuracy_table(
         rows += [(Cell(text=line.name), *(row[i] for row in grid)) for i, line in enumerate(lines)]
         align, keys = "l" + "r" * len(found), 1
     return Table(
-        title="Test accuracy (%)",
+        title="Test accuracy (%)" if measure.percent else measure.label("Test"),
         headers=headers,
         rows=tuple(rows),
         align=align,
         keys=keys,
-        notes=tuple(_notes(lines, found)),
+        notes=tuple(_notes(lines, found, measure)),
         bold_means="the best mean of a density, as printed" if any(best) else "",
-        columns=ACCURACY_COLUMNS,
-        records=tuple(_records(lines, found, best)),
+        columns=_columns(measure),
+        records=tuple(_records(lines, found, best, measure)),
     )
 
 
@@ -116,8 +124,9 @@ def _best(place: Place, lines: Sequence[AccuracySeries]) -> set[int]:
     """Which lines have the best mean of their task, as printed; none where one is alone."""
     means: dict[str, dict[int, float]] = {}
     for i, (point, line) in enumerate(zip(place.points, lines, strict=True)):
-        if point is not None:
-            means.setdefault(line.task, {})[i] = float(_mean(point, line))
+        if point is not None and not math.isnan(point.accuracy):
+            mean = direction(line.measure.metric) * float(_mean(point, line))
+            means.setdefault(line.task, {})[i] = mean
     rivals = [found for found in means.values() if len(found) > 1]
     return {i for found in rivals for i, mean in found.items() if mean == max(found.values())}
 
@@ -125,15 +134,24 @@ def _best(place: Place, lines: Sequence[AccuracySeries]) -> set[int]:
 def _cell(point: Point | None, line: AccuracySeries, best: bool) -> Cell:
     if point is None:
         return Cell(text=_NOTHING)
-    spread = "" if point.std is None else f" ± {100 * point.std:.{line.decimals}f}"
-    return Cell(text=_mean(point, line) + spread, bold=best)
+    text = line.measure.text(point.accuracy, point.std, decimals=line.decimals)
+    return Cell(text=text, bold=best)
 
 
 def _mean(point: Point, line: AccuracySeries) -> str:
-    return f"{100 * point.accuracy:.{line.decimals}f}"
+    return line.measure.text(point.accuracy, decimals=line.decimals)
 
 
-def _notes(lines: Sequence[AccuracySeries], found: Sequence[Place]) -> list[str]:
+def _columns(measure: Measure) -> dict[str, str]:
+    return {measure.named(name): measure.named(meaning) for name, meaning in _COLUMNS.items()}
+
+
+ACCURACY_COLUMNS = _columns(BY_ACCURACY)
+"""The columns of :func:`accuracy_table`'s records and of ``compare.csv``, of searches judged by accuracy;
+empty where it is not known."""
+
+
+def _notes(lines: Sequence[AccuracySeries], found: Sequence[Place], measure: Measure) -> list[str]:
     if not found:
         return ["No cycle is decided yet."]
     spread = any(point.std is not None for line in lines for point in line.points)
@@ -141,29 +159,31 @@ def _notes(lines: Sequence[AccuracySeries], found: Sequence[Place]) -> list[str]
         "λ: share of the prunable weights that is left."
         + (" Mean ± standard deviation of the replicates." if spread else "")
     ]
+    if measure.metric.goal == "min":
+        notes.append(f"The less {measure.metric.name}, the better.")
     if len(lines) > 1 and not pruned_alike(lines) and any(line.pruning for line in lines):
         notes.append(
             "Not all were pruned alike: they are matched by density, where theirs differ by no more than "
             f"{percent_text(SAME_DENSITY)}."
         )
     if len({line.task for line in lines}) > 1:
-        notes.append(NOT_COMPARED)
+        notes.append(measure.named(_NOT_COMPARED))
     return notes
 
 
 def _records(
-    lines: Sequence[AccuracySeries], found: Sequence[Place], best: Sequence[set[int]]
+    lines: Sequence[AccuracySeries], found: Sequence[Place], best: Sequence[set[int]], measure: Measure
 ) -> list[dict[str, object]]:
     return [
         {
-            **dict.fromkeys(ACCURACY_COLUMNS),
+            **dict.fromkeys(_columns(measure)),
             "search": line.name,
             **line.facts,
             "cycle": point.cycle,
             "density": point.density,
             "max_lr": point.max_lr,
-            "test_accuracy_mean": point.accuracy,
-            "test_accuracy_std": point.std,
+            f"test_{measure.key}_mean": None if math.isnan(point.accuracy) else point.accuracy,
+            f"test_{measure.key}_std": point.std,
             "best": i in won,
         }
         for i, line in enumerate(lines)

@@ -1,4 +1,4 @@
-"""Accuracies of searches by density, and which densities of several searches belong side by side."""
+"""Test scores of searches by density, and which densities of several searches belong side by side."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dashboards.style import density_text
+from oracle.measure import BY_ACCURACY, Measure
 from oracle.results import Results
 from oracle.spec import Spec
 from oracle.spec_parts import ComponentSpec
+from silo.errors import InvalidInput
 
 SAME_DENSITY = 0.02
 """Densities that differ by no more than this share of themselves count as the same."""
@@ -20,12 +22,12 @@ _READING = ("root", "download", "stream", "workers")
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """An accuracy at one density.
+    """A score at one density.
 
     Attributes:
         cycle: m; None where it is not known.
         density: Share of the prunable weights that are left, in (0, 1].
-        accuracy: Test accuracy in [0, 1], mean over the replicates.
+        accuracy: Test score, of accuracy in [0, 1], mean over the replicates; NaN where it is missing.
         std: Its standard deviation; None with one replicate.
         max_lr: The peak learning rate; None where it is not known.
     """
@@ -39,14 +41,15 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracySeries:
-    """The accuracies of one search, or of one method of a paper.
+    """The test scores of one search, or of one method of a paper.
 
     Attributes:
         name: What it is called.
         points: Ascending by cycle.
-        task: What it was trained for; accuracies of other tasks can't be compared with its own.
+        task: What it was trained for; scores of other tasks can't be compared with its own.
         pruning: How it was pruned; lines that were pruned alike are matched by cycle. None: not known.
         decimals: Of its accuracies in %.
+        measure: How its scores are compared.
         facts: More about it, by the names that the table's records have; what is not known is left out.
     """
 
@@ -55,6 +58,7 @@ class AccuracySeries:
     task: str
     pruning: object = None
     decimals: int = 2
+    measure: Measure = BY_ACCURACY
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -83,8 +87,25 @@ class Place:
 
 
 def series_of(searches: Sequence[Results], names: Sequence[str]) -> list[AccuracySeries]:
-    """A line per search: the optimum's accuracies where it is the Oracle's, else those of its one rate."""
+    """A line per search: the optimum's test scores where it is the Oracle's, else those of its one rate."""
     return [_series(results, name) for results, name in zip(searches, names, strict=True)]
+
+
+def measure_of(lines: Sequence[AccuracySeries]) -> Measure:
+    """The measure that lines have in common; accuracy where there are none.
+
+    Raises:
+        InvalidInput: They are judged by different metrics.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        found.setdefault((line.measure.metric.name, line.measure.metric.goal), []).append(line.name)
+    if len(found) > 1:
+        listed = "; ".join(f"{name} ({goal}): {', '.join(lines)}" for (name, goal), lines in found.items())
+        raise InvalidInput(
+            f"compare: different metrics can't stand side by side: {listed}: name searches of one metric"
+        )
+    return lines[0].measure if lines else BY_ACCURACY
 
 
 def facts_of(spec: Spec) -> dict[str, Any]:
@@ -161,6 +182,7 @@ def _series(results: Results, name: str) -> AccuracySeries:
         name=name,
         points=points,
         task=_task(spec.dataset),
+        measure=results.measure,
         pruning=spec.pruning,
         facts={"search": spec.name, **facts_of(spec)},
     )

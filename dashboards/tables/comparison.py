@@ -7,7 +7,7 @@ too wide; a terminal gets one row per cycle.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dashboards.style import RATE_UNIT_TEXT, density_text
@@ -29,14 +29,16 @@ from dashboards.tables.texts import (
     units,
 )
 from oracle.cycles import Candidate
+from oracle.measure import MAX_LR
 from oracle.results import Results
 from oracle.results.frames import COLUMNS as FRAMES
-from oracle.results.frames import comparison_rows
+from oracle.results.frames import comparison_rows, meanings
 
 _CANDIDATE = ("max_lr", "score", "score_std", "test_score", "test_score_std", "diverged")
 
 COLUMNS = FRAMES["intervals"]
-"""The columns of :func:`comparison_rows` and of the CSV; rates are as they are, not in units of 1e-2."""
+"""The columns of :func:`comparison_rows` and of the CSV; rates are as they are, not in units of 1e-2.
+Those of scores are named for the metric, here accuracy."""
 
 
 def comparison_table(
@@ -80,7 +82,7 @@ def comparison_table(
         align=align,
         keys=keys,
         notes=notes if results.decided else (results.verdict(),),
-        columns=COLUMNS,
+        columns=meanings(results.measure)["intervals"],
         records=tuple(comparison_rows(results)),
     )
 
@@ -115,14 +117,15 @@ def latex(results: Results, cycles: Collection[int] | None = None) -> str:
     both = len(results.decided) > WIDEST_PAPER_LAYOUT or cycles is not None
     found = [latex_table(comparison_table(results, accuracies=both, cycles=cycles))]
     if not both:
-        title = f"{results.name}: test accuracy (%)"
+        unit = " (%)" if results.measure.percent else ""
+        title = f"{results.name}: {results.measure.label('test')}{unit}"
         found.append(latex_table(replace(accuracy_table([results]), title=title)))
     return "\n".join([comment(progress(results)), *found, f"{escaped(results.verdict())}\n"])
 
 
 def csv_text(results: Results) -> str:
-    """One row per decided cycle with the columns of :data:`COLUMNS`, numbers in full precision."""
-    return forms.csv_text(COLUMNS, comparison_rows(results))
+    """One row per decided cycle, numbers in full precision; :data:`COLUMNS` where accuracy was the metric."""
+    return forms.csv_text(meanings(results.measure)["intervals"], comparison_rows(results))
 
 
 def to_json(results: Results) -> dict[str, Any]:
@@ -138,9 +141,10 @@ def to_json(results: Results) -> dict[str, Any]:
             "done": results.done,
             "cycles": results.search_spec.cycles,
             "trials": len(results.outcomes),
-            "columns": COLUMNS,
+            "columns": meanings(results.measure)["intervals"],
             "rows": rows,
             "predicted": results.predicted.to_dict() if results.predicted else None,
+            "recommendation": asdict(results.recommendation) if results.recommendation else None,
             "fit": results.point_fit.to_dict() if results.point_fit else None,
             "spec": results.spec,
         }
@@ -177,19 +181,23 @@ def _rows(results: Results, *, terminal: bool) -> list[_Row]:
         ),
         _Row("cycle\nm", "pruning cycle m", texts(*(str(cycle.cycle) for cycle in cycles))),
     ]
+    measure = results.measure
     accuracies = [texts(*chosen_accuracies(cycle)) for cycle in cycles]
     reached = [
         _Row(
-            f"{name}\naccuracy\n(%)", f"{name} accuracy (%)", [pair[k] for pair in accuracies], accuracy=True
+            measure.heading(name),
+            f"{measure.label(name)}{' (%)' if measure.percent else ''}",
+            [pair[k] for pair in accuracies],
+            accuracy=True,
         )
         for k, name in enumerate(("validation", "test"))
         if not (terminal and results.searched and name == "validation")
     ]
     optima = [optimum_cell(cycle) for cycle in cycles]
     if not results.searched:
-        return [*place, _Row(f"max_lr\n{rate}", f"max_lr {rate}", optima), *reached]
+        return [*place, _Row(f"{MAX_LR}\n{rate}", f"{MAX_LR} {rate}", optima), *reached]
     found = [
-        _Row(f"Oracle\noptimum\n{rate}", f"Oracle optimized max_lr {rate}", optima),
+        _Row(f"Oracle\noptimum\n{rate}", f"Oracle optimized {measure.searched} {rate}", optima),
         _Row(
             f"Oracle\ninterval\n{rate}",
             f"Oracle optimized interval {rate}",
@@ -208,7 +216,7 @@ def _rows(results: Results, *, terminal: bool) -> list[_Row]:
         ("predicted", "SILO's estimated max_lr", results.predicted),
         ("fitted", "fitted curve", results.fitted),
     ):
-        if curve is not None or header == "fitted":
+        if curve is not None or (header == "fitted" and results.rates_searched):
             passed = [curve_cell(each) for each in results.along(curve)]
             found.append(_Row(f"SILO\n{header}\n{rate}", f"{label} {rate}", passed))
     return [*place, *found, *reached]

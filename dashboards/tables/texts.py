@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from dashboards.style import accuracy_text, percent_text, rate_text
+from dashboards.style import percent_text, rate_text
 from dashboards.tables.table import Cell
 from oracle.cycles import Cycle
 from oracle.results import Results
@@ -29,6 +29,8 @@ def interval_text(interval: CycleInterval) -> str:
 
 def subject(results: Results) -> str:
     """The subject of a page about a search."""
+    if results.searched and not results.rates_searched:
+        return f"the Oracle of {results.measure.searched}"
     return "the Oracle and SILO" if results.searched else f"policy {results.search_spec.policy.name}"
 
 
@@ -44,10 +46,10 @@ def units(results: Results, *, accuracies: bool = True) -> str:
     """The meaning of the numbers, as sentences."""
     replicates = results.search_spec.replicates
     deviation = f", mean ± standard deviation of {replicates} replicates" if replicates > 1 else ""
-    tolerance = str(results.measure)
+    measure, tolerance = results.measure, str(results.measure)
     sentence = f"λ: share of the prunable weights that is left{_of_all(results)}. Rates in units of 1e-2. "
     if results.searched:
-        interval = f"within {tolerance} of the best mean validation accuracy, a point estimate"
+        interval = f"within {tolerance} of the best mean {measure.label('validation')}, a point estimate"
         if results.policy.selective:
             interval = f"the rates that are likelier within {tolerance} of the best than not"
         sentence += (
@@ -56,7 +58,11 @@ def units(results: Results, *, accuracies: bool = True) -> str:
             "can't tell. "
         )
     where = " of the networks that were pruned next" if results.searched else ""
-    return f"{sentence}Accuracies{where} in %{deviation}." if accuracies else sentence.strip()
+    if not accuracies:
+        return sentence.strip()
+    what = f"Accuracies{where} in %" if measure.percent else f"Scores: {measure.metric.name}{where}"
+    less = ", the less the better" if measure.metric.goal == "min" else ""
+    return f"{sentence}{what}{deviation}{less}."
 
 
 def _of_all(results: Results) -> str:
@@ -128,10 +134,10 @@ def run_text(run: tuple[float, float] | None) -> str:
 
 
 def chosen_accuracies(cycle: Cycle) -> tuple[str, str]:
-    """Validation and test accuracy at the rate whose networks are pruned next."""
+    """Validation and test score at the rate whose networks are pruned next."""
     best = cycle.selected
-    validation = accuracy_text(best.score, best.score_std)
-    return validation, accuracy_text(best.test_score, best.test_score_std)
+    text = cycle.measure.text
+    return text(best.score, best.score_std), text(best.test_score, best.test_score_std)
 
 
 def _where(rows: Sequence[Cycle]) -> str:

@@ -47,7 +47,7 @@ _FORMS = (_TERMINAL, "markdown", "latex", "csv", "json", "html")
 def compare(
     targets: tuple[str, ...], ledger: str | None, paper_table: int | None, form: str, out: Path | None
 ) -> None:
-    """Set searches side by side: test accuracy by density, and what each says.
+    """Set searches side by side: test accuracy (or your metric) by density, and what each says.
 
     A spec with variants stands for all of its searches, on the spec's own ledger; --ledger is for names.
     Writes compare.html, .md, .tex, .csv and .json.

@@ -15,7 +15,7 @@ import click
 from oracle.cli.show import LEDGER, TARGET, open_searches, read_results
 from oracle.cli.specs import JSON, echo_json
 from oracle.results import Results
-from oracle.results.frames import COLUMNS
+from oracle.results.frames import meanings
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ FORMATS = ("csv", "parquet", "json")
 )
 @JSON
 def export(target: str, ledger: str | None, kind: str, out: Path | None, as_json: bool) -> None:
-    """Write trials, candidates, intervals, fits, rivals, costs, diagnostics and runs as tables."""
+    """Write trials, curves, candidates, intervals, fits, rivals, costs, diagnostics and runs as tables."""
     searches = open_searches(target, ledger)
     written = []
     for opened, record in searches:
@@ -93,13 +93,14 @@ def write_export(results: Results, folder: Path, kind: str) -> list[Path]:
 
 def _one_document(results: Results) -> dict[str, bytes]:
     frames = {name: _records(frame) for name, frame in results.frames().items()}
-    return {f"{results.name}.json": _json({**_facts(results), "columns": COLUMNS, "frames": frames})}
+    columns = meanings(results.measure)
+    return {f"{results.name}.json": _json({**_facts(results), "columns": columns, "frames": frames})}
 
 
 def _many_files(results: Results, write: Callable[[pd.DataFrame], bytes], kind: str) -> dict[str, bytes]:
     return {
         **{f"{name}.{kind}": write(frame) for name, frame in results.frames().items()},
-        "columns.json": _json(COLUMNS),
+        "columns.json": _json(meanings(results.measure)),
         "search.json": _json(_facts(results)),
         "README.md": _readme(results, kind).encode(),
     }
@@ -117,13 +118,17 @@ def _facts(results: Results) -> dict[str, Any]:
 
 
 def _readme(results: Results, kind: str) -> str:
+    metric = results.measure.metric.name
+    scores = "accuracies and densities are"
+    if not results.measure.percent:
+        scores = f"{metric} is in its own unit, densities are"
     parts = [
         f"# {results.name}",
         results.verdict(),
-        "Learning rates are as they are, accuracies and densities are shares in [0, 1], times are UTC. "
+        f"Learning rates are as they are, {scores} shares in [0, 1], times are UTC. "
         "`columns.json` has the tables below for programs, `search.json` the spec.",
     ]
-    for name, columns in COLUMNS.items():
+    for name, columns in meanings(results.measure).items():
         rows = "\n".join(f"| {column} | {meaning} |" for column, meaning in columns.items())
         parts.append(f"## {name}.{kind}\n\n| column | what it is |\n|---|---|\n{rows}")
     return "\n\n".join(parts) + "\n"

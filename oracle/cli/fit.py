@@ -182,6 +182,7 @@ def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitV
         rates_name="SILO, predicted",
         densities=tuple(each.density for each in results.decided),
         scores=tuple(each.scores for each in results.decided),
+        measure=results.measure,
     )
 
 

@@ -18,11 +18,13 @@ from oracle.cli.dashboard import dashboard
 from oracle.cli.export import export
 from oracle.cli.fit import fit
 from oracle.cli.jobs import logs, stop, submit
+from oracle.cli.network import network
 from oracle.cli.report import report
 from oracle.cli.run import interrupt_on_signals, run
 from oracle.cli.show import list_searches, status
 from oracle.cli.sparsity import sparsity
 from oracle.cli.specs import init, plan, schema, validate
+from oracle.cli.terminal import plain_streams
 from oracle.errors import LeaseLost, Refused
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from silo.errors import InvalidInput, SiloOracleError
@@ -42,13 +44,18 @@ def cli() -> None:
 
 for command in (
     *(init, schema, validate, plan, run, submit, status, logs, stop),
-    *(list_searches, dashboard, report, compare, export, fit, sparsity),
+    *(list_searches, dashboard, report, compare, export, fit, sparsity, network),
 ):
     cli.add_command(command)
 
 
 def main() -> None:
     """Runs the command that the process was called with, and exits."""
+    with plain_streams():
+        _main()
+
+
+def _main() -> None:
     interrupt_on_signals()
     try:
         with logging_to_stderr():

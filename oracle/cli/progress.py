@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from oracle.cycles import Cycle
+from oracle.cli.terminal import PlainConsole
+from oracle.cycles import Candidate, Cycle
+from oracle.measure import MAX_LR
 from oracle.observers.protocol import Observer
 from oracle.session import Session
 from trials.tasks import Task, TrainPack, Trial
@@ -89,7 +90,7 @@ class _Live(Observer):
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[left]} left"),
-            console=Console(file=stream),
+            console=PlainConsole(file=stream),
             transient=True,
         )
         self._bars: dict[str, tuple[TaskID, _Counter]] = {}
@@ -148,7 +149,7 @@ def _best(session: Session) -> str:
         return ""
     measure = session.search.rules.measure
     best = max(trials, key=lambda trial: measure.comparable(trial.score))
-    return f"best {best.score:.2%} at {best.max_lr:g}"
+    return f"best {measure.in_line(best.score)} at {best.max_lr:g}"
 
 
 def _opening(session: Session) -> str:
@@ -190,18 +191,24 @@ def _way(session: Session) -> str:
 def _decision(session: Session, decision: Cycle) -> str:
     best, pruned = decision.selected, session.search.prunings(decision.cycle)
     density = sum(p.alive / p.prunable for p in pruned) / len(pruned) if pruned else 1.0
-    spread = "" if best.score_std is None else f" ± {best.score_std:.2%}"
     return (
         f"{_cycle(session, decision.cycle)}: {density:6.1%} of weights left, {_rates(session, decision)}, "
-        f"validation {best.score:.2%}{spread}"
+        f"{_reached(session, best)}"
     )
+
+
+def _reached(session: Session, best: Candidate) -> str:
+    """The validation score; that it is an accuracy needs no word."""
+    measure = session.search.rules.measure
+    what = "validation" if measure.percent else measure.label("validation")
+    return f"{what} {measure.in_line(best.score, best.score_std)}"
 
 
 def _rates(session: Session, decision: Cycle) -> str:
     """Optimum and interval, or the one rate of a policy that doesn't search."""
     interval = decision.interval
     if not session.search.rules.policy.searches:
-        return f"max_lr {interval.optimum:g}"
+        return f"{MAX_LR} {interval.optimum:g}"
     low, high = "≤" * interval.low_cut, "≥" * interval.high_cut
     found = f"optimum {interval.optimum:g}, interval [{low}{interval.low:g}, {high}{interval.high:g}]"
     found += "" if decision.chosen == interval.optimum else f", goes on with {decision.chosen:g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,12 +143,18 @@ def _show(
     for what, make, style in (
         ("the fit", lambda: str(results.point_fit or ""), ""),
         ("the verdict", results.verdict, "bold"),
+        ("what to take", lambda: _recommended(results), ""),
         ("the advice", results.advice_text, ""),
     ):
         if text := attempt(what, make, str):
             screen.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
     screen.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
     return {}
+
+
+def _recommended(results: Results) -> str:
+    found = results.recommendation
+    return "" if found is None else f"{found.text}\n{textwrap.indent(found.code, '    ')}"
 
 
 def _report_folder(spec: Spec) -> Path:

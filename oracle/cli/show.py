@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from oracle.cli.specs import JSON, echo_json, target_specs
+from oracle.cli.terminal import PlainConsole, plain
 from oracle.errors import Refused
 from oracle.ledger import Ledger, Retries, SearchRecord
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
@@ -30,6 +31,13 @@ LEDGER = click.option(
     "--ledger",
     envvar="ORACLE_LEDGER",
     help=f"Database URL, if a name is given; by default $ORACLE_LEDGER, then {DEFAULT_LEDGER}.",
+)
+
+
+TRUST = click.option(
+    "--trust",
+    is_flag=True,
+    help="With a name: run the code that the ledger says the search's network and data set are.",
 )
 
 
@@ -117,6 +125,11 @@ def open_search(target: str, ledger: str | None) -> tuple[Ledger, SearchRecord]:
             f"{command_of_one(target, ledger)}"
         )
     return found[0]
+
+
+def own_spec(target: str, record: SearchRecord) -> Spec | None:
+    """The user's own spec of a search; None where its name was given."""
+    return next((spec for spec in target_specs(target) if spec.name == record.name), None)
 
 
 def command_of_one(target: str, ledger: str | None) -> str:
@@ -244,10 +257,10 @@ def _shown(value: Any, column: str) -> str:
         if value is None and column == "created":
             return "–"
         return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M") if value else "not yet"
-    return "–" if value is None else str(value)
+    return "–" if value is None else plain(str(value))
 
 
 def console() -> Console:
     """The console for tables: as wide as the terminal, or a fixed width where there is none."""
-    screen = Console()
-    return screen if screen.is_terminal else Console(width=_WIDTH)
+    screen = PlainConsole()
+    return screen if screen.is_terminal else PlainConsole(width=_WIDTH)

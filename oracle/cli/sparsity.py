@@ -8,10 +8,10 @@ import click
 from rich import box
 from rich.table import Table
 
-from oracle.cli.show import LEDGER, TARGET, console, open_search
+from oracle.cli.show import LEDGER, TARGET, TRUST, console, open_search, own_spec
 from oracle.cli.specs import JSON, echo_json
 from oracle.errors import Refused
-from oracle.results import load_search, recorded_spec
+from oracle.results import load_search, spec_to_build
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -26,14 +26,22 @@ _COLLAPSED = 0.01
 @LEDGER
 @click.option("--cycle", type=int, help="Times that the network has been pruned; by default the last.")
 @click.option("--replicate", type=int, default=0, show_default=True, help="Index of the independent seed.")
+@TRUST
 @JSON
-def sparsity(target: str, ledger: str | None, cycle: int | None, replicate: int, as_json: bool) -> None:
-    """Show what is left of each tensor of a pruned network, and of the whole by both counts."""
+def sparsity(
+    target: str, ledger: str | None, cycle: int | None, replicate: int, trust: bool, as_json: bool
+) -> None:
+    """Show what is left of each tensor of a pruned network, and of the whole by both counts.
+
+    It builds the network. Code of your own is taken from your spec file; by its name alone a search's code is
+    what the ledger says, and is run with --trust only.
+    """
     from oracle.preflight import open_runner
     from trials.checkpoints import DamagedFile
 
     opened, record = open_search(target, ledger)
-    spec, search = recorded_spec(record), load_search(opened, record)
+    spec = spec_to_build(record, own_spec(target, record), trust=trust)
+    search = load_search(opened, record)
     pruned = {(p.cycle, p.replicate): p for p in opened.prunings(record.name)}
     if not pruned:
         raise InvalidInput(f"sparsity: search {record.name!r} has pruned nothing yet: let it run on")

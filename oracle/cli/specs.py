@@ -20,17 +20,19 @@ from trials.secrets import without_secrets
 SPEC = click.argument("spec_file", metavar="SPEC", type=click.Path(dir_okay=False, path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
+_OURS = ("digits", "loops")
 _TABLES_OF_INTERVALS = ("table10", "table11")
 
 
 def examples() -> tuple[str, ...]:
-    """The names of the example specs: the demo, and one for each table of the paper with accuracies."""
+    """The names of the example specs: the demo, own training loops, and each table of the paper with
+    accuracies."""
     folder = importlib.resources.files("oracle.examples")
     tables = sorted(
         (file.name.removesuffix(".yaml") for file in folder.joinpath("paper").iterdir()),
         key=lambda name: int(name.removeprefix("table")),
     )
-    return "digits", *tables
+    return *_OURS, *tables
 
 
 def example(name: str = "digits") -> str:
@@ -46,7 +48,7 @@ def example(name: str = "digits") -> str:
         )
     if name not in examples():
         raise InvalidInput(f"there is no example {name!r}: {nearest(name, examples())}")
-    place = f"{name}.yaml" if name == "digits" else f"paper/{name}.yaml"
+    place = f"{name}.yaml" if name in _OURS else f"paper/{name}.yaml"
     return importlib.resources.files("oracle.examples").joinpath(place).read_text(encoding="utf-8")
 
 
@@ -58,8 +60,8 @@ def example(name: str = "digits") -> str:
     "example_name",
     default="digits",
     show_default=True,
-    help="What to start from: digits, or table2 to table9 and table12 to table14 for the paper's tables of "
-    "accuracies. Tables 10 and 11 are intervals: oracle fit --table 10.",
+    help="What to start from: digits, loops for training loops of your own, or table2 to table9 and table12 "
+    "to table14 for the paper's tables of accuracies. Tables 10 and 11 are intervals: oracle fit --table 10.",
 )
 def init(spec_file: Path, name: str | None, example_name: str) -> None:
     """Write a commented spec to SPEC (oracle.yaml)."""
@@ -102,13 +104,15 @@ def validate(spec_file: Path, as_json: bool) -> None:
         notes = {"classes": facts.num_classes, "notes": list(facts.notes), "missing": list(missing)}
         found.append({"valid": True, "spec": shown, "execution": asdict(facts.execution), **notes})
         if not as_json:
+            classes = "" if facts.num_classes is None else f", {facts.num_classes} classes"
             which = f" variant {spec.name}," if len(specs) > 1 else ""
             click.echo(
                 f"{spec_file}: valid.{which} {spec.network.name} with {facts.parameters:,} parameters "
                 f"({facts.prunable:,} prunable) on {spec.dataset.name} ({facts.train:,} train, "
-                f"{facts.validation:,} validation, {facts.test:,} test, {facts.num_classes} classes); "
-                f"{facts.steps:,} steps a training."
+                f"{facts.validation:,} validation, {facts.test:,} test{classes}); {facts.steps_text}."
             )
+            if facts.begins:
+                click.echo(f"{spec_file}: network: {facts.begins}")
             for note in facts.notes:
                 click.echo(f"{spec_file}: data: {note}")
         if facts.never_pruned is not None:

@@ -207,7 +207,7 @@ def _look_at_data(spec: Spec, fingerprint: str) -> str | None:
     try:
         found = open_runner(spec).data.fingerprint()
     except (OSError, SiloOracleError) as error:
-        return str(error)
+        return str(without_secrets(str(error)))
     return None if found == fingerprint else "it has other data than the driver"
 
 

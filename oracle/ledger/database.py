@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -122,10 +123,10 @@ asked = Table(
 )
 
 rewritten = Table(
-    "oracle_rewritten",
+    "oracle_rewritten_files",
     metadata,
+    Column("search", String(63), primary_key=True),  # another search of the same spec has the same keys
     Column("key", String(64), primary_key=True),  # of a finished trial whose first file was lost
-    Column("search", String(63), nullable=False, index=True),
     Column("sha256", String(64), nullable=False),
 )
 
@@ -243,6 +244,8 @@ def _execution(given: Mapping[str, Any]) -> Execution:
 
 
 _SQLITE_TIMEOUT_SECONDS = 15
+_SQLITE_OPTIONS = {"timeout"}
+"""Of a URL; others make a database in memory, or one that is never locked."""
 _POSTGRESQL_OPTIONS = {
     "connect_timeout": 10,  # seconds
     "keepalives_idle": 20,
@@ -278,6 +281,11 @@ def check_url(url: str) -> URL:
             "give sqlite:///file.db or postgresql+psycopg://user:password@host/database"
         )
     if _is_sqlite(parsed) and parsed.database:
+        if parsed.database.startswith("file:") or set(parsed.query) - _SQLITE_OPTIONS:
+            raise InvalidInput(
+                f"ledger: {_shown(parsed)} may be no file, or not the one that it names; give its path "
+                "alone: sqlite:///file.db"
+            )
         parsed = parsed.set(database=expanded(parsed.database, "ledger"))
     if set("{}") & set(str(parsed.database) if _is_sqlite(parsed) else url):
         raise InvalidInput("ledger: braces can't stand in a ledger's URL; write them as %7B and %7D")
@@ -344,7 +352,7 @@ def _opened(url: URL, *, create: bool) -> RDBStorage:
     for attempt in range(_CREATE_ATTEMPTS):
         try:
             with _alone(url) if create else nullcontext():
-                return _open(url)
+                return _open(url, create=create)
         except DBAPIError as error:
             if is_away(error) or attempt + 1 == _CREATE_ATTEMPTS:
                 raise
@@ -379,7 +387,7 @@ def _check(url: URL, *, create: bool, looks: bool = False) -> None:
     if database is not None:
         _check_file(database, url, create=create)
     try:
-        engine = create_engine(url, connect_args=_connect_args(url))
+        engine = create_engine(url, **_engine_options(url, create=create))
     except ImportError as error:
         raise Refused(
             f"ledger {_shown(url)}: its driver is not installed; pip install 'silo-oracle[postgresql]'"
@@ -437,12 +445,20 @@ def _alone(url: URL) -> Iterator[None]:
         engine.dispose()
 
 
-def _open(url: URL) -> RDBStorage:
+def _open(url: URL, *, create: bool) -> RDBStorage:
     sqlite = _is_sqlite(url)
     storage = RDBStorage(
         url.render_as_string(hide_password=False),
-        engine_kwargs={"connect_args": _connect_args(url), "pool_pre_ping": not sqlite},
+        engine_kwargs={**_engine_options(url, create=create), "pool_pre_ping": not sqlite},
     )
+    if not create and _only_read(url):
+        missing = sorted(set(metadata.tables) - set(inspect(storage.engine).get_table_names()))
+        if missing:
+            raise Refused(
+                f"ledger {_shown(url)}: made by an earlier version of this program (it has no {missing[0]}); "
+                "look at it once where it can be written"
+            )
+        return storage
     event.listen(storage.engine, "connect", _sqlite_settings if sqlite else _postgresql_settings)
     storage.engine.dispose()
     metadata.create_all(storage.engine)
@@ -467,6 +483,37 @@ def _postgresql_settings(connection: object, _record: object) -> None:
         cursor.execute(statement)
     cursor.close()
     connection.commit()  # type: ignore[attr-defined]
+
+
+def _only_read(url: URL) -> bool:
+    """Whether a ledger's file, or the folder that its changes are noted in, can't be written here."""
+    if not _is_sqlite(url) or not url.database or not os.path.exists(url.database):
+        return False
+    return not all(os.access(place, os.W_OK) for place in (url.database, Path(url.database).parent))
+
+
+def _engine_options(url: URL, *, create: bool) -> dict[str, Any]:
+    if create or not _only_read(url):
+        return {"connect_args": _connect_args(url)}
+    file = Path(str(url.database)).absolute()
+    changes = file.with_name(f"{file.name}-wal")
+    if changes.exists() and changes.stat().st_size and not os.access(f"{file}-shm", os.R_OK):
+        raise Refused(
+            f"ledger {_shown(url)}: its last changes are in {changes.name}, and can't be read where nothing "
+            "can be written; copy the files of that name to a folder of yours"
+        )
+    # To read a database, SQLite makes notes of changes beside it, unless it is told that nobody writes.
+    still = "&immutable=1" if not (changes.exists() and changes.stat().st_size) else ""
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{file.as_uri()}?mode=ro{still}",
+            uri=True,
+            timeout=_SQLITE_TIMEOUT_SECONDS,
+            check_same_thread=False,
+        )
+
+    return {"creator": connect}
 
 
 def _connect_args(url: URL) -> dict[str, object]:

@@ -39,9 +39,9 @@ from oracle.ledger.rows import (
     write_rows,
 )
 from oracle.ledger.values import LATEST, DamagedValue, checked, parsed, reading
+from trials.recipe import Metric
 from trials.tasks import PrunedNetwork, StoredFile, Trial
 
-_METRIC = "validation accuracy"
 _PRUNING = ("cycle", "replicate", "alive", "prunable", "parameters", "norm_drop")
 
 
@@ -73,6 +73,7 @@ class Ledger:
         self.engine = self.storage.engine
         self._studies: dict[str, optuna.Study] = {}
         self._named: set[str] = set()
+        self._begun: dict[str, tuple[float, float]] = {}
 
     @classmethod
     def open_search(
@@ -167,8 +168,14 @@ class Ledger:
 
     @retried
     def begin_anew(self, record: SearchRecord) -> None:
-        """Puts a record in place of that of a search without results, and removes the rows of what failed."""
-        for _, study in self._cycle_studies(record.name):
+        """Puts a record in place of that of a search without results, and removes the rows of what failed.
+
+        Its studies are made anew: their metric may be another.
+        """
+        old = [study for _, study in self._cycle_studies(record.name)]
+        names = (frozen.study_name for frozen in self.storage.get_all_studies())
+        old += [self._open_study(name, record.name) for name in names if name == record.name]
+        for study in old:
             self._studies.pop(study.study_name, None)
             optuna.delete_study(study_name=study.study_name, storage=self.storage)
         fixed = {
@@ -208,6 +215,7 @@ class Ledger:
             "versions": json.dumps(versions),
         }
         self._add_run(row)
+        self._begun[row["id"]] = row["started"], time.monotonic()
         return str(row["id"])
 
     @retried
@@ -219,12 +227,16 @@ class Ledger:
             connection.execute(update(table).where(abandoned).values(state="interrupted"))
             connection.execute(insert(table).values(**row))
 
-    @retried
     def end_run(self, run: str, *, state: str, error: str | None = None) -> None:
-        """Records how a run ended."""
+        """Records how a run ended, and when by the clock as it was when it started."""
+        started, begun = self._begun.get(run, (time.time(), time.monotonic()))
+        self._end_run(run, {"state": state, "ended": started + time.monotonic() - begun, "error": error})
+
+    @retried
+    def _end_run(self, run: str, values: dict[str, Any]) -> None:
         with self.engine.begin() as connection:
             query = update(database.runs).where(database.runs.c.id == run)
-            connection.execute(query.values(state=state, ended=time.time(), error=error))
+            connection.execute(query.values(**values))
 
     @retried
     def end_abandoned(self, search: str, *, state: str, ended: float | None) -> None:
@@ -295,7 +307,8 @@ class Ledger:
         table, parents = database.rewritten, database.parents
         place = {"search": search, "cycle": outcome.cycle + 1, "replicate": outcome.replicate}
         with self.engine.begin() as connection:
-            connection.execute(delete(table).where(table.c.key == key))
+            gone = (table.c.search == search) & (table.c.key == key)
+            connection.execute(delete(table).where(gone))
             connection.execute(insert(table).values(key=key, search=search, sha256=outcome.checkpoint.sha256))
             here = (parents.c[name] == at for name, at in place.items())
             connection.execute(update(parents).where(*here).values(sha256=None))
@@ -365,7 +378,7 @@ class Ledger:
 
     def summary_study(self, search: str) -> optuna.Study:
         """The study that carries a search's comparison plot and note in Optuna's dashboard."""
-        return self._open_study(search)
+        return self._open_study(search, search)
 
     def add_summary_rows(self, search: str, rows: Sequence[FrozenTrial]) -> None:
         """Writes rows into the summary study, in place of those of the same attribute ``key``."""
@@ -380,7 +393,7 @@ class Ledger:
 
     def cycle_study(self, search: str, cycle: int) -> optuna.Study:
         """The study that holds a cycle's trials."""
-        return self._open_study(cycle_name(search, cycle))
+        return self._open_study(cycle_name(search, cycle), search)
 
     @retried
     def describe(
@@ -394,22 +407,30 @@ class Ledger:
         """Writes attributes of a study in one transaction; see :func:`write_attributes`."""
         write_attributes(self.storage, study, user=user, system=system or {}, replacing=replacing)
 
-    def _open_study(self, name: str) -> optuna.Study:
+    def _open_study(self, name: str, search: str) -> optuna.Study:
         if name not in self._studies:
+            metric = self._metric(search)
+            goal = StudyDirection.MINIMIZE if metric.goal == "min" else StudyDirection.MAXIMIZE
             with _naming_study(name):
                 study = optuna.create_study(
                     storage=self.storage,
                     study_name=name,
                     load_if_exists=True,
-                    directions=[StudyDirection.MAXIMIZE],
+                    directions=[goal],
                 )
                 named = study.metric_names
             if not named:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                    study.set_metric_names([_METRIC])
+                    study.set_metric_names([f"validation {metric.name}"])
             self._studies[name] = study
         return self._studies[name]
+
+    def _metric(self, search: str) -> Metric:
+        """What a search is judged by: accuracy where its spec is of a time without metrics."""
+        record = self.search(search)
+        told = record.spec.get("metric") if record else None
+        return Metric(name=told["name"], goal=told["goal"]) if told else Metric()
 
     def _cycle_studies(self, search: str) -> Iterable[tuple[int, optuna.Study]]:
         """The studies of a search's cycles; one of a similar name is somebody else's, and left alone."""

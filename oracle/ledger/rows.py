@@ -28,6 +28,7 @@ from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from oracle.ledger.values import LATEST, DamagedValue, checked, parsed
+from trials.curves import TrainingCurve
 from trials.tasks import STATISTICS, StoredFile, Trial, TrialDiagnostics, numbers_of
 
 _ELSEWHERE = ("cycle", "max_lr", "score")
@@ -39,6 +40,10 @@ _REQUIRED = frozenset(each.name for each in fields(Trial) if each.default is MIS
 
 _ONCE = {"test_accuracy": "test_score"}
 """Names that fields had in the ledgers of earlier versions."""
+
+
+_CURVE = "curve"
+"""Attribute of a trial's curve, a text, so that a read parses none; rows of earlier versions have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,7 @@ class Axis:
 
 
 def to_row(outcome: Trial, *, key: str, axis: Axis) -> FrozenTrial:
-    """The finished row of an outcome: parameter ``max_lr``, value the validation accuracy."""
+    """The finished row of an outcome: parameter ``max_lr``, value the validation score."""
     attributes = _attributes(outcome, key)
     digest = _digest(FinishedRow(0, outcome.max_lr, outcome.score, attributes))
     row = create_trial(
@@ -65,7 +70,8 @@ def to_row(outcome: Trial, *, key: str, axis: Axis) -> FrozenTrial:
         distributions={"max_lr": axis.distribution(outcome.max_lr)},
         user_attrs={**attributes, "digest": digest},
     )
-    row.datetime_start = datetime.fromtimestamp(outcome.started)
+    # Optuna's duration is their difference: the attributes hold when it really started and ended.
+    row.datetime_start = datetime.fromtimestamp(outcome.ended - outcome.lasted)
     row.datetime_complete = datetime.fromtimestamp(outcome.ended)
     return row
 
@@ -94,6 +100,7 @@ def from_row(row: FinishedRow, *, cycle: int) -> tuple[str, Trial]:
         score=checked("score", row.score, float),
         checkpoint=_file(attributes, "checkpoint", "sha256"),
         diagnostics=_diagnostics(attributes),
+        curve=TrainingCurve(checked(_CURVE, attributes.get(_CURVE, ""), str)),
         **{name: _number(attributes, name) for name in _PLAIN if name in attributes or name in _REQUIRED},
     )
     if row.attributes.get("digest", digest := _digest(row)) != digest:
@@ -128,6 +135,7 @@ def _attributes(outcome: Trial, key: str) -> dict[str, Any]:
         **_diagnostics_attributes(outcome.diagnostics),
         "checkpoint": outcome.checkpoint.path,
         "sha256": outcome.checkpoint.sha256,
+        **({_CURVE: outcome.curve.text} if outcome.curve.text else {}),
         "key": key,
     }
 

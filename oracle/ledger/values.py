@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from oracle.errors import Refused
+from silo.errors import InvalidInput
 
 MOST = 2**63 - 1
 """The largest whole number that tables and frames take."""
@@ -104,7 +105,7 @@ def reading(search: str, row: str) -> Iterator[None]:
     """
     try:
         yield
-    except DamagedValue as damaged:
+    except (DamagedValue, InvalidInput) as damaged:
         why = str(damaged)
     except KeyError as missing:
         why = f"{missing.args[0]} is missing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from oracle.cycles import Cycle
@@ -11,16 +12,20 @@ if TYPE_CHECKING:
 
 
 def cycle_numbers(session: Session, decision: Cycle) -> dict[str, float]:
-    """Name to number: rates are peak learning rates, accuracies and densities shares in [0, 1]."""
-    interval, selected = decision.interval, decision.selected
+    """Name to number: rates are peak learning rates, densities shares in [0, 1], scores in their own unit.
+
+    A score is named for the metric: ``validation_accuracy``. One that is missing is left out.
+    """
+    interval, selected, key = decision.interval, decision.selected, decision.measure.key
     pruned = session.search.prunings(decision.cycle)
     density = sum(each.alive / each.prunable for each in pruned) / len(pruned) if pruned else 1.0
-    return {
+    found = {
         "optimum": interval.optimum,
         "chosen": decision.chosen,
         "interval_low": interval.low,
         "interval_high": interval.high,
-        "validation_accuracy": selected.score,
-        "test_accuracy": selected.test_score,
+        f"validation_{key}": selected.score,
+        f"test_{key}": selected.test_score,
         "density": density,
     }
+    return {name: number for name, number in found.items() if not math.isnan(number)}

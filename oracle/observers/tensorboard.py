@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,24 +24,30 @@ _MILLIONTHS = 1e6
 class TensorBoard(Observer):
     """Writes event files below ``folder/NAME``.
 
-    Optimum, interval, accuracies and density are scalars over the cycles; each finished trial is a point of
-    ``trial/validation_accuracy`` over their count; a decided cycle's mean accuracies over the rates are a run
-    of their own, ``NAME/cycle-03``, whose steps are peak learning rates in millionths.
+    Optimum, interval, scores and density are scalars over the cycles; each finished trial is a point of
+    ``trial/validation_accuracy`` over their count (or of your metric, by its name); a decided cycle's mean
+    scores over the rates are a run of their own, ``NAME/cycle-03``, whose steps are peak learning rates in
+    millionths.
+
+    Each finished trial's curve is a run of its own, ``NAME/cycle-03/max_lr-0.05-replicate-0``, with
+    ``curve/validation_accuracy`` and ``curve/train_loss`` over its optimizer steps.
 
     Args:
         folder: Where TensorBoard looks: ``tensorboard --logdir FOLDER``.
+        curves: Whether there are these runs: TensorBoard gets slow with thousands of them.
 
     Raises:
         InvalidInput: tensorboardX is not installed.
     """
 
-    def __init__(self, *, folder: str = "runs") -> None:
+    def __init__(self, *, folder: str = "runs", curves: bool = True) -> None:
         try:
             from tensorboardX import SummaryWriter
         except ImportError as error:
             raise InvalidInput(
                 "observer 'tensorboard' needs tensorboardX: pip install 'silo-oracle[tensorboard]'"
             ) from error
+        self._curves = curves
         self._folder, self._open = Path(expanded(folder, "folder")), SummaryWriter
 
     def started(self, session: Session) -> None:
@@ -54,10 +61,13 @@ class TensorBoard(Observer):
 
     def trained(self, session: Session, outcomes: Sequence[Trial]) -> None:
         """Adds a point for each trial."""
+        key = session.search.rules.measure.key
         for outcome in outcomes:
             self._count += 1
-            self._writer.add_scalar("trial/validation_accuracy", outcome.score, self._count)
+            self._writer.add_scalar(f"trial/validation_{key}", outcome.score, self._count)
             self._writer.add_scalar("trial/max_lr", outcome.max_lr, self._count)
+            if self._curves and outcome.curve.text:
+                self._add_curve(session, outcome)
 
     def decided(self, session: Session, decision: Cycle) -> None:
         """Adds the cycle to the scalars, and its landscape."""
@@ -66,8 +76,18 @@ class TensorBoard(Observer):
         with self._begin(self._root(session) / f"cycle-{decision.cycle:02d}") as landscape:
             for candidate in decision.candidates:
                 step = round(candidate.max_lr * _MILLIONTHS)
-                landscape.add_scalar("landscape/validation_accuracy", candidate.score, step)
+                tag = f"landscape/validation_{decision.measure.key}"
+                landscape.add_scalar(tag, candidate.score, step)
         self._writer.flush()
+
+    def _add_curve(self, session: Session, trial: Trial) -> None:
+        place = f"cycle-{trial.cycle:02d}/max_lr-{trial.max_lr!r}-replicate-{trial.replicate}"
+        score = f"curve/validation_{session.search.rules.measure.key}"
+        with self._begin(self._root(session) / place) as writer:
+            for point in trial.curve.validations:
+                for tag, value in ((score, point.score), ("curve/train_loss", point.train_loss)):
+                    if math.isfinite(value):
+                        writer.add_scalar(tag, value, point.step)
 
     def ended(self, session: Session, state: str) -> None:
         """Closes the files."""

@@ -1,11 +1,11 @@
-"""Costs of the ways to set the rates on one search's network, and the accuracies that they reach."""
+"""Costs of the ways to set the rates on one search's network, and the scores that they reach."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from oracle.cycles import Candidate, Cycle
@@ -25,23 +25,23 @@ _POLICIES = {
 }
 _SHARED_OUT = "hours by the Oracle's mean worker time per training of each cycle, in packs as it trained them"
 _NEAREST = (
-    "accuracies are those of the Oracle's candidate nearest to the curve's rate, on the network that the "
+    "{scores} are those of the Oracle's candidate nearest to the curve's rate, on the network that the "
     "Oracle pruned; none where the curve is more than a step outside the grid"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyCost:
-    """One way to set the rates: its cost on this search's network, and the accuracies that it reaches.
+    """One way to set the rates: its cost on this search's network, and the scores that it reaches.
 
     Attributes:
         policy: What sets the rates, in a few words.
         trainings: Networks that are trained in all decided cycles and replicates.
         worker_hours: Hours of one worker that they take.
         measured: Whether it was run; else it is estimated from the trainings of the Oracle.
-        test_accuracies: Per decided cycle, mean over the replicates, in [0, 1]; None where it is not known.
+        test_accuracies: Per decided cycle, mean test score over the replicates; None where it is not known.
         explanation: Where the numbers come from, in a sentence.
-        by_replicate: Per decided cycle, replicate to test accuracy; empty where it is not known.
+        by_replicate: Per decided cycle, replicate to test score; empty where it is not known.
     """
 
     policy: str
@@ -55,22 +55,21 @@ class PolicyCost:
 
 def worker_seconds(trials: Iterable[Trial]) -> float:
     """Seconds that workers were busy with some trials. A pack's time is that of its trials together: once."""
-    packs = {(t.worker, t.cycle, t.replicate, t.started): t.ended - t.started for t in trials}
-    return math.fsum(max(seconds, 0.0) for seconds in packs.values())
+    packs = {(t.worker, t.cycle, t.replicate, t.started): t.lasted for t in trials}
+    return math.fsum(packs.values())
 
 
 def shared_cycles(costs: Iterable[PolicyCost]) -> tuple[int, ...]:
-    """The cycles whose test accuracy is known of every policy that has any: there they can be compared."""
+    """The cycles whose test score is known of every policy that has any: there they can be compared."""
     known = [
-        {cycle for cycle, accuracy in enumerate(cost.test_accuracies) if accuracy is not None}
-        for cost in costs
+        {cycle for cycle, score in enumerate(cost.test_accuracies) if score is not None} for cost in costs
     ]
     found = [cycles for cycles in known if cycles]
     return tuple(sorted(set.intersection(*found))) if found else ()
 
 
 def mean_test_accuracy(cost: PolicyCost, cycles: Iterable[int]) -> float | None:
-    """Its mean over some cycles, in [0, 1]; None where no accuracy is known."""
+    """The mean of its test scores over some cycles; None where none is known."""
     known = [share for cycle in cycles if (share := cost.test_accuracies[cycle]) is not None]
     return math.fsum(known) / len(known) if known else None
 
@@ -116,7 +115,9 @@ def policy_costs(
     if fitted:
         found.append(_silo_tuned(cycles, len(grid), fitted))
     left_out = any(len(each.trials) < len(each.grid) * _replicates(cycles) for each in cycles)
-    return (*found, _exhaustive(cycles, len(grid)) if left_out else _hill_climb(cycles, grid))
+    found.append(_exhaustive(cycles, len(grid)) if left_out else _hill_climb(cycles, grid))
+    named = cycles[0].measure.named
+    return tuple(replace(cost, explanation=named(cost.explanation)) for cost in found)
 
 
 def _as_run(cycles: Sequence[Cycle], policy: str, ending: str) -> PolicyCost:
@@ -191,7 +192,7 @@ def _hill_climb(cycles: Sequence[Cycle], grid: Sequence[float]) -> PolicyCost:
         measured=False,
         **_reached(reached),
         explanation="Replayed, not run: each cycle starts from the Oracle's network, and climbs by mean "
-        "validation accuracy from the last cycle's optimum (cycle 0 from the grid's middle) until no "
+        "validation {metric} from the last cycle's optimum (cycle 0 from the grid's middle) until no "
         f"neighbour is better; {_SHARED_OUT}.",
     )
 
@@ -199,7 +200,7 @@ def _hill_climb(cycles: Sequence[Cycle], grid: Sequence[float]) -> PolicyCost:
 def climb(
     candidates: Sequence[Candidate], start: float, measure: Measure = BY_ACCURACY
 ) -> tuple[Candidate, int]:
-    """The local maximum of the mean validation accuracy that steps to the better neighbour lead to.
+    """The local maximum of the mean validation score that steps to the better neighbour lead to.
 
     Args:
         candidates: A cycle's candidates, ascending.
@@ -229,9 +230,11 @@ class _Reached(TypedDict):
 def _reached(candidates: Sequence[Candidate | None]) -> _Reached:
     """What a candidate per cycle reaches on the test split."""
     return {
-        "test_accuracies": tuple(each.test_score if each else None for each in candidates),
+        "test_accuracies": tuple(
+            each.test_score if each and not math.isnan(each.test_score) else None for each in candidates
+        ),
         "by_replicate": tuple(
-            {trial.replicate: trial.test_score for trial in each.trials} if each else {}
+            {t.replicate: t.test_score for t in each.trials if not math.isnan(t.test_score)} if each else {}
             for each in candidates
         ),
     }

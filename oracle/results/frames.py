@@ -1,18 +1,20 @@
 """A search as tidy tables: a row per training, candidate, cycle, curve, rival, policy or run.
 
 A column is stated once: its name, its type, what it means with its unit, and where in a row it comes from.
-Rates are as they are, not in units of 1e-2.
+Rates are as they are, not in units of 1e-2. Columns of scores are named for the search's metric.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from oracle.measure import BY_ACCURACY, MAX_LR, Measure
 from oracle.results.columns import (
     FLOAT,
     INT,
@@ -28,7 +30,7 @@ from oracle.results.columns import (
 )
 from oracle.results.trial_columns import DENSITY, STATISTICS, TRIALS, trial_rows
 from silo.curve import SiloCurve
-from silo.landscape import CycleBelief
+from silo.landscape import CycleBelief, Loss
 from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -41,22 +43,22 @@ def frame(name: str, results: Results) -> pd.DataFrame:
     """One of the frames, with exactly the documented columns and types; what is not known is missing."""
     import pandas as pd
 
-    rows, columns = FRAMES[name]
+    rows, columns = _FRAMES[name][0], columns_of(results.measure)[name]
     found = records(rows(results), columns)
     return pd.DataFrame({key: series([each[key] for each in found], columns[key].kind) for key in columns})
 
 
 def comparison_rows(results: Results) -> list[dict[str, Any]]:
     """One dict per decided cycle with the columns of the intervals; ``detached`` is a list there."""
-    found = records(_interval_rows(results), INTERVALS)
+    found = records(_interval_rows(results), columns_of(results.measure)["intervals"])
     return [{**each, "detached": list(each["detached"])} for each in found]
 
 
-def _accuracies(candidate: str, whose: str = "") -> Columns:
-    """Mean and deviation of both accuracies of a row's candidate."""
-    mean, std = f"{whose}in [0, 1], mean over the replicates", "its sample standard deviation; empty with one"
+def _scores(candidate: str, whose: str = "") -> Columns:
+    """Mean and deviation of both scores of a row's candidate."""
+    mean, std = f"{whose}{{range}}, mean over the replicates", "its sample standard deviation; empty with one"
     return {
-        f"{name}_accuracy_{part}": Column(FLOAT, meaning, f"{candidate}.{field}{suffix}")
+        f"{name}_{{key}}_{part}": Column(FLOAT, meaning, f"{candidate}.{field}{suffix}")
         for name, field in (("validation", "score"), ("test", "test_score"))
         for part, meaning, suffix in (("mean", mean, ""), ("std", f"{std} replicate", "_std"))
     }
@@ -67,7 +69,7 @@ CANDIDATES: Columns = {
     "density": Column(FLOAT, f"{DENSITY}, mean over the replicates", "of.density"),
     "max_lr": Column(FLOAT, "peak learning rate"),
     "replicates": Column(INT, "in how many replicates it was trained"),
-    **_accuracies("row"),
+    **_scores("row"),
     "diverged": Column(INT, "replicates that diverged"),
     "optimum": Column(TRUTH, "whether it is the Oracle optimized max_lr, an estimate"),
     "chosen": Column(TRUTH, "whether its networks are pruned next"),
@@ -75,7 +77,7 @@ CANDIDATES: Columns = {
     "detached": Column(TRUTH, "whether it is within the tolerance, but beyond a worse rate"),
     "p_inside": Column(FLOAT, "chance that it lies in the optimized interval; empty where nothing is known"),
     "p_optimum": Column(FLOAT, "chance that it is the optimum; empty where nothing is known"),
-    "loss": Column(FLOAT, "expected loss of validation accuracy against the best; empty where not known"),
+    "loss": Column(FLOAT, "expected loss of validation {lost} against the best; empty where not known"),
 }
 
 
@@ -88,7 +90,7 @@ def _candidate_rows(results: Results) -> Iterator[Parts]:
             yield {
                 "p_inside": float(told.inside[k]) if told else None,
                 "p_optimum": float(told.best[k]) if told else None,
-                "loss": float(told.means[k]) if told else None,
+                "loss": results.measure.lost(float(told.means[k])) if told else None,
                 "row": candidate,
                 "replicates": len(candidate.trials),
                 "of": each,
@@ -97,6 +99,23 @@ def _candidate_rows(results: Results) -> Iterator[Parts]:
                 "inside": interval.low <= rate <= interval.high,
                 "detached": rate in each.detached,
             }
+
+
+CURVES: Columns = {
+    "cycle": Column(INT, "m, how often the network has been pruned"),
+    "replicate": Column(INT, "index of the independent seed"),
+    "max_lr": Column(FLOAT, "peak learning rate"),
+    "step": Column(INT, "optimizer steps so far"),
+    "validation_{key}": Column(FLOAT, "{range}, at that step; empty where an output wasn't finite", "score"),
+    "train_loss": Column(FLOAT, "mean training loss since the validation before; empty where not known"),
+}
+
+
+def _curve_rows(results: Results) -> Iterator[Parts]:
+    for trial in results.outcomes:
+        place = {"cycle": trial.cycle, "replicate": trial.replicate, "max_lr": trial.max_lr}
+        for point in trial.curve.validations:
+            yield {"row": point, **place}
 
 
 def _passed(prefix: str, rate: str, curve: str, place: str) -> Columns:
@@ -115,7 +134,7 @@ def _passed(prefix: str, rate: str, curve: str, place: str) -> Columns:
 def _losses(prefix: str, place: str) -> Columns:
     """An expected loss with its range."""
     return {
-        f"{prefix}loss": Column(FLOAT, "accuracy that it loses against the best, expected", f"{place}mean"),
+        f"{prefix}loss": Column(FLOAT, "{lost} that it loses against the best, expected", f"{place}mean"),
         f"{prefix}loss_low": Column(FLOAT, "lower end of that loss's 90 % range", f"{place}low"),
         f"{prefix}loss_high": Column(FLOAT, "upper end of that loss's 90 % range", f"{place}high"),
     }
@@ -156,7 +175,7 @@ INTERVALS: Columns = {
     "detached": Column(
         TEXT, "rates within the tolerance that a worse one separates from the interval; ';' between them"
     ),
-    **_accuracies("selected", "of the chosen rate, "),
+    **_scores("selected", "of the chosen rate, "),
     "chosen": Column(FLOAT, "the rate whose networks are pruned next"),
     "likely_optimum": Column(FLOAT, "candidate that is expected to lose least"),
     **{
@@ -183,12 +202,27 @@ INTERVALS: Columns = {
 
 
 def _interval_rows(results: Results) -> Iterator[Parts]:
-    predicted, fitted = results.along(results.predicted), results.along(results.fitted)
+    predicted, fitted = (
+        [each._replace(loss=each.loss and _lost(results, each.loss)) for each in results.along(curve)]
+        for curve in (results.predicted, results.fitted)
+    )
     beliefs = results.beliefs or repeat(None)
     for each, belief, one, other in zip(results.decided, beliefs, predicted, fitted, strict=False):
         known = {} if belief is None or belief.silent else _known(belief)
         parts = {"row": each, "selected": each.selected, "predicted": one, "fitted": other}
         yield {**parts, **dict.fromkeys(_OF_BELIEF), **known}
+
+
+def _lost(results: Results, loss: Loss) -> Loss:
+    """A loss as columns have it: in the metric's unit, or as a share of the best."""
+    mean, low, high = (results.measure.lost(each) for each in (loss.mean, loss.low, loss.high))
+    return Loss(mean=mean, low=low, high=high, within=loss.within)
+
+
+def _mean_loss(results: Results, rates: Callable[[int], float]) -> Loss | None:
+    """What a curve loses on average; None where the trainings tell nothing."""
+    judged = results.judged(rates)
+    return None if judged is None else _lost(results, judged.mean)
 
 
 def _known(belief: CycleBelief) -> dict[str, Any]:
@@ -225,9 +259,9 @@ FITS: Columns = {
         for name in _NUMBERS
         for end, word in (("low", "lower"), ("high", "upper"))
     },
-    **_losses("", "judged.mean."),
+    **_losses("", "loss."),
     "everywhere": Column(
-        FLOAT, "chance that it is within the tolerance in all cycles that say something", "judged.mean.within"
+        FLOAT, "chance that it is within the tolerance in all cycles that say something", "loss.within"
     ),
 }
 
@@ -250,7 +284,7 @@ def _curve(results: Results, name: str, curve: SiloCurve) -> dict[str, Any]:
     away -= np.array([interval.optimum for interval in results.intervals_found])
     return {
         "row": curve,
-        "judged": results.judged(curve.max_lr),
+        "loss": _mean_loss(results, curve.max_lr),
         "curve": name,
         "inside": len(results.decided) - len(missed),
         "missed_cycles": missed,
@@ -271,17 +305,17 @@ RIVALS: Columns = {
     "aicc": Column(
         FLOAT, "corrected information criterion, only differences mean anything; empty with few cycles"
     ),
-    **_losses("", "judged.mean."),
+    **_losses("", "loss."),
     "everywhere": Column(
-        FLOAT, "chance that it is within the tolerance in all cycles that say something", "judged.mean.within"
+        FLOAT, "chance that it is within the tolerance in all cycles that say something", "loss.within"
     ),
 }
 
 
 def _rival_rows(results: Results) -> Iterator[Parts]:
     for rival in results.rival_curves.rivals if results.rival_curves else ():
-        judged = results.judged(lambda m, rival=rival: float(rival.max_lr([m])[0]))  # type: ignore[misc]
-        yield {"row": rival, "values": json.dumps(rival.values), "judged": judged}
+        loss = _mean_loss(results, lambda m, rival=rival: float(rival.max_lr([m])[0]))  # type: ignore[misc]
+        yield {"row": rival, "values": json.dumps(rival.values), "loss": loss}
 
 
 COSTS: Columns = {
@@ -289,10 +323,12 @@ COSTS: Columns = {
     "trainings": Column(INT, "networks trained in all decided cycles and replicates"),
     "worker_hours": Column(FLOAT, "hours of one worker"),
     "measured": Column(TRUTH, "whether it was run; else estimated from the Oracle's trainings"),
-    "last_test_accuracy": Column(
-        FLOAT, "in [0, 1], of the last decided cycle; empty where it is not known", "last"
+    "last_test_{key}": Column(
+        FLOAT, "{range}, of the last decided cycle; empty where it is not known", "last"
     ),
-    "test_accuracies": Column(TEXT, "of every decided cycle, ';' between them; empty where not known"),
+    "test_{by_cycle}": Column(
+        TEXT, "of every decided cycle, ';' between them; empty where not known", "test_accuracies"
+    ),
     "explanation": Column(TEXT, "where the numbers come from"),
 }
 
@@ -340,8 +376,11 @@ def _run_rows(results: Results) -> Iterator[Parts]:
         yield {"row": run, "versions": json.dumps(run.versions), "error": without_secrets(run.error)}
 
 
-FRAMES: dict[str, tuple[Callable[[Results], Iterable[Parts]], Columns]] = {
+_Rows = Callable[["Results"], Iterable[Parts]]
+
+_FRAMES: dict[str, tuple[_Rows, Columns]] = {
     "trials": (trial_rows, TRIALS),
+    "curves": (_curve_rows, CURVES),
     "candidates": (_candidate_rows, CANDIDATES),
     "intervals": (_interval_rows, INTERVALS),
     "fits": (_fit_rows, FITS),
@@ -350,9 +389,41 @@ FRAMES: dict[str, tuple[Callable[[Results], Iterable[Parts]], Columns]] = {
     "diagnostics": (_diagnostic_rows, DIAGNOSTICS),
     "runs": (_run_rows, RUNS),
 }
-"""Each frame's rows and columns, by name."""
 
-COLUMNS: dict[str, dict[str, str]] = {
-    name: {column: each.meaning for column, each in columns.items()} for name, (_, columns) in FRAMES.items()
+
+def columns_of(measure: Measure) -> dict[str, Columns]:
+    """The columns of each frame, those of scores named for the metric."""
+    named = measure.named
+    found = {
+        name: {named(key): replace(each, meaning=named(each.meaning)) for key, each in columns.items()}
+        for name, (_, columns) in _FRAMES.items()
+    }
+    if measure.searched == MAX_LR:
+        return found
+    return {name: _of_another(measure.searched, columns) for name, columns in found.items()}
+
+
+def _of_another(searched: str, columns: Columns) -> Columns:
+    """Columns of a search for another number than the peak learning rate, of which SILO says nothing."""
+    found = {}
+    for key, each in columns.items():
+        if not key.startswith(("silo_", "fitted")):
+            meaning = each.meaning.replace("peak learning rate", searched).replace(MAX_LR, searched)
+            place = each.place or key
+            found[key.replace(MAX_LR, searched)] = replace(each, meaning=meaning, place=place)
+    return found
+
+
+def meanings(measure: Measure) -> dict[str, dict[str, str]]:
+    """The meaning of each column of each frame, with its unit."""
+    found = columns_of(measure)
+    return {name: {key: each.meaning for key, each in columns.items()} for name, columns in found.items()}
+
+
+FRAMES: dict[str, tuple[_Rows, Columns]] = {
+    name: (_FRAMES[name][0], columns) for name, columns in columns_of(BY_ACCURACY).items()
 }
-"""The meaning of each column of each frame, with its unit."""
+"""Each frame's rows and columns, by name, of a search judged by accuracy."""
+
+COLUMNS = meanings(BY_ACCURACY)
+"""The meaning of each column of each frame, with its unit, of such a search."""

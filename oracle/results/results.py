@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +23,9 @@ from oracle.policies.adaptive import restated
 from oracle.results import frames
 from oracle.results.costs import PolicyCost, policy_costs
 from oracle.results.distributions import CycleDistributions, cycle_distributions, diagnosed_rates
-from oracle.results.recorded import load_search, recorded_spec
+from oracle.results.networks import TrainedNetwork, trained_network
+from oracle.results.recommendation import Recommendation, recommend
+from oracle.results.recorded import load_search, may_build, recorded_spec
 from oracle.results.verdict import point_verdict, verdict
 from oracle.search import Search
 from oracle.spec import DEFAULT_LEDGER, Spec
@@ -40,6 +42,9 @@ from trials.tasks import PrunedNetwork, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor, nn
+
+    from trials.runner import Runner
 
 
 DRAWS = 300
@@ -96,6 +101,8 @@ class Results:
         execution: How its trainings were computed; None if that is not known.
         recorded_runs: Its runs, oldest first.
         draws: Of what the trainings tell, each with a fit of its own; 0 for none.
+        identity: What determined its outcomes, as the ledger has it; empty if that is not known.
+        own: The user's own spec of it, whose code may run here; None where the search was named.
     """
 
     search_spec: Spec
@@ -106,6 +113,8 @@ class Results:
     execution: Execution | None = None
     recorded_runs: tuple[Run, ...] = ()
     draws: int = DRAWS
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    own: Spec | None = None
 
     @classmethod
     def of(
@@ -131,22 +140,32 @@ class Results:
             execution=record.execution if record else None,
             recorded_runs=tuple(runs),
             draws=draws,
+            identity=record.identity if record else {},
         )
 
     @classmethod
-    def read(cls, ledger: Ledger, record: SearchRecord, *, draws: int = DRAWS) -> Results:
+    def read(
+        cls, ledger: Ledger, record: SearchRecord, *, draws: int = DRAWS, own: Spec | None = None
+    ) -> Results:
         """Reads all that the ledger holds of a search; the ledger is not needed any more then.
+
+        Args:
+            ledger: The ledger.
+            record: The search.
+            draws: See the attribute.
+            own: See the attribute.
 
         Raises:
             Refused: The recorded spec is not one that this version reads.
         """
-        return cls.of(
+        found = cls.of(
             recorded_spec(record),
             load_search(ledger, record),
             record=record,
             runs=ledger.runs(record.name),
             draws=draws,
         )
+        return replace(found, own=own)
 
     def __repr__(self) -> str:
         cycles = f"{len(self.decided)}/{self.search_spec.cycles} cycles"
@@ -177,6 +196,11 @@ class Results:
     def searched(self) -> bool:
         """Whether rates were searched, so that there are intervals and a fit; else one rate was followed."""
         return self.policy.searches
+
+    @property
+    def rates_searched(self) -> bool:
+        """Whether what was searched are peak learning rates: of others SILO says nothing."""
+        return self.searched and self.search_spec.over is None
 
     @cached_property
     def policy(self) -> Policy:
@@ -211,7 +235,7 @@ class Results:
     @cached_property
     def predicted(self) -> SiloCurve | None:
         """SILO's curve with the spec's numbers; None without them, or where nothing was searched."""
-        curve = self.search_spec.silo_curve() if self.searched else None
+        curve = self.search_spec.silo_curve() if self.rates_searched else None
         return curve and replace(curve, densities=self.densities)
 
     @cached_property
@@ -233,7 +257,7 @@ class Results:
     @cached_property
     def point_fit(self) -> CurveFit | None:
         """The fitted curve; None where nothing was searched or no cycle is decided."""
-        if not (self.decided and self.searched):
+        if not (self.decided and self.rates_searched):
             return None
         return fit_curve(self.intervals_fitted, **self.pruned)
 
@@ -253,7 +277,7 @@ class Results:
     @cached_property
     def rival_curves(self) -> RivalTable | None:
         """Other curves fitted to the same intervals; None where there is no fit."""
-        if not (self.decided and self.searched):
+        if not (self.decided and self.rates_searched):
             return None
         return compare_rivals(self.intervals_fitted, **self.pruned)
 
@@ -354,6 +378,61 @@ class Results:
         pairs = zip(rates, self.intervals_found, strict=True)
         return tuple(interval.cycle for rate, interval in pairs if not interval.contains(rate))
 
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The chosen rate of each decided cycle, from cycle 0 on: what :class:`silo.scheduler.RateTableLR`
+        takes."""
+        return tuple(each.chosen for each in self.decided)
+
+    @cached_property
+    def _runner(self) -> Runner:
+        """A worker for this process, on the CPU, whose data set is loaded when it is first needed."""
+        import torch
+
+        from oracle.preflight import open_runner
+
+        threads = torch.get_num_threads()
+        try:
+            return open_runner(self.search_spec)
+        finally:
+            torch.set_num_threads(threads)  # workers' are the spec's
+
+    def trained_network(
+        self, cycle: int | None = None, replicate: int | None = None, *, trust: bool = False
+    ) -> TrainedNetwork:
+        """A trained network of the rate that was chosen at a cycle, with its masks and what it is.
+
+        Args:
+            cycle: A decided cycle; by default the last one.
+            replicate: By default that with the best validation score at this rate.
+            trust: Whether code that only the ledger names may run here, as the network's or the data set's.
+
+        Raises:
+            InvalidInput: There is no such cycle or replicate, or the network or data set can't be built.
+            Refused: Its file is missing or damaged, the network's code builds another one by now, or it isn't
+                to be trusted: see :func:`oracle.results.recorded.may_build`.
+        """
+        may_build(self.search_spec, self.own, trust=trust)
+        return trained_network(self, self._runner, cycle, replicate)
+
+    def network(
+        self, cycle: int | None = None, replicate: int | None = None, *, trust: bool = False
+    ) -> nn.Module:
+        """The module alone of :meth:`trained_network`: on the CPU, in evaluation mode, pruned weights 0."""
+        return self.trained_network(cycle, replicate, trust=trust).module
+
+    def masks(
+        self, cycle: int | None = None, replicate: int | None = None, *, trust: bool = False
+    ) -> dict[str, Tensor]:
+        """The masks alone of :meth:`trained_network`: name of each prunable weight to bool, True where it
+        is left."""
+        return self.trained_network(cycle, replicate, trust=trust).masks
+
+    @cached_property
+    def recommendation(self) -> Recommendation | None:
+        """What to train with from now on, and what it costs; None where nothing can be compared."""
+        return recommend(self)
+
     def verdict(self) -> str:
         """The comparison in a few sentences, no surer than the trainings are."""
         return verdict(self)
@@ -364,6 +443,9 @@ class Results:
 
     trials = _frame("trials")
     """One row per finished training, those that diverged included; what failed has no outcome."""
+
+    curves = _frame("curves")
+    """One row per validation of each training that has noted them: its curve."""
 
     candidates = _frame("candidates")
     """One row per candidate of each decided cycle."""

@@ -1,4 +1,7 @@
-"""The columns of the trials' frame: those of :class:`trials.tasks.Trial`, by its own names and meanings."""
+"""The columns of the trials' frame: those of :class:`trials.tasks.Trial`, by its own names and meanings.
+
+A column is named for the search's metric: see :meth:`oracle.measure.Measure.named`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,12 @@ if TYPE_CHECKING:
 
 DENSITY = "share of the prunable weights that is left, in (0, 1]"
 
-_NAMES = {"score": "validation_accuracy", "test_score": "test_accuracy"}
+_SCORES: Columns = {
+    "score": Column(FLOAT, "{range}, at the best validation; {diverged} if it diverged", "score"),
+    "test_score": Column(FLOAT, "{range}, of the same weights", "test_score"),
+}
+
+_NAMES = {"score": "validation_{key}", "test_score": "test_{key}"}
 
 _KINDS = {int: INT, float: FLOAT, bool: TRUTH, str: TEXT}
 
@@ -28,7 +36,10 @@ STATISTICS: Columns = {
 def _columns() -> Columns:
     found: Columns = {}
     for name, (kind, meaning) in numbers_of(Trial).items():
-        found[_NAMES.get(name, name)] = _column(name, kind, meaning)
+        if name in _SCORES:
+            found[_NAMES[name]] = _SCORES[name]
+        else:
+            found[name] = _column(name, kind, meaning)
         if name == "max_lr":
             found["density"] = Column(FLOAT, DENSITY)
         if name == "train_loss":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from oracle.measure import Measure
 from silo.intervals import cycle_ranges, cycles_in_words
 from silo.landscape import CycleBelief, JudgedCurve, Loss
 
@@ -55,11 +55,9 @@ def point_verdict(results: Results) -> str:
     return " ".join(found)
 
 
-def loss_text(loss: Loss) -> str:
+def loss_text(loss: Loss, measure: Measure) -> str:
     """``0.16 % [0.05, 0.30]``: what is lost, with its 90 % range; – where it isn't known."""
-    if math.isnan(loss.mean):
-        return "–"
-    return f"{100 * loss.mean:.2f} % [{100 * loss.low:.2f}, {100 * loss.high:.2f}]"
+    return measure.distances(loss.mean, loss.low, loss.high)
 
 
 def _of_prediction(results: Results) -> list[str]:
@@ -102,8 +100,8 @@ def _of_fit(results: Results) -> list[str]:
     elif less <= 1 - SURE:
         told = "the constant loses less"
     return [
-        f"The fitted SILO curve loses {loss_text(fitted.mean)} on average, "
-        f"the best constant rate, {rate:.2g}, loses {loss_text(results.constant.mean)}: {told}."
+        f"The fitted SILO curve loses {loss_text(fitted.mean, results.measure)} on average, the best "
+        f"constant rate, {rate:.2g}, loses {loss_text(results.constant.mean, results.measure)}: {told}."
     ]
 
 
@@ -161,8 +159,11 @@ def _at_chance(results: Results) -> list[str]:
     cycles = results.at_chance
     if results.chance is None or not cycles:
         return []
-    level = f"better than chance ({100 * results.chance.score:.3g} %)"
+    measure, nothing = results.measure, results.chance.score
+    shown = f"{100 * nothing:.3g} %" if measure.percent else f"{measure.metric.name} {measure.text(nothing)}"
+    level = f"better than {measure.nothing} ({shown})"
+    meant = "" if measure.percent else f" Is goal: {measure.metric.goal} what was meant?"
     if not results.searched:
-        return [f"At {cycles_in_words(cycles)} the network was not trained {level}."]
-    nothing = "its interval says" if len(cycles) == 1 else "their intervals say"
-    return [f"At {cycles_in_words(cycles)} no rate trained the network {level}: {nothing} nothing."]
+        return [f"At {cycles_in_words(cycles)} the network was not trained {level}.{meant}"]
+    says = "its interval says" if len(cycles) == 1 else "their intervals say"
+    return [f"At {cycles_in_words(cycles)} no rate trained the network {level}: {says} nothing.{meant}"]

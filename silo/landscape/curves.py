@@ -64,16 +64,21 @@ class JudgedCurve:
         everywhere = float((self.draws <= limits).all(axis=1).mean())
         return Loss(mean=float(lost.mean()), low=float(low), high=float(high), within=everywhere)
 
-    def better_than(self, other: JudgedCurve) -> float:
+    def better_than(self, other: JudgedCurve, same: float = _SAME) -> float:
         """The chance that it loses less than another one, on average over the cycles.
 
-        What differs by less than a hundredth of the tolerance is the same. NaN where one of them isn't known.
+        Args:
+            other: The other one, of the same cycles.
+            same: What differs by no more than this share of the tolerance is the same, and counts half.
+
+        Returns:
+            NaN where one of them isn't known.
         """
         if not (self.known and other.known):
             return float("nan")
         gap = other.draws.mean(axis=1) - self.draws.mean(axis=1)
-        same = abs(gap) <= _SAME * max(belief.tolerance for belief in self.beliefs)
-        return float(((gap > 0) & ~same).mean() + 0.5 * same.mean())
+        alike = abs(gap) <= same * max(belief.tolerance for belief in self.beliefs)
+        return float(((gap > 0) & ~alike).mean() + 0.5 * alike.mean())
 
 
 def judge(beliefs: Sequence[CycleBelief], max_lr: Callable[[int], float]) -> JudgedCurve | None:

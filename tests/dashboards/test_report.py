@@ -110,6 +110,7 @@ def test_the_page_says_what_was_found(results):
     html = report_html(replace(results, recorded_runs=(run(), run(ended=None, state="running"))))
     words = Page(html).words
     assert words.index(results.verdict()) < words.index("Per cycle")
+    assert results.recommendation.text in words and "SiloLR(optimizer, SiloCurve(q=" in words
     assert "5.6 [5, 6.2] [5, 6.2] [5, 6.2] 3.213 ✗ 5.517 ✓ 87.00 ± 0.10 87.00 ± 0.10" in words
     assert "weighted RMSE 0.000453; it lies in 5 of 5 intervals" in words
     assert "lies in all intervals, at least 0.00539 away from every end" in words

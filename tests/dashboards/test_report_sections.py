@@ -50,7 +50,10 @@ def test_the_page_says_how_sure_the_fit_is_and_whether_simpler_curves_do(whole):
     spread = replace(whole.fit.drawn, feasible=np.arange(500) < 1)
     rare = words(with_parts(whole, fit=replace(whole.fit, drawn=spread)))
     assert "in 0.2 % of the draws some SILO curve lies in every interval" in rare
-    assert f"best constant, {whole.constant.rates[0]:.2g} {loss_text(whole.constant.mean)}" in text
+    assert (
+        f"best constant, {whole.constant.rates[0]:.2g} {loss_text(whole.constant.mean, whole.measure)}"
+        in text
+    )
     assert "What the data can and cannot say" in text
     for rival in whole.rival_curves.rivals:
         assert f"{rival.name} {rival.parameters} {rival.weighted_rmse:.3g}" in text

@@ -170,3 +170,16 @@ def test_loopback_is_known(host):
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "localhost.example", ""])
 def test_everything_else_is_not(host):
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize("place", ["/dashboard/", "/api/studies", "/no/such/page"])
+@pytest.mark.parametrize("host", ["localhost", "evil.example"])
+def test_no_page_of_another_site_shows_an_answer_in_a_frame(ledger, place, host):
+    with served(ledger) as address:
+        try:
+            answer = urlopen(Request(f"{address}{place}", headers={"Host": host}))
+        except HTTPError as error:
+            answer = error
+        with answer:
+            assert "frame-ancestors 'none'" in answer.headers.get_all("Content-Security-Policy")
+            assert answer.headers["X-Frame-Options"] == "DENY"

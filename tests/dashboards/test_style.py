@@ -1,7 +1,6 @@
 import pytest
 
 from dashboards.style import (
-    accuracy_text,
     density_text,
     log_ticks,
     padded,
@@ -9,6 +8,7 @@ from dashboards.style import (
     plain_rate_text,
     rate_text,
 )
+from oracle.measure import BY_ACCURACY
 
 IN_UNITS = {0.042: "4.2", 0.106: "10.6", 0.0413216: "4.132", 0.1: "10", 3e-4: "0.03", 1.5e-8: "0.0000015"}
 PLAIN = {0.0413216: "0.04132", 0.00001: "0.00001", 1.0: "1", 250.0: "250"}
@@ -30,8 +30,8 @@ def test_numbers_have_few_digits_and_no_exponent(write, texts):
 
 
 def test_accuracies_are_in_percent():
-    assert accuracy_text(0.97678, 0.0043) == "97.68 ± 0.43"
-    assert accuracy_text(0.97678, None) == "97.68"
+    assert BY_ACCURACY.text(0.97678, 0.0043) == "97.68 ± 0.43"
+    assert BY_ACCURACY.text(0.97678) == "97.68"
 
 
 def test_ticks_of_a_log_axis_are_few_and_inside():

@@ -148,3 +148,32 @@ def test_a_search_that_can_not_be_read_hides_no_other(call, tmp_path):
         assert "can't be read" in first and "done" in second
         code, _, err = call("status", "third", "--ledger", url)
         assert code == 3 and "there are: first, second" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "goal", "likely"),
+    [
+        ("rmse", "max", "min"),
+        ("word error rate", "max", "min"),
+        ("val_loss", "max", "min"),
+        ("Perplexity", "max", "min"),
+        ("mean IoU", "min", "max"),
+        ("top-5 accuracy", "min", "max"),
+        ("f1", "min", "max"),
+        ("rmse", "min", None),
+        ("negative loss", "max", None),
+        ("mean IoU", "max", None),
+        ("score", "min", None),
+        ("glossy", "max", None),
+    ],
+)
+def test_a_metric_whose_name_tells_another_goal_is_asked_about(tmp_path, name, goal, likely):
+    metric = {"name": name, "function": "mine:metric", "goal": goal}
+    found = [
+        line
+        for line in cautions(small_spec(tmp_path, metric=metric, tolerance=0.01))
+        if line.startswith("metric:")
+    ]
+    assert [line.endswith(f"of it is, give goal: {likely}") for line in found] == [True] * (
+        likely is not None
+    )

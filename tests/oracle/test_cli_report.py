@@ -1,5 +1,7 @@
 """``oracle report``: which cycles its tables show."""
 
+import json
+
 import pytest
 
 
@@ -11,6 +13,10 @@ def test_chosen_cycles_have_their_densities_in_columns(finished, call):
     assert [cell.strip() for cell in heading.split("|")[2:-1]] == ["100", "64.0"]
     assert "pruning cycle m" in out and "64.0" in out and "80.0" not in out
     assert (finished / "here/comparison.csv").read_text().count("\n") == 4  # numbers are all there
+    taken = json.loads((finished / "here/comparison.json").read_text())["recommendation"]
+    assert f"{taken['text']}\n    {taken['code'].splitlines()[0]}" in out and taken["text"].startswith(
+        "Take "
+    )
 
 
 def test_a_width_is_that_of_images(finished, call):

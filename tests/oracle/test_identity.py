@@ -19,7 +19,7 @@ from silo.errors import InvalidInput
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.checkpoints import StorageFailed
 from trials.own_code import _digest
-from trials.recipe import Component, Execution, Metric, Recipe
+from trials.recipe import Checkpoint, Component, Execution, Metric, Recipe
 from trials.weights import alike, weights_fingerprint
 
 NETWORK = """
@@ -72,11 +72,14 @@ OTHERS = {
     "evaluate_every": 2,
     "seed": 1,
     "execution": Execution(pack_size=2),
+    "checkpoint": Checkpoint(file="net.pt"),
     "precision": "bf16",
     "diagnostics": True,
     "device": "cuda",
     "threads": 2,
     "clip": 1.0,
+    "over": "clip",
+    "max_lr": 0.1,
     "metric": Metric(goal="min"),
     **dict.fromkeys(
         ("network", "dataset", "pruner", "optimizer", "schedule", "loop", "loss"), Component(name="other")

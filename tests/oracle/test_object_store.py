@@ -4,9 +4,11 @@ import uuid
 
 import pytest
 
+import oracle
 from oracle.claim import MARK
 from oracle.drivers import in_process
 from oracle.observers.protocol import Observer
+from oracle.preflight import open_runner
 from oracle.rules import Signal
 from tests.object_store import BUCKET
 from tests.support import open_session, results, run_in_process, small_spec
@@ -42,6 +44,19 @@ def networks(files):
 def test_a_search_finds_and_leaves_what_it_does_on_a_folder(spec, bucket, folder, on_a_folder):
     session = run_in_process(spec)
     assert (results(session), networks(bucket.files(f"{folder}/small"))) == on_a_folder
+
+
+def test_a_network_is_taken_from_there_and_begun_with_there(spec, bucket, folder, tmp_path):
+    run_in_process(spec)
+    taken = oracle.load("small", spec.ledger).trained_network()
+    bucket.put(f"{BUCKET}/{folder}/net.pt", taken.write(tmp_path / "net.pt").read_bytes())
+    place, _, options = bucket.uri(folder).partition("?")
+    network = {"name": "fc", "arguments": {"hidden": [16]}, "checkpoint": f"{place}/net.pt?{options}"}
+    again = small_spec(tmp_path, network=network, **SHORT)
+    runner = open_runner(again)
+    begun = runner.network(0).state_dict()
+    assert begun.keys() == taken.module.state_dict().keys()
+    assert all(begun[name].equal(tensor) for name, tensor in taken.module.state_dict().items())
 
 
 @pytest.mark.parametrize("damage", [None, lambda data: data[: len(data) // 2], lambda data: data[:-1] + b"~"])

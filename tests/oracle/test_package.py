@@ -94,7 +94,7 @@ def test_too_much_is_named_with_its_size(write, tmp_path, monkeypatch):
         ({"storage": "s3://key:secret@bucket/x"}, "a secret stands in it (storage: s3://key:***@bucket/x)"),
         (
             {"dataset": {"name": "mine:load", "arguments": {"url": "https://host/x?token=abc"}}},
-            "a secret stands in it",
+            "dataset.arguments: a secret seems to stand in url, by its form",
         ),
     ],
 )

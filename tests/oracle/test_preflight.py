@@ -8,7 +8,9 @@ from ruamel.yaml import YAML
 
 from oracle.identity import differences, identity
 from oracle.ledger import Ledger
-from tests.support import small_data, small_spec
+from oracle.spec import Spec
+from oracle.spec_arguments import RECORDED
+from tests.support import small_data
 from tests.trials.test_image_folder import write_split
 from trials.runner import Runner
 from trials.tasks import Failed
@@ -87,7 +89,10 @@ def test_a_spec_that_has_changed_shows_no_secret():
 def test_an_identity_holds_no_secret_and_outlives_a_new_one(tmp_path):
     found = [
         identity(
-            small_spec(tmp_path, dataset={"name": "digits", "arguments": {"hub_token": token}}),
+            Spec.model_validate(
+                small_data(tmp_path, dataset={"name": "digits", "arguments": {"hub_token": token}}),
+                context=RECORDED,
+            ),
             fingerprint="f",
             classes=2,
             validation=3,

@@ -1,14 +1,14 @@
 from typing import get_args
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
 from oracle.cli.specs import example
 from oracle.spec import Spec
 from oracle.spec_file import load_spec, parse_spec
 from silo.errors import InvalidInput
-from tests.support import small_data
+from tests.support import small_data, small_spec
 from trials.recipe import Execution, rate_at
 
 
@@ -113,7 +113,18 @@ def test_the_recipe_holds_what_the_spec_says(tmp_path):
             ["grid", "more than 10,000 values", "larger"],
         ),
         ({"grid": 3}, ["grid: must be a mapping of the fields low, high", "got 3"]),
-        ({"network": 3}, ["network: must be a name, or a mapping of the fields name, arguments, got 3"]),
+        (
+            {"network": 3},
+            ["network: must be a name, or a mapping of the fields name, arguments, checkpoint, got 3"],
+        ),
+        ({"network": {"name": "fc", "checkpoint": {"leave_out": "head.*"}}}, ["network.checkpoint.file"]),
+        (
+            {"network": {"name": "fc", "checkpoint": {"file": "a.pt", "leaveout": "head.*"}}},
+            ["network.checkpoint.leaveout", "did you mean 'leave_out'"],
+        ),
+        ({"network": {"name": "fc", "checkpoint": ""}}, ["network.checkpoint.file"]),
+        ({"network": {"name": "fc", "checkpoint": True}}, ["network.checkpoint", "can't be true or false"]),
+        ({"dataset": {"name": "digits", "checkpoint": "a.pt"}}, ["dataset.checkpoint"]),
         ({"observers": [{"nmae": "x"}]}, ["observers.0.nmae", "did you mean 'name'"]),
         ({"observers": 3}, ["observers: must be a list, got 3"]),
     ],
@@ -216,3 +227,93 @@ def test_a_bool_stands_for_no_number_or_text(tmp_path, changes, field, purpose):
 def test_a_bool_is_taken_where_one_belongs(tmp_path):
     spec = parse(tmp_path, training={"epochs": 2, "compile": False, "diagnostics": True})
     assert spec.training.compile is False and spec.training.diagnostics is True
+
+
+SEARCHED = {"over": "training.optimizer.arguments.weight_decay", "values": [0.001, 0.01]}
+FIXED = {"epochs": 1, "max_lr": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training": {"epochs": 1}}, "training.max_lr is missing"),
+        ({"grid": {"values": [0.1, 0.2]}}, "training.max_lr goes with grid.over"),
+        ({"silo": {"epsilon": 0.1, "delta": 0.1}}, "without silo: its curve is one of max_lr"),
+        ({"policy": {"name": "fixed", "arguments": {"max_lr": 0.1}}}, "policies oracle and adaptive"),
+        (
+            {"grid": SEARCHED | {"over": "training.optimiser.arguments.weight_decay"}},
+            "is no number of the training",
+        ),
+        ({"grid": SEARCHED | {"over": "training.optimizer.arguments"}}, "is no number of the training"),
+        ({"grid": SEARCHED | {"over": "training.clip"}}, "is no number of the training that the spec gives"),
+        ({"grid": SEARCHED | {"over": "training.batch_size"}}, "takes whole numbers, got 0.001"),
+        ({"grid": {"over": "training.epochs", "values": [1, 2]}}, "takes whole numbers: set extend to false"),
+    ],
+)
+def test_what_is_searched_instead_of_max_lr_is_looked_at(tmp_path, changes, words):
+    given = {"grid": SEARCHED, "training": FIXED, "silo": None}
+    spec = small_spec(tmp_path, **given)
+    assert (
+        spec.over == "optimizer.arguments.weight_decay" and spec.recipe(execution=Execution()).max_lr == 0.1
+    )
+    with pytest.raises(ValidationError, match=words):
+        small_spec(tmp_path, **given | changes)
+
+
+LOOP = {"training": {"loop": "mine:train"}, "dataset": {"name": "none"}}
+RMSE = {"name": "rmse", "goal": "min", "diverged": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metric": RMSE}, "tolerance is missing: say how far from the best a rmse is as good"),
+        ({"metric": RMSE, "tolerance": 0.1}, "metric rmse needs a function"),
+        ({"metric": {"name": "accuracy", "goal": "min"}}, "accuracy has no function of its own"),
+        ({"metric": RMSE | {"arguments": {"x": 1}}, "tolerance": 0.1}, "arguments are those of function"),
+        ({"tolerance": "one per cent"}, "or a share of the best such as '1 %', got 'one per cent'"),
+        ({"tolerance": "0 %"}, "above 0 % and below 100 %"),
+        ({"tolerance": -1}, "at least 0, got -1"),
+        ({"tolerance": 1.0}, "below 1 of accuracy"),
+        ({"dataset": {"name": "none"}}, "dataset is missing"),
+        ({**LOOP, "metric": {"name": "rmse", "goal": "min"}, "tolerance": 0.1}, "metric.diverged is missing"),
+        (
+            {**LOOP, "metric": RMSE | {"function": "m:f"}, "tolerance": 0.1},
+            "function can't go with training.loop",
+        ),
+        ({**LOOP, "metric": RMSE | {"diverged": -1}, "tolerance": "1 %"}, "diverged must be above 0"),
+        ({**LOOP, "training": {"loop": "m:f", "clip": 1.0}}, "clip can't go with loop"),
+        ({**LOOP, "training": {"loop": "m:f", "diagnostics": True, "pack": 3}}, "diagnostics, pack can't go"),
+        ({"training": {"epochs": 1, "arguments": {"x": 1}}}, "arguments are those of loop"),
+        ({**LOOP, "training": {"loop": "m:f", "epochs": 3}, "rewind_to": 1}, "needs training.iterations"),
+    ],
+)
+def test_what_is_judged_and_how_it_is_trained_is_looked_at(tmp_path, changes, words):
+    with pytest.raises(ValidationError, match=words):
+        small_spec(tmp_path, **changes)
+
+
+def test_a_loop_s_arguments_stand_beside_it_or_in_it(tmp_path):
+    beside = {"loop": "mine:train", "arguments": {"steps": 3}}
+    inside = {"loop": {"name": "mine:train", "arguments": {"steps": 3}}}
+    specs = [small_spec(tmp_path, dataset={"name": "none"}, training=each) for each in (beside, inside)]
+    assert specs[0] == specs[1] and specs[0].training.loop.arguments == {"steps": 3}
+    again = Spec.model_validate(specs[0].model_dump(mode="json"))  # as a ledger records it
+    assert again == specs[0]
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "goal", "best", "least"),
+    [
+        (0.02, "max", 0.9, 0.88),
+        (0.02, "min", 0.9, 0.92),
+        ("2 %", "max", 50.0, 49.0),
+        ("2 %", "min", 50.0, 51.0),
+    ],
+)
+def test_what_is_as_good_as_the_best(tmp_path, tolerance, goal, best, least):
+    metric = {"name": "mine", "goal": goal, "diverged": 1.0}
+    measure = small_spec(tmp_path, **LOOP, metric=metric, tolerance=tolerance).measure()
+    distance = measure.comparable(best) - measure.comparable(least)
+    assert distance == pytest.approx(measure.within, rel=1e-12)
+    assert measure.score(measure.comparable(best)) == pytest.approx(best)

@@ -8,8 +8,15 @@ import torch
 from torch.optim import LBFGS, SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
 from silo import SiloCurve
+from silo.scheduler import RateTableLR, SiloLR
 
 CURVE = SiloCurve(q=1, beta=5, epsilon=0.04, delta=0.06, pruning_rate=0.2)
+KINDS = {
+    "silo": partial(SiloLR, curve=CURVE),
+    "table": partial(RateTableLR, rates=[CURVE.max_lr(cycle) for cycle in range(12)]),
+}
+"""Each scheduler, with the same rates."""
+
 MAKERS = {
     "sgd": partial(SGD, momentum=0.9, weight_decay=1e-4),
     "nesterov": partial(SGD, momentum=0.9, nesterov=True),

@@ -66,7 +66,8 @@ import sys
 import silo
 
 print("torch" in sys.modules)
-names = [one.name for one in pkgutil.walk_packages(silo.__path__, "silo.") if one.name != "silo.scheduler"]
+names = [one.name for one in pkgutil.walk_packages(silo.__path__, "silo.")]
+names = [name for name in names if name not in ("silo.scheduler", "silo.scheduler_base")]
 for name in names:
     importlib.import_module(name)
 print("torch" in sys.modules, "silo.fit.rivals" in names, "silo.paper" in names)

@@ -4,14 +4,15 @@ import pytest
 import torch
 
 from silo.scheduler import SiloLR
-from tests.silo.scheduler_toys import CURVE, MAKERS, Toy, algorithm_1
+from tests.silo.scheduler_toys import CURVE, KINDS, MAKERS, Toy, algorithm_1
 from trials.schedules import warmup_drops
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", MAKERS)
-def test_is_algorithm_1_at_every_iteration(name: str) -> None:
+def test_is_algorithm_1_at_every_iteration(name: str, kind: str) -> None:
     toy = Toy(MAKERS[name])
-    scheduler = SiloLR(toy.optimizer, CURVE, warmup=4, milestones=[7, 10])
+    scheduler = KINDS[kind](toy.optimizer, warmup=4, milestones=[7, 10])
     expected = algorithm_1(8, 12, 4, [7, 10])
     for cycle in range(8):
         assert scheduler.cycle == cycle

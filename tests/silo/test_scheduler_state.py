@@ -9,7 +9,8 @@ from torch.optim.lr_scheduler import MultiStepLR
 
 from silo import InvalidInput, SiloCurve
 from silo.scheduler import SiloLR
-from tests.silo.scheduler_toys import CURVE, MAKERS, Toy
+from silo.scheduler_base import PeakLR
+from tests.silo.scheduler_toys import CURVE, KINDS, MAKERS, Toy
 
 
 def through_torch(state: Any) -> Any:
@@ -23,7 +24,7 @@ def through_json(state: Any) -> Any:
     return json.loads(json.dumps(state))
 
 
-def finish(toy: Toy, scheduler: SiloLR) -> list[list[float]]:
+def finish(toy: Toy, scheduler: PeakLR) -> list[list[float]]:
     used = toy.train(scheduler, 9)
     for _ in range(3):
         scheduler.next_cycle()
@@ -31,6 +32,7 @@ def finish(toy: Toy, scheduler: SiloLR) -> list[list[float]]:
     return used
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("name", "copied", "passed", "optimizer_first"),
     [
@@ -43,10 +45,10 @@ def finish(toy: Toy, scheduler: SiloLR) -> list[list[float]]:
     ],
 )
 def test_resume_equals_no_resume(
-    name: str, copied: Callable[[Any], Any], passed: int, optimizer_first: bool
+    name: str, copied: Callable[[Any], Any], passed: int, optimizer_first: bool, kind: str
 ) -> None:
     whole = Toy(MAKERS[name], rates=(0.2, 0.03))
-    scheduler = SiloLR(whole.optimizer, CURVE, warmup=4, milestones=[6, 10], factor=0.3, cycle=2)
+    scheduler = KINDS[kind](whole.optimizer, warmup=4, milestones=[6, 10], factor=0.3, cycle=2)
     whole.train(scheduler, 12)
     scheduler.next_cycle()
     whole.train(scheduler, passed)
@@ -55,7 +57,9 @@ def test_resume_equals_no_resume(
     expected = finish(whole, scheduler)
 
     again = Toy(MAKERS[name], rates=(1.0, 1.0))
-    resumed = SiloLR(again.optimizer, SiloCurve(q=3, beta=1, epsilon=1, delta=1, pruning_rate=0.5))
+    others = {"curve": SiloCurve(q=3, beta=1, epsilon=1, delta=1, pruning_rate=0.5), "rates": [1.0]}
+    given = {name: others[name] for name in others if name in saved}
+    resumed = KINDS[kind](again.optimizer, **given)
     for one, value in zip(again.weights, weights, strict=True):
         one.data.copy_(value)
     if optimizer_first:

@@ -64,6 +64,37 @@ def test_the_newest_is_read(store):
         store.read(first)
 
 
+OUTSIDE = ("../precious", "a/../../precious", "/precious", "", "a//b", "a\\..\\b", "a\0b")
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_no_path_leads_out_of_the_root(store, path):
+    """Rows that others can write name files; what they name elsewhere is left alone."""
+    with pytest.raises(InvalidInput, match="does not lie below the search's storage"):
+        StoredFile(path=path, sha256="0" * 64)
+    for touch in (store.delete, store.read_unchecked, lambda path: store.write(path, {})):
+        with pytest.raises(InvalidInput, match=r"leads out of storage .*: nothing there is"):
+            touch(path)
+
+
+def test_no_link_leads_out_of_the_root_and_the_root_may_be_one(tmp_path):
+    precious, root = tmp_path / "precious", tmp_path / "s"
+    (tmp_path / "disk").mkdir()
+    root.symlink_to(tmp_path / "disk")
+    precious.mkdir()
+    (precious / "a").write_bytes(b"kept")
+    (root / "cycle-00").symlink_to(precious)
+    store = Store(str(root))
+    for touch in (store.delete, store.read_unchecked, lambda path: store.write(path, {})):
+        with pytest.raises(InvalidInput, match="file 'cycle-00/a' leads out of storage"):
+            touch("cycle-00/a")
+    assert (precious / "a").read_bytes() == b"kept"
+    file = store.write("cycle-01/a", TENSORS)
+    assert store.read(file).keys() == TENSORS.keys()
+    store.delete(file.path)
+    assert not list((tmp_path / "disk/cycle-01").iterdir())
+
+
 def test_a_missing_file_is_damaged_and_is_deleted_without_complaint(store):
     missing = StoredFile(path="not/there", sha256="0" * 64)
     with pytest.raises(DamagedFile, match="not/there: the file is missing") as caught:

@@ -1,8 +1,10 @@
 """Graphs become libraries that are kept, found again, and never taken for another's."""
 
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import torch
@@ -15,7 +17,8 @@ from trials.engine.graphs import Captured, compile_all, trace
 
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
-    """A cache with nothing in it."""
+    """A cache with nothing in it; what the compiler found out about this machine before is kept."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(compile_cache.compiler_folder()))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "silo-oracle" / "graphs"
 
@@ -89,13 +92,19 @@ def test_a_damaged_entry_is_compiled_anew(empty):
     assert program(torch.zeros(3, 4), torch.ones(3, 4))[0].tolist() == [6.0] * 4
 
 
-def test_a_failing_compiler_is_a_reason_and_leaves_nothing_behind(empty, monkeypatch):
+def test_a_failing_compiler_is_a_reason_and_leaves_nothing_behind(empty, tmp_path, monkeypatch):
+    """Not even where torch would look by itself, in a folder that anybody can have filled before."""
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(empty / "inductor"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    (tmp_path / "shared").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "shared"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     with pytest.raises(CompilerFailed, match=r"[Cc]ompiler"):
         compile_all([traced()])
     assert not is_compiled(traced().key())
     assert not [each for each in empty.iterdir() if each.name.startswith("compiling-")]
+    assert not list((tmp_path / "shared").glob("torchinductor*"))
+    assert (empty.parent / "compiler").stat().st_mode & 0o777 == 0o700
 
 
 def test_only_the_last_used_libraries_are_kept(empty, monkeypatch):
@@ -121,8 +130,42 @@ def test_where_no_cache_can_be_written_the_temporary_folder_serves(tmp_path, mon
     # A folder that somebody else has made there could hold anything.
     monkeypatch.setattr(compile_cache.os, "getuid", lambda: 12345)
     own.rename(own.with_name("cache-12345"))
-    with pytest.raises(CompilerFailed, match="belongs to somebody else"):
+    with pytest.raises(CompilerFailed, match="others can write to"):
         folder_of("key")
+
+
+@pytest.mark.parametrize("planted", ["a folder that all write to", "a link", "a group's"])
+def test_a_folder_that_others_can_write_to_is_no_place_for_libraries(tmp_path, monkeypatch, planted):
+    cache, temporary = tmp_path / "cache", tmp_path / "temporary"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "given"))
+    monkeypatch.setattr(compile_cache.tempfile, "gettempdir", lambda: str(temporary))
+    mode = 0o1777 if planted == "a folder that all write to" else 0o770
+    for place in (cache / "silo-oracle", tmp_path / "given"):
+        place.mkdir(parents=True)
+        place.chmod(mode)
+        if planted == "a link":
+            place.rename(f"{place}-of-somebody")
+            place.symlink_to(f"{place}-of-somebody")
+    ours = temporary / f"cache-{os.getuid()}"
+    assert ours in folder_of("key").parents and ours in compile_cache.compiler_folder().parents
+    assert ours.stat().st_mode & 0o777 == 0o700
+    ours.chmod(mode)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "given"))
+    for look in (lambda: folder_of("key"), compile_cache.compiler_folder):
+        with pytest.raises(CompilerFailed, match=r"others can write to .*: set XDG_CACHE_HOME"):
+            look()
+
+
+def test_what_is_made_is_this_users_alone_whatever_the_umask(empty, monkeypatch):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    before = os.umask(0o002)
+    try:
+        found = [compile_cache.compiler_folder() for _ in range(2)]
+    finally:
+        os.umask(before)
+    assert found == [empty.parent / "compiler"] * 2 and folder_of("key").parent == empty
+    assert [each.stat().st_mode & 0o777 for each in (found[0], found[0].parent)] == [0o700, 0o700]
 
 
 def test_without_a_gpu_a_captured_program_is_called():

@@ -8,7 +8,7 @@ import torch
 from silo.errors import InvalidInput
 from tests.object_store import BUCKET
 from trials import checkpoints
-from trials.checkpoints import DamagedFile, Store
+from trials.checkpoints import DamagedFile, Store, read_place
 
 SECRET = "wJalrXUtnFEMI"
 
@@ -35,6 +35,16 @@ def test_the_server_may_come_from_the_environment(bucket, folder, monkeypatch):
     file = Store(f"s3://{BUCKET}/{folder}").write("a", {"x": torch.ones(2)})
     assert list(bucket.files(folder)) == ["a"]
     assert torch.equal(Store(bucket.uri(folder)).read(file)["x"], torch.ones(2))
+
+
+def test_a_file_of_the_users_own_is_read_from_its_address(bucket, store, folder):
+    store.write_bytes("net.pt", b"weights")
+    base, _, options = bucket.uri(folder).partition("?")
+    assert read_place(f"{base}/net.pt?{options}", "checkpoint") == b"weights"
+    with pytest.raises(
+        InvalidInput, match=r"checkpoint .*none\.pt.* can't be read on .*; put it where every node"
+    ):
+        read_place(f"{base}/none.pt?{options}", "checkpoint")
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-1] + b"\1", lambda data: b""])

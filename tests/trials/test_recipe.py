@@ -4,10 +4,11 @@ import pickle
 import pytest
 
 from tests.trials.toys import toy_recipe
-from trials.recipe import Component, Execution, Metric, Recipe
+from trials.recipe import Checkpoint, Component, Execution, Metric, Recipe
 
 FULL = {
     "network": Component(name="resnet20", arguments={"shortcut": "conv"}),
+    "checkpoint": Checkpoint(file="s3://bucket/net.pt", leave_out=("head.*",), sha256="abc"),
     "dataset": Component(name="own.data:load", arguments={"root": "here", "augment": True, "sizes": [1, 2]}),
     "pruner": Component(name="random"),
     "pruning_rate": 0.1 + 0.2,
@@ -24,6 +25,8 @@ FULL = {
     "loop": Component(name="mine:train", arguments={"smoothing": 0.1}),
     "loss": Component(name="torch.nn.functional:mse_loss"),
     "clip": 1.0,
+    "over": "clip",
+    "max_lr": 0.1,
     "metric": Metric(name="rmse", function=Component(name="mine:rmse"), goal="min"),
     "execution": Execution(pack_size=16, compiled=True, channels_last=True),
     "rewind_to": 2_000,

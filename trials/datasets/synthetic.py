@@ -12,6 +12,7 @@ from trials.datasets.checks import require_memory, whole_number
 from trials.seeding import generator
 
 _MIDDLE, _AMPLITUDE = 128, 48
+_MOST_CLASSES = 100_000
 _CELLS = 4
 _CHUNK = 1024
 
@@ -62,6 +63,8 @@ def synthetic(
         whole_number(f"{name}_size", size)
     if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise <= 10:
         raise InvalidInput(f"noise must be from 0 to 10, such as 2.0: given was {noise!r}")
+    if classes > _MOST_CLASSES:
+        raise InvalidInput(f"num_classes must be at most {_MOST_CLASSES:,}: given was {classes:,}")
     require_memory("synthetic", sum(sizes.values()), dimensions, remedy="take smaller sizes")
     cells = (dimensions[0], *(min(_CELLS, side) for side in dimensions[1:]))
     templates = torch.randint(

@@ -19,6 +19,7 @@ from trials.engine.measure import Speed, measure_speed
 from trials.losses import make_loss
 from trials.recipe import Execution, Recipe
 from trials.runner import Runner
+from trials.secrets import without_secrets
 from trials.training import count_validations, training_steps
 
 
@@ -133,7 +134,7 @@ def choose_execution(recipe: Recipe, runner: Runner, wishes: Wishes, workload: W
     """
     chooser = _Chooser(recipe, runner, wishes, workload)
     execution, reason = chooser.choose()
-    return ChosenExecution(execution, reason, chooser.graphs.get(execution, ()))
+    return ChosenExecution(execution, without_secrets(reason), chooser.graphs.get(execution, ()))
 
 
 class _Chooser:

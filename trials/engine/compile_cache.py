@@ -12,6 +12,7 @@ import os
 import pickle
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -72,16 +73,59 @@ def folder_of(key: str) -> Path:
     in a folder of this user's below the one for temporary files.
 
     Raises:
-        CompilerFailed: Somebody else has made that folder: what lies there is not to be run.
+        CompilerFailed: Somebody else can write to that folder: what lies there is not to be run.
     """
+    return _cache() / "graphs" / key
+
+
+def compiler_folder() -> Path:
+    """Settles where torch's compiler keeps what it makes, and loads again: in ``$TORCHINDUCTOR_CACHE_DIR`` if
+    that is this user's alone, else in a folder beside the libraries.
+
+    Left to itself torch takes a folder below the one for temporary files, whose name can be guessed, and runs
+    what it finds there.
+
+    Raises:
+        CompilerFailed: As :func:`folder_of`, or it can't be made.
+    """
+    given = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if given and _is_mine(Path(given)):
+        folder = Path(given)
+    else:
+        folder = _cache() / "compiler"
+        _make(folder.parent)  # by itself: parents are made as the umask has it
+    _make(folder)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    return folder
+
+
+def keep_to_own_folder() -> None:
+    """As :func:`compiler_folder`, for whoever may call the compiler; even to trace a graph settles it."""
+    with suppress(CompilerFailed):  # which it also ends with that is to compile
+        compiler_folder()
+
+
+def _cache() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()).absolute()
     there = next(folder for folder in (cache, *cache.parents) if os.path.exists(folder))
     if not os.access(there, os.W_OK | os.X_OK) or not _is_mine(cache / "silo-oracle"):
         cache = Path(tempfile.gettempdir()) / f"cache-{_user()}"
-        cache.mkdir(mode=0o700, exist_ok=True)
-        if not _is_mine(cache):
-            raise CompilerFailed(f"{cache} belongs to somebody else: set XDG_CACHE_HOME to a folder of yours")
-    return cache / "silo-oracle" / "graphs" / key
+        _make(cache)
+    return cache / "silo-oracle"
+
+
+def _make(folder: Path) -> None:
+    """Makes a folder of this user's alone, or looks whether it is that.
+
+    Raises:
+        CompilerFailed: It isn't, or can't be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CompilerFailed(f"{folder} can't be made: {error.strerror}") from error
+    if not _is_mine(folder):
+        raise CompilerFailed(f"others can write to {folder}: set XDG_CACHE_HOME to a folder of yours alone")
 
 
 def _user() -> int | None:
@@ -90,11 +134,15 @@ def _user() -> int | None:
 
 
 def _is_mine(folder: Path) -> bool:
-    """Whether a folder is this user's, or isn't there."""
+    """Whether a folder is this user's, and nobody else can write to it, or isn't there."""
+    if _user() is None:
+        return not folder.is_symlink()
     try:
-        return not folder.is_symlink() and (_user() is None or folder.stat().st_uid == _user())
-    except FileNotFoundError:
+        found = folder.lstat()
+    except (FileNotFoundError, NotADirectoryError):
         return True
+    others = stat.S_IWGRP | stat.S_IWOTH
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == _user() and not found.st_mode & others
 
 
 def find(key: str, arguments: Sequence[Tensor]) -> Library | None:
@@ -132,10 +180,12 @@ def build(missing: Mapping[Path, tuple[GraphModule, Sequence[Tensor]]]) -> None:
     """
     if not missing:
         return
-    parent = next(iter(missing)).parent
+    parent, compiler = next(iter(missing)).parent, compiler_folder()
+    for folder in (parent.parent, parent):
+        _make(folder)
     try:
-        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _tidy(parent)
+        for folder in (parent, compiler):
+            _tidy(folder)
     except OSError as error:
         raise CompilerFailed(f"libraries can't be kept in {parent}: {error.strerror}") from error
     started = []
@@ -146,7 +196,8 @@ def build(missing: Mapping[Path, tuple[GraphModule, Sequence[Tensor]]]) -> None:
         # -P: the modules beside this file have names of the standard library's.
         command = [sys.executable, "-P", __file__, str(work)]
         pipe = subprocess.PIPE
-        started.append((folder, work, subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT)))
+        process = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT)
+        started.append((folder, work, process))
     failure = ""
     try:
         for folder, work, process in started:
@@ -200,7 +251,7 @@ def _put(work: Path, folder: Path) -> None:
 
 
 def _tidy(parent: Path) -> None:
-    """Removes the libraries that were not used for the longest time, of more than are kept."""
+    """Removes the folders that were not used for the longest time, of more than are kept."""
     used = {}
     for folder in parent.iterdir():
         with suppress(FileNotFoundError):  # another process has just finished, or tidied up

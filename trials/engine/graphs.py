@@ -48,6 +48,7 @@ def trace(function: Callable[..., tuple[Tensor, ...]], arguments: Sequence[Tenso
     """Runs a function once and notes its operations; what it changes among its arguments is set back."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    compile_cache.keep_to_own_folder()
     kept = [tensor.clone() for tensor in arguments]
     graph = make_fx(function)(*arguments)
     for tensor, before in zip(arguments, kept, strict=True):
@@ -146,6 +147,7 @@ class Captured:
 
 
 def _just_in_time(traced: Traced) -> Program:
+    compile_cache.compiler_folder()
     compiled: Program = torch.compile(traced.graph, dynamic=False, fullgraph=True)
 
     def program(*tensors: Tensor) -> Sequence[Tensor]:

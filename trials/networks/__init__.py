@@ -24,6 +24,10 @@ NETWORKS = {
 }
 
 
+MOST_LAYERS = 1_000
+"""Most layers of a network of ours: what is beyond was mistyped, and would be built for hours."""
+
+
 def build_network(
     name: str,
     arguments: Mapping[str, Any],
@@ -59,6 +63,8 @@ def build_network(
     builder: Callable[..., Any] = resolve("network", name, NETWORKS)
     if num_classes is not None and num_classes < 1:
         raise InvalidInput(f"{name} can't be built for {num_classes} classes: it needs at least one")
+    if name in NETWORKS and arguments:  # which may be sizes
+        _require_memory(name, builder, arguments, input_shape=input_shape, num_classes=num_classes)
     with global_draws_kept(), _defaults_kept(), torch.device("cpu"):
         given = {"input_shape": input_shape, "num_classes": num_classes}
         context = {key: value for key, value in given.items() if value is not None}
@@ -73,6 +79,22 @@ def build_network(
             if classified and num_classes is not None:
                 _check_classes(name, outputs, input_shape, num_classes, told)
     return network
+
+
+def _require_memory(
+    name: str, builder: Callable[..., Any], arguments: Mapping[str, Any], **context: Any
+) -> None:
+    """Refuses a network of ours that this process could not hold, by one without values."""
+    from trials.datasets.checks import GIGABYTE, available_memory
+
+    with global_draws_kept(), torch.device("meta"):
+        empty = call("network", name, builder, arguments, **context)
+    needed = sum(each.numel() * each.element_size() for each in empty.parameters())
+    if needed > (there := available_memory()):
+        raise InvalidInput(
+            f"network {name!r} needs {needed / GIGABYTE:,.1f} GB of memory with {dict(arguments)}, "
+            f"{there / GIGABYTE:,.1f} GB are available: take smaller sizes"
+        )
 
 
 def _construct(

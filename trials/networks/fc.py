@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from silo.errors import InvalidInput
-from trials.networks import initialise
+from trials.networks import MOST_LAYERS, initialise
 
 
 class FullyConnected(nn.Module):
@@ -38,6 +38,10 @@ class FullyConnected(nn.Module):
         ):
             raise InvalidInput(
                 f"fc can't be built with hidden = {hidden!r}: give whole widths of at least 1, as [256, 256]"
+            )
+        if len(hidden) > MOST_LAYERS:
+            raise InvalidInput(
+                f"fc can't be built with {len(hidden):,} hidden layers: at most {MOST_LAYERS:,} are taken"
             )
         widths = (math.prod(input_shape), *hidden, num_classes)
         self.layers = nn.ModuleList(

@@ -7,7 +7,7 @@ own, among them a head of zeros: the first step changes the head alone.
 from torch import nn
 
 from silo.errors import InvalidInput
-from trials.networks import require_colour, require_dropout
+from trials.networks import MOST_LAYERS, require_colour, require_dropout
 from trials.vision import load_torchvision
 
 
@@ -61,6 +61,8 @@ def vit(
         InvalidInput: As :func:`vit_b_16`; or a size below 1, or a width that the heads can't share.
     """
     sizes = {"patch": patch, "layers": layers, "heads": heads, "width": width, "mlp": mlp}
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise InvalidInput(f"vit can't be built with layers = {layers:,}: at most {MOST_LAYERS:,} are taken")
     for name, size in sizes.items():
         if not isinstance(size, int) or size < 1:
             raise InvalidInput(

@@ -1,0 +1,355 @@
+"""Losses and metrics of one's own in the built-in loop: those of a plain PyTorch loop, packed, alone, "
+"compiled."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from silo.errors import InvalidInput
+from tests.trials.toys import Exact, assert_same_outcome, double, random_masks, toy_recipe, train
+from trials.datasets import Split
+from trials.engine import Engine
+from trials.engine.graphs import as_traced, compile_all
+from trials.losses import CrossEntropy, make_loss
+from trials.metrics import check_floor, scorer_of, tried
+from trials.networks import build_network
+from trials.recipe import Component, Execution, Metric
+from trials.seeding import derive_seed
+from trials.training import TrainedCopy
+
+HERE = __name__
+WIDTH, CLASSES, STEPS, BATCH = 6, 4, 12, 8
+RATES = [0.01, 0.05, 0.2]
+
+
+def smooth_l1(outputs, targets, *, beta=1.0):
+    return functional.smooth_l1_loss(outputs, targets, beta=beta)
+
+
+def weighted(outputs, targets):  # of targets [B, 2, 3]: a value and its weight, row by row
+    return (targets[:, 1] * (outputs.reshape(-1, 3) - targets[:, 0]).square()).mean()
+
+
+def rmse(outputs, targets):
+    return (outputs - targets).square().mean().sqrt()
+
+
+def f1(outputs, targets):
+    """Of class 0: no mean over batches."""
+    found, there = outputs.argmax(1) == 0, targets == 0
+    return 2 * (found & there).sum() / (found.sum() + there.sum()).clamp(min=1)
+
+
+class Largest:
+    """As torchmetrics': the largest error so far."""
+
+    def __init__(self, *, scale=1.0):
+        self.scale, self.seen = scale, torch.tensor(0.0)
+
+    def update(self, outputs, targets):
+        self.seen = torch.maximum(self.seen, self.scale * (outputs - targets).abs().max())
+
+    def compute(self):
+        return self.seen
+
+
+class Tokens(nn.Module):
+    """Token ids to one output per class."""
+
+    def __init__(self, *, num_classes):
+        super().__init__()
+        self.table, self.head = nn.Embedding(9, 5), nn.Linear(5, num_classes)
+
+    def forward(self, ids):
+        return self.head(self.table(ids).mean(1))
+
+
+def data(inputs, targets, **fields):
+    parts = [(0, 50), (50, 73), (73, 102)]
+    splits = [
+        Split(inputs=inputs(stop - start, start), labels=targets(stop - start, start))
+        for start, stop in parts
+    ]
+    return Kept(**dict(zip(("train", "validation", "test"), splits, strict=True)), **fields)
+
+
+class Kept(Exact):
+    def normalise(self, inputs):
+        return inputs.double() if inputs.is_floating_point() else inputs.long()
+
+
+def draws(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def numbers(*shape):
+    return lambda count, seed: torch.randn(count, *shape, generator=draws(seed), dtype=torch.float64)
+
+
+def classes(count, seed):
+    return torch.randint(CLASSES, (count,), generator=draws(seed))
+
+
+def weights(count, seed):
+    return torch.rand(count, 2, 3, generator=draws(seed), dtype=torch.float64)
+
+
+def fc(outputs):
+    return lambda: build_network("fc", {"hidden": [7]}, input_shape=(WIDTH,), num_classes=outputs, seed=0)
+
+
+# What is trained: data, network, loss, metric, largest norm of a gradient.
+ACCURACY = Metric()
+CASES = {
+    "label smoothing": (
+        data(numbers(WIDTH), classes, num_classes=CLASSES),
+        fc(CLASSES),
+        Component(name="cross_entropy", arguments={"label_smoothing": 0.2}),
+        ACCURACY,
+        None,
+    ),
+    "class weights, F1": (
+        data(numbers(WIDTH), classes, num_classes=CLASSES),
+        fc(CLASSES),
+        Component(name="cross_entropy", arguments={"weight": [1, 2.5, 0.5, 0]}),
+        Metric(name="F1", function=Component(name=f"{HERE}:f1")),
+        None,
+    ),
+    "regression, clipped": (
+        data(numbers(WIDTH), numbers(3)),
+        fc(3),
+        Component(name=f"{HERE}:smooth_l1", arguments={"beta": 0.5}),
+        Metric(name="rmse", function=Component(name=f"{HERE}:rmse"), goal="min"),
+        0.05,
+    ),
+    "targets of another shape": (
+        data(numbers(WIDTH), weights),
+        fc(3),
+        Component(name=f"{HERE}:weighted"),
+        Metric(name="error", function=Component(name=f"{HERE}:far"), goal="min"),
+        0.5,
+    ),
+    "token ids": (
+        data(lambda n, s: torch.randint(9, (n, 4), generator=draws(s)), classes, num_classes=CLASSES),
+        lambda: Tokens(num_classes=CLASSES),
+        Component(name="torch.nn.functional:cross_entropy"),
+        ACCURACY,
+        0.1,
+    ),
+}
+
+
+def far(outputs, targets):
+    return (outputs.reshape(-1, 3) - targets[:, 0]).abs().mean()
+
+
+def score_of(network, metric, split):
+    network.eval()
+    inputs = split.inputs.double() if split.inputs.is_floating_point() else split.inputs
+    with torch.no_grad():
+        outputs = network(inputs)
+    if metric.function is None:
+        return (outputs.argmax(1) == split.labels).double().mean().item()
+    return globals()[metric.function.name.partition(":")[2]](outputs, split.labels).item()
+
+
+def plain_loss(loss, outputs, targets):
+    if loss.name == "cross_entropy":
+        given = {**loss.arguments}
+        if "weight" in given:
+            given["weight"] = torch.tensor(given["weight"], dtype=torch.float64)
+        return functional.cross_entropy(outputs, targets, **given)
+    if loss.name.startswith("torch"):
+        return functional.cross_entropy(outputs, targets)
+    return globals()[loss.name.partition(":")[2]](outputs, targets, **loss.arguments)
+
+
+def plain_training(module, start, masks, data, loss, metric, clip, max_lr, seed=5):
+    """One candidate, with nothing of what is tested but the order of its batches."""
+    network = copy.deepcopy(module).double()
+    network.load_state_dict(start)
+    parameters = dict(network.named_parameters())
+    optimizer = torch.optim.SGD(network.parameters(), lr=max_lr, momentum=0.9, weight_decay=1e-3)
+    order = torch.Generator().manual_seed(derive_seed(seed, 0, 0, "order"))
+    best, losses, step = None, [], 0
+    for name, mask in masks.items():
+        parameters[name].data[~mask] = 0.0
+    while step < STEPS:
+        network.train()
+        losses = []
+        for chosen in torch.randperm(len(data.train), generator=order).split(BATCH)[
+            : len(data.train) // BATCH
+        ]:
+            optimizer.zero_grad()
+            value = plain_loss(
+                loss, network(data.normalise(data.train.inputs[chosen])), data.train.labels[chosen]
+            )
+            value.backward()
+            for name, mask in masks.items():
+                parameters[name].grad[~mask] = 0.0
+            if clip is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), clip)
+            optimizer.step()
+            losses.append(value.item())
+            step += 1
+        score = score_of(network, metric, data.validation)
+        if best is None or (score > best[0] if metric.goal == "max" else score < best[0]):
+            best = score, step, copy.deepcopy(network.state_dict()), score_of(network, metric, data.test)
+    return TrainedCopy(
+        score=best[0],
+        test_score=best[3],
+        best_step=best[1],
+        diverged=False,
+        train_loss=sum(losses) / len(losses),
+        state=best[2],
+    )
+
+
+WAYS = [(way, case) for case in CASES for way in ("packed", "alone", "traced")]
+COMPILED = pytest.param("compiled", "regression, clipped", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("way", "case"), [*WAYS, COMPILED])
+def test_the_built_in_loop_with_an_own_loss_is_a_plain_one(case, way):
+    data, make, loss, metric, clip = CASES[case]
+    module = make()
+    masks, start = random_masks(module, 0.7), double(module.state_dict())
+    size = 1 if way == "alone" else 3
+    execution = Execution(pack_size=size, compiled=way in ("traced", "compiled"))
+    optimizer = Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-3})
+    recipe = toy_recipe(
+        length=STEPS // (50 // BATCH),
+        loss=loss,
+        metric=metric,
+        clip=clip,
+        optimizer=optimizer,
+        execution=execution,
+    )
+    engine = Engine(module, recipe, compiler=as_traced if way == "traced" else compile_all)
+    found = train(module, data, recipe, RATES, start=start, masks=masks, engine=engine)
+    assert engine.traced == execution.compiled
+    for max_lr, one in zip(RATES, found, strict=True):
+        plain = plain_training(module, start, masks, data, loss, metric, clip, max_lr)
+        assert_same_outcome(one, plain)
+        assert [each.step for each in one.curve] == [6, 12]
+        best = (max if metric.goal == "max" else min)(each.score for each in one.curve)
+        assert one.score == best and one.curve[-1].train_loss == one.train_loss
+    if clip is not None:  # the bound is met, so that it is seen to hold
+        unclipped = train(module, data, replace(recipe, clip=None, execution=Execution()), RATES, start=start)
+        assert unclipped[-1].train_loss != pytest.approx(found[-1].train_loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("goal", ["max", "min"])
+def test_a_training_that_diverged_gets_the_score_of_zeros_or_the_spec_s(goal):
+    data, make, loss, metric, _ = CASES["regression, clipped"]
+    recipe = toy_recipe(length=2, loss=loss, metric=replace(metric, goal=goal))
+    (outcome,) = train(make(), data, recipe, [1e200])
+    assert outcome.diverged
+    assert outcome.score == pytest.approx(data.validation.labels.square().mean().sqrt().item(), rel=1e-6)
+    assert outcome.test_score == pytest.approx(data.test.labels.square().mean().sqrt().item(), rel=1e-6)
+    told = replace(recipe, metric=replace(metric, goal=goal, diverged=7.5))
+    (outcome,) = train(make(), data, told, [1e200])
+    assert (outcome.score, outcome.test_score) == (7.5, 7.5)
+
+
+def test_a_metric_with_update_and_compute_sees_all_batches(monkeypatch):
+    monkeypatch.setattr("trials.engine.evaluate.EVALUATION_BATCH", 7)
+    metric = Metric(
+        name="worst", function=Component(name=f"{HERE}:Largest", arguments={"scale": 2.0}), goal="min"
+    )
+    data, make, loss, _, _ = CASES["regression, clipped"]
+    for size in (1, 3):
+        recipe = toy_recipe(length=1, loss=loss, metric=metric, execution=Execution(pack_size=size))
+        module = make()
+        for outcome in train(module, data, recipe, RATES):
+            network = make().double()
+            network.load_state_dict(outcome.state)
+            error = (network(data.validation.inputs) - data.validation.labels).abs().max().item()
+            assert outcome.score == pytest.approx(2 * error, rel=1e-9)
+
+
+def vector(outputs, targets):
+    return (outputs - targets).square().mean(1)
+
+
+def nothing(outputs, targets):
+    return None
+
+
+def one_argument(outputs):
+    return outputs.mean()
+
+
+class NoCompute:
+    def update(self, outputs, targets):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("vector", r"training.loss gives a tensor of shape \(50,\): it must be one number.*loss.mean\(\)"),
+        ("nothing", "training.loss gives NoneType: it must give a tensor of one number"),
+    ],
+)
+def test_a_loss_that_is_no_number_is_refused(name, words):
+    data, make, *_ = CASES["regression, clipped"]
+    recipe = toy_recipe(length=1, batch_size=50, loss=Component(name=f"{HERE}:{name}"))
+    recipe = replace(recipe, metric=CASES["regression, clipped"][3])
+    with pytest.raises(InvalidInput, match=words):
+        train(make(), data, recipe, [0.1])
+
+
+@pytest.mark.parametrize(
+    ("component", "words"),
+    [
+        (Component(name=f"{HERE}:one_argument"), r"can't be called as function\(outputs, targets, …\)"),
+        (Component(name=f"{HERE}:smooth_l1", arguments={"gamma": 1}), "gamma"),
+        (Component(name="cross_entropi"), "unknown loss 'cross_entropi'.*did you mean 'cross_entropy'"),
+        (Component(name="cross_entropy", arguments={"label_smoothing": 2}), r"in \[0, 1\], got 2"),
+        (
+            Component(name="cross_entropy", arguments={"weight": [1, -1]}),
+            "one number of at least 0 per class",
+        ),
+        (Component(name="cross_entropy", arguments={"smoothing": 0.1}), "takes no argument 'smoothing'"),
+    ],
+)
+def test_a_loss_that_can_t_be_called_is_refused(component, words):
+    with pytest.raises(InvalidInput, match=words) as caught:
+        make_loss(component)
+    assert "\n" not in str(caught.value)
+
+
+def test_class_weights_are_one_per_class():
+    with pytest.raises(InvalidInput, match="weight has 2 numbers for 4 classes"):
+        CrossEntropy(weight=[1, 2])(torch.zeros(3, 4), torch.zeros(3, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("vector", r"gives Tensor of shape \(5,\): it must give one number"),
+        ("nothing", "gives NoneType: it must give one number"),
+        ("NoCompute", r"is a class without compute\(\)"),
+        ("f1", r"fails on outputs of shape \(5, 3\) and targets of shape \(5, 3\)"),
+    ],
+)
+def test_a_metric_that_gives_no_number_is_refused(name, words):
+    outputs, targets = torch.zeros(5, 3), torch.zeros(5, 3, dtype=torch.long)
+    with pytest.raises(InvalidInput, match=words) as caught:
+        tried(Metric(name=name, function=Component(name=f"{HERE}:{name}")), outputs, targets)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_metric_of_zeros_that_is_nan_needs_a_score_for_what_diverged():
+    metric = Metric(name="correlation", function=Component(name=f"{HERE}:rmse"))
+    with pytest.raises(
+        InvalidInput, match=r"correlation of outputs that are all zero.*is nan: give metric.diver"
+    ):
+        check_floor(metric, float("nan"))
+    check_floor(replace(metric, diverged=0.0), float("nan"))
+    assert scorer_of(Metric())(1, torch.device("cpu")).scores is not None
