@@ -20,6 +20,7 @@ from oracle.execution import room
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from oracle.observers import Observer
+from oracle.results import Results
 from oracle.rules import Signal
 from oracle.session import Session
 from oracle.spec import Spec
@@ -111,6 +112,7 @@ def drive(
 
 def _sessions(group: list[Prepared], stack: ExitStack, load: LoadOnce, interrupt: Interrupt) -> list[Session]:
     """Sessions under their leases, of the searches that are not done yet."""
+    from dashboards.optuna.settling import settle
     from dashboards.optuna.summary_study import SummaryStudy
     from oracle.preflight import open_runner
 
@@ -131,8 +133,10 @@ def _sessions(group: list[Prepared], stack: ExitStack, load: LoadOnce, interrupt
             workers=room(search.spec),
         )
         if session.search.done:
-            search.ledger.register(search.record)
+            session.finish()
+            settle(search.ledger, Results.read(search.ledger, session.record, draws=0))
         else:
+            session.claim_storage()
             # Now, as long as this process holds the data set, whose shape a network is built for.
             open_runner(search.spec, load).begin(session.initial)
             sessions.append(session)

@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
 from oracle.cycles import Cycle
 from oracle.spec import Spec
-from trials.recipe import Execution, Recipe
+from trials.recipe import Execution
 from trials.secrets import without_secrets
 from trials.tasks import WeightsFingerprint
 
@@ -141,22 +140,32 @@ class Keys:
 
     Args:
         identity: Everything that determines the search's outcomes.
-        recipe: What the workers are given, the execution included: trainings that are computed otherwise
-            agree to rounding only.
+        execution: How the trainings are computed: those that are computed otherwise agree to rounding only.
         decisions: The decisions so far; the list may grow while the keys are in use.
     """
 
-    def __init__(self, identity: Mapping[str, Any], recipe: Recipe, decisions: Sequence[Cycle]) -> None:
-        told = _plain(without_secrets(recipe.to_dict()))
-        self._base = _digest([identity["schema"], told, identity["data"], identity["code"]])
+    def __init__(self, identity: Mapping[str, Any], execution: Execution, decisions: Sequence[Cycle]) -> None:
+        recipe = {**identity["recipe"], "execution": _plain(asdict(execution))}
+        self._base = _digest([identity["schema"], recipe, identity["data"], identity["code"]])
         self._initial = [each["sha256"] for each in identity["initial"]]
         self._decisions = decisions
-        self.key = cache(self._key)
+        self._selected: list[list[str]] = [[] for _ in self._initial]
+
+    @property
+    def replicates(self) -> int:
+        """How many replicates there are keys of."""
+        return len(self._initial)
+
+    def key(self, cycle: int, replicate: int, max_lr: float) -> str:
+        """The key of a trial of the cycle under way, or of one that is decided."""
+        selected = self._selected[replicate]
+        while len(selected) < cycle:
+            before = len(selected)
+            selected.append(self._key(before, replicate, self._decisions[before].chosen))
+        return self._key(cycle, replicate, max_lr)
 
     def _key(self, cycle: int, replicate: int, max_lr: float) -> str:
-        parent = None
-        if cycle > 0:
-            parent = self.key(cycle - 1, replicate, self._decisions[cycle - 1].chosen)
+        parent = self._selected[replicate][cycle - 1] if cycle > 0 else None
         return _digest([self._base, self._initial[replicate], cycle, replicate, max_lr, parent])
 
 

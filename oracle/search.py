@@ -7,7 +7,7 @@ never on the order in which they came, so that a search that was interrupted end
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -30,6 +30,12 @@ from trials.tasks import (
     Trial,
 )
 
+Check = Callable[[Sequence[Cycle], Sequence[PrunedNetwork]], Iterable[PrunedNetwork]]
+"""(decisions so far, pruned networks of the next cycle) to those of them that were made of other networks.
+
+Raises :class:`oracle.errors.Refused` where an outcome of the next cycle does not belong to it.
+"""
+
 
 class Search:
     """The state of a search.
@@ -38,6 +44,7 @@ class Search:
         rules: The rules; they don't change.
         choices: What was chosen already: it stays, and replicates that have come since follow it.
         asked: Cycle to its rounds that are recorded, which stay likewise.
+        check: What looks at a cycle before anything is made of its outcomes.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class Search:
         rules: Rules,
         choices: Iterable[Choice] = (),
         asked: Mapping[int, Sequence[Round]] | None = None,
+        check: Check | None = None,
     ) -> None:
         self.rules = rules
         self.refusal: str | None = None
@@ -61,6 +69,7 @@ class Search:
         self._failures: Counter[Task] = Counter()
         self._finished: Counter[int] = Counter()
         self._scan: Iterator[Task] | None = None
+        self._check, self._unchecked = check, 0
         self._begin()
 
     @property
@@ -208,6 +217,9 @@ class Search:
     def _advance(self) -> bool:
         """Asks for more trainings of the cycle under way or decides it, if all its outcomes are there."""
         cycle = self.cycle
+        if cycle == self._unchecked:
+            self._unchecked += 1
+            self._begin_with(self._check(self.decisions, self.prunings(cycle)) if self._check else ())
         if not self._rounds[cycle] and not self._begin():
             return False
         asked = self._asked(cycle)
@@ -222,6 +234,18 @@ class Search:
             self.decisions.append(self._decided(cycle))
             self._rounds.append([])
         return True
+
+    def _begin_with(self, others: Iterable[PrunedNetwork]) -> None:
+        """Drops the next cycle's pruned networks that were made of others than there are now.
+
+        Where nothing rests on them, what was chosen before those were trained again is chosen anew.
+        """
+        cycle, dropped = self.cycle, list(others)
+        for pruned in dropped:
+            del self._pruned[cycle, pruned.replicate]
+        if dropped and not self._finished[cycle] and cycle - 1 in self._choices:
+            del self._choices[cycle - 1]
+            self.decisions[-1] = self._decided(cycle - 1)
 
     def _decided(self, cycle: int) -> Cycle:
         state = self._state(cycle, self.rules.replicates)

@@ -12,17 +12,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oracle.chance_level import chance_of
+from oracle.claim import claim_storage
 from oracle.cycles import Choice, Cycle
-from oracle.errors import Refused
 from oracle.identity import Keys, checkpoint_sha256, initial_weights
 from oracle.ledger import Ledger, SearchRecord
-from oracle.ledger.choices import add_choices, read_choices
+from oracle.ledger.choices import add_choices, forget_choices
 from oracle.ledger.lease import Lease
-from oracle.ledger.rounds import add_rounds, read_rounds
+from oracle.ledger.rounds import add_rounds
 from oracle.ledger.rows import Axis
 from oracle.observers.protocol import Observer
+from oracle.restoring import Recorded
 from oracle.rules import Rules, Signal
-from oracle.search import Search
 from oracle.spec import Spec, recorded_rule
 from silo.errors import InvalidInput
 from trials.recipe import Execution, Recipe
@@ -31,6 +31,7 @@ from trials.tasks import (
     Damaged,
     Failed,
     PrunedNetwork,
+    PruneNetwork,
     Result,
     Task,
     TrainPack,
@@ -79,17 +80,18 @@ class Session:
         self.ledger, self._lease = ledger, lease
         self.graphs = graphs
         self.observers = observers
-        self._recorded, prunings = ledger.outcomes(spec.name), ledger.prunings(spec.name)
         rules = search_rules(spec, record, attempts=attempts, workers=workers)
-        self._asked = read_rounds(ledger, spec.name) if rules.policy.selective else {}
-        self.search = Search(rules, self._chosen_before(rules, prunings), self._asked)
-        self.keys = Keys(record.identity, self.recipe, self.search.decisions)
+        recorded = Recorded.read(ledger, spec.name)
+        self._before = self._chosen_before(rules, recorded)
+        self.search = recorded.search(rules, record, self._before)
+        self.keys = Keys(record.identity, record.execution, self.search.decisions)
+        self._baseless = recorded.baseless
+        self._recorded, self._asked = dict(recorded.outcomes), dict(recorded.rounds)
+        self._resumed = len(self._recorded)
         self._first_error: str | None = None
         self._workers = workers
         span = self.search.rules.policy.span(spec.cycles)
         self._axis = Axis(low=span.low, high=span.high, log=span.scale == "log")
-        self.search.restore(self._recorded.values(), prunings)
-        self._check_keys()
 
     def with_execution(self, execution: Execution, reason: str, graphs: tuple[str, ...]) -> Session:
         """The same session, of a search that hasn't begun, with its trainings computed in another way."""
@@ -135,14 +137,28 @@ class Session:
 
     def start(self) -> None:
         """Registers the search, clears up after a driver that was killed, and tells those who watch."""
-        # First: once more replicates are registered, nothing else tells what was chosen without them.
-        add_choices(self.ledger, self.spec.name, self._before)
-        self.ledger.register(self.record)
-        add_choices(self.ledger, self.spec.name, [each.choice for each in self.search.decisions])
-        self._record_rounds()
-        self._sweep()
+        self.finish()
         for observer in self.observers:
             observer.started(self)
+
+    def finish(self) -> None:
+        """Registers the search, and does what a driver that was killed has left undone of what is decided."""
+        # First: once more replicates are registered, nothing else tells what was chosen without them.
+        self.claim_storage()
+        forget_choices(self.ledger, self.spec.name, self._baseless)
+        add_choices(self.ledger, self.spec.name, self._before)
+        self.ledger.register(self.record)
+        self._record_choices(self.search.decisions)
+        self._record_rounds()
+        self._sweep()
+
+    def claim_storage(self) -> None:
+        """Marks the storage as this search's, before anything is written to it.
+
+        Raises:
+            Refused: It is that of another search, or of another ledger's.
+        """
+        claim_storage(self._store, self.ledger, self.spec.name)
 
     def end(self, state: str) -> None:
         """Tells those who watch that the search ends, and how: see :meth:`Observer.ended`."""
@@ -165,6 +181,8 @@ class Session:
         if isinstance(result, Failed | Damaged):
             self._tell_trouble(task, result)
         elif isinstance(result, PrunedNetwork):
+            assert isinstance(task, PruneNetwork)
+            result = replace(result, parent=task.parent.sha256)
             self.ledger.add_pruning(self.spec.name, result)
             self.search.tell(task, result)
             for observer in self.observers:
@@ -176,25 +194,31 @@ class Session:
                 observer.trained(self, new)
             if task.cycle < before:
                 self._discard_losers(self.search.decisions[task.cycle])
-        add_choices(self.ledger, self.spec.name, [each.choice for each in self.search.decisions[before:]])
+        self._record_choices(self.search.decisions[before:])
         self._record_rounds()
         for decision in self.search.decisions[before:]:
             self._discard_losers(decision)
             for observer in self.observers:
                 observer.decided(self, decision)
 
-    def _chosen_before(self, rules: Rules, prunings: Sequence[PrunedNetwork]) -> tuple[Choice, ...]:
+    def _chosen_before(self, rules: Rules, recorded: Recorded) -> tuple[Choice, ...]:
         """The choices of cycles that were decided, with the replicates that there were."""
-        self._before = read_choices(self.ledger, self.spec.name)
         known = self.ledger.search(self.spec.name)
-        if known is not None and known.spec.get("replicates", rules.replicates) < rules.replicates:
-            fewer = Search(replace(rules, replicates=known.spec["replicates"]), self._before, self._asked)
-            fewer.restore(self._recorded.values(), prunings)
-            # Those recorded win: where replicates grew before, not every cycle may be decided anew yet.
-            found = {each.choice.cycle: each.choice for each in fewer.decisions}
-            found |= {choice.cycle: choice for choice in self._before}
-            self._before = tuple(found[cycle] for cycle in sorted(found))
-        return self._before
+        if known is None or known.spec.get("replicates", rules.replicates) >= rules.replicates:
+            return recorded.choices
+        fewer = recorded.search(replace(rules, replicates=known.spec["replicates"]), self.record)
+        # Those recorded win: where replicates grew before, not every cycle may be decided anew yet.
+        found = {each.choice.cycle: each.choice for each in fewer.decisions}
+        found |= {choice.cycle: choice for choice in recorded.choices}
+        return tuple(found[cycle] for cycle in sorted(found))
+
+    def _record_choices(self, decisions: Sequence[Cycle]) -> None:
+        """Writes what was chosen, in place of what was chosen among trainings that are no more."""
+        before = {choice.cycle: choice for choice in self._before}
+        chosen = [each.choice for each in decisions]
+        others = [each.cycle for each in chosen if before.get(each.cycle, each) != each]
+        forget_choices(self.ledger, self.spec.name, others)
+        add_choices(self.ledger, self.spec.name, chosen)
 
     def _record_rounds(self) -> None:
         """Writes what a selective policy asked for, before it is trained."""
@@ -213,7 +237,7 @@ class Session:
             self.ledger.add_outcomes(self.spec.name, new, axis=self._axis)
         for key in keys.keys() - new.keys():
             if self._recorded[key].checkpoint != keys[key].checkpoint:
-                self.ledger.replace_checkpoint(self.spec.name, key, keys[key].checkpoint)
+                self.ledger.replace_checkpoint(self.spec.name, key, keys[key])
         self._recorded |= keys
         return tuple(new.values())
 
@@ -239,19 +263,6 @@ class Session:
                     max_lr=max_lr,
                     error=reason,
                     axis=self._axis,
-                )
-
-    def _check_keys(self) -> None:
-        """Refuses rows that say they belong to this search and don't."""
-        self._resumed = len(self._recorded)
-        for key, outcome in self._recorded.items():
-            if outcome.cycle > self.search.cycle:
-                continue
-            if key != self.keys.key(outcome.cycle, outcome.replicate, outcome.max_lr):
-                raise Refused(
-                    f"ledger: the row of cycle {outcome.cycle}, max_lr {outcome.max_lr:g}, replicate "
-                    f"{outcome.replicate} does not belong to search {self.spec.name!r} as its rows stand; "
-                    "run it under a new name"
                 )
 
     @cached_property

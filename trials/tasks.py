@@ -158,6 +158,7 @@ class PrunedNetwork:
         parameters: All parameters of the network, prunable or not.
         norm_drop: Share of the prunable weights' Euclidean norm that this pruning took, √(1 − ‖after‖² /
             ‖before‖²), in [0, 1].
+        parent: SHA-256 of the trained network that was pruned; None if it is not known.
     """
 
     cycle: int
@@ -167,6 +168,7 @@ class PrunedNetwork:
     prunable: int
     parameters: int
     norm_drop: float = 0.0
+    parent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,10 @@ _GUARDS = (
 _STUDIES = re.compile(r"/api/studies(/\d+)?/?")
 _CYCLE = re.compile(r"(?P<search>.+)/cycle-(?P<cycle>\d+)")
 _FOR_PROGRAMS = frozenset(
-    ("started", "ended", "wall_seconds", "checkpoint", "sha256", "key", "diagnostics", "diagnostics_sha256")
+    (
+        *("started", "ended", "wall_seconds", "checkpoint", "sha256", "key", "digest"),
+        *("diagnostics", "diagnostics_sha256"),
+    )
 )
 """Attributes of trials that nobody reads in a table: times that stand beside them, and files, mostly gone."""
 
@@ -59,8 +62,8 @@ def is_loopback(host: str) -> bool:
 
 def study_path(ledger: Ledger, search: str | None) -> str:
     """The dashboard's path of a search's note, where its verdict stands; the list of studies without one."""
-    found = {study.study_name: study._study_id for study in ledger.storage.get_all_studies()}
-    return f"/dashboard/studies/{found[search]}/note" if search in found else "/dashboard"
+    number = None if search is None else ledger.summary_number(search)
+    return "/dashboard" if number is None else f"/dashboard/studies/{number}/note"
 
 
 def open_server(

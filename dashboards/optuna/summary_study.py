@@ -78,31 +78,43 @@ class SummaryStudy(Observer):
             self._warned = True
 
     def _write(self, session: Session, state: str) -> None:
-        """Waits for a database that is away, as everything does that is written into the ledger."""
         results = Results.of(session.spec, session.search, record=session.record, draws=0)
-        ledger, name = session.ledger, results.name
-        log = session.search.rules.policy.span(session.spec.cycles).scale == "log"
-        told = [cycle_attributes(each, searched=results.searched) for each in results.decided]
-        new = slice(self._described, None)
-        trials = [cycle_trial(*each, log=log) for each in zip(results.decided[new], told[new], strict=True)]
-        if results.searched:  # what is known of a cycle grows with the later ones
-            told = [{**each, **_known(belief)} for each, belief in zip(told, results.beliefs, strict=True)]
-            new = slice(0 if results.done else self._described, None)
-
-        drawn = {each.cycle: _curves(results, each) for each in results.decided[self._described :]}
-
-        def write(_again: bool) -> None:
-            ledger.add_summary_rows(name, trials)
-            for attributes in told[new]:
-                study = ledger.cycle_study(name, attributes["cycle"])
-                curves = drawn.get(attributes["cycle"], {})
-                system = {**_noted(attributes, results.measure), **curves}
-                replaced = (_NOTE, _PLOTS) if curves else (_NOTE,)
-                ledger.describe(study, attributes, system=system, replacing=replaced)
-            write_summary(ledger, results, state=state)
-
-        ledger.retries.call(write)
+        write_all(session.ledger, results, state=state, described=self._described)
         self._described = len(results.decided)
+
+
+def write_all(ledger: Ledger, results: Results, *, state: str, described: int = 0) -> None:
+    """Writes what a search's summary study and those of its cycles show.
+
+    Waits for a database that is away, as everything does that is written into the ledger.
+
+    Args:
+        ledger: The ledger.
+        results: The search.
+        state: As :func:`write_summary` takes it.
+        described: How many cycles were written already.
+    """
+    name, log = results.name, results.span.scale == "log"
+    told = [cycle_attributes(each, searched=results.searched) for each in results.decided]
+    new = slice(described, None)
+    trials = [cycle_trial(*each, log=log) for each in zip(results.decided[new], told[new], strict=True)]
+    if results.searched:  # what is known of a cycle grows with the later ones
+        told = [{**each, **_known(belief)} for each, belief in zip(told, results.beliefs, strict=True)]
+        new = slice(0 if results.done else described, None)
+
+    drawn = {each.cycle: _curves(results, each) for each in results.decided[described:]}
+
+    def write(_again: bool) -> None:
+        ledger.add_summary_rows(name, trials)
+        for attributes in told[new]:
+            study = ledger.cycle_study(name, attributes["cycle"])
+            curves = drawn.get(attributes["cycle"], {})
+            system = {**_noted(attributes, results.measure), **curves}
+            replaced = (_NOTE, _PLOTS) if curves else (_NOTE,)
+            ledger.describe(study, attributes, system=system, replacing=replaced)
+        write_summary(ledger, results, state=state)
+
+    ledger.retries.call(write)
 
 
 def write_summary(ledger: Ledger, results: Results, *, state: str) -> None:

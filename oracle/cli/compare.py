@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oracle.cli.show import LEDGER, console, open_searches
+from oracle.cli.show import LEDGER, console, open_searches, read_results
 from oracle.cli.specs import target_specs
 from oracle.ledger import Ledger, SearchRecord
-from oracle.results import Results
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def _report(targets: tuple[str, ...], ledger: str | None, paper_table: int | Non
             f"compare: {searches[0][1].name} is one search: name another one, or see it alone by: "
             f"oracle report {targets[0]}"
         )
-    return compare_report([Results.read(opened, record, draws=0) for opened, record in searches], also=also)
+    return compare_report([read_results(opened, record, draws=0) for opened, record in searches], also=also)
 
 
 def _searches(targets: tuple[str, ...], ledger: str | None) -> list[tuple[Ledger, SearchRecord]]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import webbrowser
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import click
 
 from oracle.cli.run import ignore_signals
-from oracle.cli.show import LEDGER, command_of_one, open_searches
+from oracle.cli.show import LEDGER, command_of_one, open_searches, read_results
 from oracle.ledger import Ledger
 from oracle.spec import DEFAULT_LEDGER
-from silo.errors import InvalidInput
+from silo.errors import InvalidInput, SiloOracleError
 
 
 @click.command()
@@ -43,6 +44,8 @@ def dashboard(
 
     with ExitStack() as stack:
         opened, name = _opened(target, ledger, stack)
+        for each in opened.names() if name is None else [name]:
+            _look_at(opened, each, warn, shown=each == name)
         path = study_path(opened, name)
         server = stack.enter_context(open_server(opened, host=host, port=port, write=write, say=warn))
         if not server.is_own:
@@ -78,6 +81,17 @@ def _opened(target: str | None, url: str | None, stack: ExitStack) -> tuple[Ledg
             )
         ledger, names = found[0][0], [record.name for _, record in found]
     return ledger, names[0] if len(names) == 1 else None
+
+
+def _look_at(ledger: Ledger, name: str, warn: Callable[[str], None], *, shown: bool) -> None:
+    """Has the ledger say how a search ended whose driver was killed, and warns if that shown is damaged."""
+    if not shown and ledger.summary_state(name) != "running":
+        return
+    try:
+        if record := ledger.search(name):
+            read_results(ledger, record, draws=0)
+    except SiloOracleError as error:
+        warn(str(error))
 
 
 def _reachable(host: str) -> str:

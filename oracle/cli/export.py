@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oracle.cli.show import LEDGER, TARGET, open_searches
+from oracle.cli.show import LEDGER, TARGET, open_searches, read_results
 from oracle.cli.specs import JSON, echo_json
 from oracle.results import Results
 from oracle.results.frames import meanings
@@ -47,7 +47,7 @@ def export(target: str, ledger: str | None, kind: str, out: Path | None, as_json
     written = []
     for opened, record in searches:
         folder = (out / record.name if len(searches) > 1 else out) if out else Path(f"{record.name}-export")
-        results = Results.read(opened, record)
+        results = read_results(opened, record)
         files = write_export(results, folder, kind)
         rows = {name: len(frame) for name, frame in results.frames().items()}
         written.append(

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from oracle.cli.show import LEDGER, console, open_search
+from oracle.cli.show import LEDGER, console, open_search, read_results
 from oracle.cli.specs import JSON, echo_json
-from oracle.results import Results
 from silo import checks
 from silo.accuracies import CycleAccuracies, intervals_and_accuracies
 from silo.csv_file import load_csv
@@ -165,7 +164,7 @@ def _of_csv(path: Path | None, options: dict[str, Any]) -> FitView:
 
 def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitView:
     opened, record = open_search(target, ledger)
-    results = Results.read(opened, record)
+    results = read_results(opened, record)
     spec = results.search_spec
     if not results.searched:
         raise InvalidInput(

@@ -26,6 +26,7 @@ from oracle.cli.sparsity import sparsity
 from oracle.cli.specs import init, plan, schema, validate
 from oracle.cli.terminal import plain_streams
 from oracle.errors import LeaseLost, Refused
+from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from silo.errors import InvalidInput, SiloOracleError
 from trials.secrets import without_secrets
 
@@ -71,6 +72,9 @@ def _main() -> None:
         for line in str(error).splitlines():
             click.echo(f"oracle: {without_secrets(line)}", err=True)
         code = _code(error)
+    except DATABASE_ERRORS as failure:
+        click.echo(f"oracle: the ledger failed ({reason(failure)}); try again once that is mended", err=True)
+        code = FAILED
     except BrokenPipeError:
         sys.stderr.close()
         code = DONE

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oracle.cli.show import LEDGER, TARGET, console, open_searches
+from oracle.cli.show import LEDGER, TARGET, console, open_searches, read_results
 from oracle.cli.specs import JSON, echo_json
 from oracle.ledger import Ledger, SearchRecord
 from oracle.results import Results
@@ -97,7 +97,7 @@ def show_comparisons(
 
     found, data = [], []
     for index, (ledger, record) in enumerate(searches):
-        results = Results.read(ledger, record)
+        results = read_results(ledger, record)
         place = folders[index] if folders else _report_folder(results.search_spec)
         found.append(results)
         data.append(_show(results, place, as_json=as_json, images=images, width=width, cycles=cycles))

@@ -14,7 +14,8 @@ from rich.table import Table
 from oracle.cli.specs import JSON, echo_json, target_specs
 from oracle.cli.terminal import PlainConsole, plain
 from oracle.errors import Refused
-from oracle.ledger import Ledger, SearchRecord
+from oracle.ledger import Ledger, Retries, SearchRecord
+from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from oracle.results import Results
 from oracle.spec import DEFAULT_LEDGER, Spec
 from silo.errors import InvalidInput, SiloOracleError
@@ -140,19 +141,26 @@ def command_of_one(target: str, ledger: str | None) -> str:
     return " ".join(["oracle", str(click.get_current_context().info_name), chosen.name, *place])
 
 
-def open_searches(target: str, ledger: str | None) -> list[tuple[Ledger, SearchRecord]]:
+def open_searches(
+    target: str, ledger: str | None, *, retries: Retries | None = None
+) -> list[tuple[Ledger, SearchRecord]]:
     """The ledger and the search that a spec file or a name means; each of a spec's variants that has begun.
+
+    Args:
+        target: The spec file or the name.
+        ledger: The ledger's URL, if not that of the file, or the default one.
+        retries: For how long a database that is away is waited for, if not as long as always.
 
     Raises:
         Refused: There is no such ledger, or no such search in it.
     """
     specs = target_specs(target)
     if not specs:
-        return [Ledger.open_search(target, ledger or DEFAULT_LEDGER)]
+        return [Ledger.open_search(target, ledger or DEFAULT_LEDGER, retries=retries)]
     found, missing = [], []
     for spec in specs:
         try:
-            found.append(Ledger.open_search(spec.name, ledger or spec.ledger))
+            found.append(Ledger.open_search(spec.name, ledger or spec.ledger, retries=retries))
         except Refused as error:
             missing.append((spec.name, error))
     if not found:
@@ -162,9 +170,16 @@ def open_searches(target: str, ledger: str | None) -> list[tuple[Ledger, SearchR
     return found
 
 
+def read_results(ledger: Ledger, record: SearchRecord, **options: Any) -> Results:
+    """A search's results, as :meth:`Results.read` gives them; what its driver left undone is done."""
+    from dashboards.optuna.settling import settled
+
+    return settled(ledger, Results.read(ledger, record, **options))
+
+
 def _status(ledger: Ledger, record: SearchRecord, *, watched: bool) -> dict[str, Any]:
     """State of a search; ``watched`` as :func:`oracle.ledger.lease.holder` takes it."""
-    results = Results.read(ledger, record)
+    results = read_results(ledger, record)
     last = results.recorded_runs[-1] if results.recorded_runs else None
     if results.done:
         state = "done"
@@ -193,8 +208,9 @@ def _listed(ledger: Ledger, name: str) -> dict[str, Any]:
         record = ledger.search(name)
         assert record is not None
         return _status(ledger, record, watched=False)
-    except SiloOracleError as error:
-        click.echo(f"oracle: {without_secrets(str(error))}", err=True)
+    except (SiloOracleError, *DATABASE_ERRORS) as error:
+        line = str(error) if isinstance(error, SiloOracleError) else f"search {name!r}: {reason(error)}"
+        click.echo(f"oracle: {without_secrets(line)}", err=True)
         return {"name": name, "state": "can't be read", "cycles": None, "trials": None, "created": None}
 
 
@@ -219,10 +235,14 @@ def _job_of(target: str, address: str) -> Job | None:
 
 def _searches_of(target: str, ledger: str | None, job: Job | None) -> list[tuple[Ledger, SearchRecord]]:
     """The searches of a target whose job is known: all that the job's name stands for."""
-    if job is None or target_specs(target):
+    if job is None:
         return open_searches(target, ledger)
+    at_once = Retries(seconds=0.0)  # the cluster may be all that this machine reaches
+    if target_specs(target):
+        return open_searches(target, ledger, retries=at_once)
     names = [target] if target in job.searches else job.searches
-    return [found for name in names for found in open_searches(name, ledger or job.ledger)]
+    places = ((name, ledger or job.ledger) for name in names)
+    return [found for name, url in places for found in open_searches(name, url, retries=at_once)]
 
 
 def _job_line(job: Job) -> str:

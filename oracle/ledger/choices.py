@@ -1,15 +1,20 @@
-"""What was chosen to be pruned, cycle by cycle: written before anything is pruned, and never changed."""
+"""What was chosen to be pruned, cycle by cycle: written before anything is pruned.
+
+A choice stays as long as anything of what it was made among does.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast, get_args
 
-from sqlalchemy import insert, select
+from sqlalchemy import Row, delete, insert, select
 
 from oracle.cycles import Choice, Rule
 from oracle.ledger.database import choices
 from oracle.ledger.ledger import Ledger
+from oracle.ledger.values import DamagedValue, checked, reading
 
 
 def add_choices(ledger: Ledger, search: str, chosen: Sequence[Choice]) -> None:
@@ -36,6 +41,18 @@ def _add(ledger: Ledger, search: str, chosen: Sequence[Choice]) -> None:
             connection.execute(insert(choices), rows)
 
 
+def forget_choices(ledger: Ledger, search: str, cycles: Sequence[int]) -> None:
+    """Removes the choices of cycles whose trainings are no more."""
+
+    def forget(_again: bool) -> None:
+        with ledger.engine.begin() as connection:
+            gone = (choices.c.search == search) & choices.c.cycle.in_(cycles)
+            connection.execute(delete(choices).where(gone))
+
+    if cycles:
+        ledger.retries.call(forget)
+
+
 def read_choices(ledger: Ledger, search: str) -> tuple[Choice, ...]:
     """The choices of a search, by cycle; none of one that was run before they were kept."""
     return ledger.retries.call(lambda _: _read(ledger, search))
@@ -45,7 +62,16 @@ def _read(ledger: Ledger, search: str) -> tuple[Choice, ...]:
     with ledger.engine.connect() as connection:
         query = select(choices).where(choices.c.search == search).order_by(choices.c.cycle)
         rows = connection.execute(query).all()
-    return tuple(
-        Choice(cycle=row.cycle, max_lr=row.max_lr, rule=cast(Rule, row.rule), replicates=row.replicates)
-        for row in rows
-    )
+    return tuple(_choice(search, row) for row in rows)
+
+
+def _choice(search: str, row: Row[Any]) -> Choice:
+    with reading(search, f"cycle {row.cycle} of oracle_choices"):
+        if row.rule not in get_args(Rule):
+            raise DamagedValue(f"rule is {row.rule!r}, none of {', '.join(get_args(Rule))}")
+        return Choice(
+            cycle=checked("cycle", row.cycle, int, low=0),
+            max_lr=checked("max_lr", row.max_lr, float, low=sys.float_info.min),
+            rule=cast(Rule, row.rule),
+            replicates=checked("replicates", row.replicates, int, low=1),
+        )

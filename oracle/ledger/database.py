@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import optuna
+from alembic.util import CommandError
 from optuna.storages import RDBStorage
 from sqlalchemy import (
     URL,
@@ -33,10 +34,11 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import Connection, Row
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from oracle.errors import Refused
-from oracle.ledger.retrying import reason
+from oracle.ledger.retrying import DATABASE_ERRORS, Retries, is_away, reason
+from oracle.ledger.values import LATEST, DamagedValue, checked, parsed, reading
 from silo.errors import InvalidInput
 from trials.paths import expanded, unwritable
 from trials.recipe import Execution
@@ -90,6 +92,16 @@ prunings = Table(
     Column("norm_drop", Float, nullable=False),
 )
 
+parents = Table(
+    "oracle_parents",
+    metadata,
+    Column("search", String(63), ForeignKey("oracle_searches.name"), primary_key=True),
+    Column("cycle", Integer, primary_key=True),  # of the pruned network
+    Column("replicate", Integer, primary_key=True),
+    Column("sha256", String(64)),  # of the trained network that was pruned, if it is known
+    Column("digest", String(16), nullable=False),  # of the pruned network's row
+)
+
 choices = Table(
     "oracle_choices",
     metadata,
@@ -116,6 +128,13 @@ rewritten = Table(
     Column("search", String(63), primary_key=True),  # another search of the same spec has the same keys
     Column("key", String(64), primary_key=True),  # of a finished trial whose first file was lost
     Column("sha256", String(64), nullable=False),
+)
+
+marks = Table(
+    "oracle_marks",
+    metadata,
+    Column("number", Integer, primary_key=True),  # 1: there is one row
+    Column("ledger", String(32), nullable=False),  # what tells this ledger from all others
 )
 
 leases = Table(
@@ -186,13 +205,42 @@ def read_record(row: Row[Any]) -> SearchRecord:
     Raises:
         Refused: The row can't be read.
     """
-    fields = row._mapping
-    try:
-        parsed = {name: json.loads(fields[name]) for name in ("spec", "identity", "execution")}
-        parsed["execution"] = Execution(**parsed["execution"])
-    except (ValueError, TypeError) as error:
-        raise Refused(f"ledger: the record of search {fields['name']!r} can't be read ({error})") from error
-    return SearchRecord(**{**fields, **parsed})
+    found = row._mapping
+    with reading(str(found["name"]), "its row of oracle_searches"):
+        given = {name: checked(name, parsed(found[name]), dict) for name in ("spec", "identity", "execution")}
+        for name in ("cycles", "replicates"):
+            if name in given["spec"]:
+                checked(f"spec.{name}", given["spec"][name], int, low=1)
+        _check_identity(given["identity"])
+        return SearchRecord(
+            name=checked("name", found["name"], str),
+            spec=given["spec"],
+            identity=given["identity"],
+            execution=_execution(given["execution"]),
+            execution_reason=checked("execution_reason", found["execution_reason"], str),
+            created=checked("created", found["created"], float, low=0.0, high=LATEST),
+        )
+
+
+def _check_identity(given: Mapping[str, Any]) -> None:
+    for name in ("classes", "validation"):
+        if given.get(name) is not None:
+            checked(f"identity.{name}", given[name], int, low=1)
+    for name, kind in (("recipe", dict), ("code", dict), ("data", str), ("initial", list)):
+        if name in given:
+            checked(f"identity.{name}", given[name], kind)
+    for each in given.get("initial", ()):
+        initial = checked("identity.initial", each, dict)
+        checked("identity.initial.sha256", initial["sha256"], str)
+
+
+def _execution(given: Mapping[str, Any]) -> Execution:
+    kinds = get_type_hints(Execution)
+    if unknown := sorted(given.keys() - kinds.keys()):
+        raise DamagedValue(f"execution has {', '.join(unknown)}, which this version does not know")
+    return Execution(
+        **{name: checked(f"execution.{name}", each, kinds[name]) for name, each in given.items()}
+    )
 
 
 _SQLITE_TIMEOUT_SECONDS = 15
@@ -261,36 +309,73 @@ def look(url: str) -> None:
         return
     if file is not None and not os.access(file, os.W_OK):
         raise Refused(f"ledger {_shown(parsed)}: the file can't be written; make it writable")
-    _check(parsed, create=True, looks=True)
+    with _naming(parsed):
+        _check(parsed, create=True, looks=True)
 
 
-def open_storage(url: str, *, create: bool) -> RDBStorage:
+def open_storage(url: str, *, create: bool, retries: Retries) -> RDBStorage:
     """Optuna's storage on the ledger's database, our tables beside it.
+
+    A database that is away is waited for, as it is later on.
 
     Args:
         url: SQLAlchemy URL.
         create: Whether a database without a ledger gets one.
+        retries: For how long.
 
     Raises:
         InvalidInput: The URL is none.
         Refused: The database can't be reached, has no ledger, or one of another version.
     """
     parsed = check_url(url)
-    _check(parsed, create=create)
+    with _naming(parsed):
+        return retries.call(lambda _: _opened_or_refused(parsed, create=create))
+
+
+def _opened_or_refused(url: URL, *, create: bool) -> RDBStorage:
+    """Tells a database that is away from one in a folder where SQLite can't keep its files."""
+    try:
+        return _opened(url, create=create)
+    except DATABASE_ERRORS as error:
+        if _is_sqlite(url) and url.database and is_away(error):
+            why = unwritable(Path(url.database).absolute().parent)
+            if why is not None:
+                raise Refused(
+                    f"ledger {_shown(url)}: its folder can't be written ({why}), where SQLite keeps files of "
+                    "its own; make it writable, or copy the ledger to another folder"
+                ) from error
+        raise
+
+
+def _opened(url: URL, *, create: bool) -> RDBStorage:
+    _check(url, create=create)
     for attempt in range(_CREATE_ATTEMPTS):
         try:
-            with _alone(parsed) if create else nullcontext():
-                return _open(parsed, create=create)
-        except (DBAPIError, IntegrityError) as error:  # another process creates the same tables just now
-            if attempt + 1 == _CREATE_ATTEMPTS:
-                raise Refused(f"ledger {_shown(parsed)}: can't be opened ({reason(error)})") from error
+            with _alone(url) if create else nullcontext():
+                return _open(url, create=create)
+        except DBAPIError as error:
+            if is_away(error) or attempt + 1 == _CREATE_ATTEMPTS:
+                raise
+            # Another process creates the same tables just now.
             time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
-        except RuntimeError as error:
+        except (RuntimeError, CommandError) as error:
             raise Refused(
-                f"ledger {_shown(parsed)}: made by another version of Optuna than {optuna.__version__}; "
+                f"ledger {_shown(url)}: made by another version of Optuna than {optuna.__version__}; "
                 "install that version, or name a new ledger"
             ) from error
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _naming(url: URL) -> Iterator[None]:
+    """Makes what the database has to say one line that names the ledger."""
+    try:
+        yield
+    except DATABASE_ERRORS as error:
+        raise Refused(
+            f"ledger {_shown(url)}: the database can't be used ({reason(error)}); "
+            "check that it runs, and user, password and place"
+        ) from error
 
 
 def _check(url: URL, *, create: bool, looks: bool = False) -> None:
@@ -299,15 +384,8 @@ def _check(url: URL, *, create: bool, looks: bool = False) -> None:
     With ``looks`` it does not even that.
     """
     database = Path(url.database) if _is_sqlite(url) and url.database else None
-    if database is not None and not database.exists():
-        if not create:
-            raise Refused(f"ledger {_shown(url)}: there is no such file; 'oracle run' makes it")
-        try:
-            database.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Refused(
-                f"ledger {_shown(url)}: its folder can't be made ({error.strerror}); name another place"
-            ) from error
+    if database is not None:
+        _check_file(database, url, create=create)
     try:
         engine = create_engine(url, **_engine_options(url, create=create))
     except ImportError as error:
@@ -319,13 +397,24 @@ def _check(url: URL, *, create: bool, looks: bool = False) -> None:
             _check_version(connection, url, create=create)
             if database is not None and create and not looks:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-    except SQLAlchemyError as error:
-        raise Refused(
-            f"ledger {_shown(url)}: the database can't be used ({reason(error)}); "
-            "check that it runs, and user, password and place"
-        ) from error
     finally:
         engine.dispose()
+
+
+def _check_file(database: Path, url: URL, *, create: bool) -> None:
+    """Refuses what waiting doesn't mend; makes the folder of a new ledger."""
+    if database.exists():
+        if not database.is_file() or not os.access(database, os.R_OK):
+            raise Refused(f"ledger {_shown(url)}: it is no file that can be read; make it readable")
+        return
+    if not create:
+        raise Refused(f"ledger {_shown(url)}: there is no such file; 'oracle run' makes it")
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(
+            f"ledger {_shown(url)}: its folder can't be made ({error.strerror}); name another place"
+        ) from error
 
 
 def _check_version(connection: Connection, url: URL, *, create: bool) -> None:
@@ -384,6 +473,8 @@ def _sqlite_settings(connection: object, _record: object) -> None:
     cursor = connection.cursor()  # type: ignore[attr-defined]
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
+    # Bytes that are no text are seen by whoever looks at the value, and don't fail the whole query.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")  # type: ignore[attr-defined]
 
 
 def _postgresql_settings(connection: object, _record: object) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from oracle.errors import LeaseLost, Refused
 from oracle.ledger.database import leases, stops
 from oracle.ledger.retrying import DATABASE_ERRORS, Retries, retried
+from oracle.ledger.values import checked, reading
 
 _Row = Row[tuple[object, ...]]
 
@@ -217,7 +218,16 @@ def _renewed(seen: _Row, read: Callable[[], _Row | None]) -> _Row | None:
 
 def _row(engine: Engine, search: str) -> _Row | None:
     with engine.connect() as connection:
-        return connection.execute(select(leases).where(leases.c.search == search)).one_or_none()
+        return _checked(search, connection.execute(select(leases).where(leases.c.search == search)).first())
+
+
+def _checked(search: str, row: _Row | None) -> _Row | None:
+    if row is not None:
+        with reading(search, "its row of oracle_leases; delete it, if nobody runs the search"):
+            for name, kind in (("owner", str), ("host", str), ("pid", int), ("beat", int)):
+                checked(name, getattr(row, name), kind)
+            checked("process_started", row.process_started, float)
+    return row
 
 
 def _named(row: _Row) -> str:
@@ -227,7 +237,7 @@ def _named(row: _Row) -> str:
 def ask_to_stop(engine: Engine, search: str) -> bool:
     """Asks who runs a search, on whatever machine, to stop; gives whether anybody runs it."""
     with engine.begin() as connection:
-        row = connection.execute(select(leases).where(leases.c.search == search)).one_or_none()
+        row = _checked(search, connection.execute(select(leases).where(leases.c.search == search)).first())
         if row is None or _is_dead(row):
             return False
         connection.execute(delete(stops).where(stops.c.owner == row.owner))

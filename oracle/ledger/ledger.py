@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import os
+import re
 import time
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Row, RowMapping, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from oracle.errors import LedgerFailed, Refused
 from oracle.ledger import database, lease
@@ -26,24 +31,23 @@ from oracle.ledger.rows import (
     failed_row,
     from_row,
     read_rows,
+    rewrite_rows,
+    study_attribute,
+    study_numbers,
     to_row,
     write_attributes,
     write_rows,
 )
-from silo.errors import InvalidInput
+from oracle.ledger.values import LATEST, DamagedValue, checked, parsed, reading
 from trials.recipe import Metric
 from trials.tasks import PrunedNetwork, StoredFile, Trial
 
 _PRUNING = ("cycle", "replicate", "alive", "prunable", "parameters", "norm_drop")
 
 
-@contextmanager
-def _naming_row(search: str, row: str) -> Iterator[None]:
-    """Refuses a row that says what can't be, naming it."""
-    try:
-        yield
-    except InvalidInput as error:
-        raise Refused(f"ledger: search {search!r}, {row}: {error}; somebody has changed this row") from error
+def cycle_name(search: str, cycle: int) -> str:
+    """The name of the study of a cycle's trials."""
+    return f"{search}/cycle-{cycle:02d}"
 
 
 class Ledger:
@@ -65,20 +69,23 @@ class Ledger:
     def __init__(self, url: str, *, create: bool = False, retries: Retries | None = None) -> None:
         self.retries = retries or Retries()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.storage = open_storage(url, create=create)
+        self.storage = open_storage(url, create=create, retries=self.retries)
         self.engine = self.storage.engine
         self._studies: dict[str, optuna.Study] = {}
+        self._named: set[str] = set()
         self._begun: dict[str, tuple[float, float]] = {}
 
     @classmethod
-    def open_search(cls, name: str, url: str) -> tuple[Ledger, SearchRecord]:
-        """The ledger at a URL, and a search that it holds.
+    def open_search(
+        cls, name: str, url: str, *, retries: Retries | None = None
+    ) -> tuple[Ledger, SearchRecord]:
+        """The ledger at a URL, and a search that it holds; the options are those of the class.
 
         Raises:
             InvalidInput: The URL is none.
             Refused: There is no ledger, or no such search in it.
         """
-        opened = cls(url)
+        opened = cls(url, retries=retries)
         record = opened.search(name)
         if record is None:
             known = ", ".join(opened.names()) or "none"
@@ -90,6 +97,26 @@ class Ledger:
         """Gives the database's connections back."""
         self.storage.remove_session()
         self.engine.dispose()
+
+    @retried
+    def identity(self) -> str:
+        """What tells this ledger from all others, wherever its database is moved."""
+        table = database.marks
+        with (
+            suppress(IntegrityError),
+            self.engine.begin() as connection,
+        ):  # or somebody else makes it just now
+            if connection.execute(select(table.c.ledger)).first() is None:
+                connection.execute(insert(table).values(number=1, ledger=uuid.uuid4().hex))
+        with self.engine.connect() as connection:
+            return str(connection.execute(select(table.c.ledger)).scalar_one())
+
+    def place(self) -> str:
+        """Where this ledger is, without a password: a file, or a URL."""
+        url = self.engine.url
+        if url.get_backend_name() == "sqlite" and url.database:
+            return os.path.abspath(url.database)
+        return url.render_as_string(hide_password=True)
 
     @retried
     def searches(self) -> tuple[SearchRecord, ...]:
@@ -114,10 +141,15 @@ class Ledger:
         return None if row is None else read_record(row)
 
     @retried
+    def summary_number(self, search: str) -> int | None:
+        """The number of a search's summary study, which stands in the dashboard's addresses."""
+        return study_numbers(self.storage).get(search)
+
+    @retried
     def foreign_study(self, name: str) -> str | None:
         """A study that this search would write to although it is not in the ledger's list of searches."""
-        names = (frozen.study_name for frozen in self.storage.get_all_studies())
-        return next((found for found in names if found == name or found.startswith(f"{name}/")), None)
+        names = study_numbers(self.storage)
+        return next((found for found in names if found == name or _cycle_of(name, found) is not None), None)
 
     @retried
     def register(self, record: SearchRecord) -> None:
@@ -207,18 +239,36 @@ class Ledger:
             connection.execute(query.values(**values))
 
     @retried
+    def end_abandoned(self, search: str, *, state: str, ended: float | None) -> None:
+        """Records how runs ended that have no end, as their drivers were killed; the search's lease is held.
+
+        Args:
+            search: The search.
+            state: How they ended.
+            ended: When, in seconds since 1970; None if it is not known.
+        """
+        table = database.runs
+        with self.engine.begin() as connection:
+            abandoned = (table.c.search == search) & (table.c.state == "running")
+            rows = connection.execute(select(table.c.id, table.c.started).where(abandoned)).all()
+            for run, started in rows:
+                known = None if ended is None else max(started, ended)
+                this = update(table).where(table.c.id == run)
+                connection.execute(this.values(state=state, ended=known))
+
+    @retried
+    def summary_state(self, search: str) -> str | None:
+        """The state that a search's summary study shows; None where it shows none."""
+        state = study_attribute(self.storage, search, "state")
+        return None if state is None else str(state)
+
+    @retried
     def runs(self, search: str) -> tuple[Run, ...]:
         """The runs of a search, oldest first."""
         with self.engine.connect() as connection:
             query = select(database.runs).where(database.runs.c.search == search)
             rows = connection.execute(query.order_by(database.runs.c.started)).mappings().all()
-        return tuple(
-            Run(
-                **{name: row[name] for name in ("started", "ended", "state", "driver", "host", "error")},
-                versions=json.loads(row["versions"]),
-            )
-            for row in rows
-        )
+        return tuple(_run(search, index, row) for index, row in enumerate(rows))
 
     def add_outcomes(self, search: str, outcomes: Mapping[str, Trial], *, axis: Axis) -> None:
         """Writes the rows of finished trials of one cycle, by their keys, in one transaction."""
@@ -248,74 +298,102 @@ class Ledger:
             ) from error
 
     @retried
-    def replace_checkpoint(self, search: str, key: str, file: StoredFile) -> None:
+    def replace_checkpoint(self, search: str, key: str, outcome: Trial) -> None:
         """Records the file that a finished trial's network was written to anew, its first one being lost.
 
-        Optuna lets no finished row change, so this stands beside the row.
+        Optuna lets no finished row change, so this stands beside the row. What was pruned from the first file
+        stays, and nothing tells any more that it was.
         """
-        table = database.rewritten
+        table, parents = database.rewritten, database.parents
+        place = {"search": search, "cycle": outcome.cycle + 1, "replicate": outcome.replicate}
         with self.engine.begin() as connection:
-            connection.execute(delete(table).where(table.c.search == search, table.c.key == key))
-            connection.execute(insert(table).values(key=key, search=search, sha256=file.sha256))
+            gone = (table.c.search == search) & (table.c.key == key)
+            connection.execute(delete(table).where(gone))
+            connection.execute(insert(table).values(key=key, search=search, sha256=outcome.checkpoint.sha256))
+            here = (parents.c[name] == at for name, at in place.items())
+            connection.execute(update(parents).where(*here).values(sha256=None))
 
     @retried
     def outcomes(self, search: str) -> dict[str, Trial]:
         """All finished trials of a search by their keys."""
         with self.engine.connect() as connection:
             query = select(database.rewritten).where(database.rewritten.c.search == search)
-            rewritten = {row.key: row.sha256 for row in connection.execute(query)}
+            rewritten = {row.key: _sha256_of(search, row) for row in connection.execute(query)}
         found: dict[str, Trial] = {}
         for cycle, study in self._cycle_studies(search):
-            for max_lr, score, attributes in read_rows(self.storage, study):
-                with _naming_row(search, f"cycle {cycle}, max_lr {max_lr:g}"):
-                    key, outcome = from_row(attributes, cycle=cycle, max_lr=max_lr, score=score)
+            for key, outcome in self._outcomes(search, cycle, study).items():
                 if key in rewritten:
                     file = StoredFile(path=outcome.checkpoint.path, sha256=rewritten[key])
                     outcome = replace(outcome, checkpoint=file)
                 found[key] = outcome
         return found
 
+    def _outcomes(self, search: str, cycle: int, study: optuna.Study) -> dict[str, Trial]:
+        """The outcomes that a cycle's study holds; what has no key is somebody else's, and left alone."""
+        found: dict[str, Trial] = {}
+        numbers: dict[str, int] = {}
+        for row in read_rows(self.storage, study):
+            place = f"trial {row.number} of study {study.study_name!r}"
+            if "key" not in row.attributes:
+                self._name_foreign(f"{place} has no key: it is none of search {search!r}, and left alone")
+                continue
+            delete_it = f"delete study {study.study_name!r} and run the search again, which trains it anew"
+            with reading(search, f"cycle {cycle}, {place}; put back what was there, or {delete_it}"):
+                key, outcome = from_row(row, cycle=cycle)
+                if repr(found.get(key, outcome)) != repr(outcome):  # NaN is not equal to itself
+                    raise DamagedValue(f"trial {numbers[key]} has the same key, and other values")
+            found[key], numbers[key] = outcome, row.number
+        return found
+
+    def _name_foreign(self, line: str) -> None:
+        """Names what is not ours, once."""
+        if line not in self._named:
+            self._named.add(line)
+            logging.getLogger("oracle").warning("ledger: %s", line)
+
     @retried
     def add_pruning(self, search: str, pruned: PrunedNetwork) -> None:
         """Records a pruned network, replacing an earlier one of the same cycle and replicate."""
-        table = database.prunings
+        table, parents = database.prunings, database.parents
         place = {"search": search, "cycle": pruned.cycle, "replicate": pruned.replicate}
         with self.engine.begin() as connection:
-            same_place = (table.c[name] == value for name, value in place.items())
-            connection.execute(delete(table).where(*same_place))
+            for made in (table, parents):
+                connection.execute(delete(made).where(*(made.c[name] == at for name, at in place.items())))
             file = {"path": pruned.start.path, "sha256": pruned.start.sha256}
             numbers = {name: getattr(pruned, name) for name in _PRUNING[2:]}
             connection.execute(insert(table).values(**place, **file, **numbers))
+            beside = {"sha256": pruned.parent, "digest": _digest(pruned)}
+            connection.execute(insert(parents).values(**place, **beside))
 
     @retried
     def prunings(self, search: str) -> tuple[PrunedNetwork, ...]:
         """The pruned networks of a search."""
+        table, parents = database.prunings, database.parents
+        same_place = (table.c[name] == parents.c[name] for name in ("search", "cycle", "replicate"))
+        beside = parents.c.sha256.label("parent"), parents.c.digest
+        query = select(table, *beside).outerjoin(parents, and_(*same_place))
         with self.engine.connect() as connection:
-            query = select(database.prunings).where(database.prunings.c.search == search)
-            rows = connection.execute(query).mappings().all()
-        found = []
-        for row in rows:
-            with _naming_row(search, f"the pruning for cycle {row['cycle']}"):
-                start = StoredFile(path=row["path"], sha256=row["sha256"])
-                found.append(PrunedNetwork(start=start, **{name: row[name] for name in _PRUNING}))
-        return tuple(found)
+            rows = connection.execute(query.where(table.c.search == search)).mappings().all()
+        return tuple(_pruning(search, row) for row in rows)
 
     def summary_study(self, search: str) -> optuna.Study:
         """The study that carries a search's comparison plot and note in Optuna's dashboard."""
         return self._open_study(search, search)
 
     def add_summary_rows(self, search: str, rows: Sequence[FrozenTrial]) -> None:
-        """Writes rows into the summary study that it lacks, by the attribute ``key``."""
+        """Writes rows into the summary study, in place of those of the same attribute ``key``."""
 
         def write(_again: bool) -> None:
             write_rows(self.storage, self.summary_study(search), rows, again=True)
+            if rewrite_rows(self.storage, self.summary_study(search), rows):
+                self._studies.pop(search)  # as Optuna keeps finished rows in memory
 
         if rows:
             self.retries.call(write)
 
     def cycle_study(self, search: str, cycle: int) -> optuna.Study:
         """The study that holds a cycle's trials."""
-        return self._open_study(f"{search}/cycle-{cycle:02d}", search)
+        return self._open_study(cycle_name(search, cycle), search)
 
     @retried
     def describe(
@@ -333,13 +411,15 @@ class Ledger:
         if name not in self._studies:
             metric = self._metric(search)
             goal = StudyDirection.MINIMIZE if metric.goal == "min" else StudyDirection.MAXIMIZE
-            study = optuna.create_study(
-                storage=self.storage,
-                study_name=name,
-                load_if_exists=True,
-                directions=[goal],
-            )
-            if not study.metric_names:
+            with _naming_study(name):
+                study = optuna.create_study(
+                    storage=self.storage,
+                    study_name=name,
+                    load_if_exists=True,
+                    directions=[goal],
+                )
+                named = study.metric_names
+            if not named:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                     study.set_metric_names([f"validation {metric.name}"])
@@ -353,7 +433,80 @@ class Ledger:
         return Metric(**{name: told[name] for name in ("name", "goal") if name in told}) if told else Metric()
 
     def _cycle_studies(self, search: str) -> Iterable[tuple[int, optuna.Study]]:
-        prefix = f"{search}/cycle-"
-        names = (frozen.study_name for frozen in self.storage.get_all_studies())
-        for name in sorted(name for name in names if name.startswith(prefix)):
-            yield int(name.removeprefix(prefix)), optuna.load_study(study_name=name, storage=self.storage)
+        """The studies of a search's cycles; one of a similar name is somebody else's, and left alone."""
+        prefix = f"{search}/"
+        for name in sorted(name for name in study_numbers(self.storage) if name.startswith(prefix)):
+            cycle = _cycle_of(search, name)
+            if cycle is None:
+                self._name_foreign(f"study {name!r} is none of search {search!r}, and left alone")
+                continue
+            try:
+                with _naming_study(name):
+                    study = optuna.load_study(study_name=name, storage=self.storage)
+            except KeyError:  # it has been deleted since
+                continue
+            yield cycle, study
+
+
+@contextmanager
+def _naming_study(name: str) -> Iterator[None]:
+    """Makes what Optuna can't read of a study itself one line."""
+    try:
+        yield
+    except KeyError:
+        raise
+    except (ValueError, LookupError) as error:
+        raise Refused(
+            f"ledger: study {name!r} can't be read ({str(error).splitlines()[0]}); put back what was there, "
+            "or delete it, and run the search again, which makes it anew"
+        ) from error
+
+
+def _cycle_of(search: str, study: str) -> int | None:
+    """The cycle whose trials a study holds; None if it is none of the search's."""
+    found = re.fullmatch(rf"{re.escape(search)}/cycle-([0-9]{{2,}})", study)
+    return int(found[1]) if found and study == cycle_name(search, int(found[1])) else None
+
+
+def _run(search: str, index: int, row: RowMapping) -> Run:
+    with reading(search, f"run {index} of oracle_runs"):
+        known = {name: checked(name, row[name], str) for name in ("state", "driver", "host")}
+        versions = checked("versions", parsed(row["versions"]), dict)
+        ended, error = row["ended"], row["error"]
+        return Run(
+            started=checked("started", row["started"], float, low=0.0, high=LATEST),
+            ended=None if ended is None else checked("ended", ended, float, low=0.0, high=LATEST),
+            error=None if error is None else checked("error", error, str),
+            versions={name: checked(name, version, str) for name, version in versions.items()},
+            **known,
+        )
+
+
+def _pruning(search: str, row: RowMapping) -> PrunedNetwork:
+    place = f"cycle {row['cycle']}, replicate {row['replicate']} of oracle_prunings"
+    with reading(search, f"{place}; put back what was there, or delete the row, and run the search again"):
+        whole = {name: checked(name, row[name], int, low=0) for name in _PRUNING if name != "norm_drop"}
+        if not 0 < whole["alive"] <= whole["prunable"] <= whole["parameters"]:
+            shown = ", ".join(f"{name} {whole[name]}" for name in ("alive", "prunable", "parameters"))
+            raise DamagedValue(f"{shown} should not fall, and be above 0")
+        files = {name: checked(name, row[name], str) for name in ("path", "sha256")}
+        found = PrunedNetwork(
+            start=StoredFile(**files),
+            norm_drop=checked("norm_drop", row["norm_drop"], float, low=0.0, high=1.0 + 1e-6),
+            parent=None if row["parent"] is None else checked("parent", row["parent"], str),
+            **whole,
+        )
+        if row["digest"] not in (None, _digest(found)):
+            raise DamagedValue("its values are not those that were written: their digest is another")
+        return found
+
+
+def _digest(pruned: PrunedNetwork) -> str:
+    """Tells a pruned network's row from any other."""
+    values = repr((*(getattr(pruned, name) for name in _PRUNING), pruned.start))
+    return hashlib.sha256(values.encode()).hexdigest()[:16]
+
+
+def _sha256_of(search: str, row: Row[Any]) -> str:
+    with reading(search, f"the row of oracle_rewritten with key {row.key!r}"):
+        return str(checked("sha256", row.sha256, str))

@@ -7,6 +7,7 @@ import itertools
 import logging
 import math
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -34,6 +35,12 @@ _PASSING = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,
 }
+
+_REFUSING = re.compile(
+    r"FATAL: .*(authentication failed|does not exist|permission denied|no pg_hba\.conf entry)"
+    r"|no password supplied|does not support SSL"
+)
+"""What PostgreSQL answers to a connection that it will refuse again: psycopg gives no code with it."""
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -137,6 +144,8 @@ def is_away(error: BaseException) -> bool:
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in _PASSING
+    if _REFUSING.search(str(error.orig)):
+        return False
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import delete, insert, select
 
 from oracle.ledger.database import asked
 from oracle.ledger.ledger import Ledger
+from oracle.ledger.values import checked, reading
 from oracle.policies import Round
+
+_PLACE = ("cycle", "round", "replicate")
 
 
 def add_rounds(ledger: Ledger, search: str, cycles: Mapping[int, Sequence[Round]]) -> None:
@@ -41,7 +45,10 @@ def _read(ledger: Ledger, search: str) -> dict[int, tuple[Round, ...]]:
     with ledger.engine.connect() as connection:
         rows = connection.execute(select(*order).where(asked.c.search == search).order_by(*order)).all()
     found: dict[int, dict[int, dict[int, list[float]]]] = {}
-    for cycle, turn, replicate, rate in rows:
+    for row in rows:
+        with reading(search, f"cycle {row.cycle} of oracle_asked"):
+            cycle, turn, replicate = (checked(name, getattr(row, name), int, low=0) for name in _PLACE)
+            rate = checked("max_lr", row.max_lr, float, low=sys.float_info.min)
         found.setdefault(cycle, {}).setdefault(turn, {}).setdefault(replicate, []).append(rate)
     return {
         cycle: tuple({r: tuple(rates) for r, rates in rounds[turn].items()} for turn in sorted(rounds))

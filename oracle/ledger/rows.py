@@ -9,29 +9,34 @@ was tried with; for any other it leaves them to Optuna.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import delete, func, insert, or_, select
+from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from oracle.ledger.values import LATEST, DamagedValue, checked, parsed
 from trials.curves import TrainingCurve
 from trials.tasks import STATISTICS, StoredFile, Trial, TrialDiagnostics, numbers_of
 
 _ELSEWHERE = ("cycle", "max_lr", "score")
 """Fields of a trial that its row tells by its study, its parameter and its value."""
 
-_PLAIN = tuple(name for name in numbers_of(Trial) if name not in _ELSEWHERE)
+_NUMBERS = numbers_of(Trial)
+_PLAIN = tuple(name for name in _NUMBERS if name not in _ELSEWHERE)
+_REQUIRED = frozenset(each.name for each in fields(Trial) if each.default is MISSING)
 
 _ONCE = {"test_accuracy": "test_score"}
 """Names that fields had in the ledgers of earlier versions."""
@@ -56,12 +61,14 @@ class Axis:
 
 def to_row(outcome: Trial, *, key: str, axis: Axis) -> FrozenTrial:
     """The finished row of an outcome: parameter ``max_lr``, value the validation score."""
+    attributes = _attributes(outcome, key)
+    digest = _digest(FinishedRow(0, outcome.max_lr, outcome.score, attributes))
     row = create_trial(
         state=TrialState.COMPLETE,
         value=outcome.score,
         params={"max_lr": outcome.max_lr},
         distributions={"max_lr": axis.distribution(outcome.max_lr)},
-        user_attrs=_attributes(outcome, key),
+        user_attrs={**attributes, "digest": digest},
     )
     # Optuna's duration is their difference: the attributes hold when it really started and ended.
     row.datetime_start = datetime.fromtimestamp(outcome.ended - outcome.lasted)
@@ -79,17 +86,45 @@ def failed_row(*, replicate: int, max_lr: float, error: str, axis: Axis) -> Froz
     )
 
 
-def from_row(attributes: Mapping[str, Any], *, cycle: int, max_lr: float, score: float) -> tuple[str, Trial]:
-    """Key and outcome of a finished row."""
-    attributes = {_ONCE.get(name, name): value for name, value in attributes.items()}
-    return attributes["key"], Trial(
+def from_row(row: FinishedRow, *, cycle: int) -> tuple[str, Trial]:
+    """Key and outcome of a finished row of ours.
+
+    Raises:
+        DamagedValue: One of its values can't be what was written.
+        KeyError: One is missing.
+    """
+    attributes = {_ONCE.get(name, name): value for name, value in row.attributes.items()}
+    outcome = Trial(
         cycle=cycle,
-        max_lr=max_lr,
-        score=score,
-        checkpoint=StoredFile(path=attributes["checkpoint"], sha256=attributes["sha256"]),
+        max_lr=checked("max_lr", row.max_lr, float, low=sys.float_info.min),
+        score=checked("score", row.score, float),
+        checkpoint=_file(attributes, "checkpoint", "sha256"),
         diagnostics=_diagnostics(attributes),
-        curve=TrainingCurve(attributes.get(_CURVE, "")),
-        **{name: _read(attributes[name]) for name in _PLAIN if name in attributes},
+        curve=TrainingCurve(checked(_CURVE, attributes.get(_CURVE, ""), str)),
+        **{name: _number(attributes, name) for name in _PLAIN if name in attributes or name in _REQUIRED},
+    )
+    if row.attributes.get("digest", digest := _digest(row)) != digest:
+        raise DamagedValue("its values are not those that were written: their digest is another")
+    return checked("key", attributes["key"], str), outcome
+
+
+def _digest(row: FinishedRow) -> str:
+    """Tells a row's values from any others; rows of earlier versions have none."""
+    attributes = sorted(item for item in row.attributes.items() if item[0] != "digest")
+    return hashlib.sha256(repr((row.max_lr, row.score, attributes)).encode()).hexdigest()[:16]
+
+
+def _number(attributes: Mapping[str, Any], name: str) -> Any:
+    kind, meaning = _NUMBERS[name]
+    if meaning.time:
+        return checked(name, attributes[name], float, low=0.0, high=LATEST)
+    least = {"pack": 1, "test_score": -math.inf, "train_loss": -math.inf}.get(name, 0)
+    return checked(name, attributes[name], kind, low=least, finite=kind is not float)
+
+
+def _file(attributes: Mapping[str, Any], path: str, sha256: str) -> StoredFile:
+    return StoredFile(
+        path=checked(path, attributes[path], str), sha256=checked(sha256, attributes[sha256], str)
     )
 
 
@@ -119,8 +154,8 @@ def _diagnostics(attributes: Mapping[str, Any]) -> TrialDiagnostics | None:
     if "diagnostics" not in attributes:
         return None
     return TrialDiagnostics(
-        file=StoredFile(path=attributes["diagnostics"], sha256=attributes["diagnostics_sha256"]),
-        **{name: _read(attributes[name]) for name in STATISTICS},
+        file=_file(attributes, "diagnostics", "diagnostics_sha256"),
+        **{name: checked(name, attributes[name], float, finite=False) for name in STATISTICS},
     )
 
 
@@ -129,15 +164,25 @@ def _written(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _read(value: Any) -> Any:
-    return math.nan if value is None else value
-
-
 TRIED_LAYOUT = "v3.2.0.a"
 """The revision of Optuna's tables that is read and written at once."""
 
-FinishedRow = tuple[float, float, dict[str, Any]]
-"""The parameter ``max_lr``, the value, and the attributes of a row."""
+
+class FinishedRow(NamedTuple):
+    """A finished row of a study, as it stands there.
+
+    Attributes:
+        number: Its number in the study.
+        max_lr: The parameter of that name.
+        score: The value.
+        attributes: The attributes by their names.
+    """
+
+    number: int
+    max_lr: Any
+    score: Any
+    attributes: dict[str, Any]
+
 
 Attributes = Mapping[str, Any]
 """JSON-able values by their names."""
@@ -187,6 +232,33 @@ def _write_at_once(
             session.execute(insert(model), fields_of_all)
 
 
+def rewrite_rows(storage: RDBStorage, study: optuna.Study, rows: Sequence[FrozenTrial]) -> bool:
+    """Puts rows in place of those of the same marks that say otherwise; gives whether there were any.
+
+    Optuna's own calls change no finished row: for other layouts of its tables the old ones stay.
+    """
+    if storage.get_current_version() != TRIED_LAYOUT:
+        return False
+    written = {_mark(row): row for row in study.get_trials(deepcopy=False)}
+    changed = [(written[_mark(row)], row) for row in rows if _content(written[_mark(row)]) != _content(row)]
+    if not changed:
+        return False
+    with Session(storage.engine) as session, session.begin():
+        for old, row in changed:
+            trial, head, trials = old._trial_id, _head(row, 0, old.number), models.TrialModel
+            times = {name: time for name, time in head.items() if name.startswith("_datetime")}
+            session.execute(update(trials).where(trials.trial_id == trial).values(times))
+            for model in (models.TrialValueModel, models.TrialParamModel, models.TrialUserAttributeModel):
+                session.execute(delete(model).where(model.trial_id == trial))
+            for model, fields in _parts(row):
+                session.execute(insert(model).values(trial_id=trial, **fields))
+    return True
+
+
+def _content(row: FrozenTrial) -> tuple[object, ...]:
+    return row.values, row.params, row.user_attrs, row.datetime_start, row.datetime_complete
+
+
 def _missing(study: optuna.Study, rows: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The rows that a try whose answer was lost has not written."""
     written = {_mark(row) for row in study.get_trials(deepcopy=False)}
@@ -230,16 +302,18 @@ def _parts(row: FrozenTrial) -> Iterator[tuple[type[models.BaseModel], dict[str,
 
 
 def read_rows(storage: RDBStorage, study: optuna.Study) -> Iterable[FinishedRow]:
-    """The finished rows of a study, in their order.
+    """The finished rows of a study, in their order, whoever wrote them.
 
     Args:
         storage: The database.
-        study: The study; its rows have one value and the parameter ``max_lr``.
+        study: The study; its rows have one value and the parameter ``max_lr``, or are none of ours.
     """
     if storage.get_current_version() == TRIED_LAYOUT:
         return _read_at_once(storage, study)
-    rows = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [(row.params["max_lr"], row.values[0], row.user_attrs) for row in rows]
+    return [
+        FinishedRow(row.number, row.params.get("max_lr"), (row.values or [None])[0], row.user_attrs)
+        for row in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    ]
 
 
 def _read_at_once(storage: RDBStorage, study: optuna.Study) -> Iterable[FinishedRow]:
@@ -247,22 +321,42 @@ def _read_at_once(storage: RDBStorage, study: optuna.Study) -> Iterable[Finished
     trials, values, parameters = models.TrialModel, models.TrialValueModel, models.TrialParamModel
     attributes = models.TrialUserAttributeModel
     finished = (trials.study_id == identity) & (trials.state == TrialState.COMPLETE)
+    is_rate = (parameters.trial_id == trials.trial_id) & (parameters.param_name == "max_lr")
+    is_score = (values.trial_id == trials.trial_id) & (values.objective == 0)
     with storage.engine.connect() as connection:
         numbers = (
-            select(trials.trial_id, parameters.param_value, values.value)
-            .join(parameters, (parameters.trial_id == trials.trial_id) & (parameters.param_name == "max_lr"))
-            .join(values, values.trial_id == trials.trial_id)
+            select(trials.trial_id, trials.number, parameters.param_value, values.value)
+            .outerjoin(parameters, is_rate)
+            .outerjoin(values, is_score)
             .where(finished)
             .order_by(trials.number)
         )
-        found: dict[int, FinishedRow] = {
-            trial: (max_lr, value, {}) for trial, max_lr, value in connection.execute(numbers)
+        found = {
+            trial: FinishedRow(number, max_lr, score, {})
+            for trial, number, max_lr, score in connection.execute(numbers)
         }
         texts = select(attributes.trial_id, attributes.key, attributes.value_json).join(trials)
         for trial, key, text in connection.execute(texts.where(finished)):
             if trial in found:  # else it has been written since
-                found[trial][2][key] = json.loads(text)
+                found[trial].attributes[key] = parsed(text)
     return found.values()
+
+
+def study_numbers(storage: RDBStorage) -> dict[str, int]:
+    """Name to number of all studies of a database, in their order; whatever else stands in them."""
+    studies = models.StudyModel
+    query = select(studies.study_name, studies.study_id).order_by(studies.study_id)
+    with storage.engine.connect() as connection:
+        return {name: number for name, number in connection.execute(query)}
+
+
+def study_attribute(storage: RDBStorage, study: str, name: str) -> Any:
+    """An attribute that the dashboard lists of a study; None if there is none, or no such study."""
+    attributes, studies = models.StudyUserAttributeModel, models.StudyModel
+    query = select(attributes.value_json).join(studies, attributes.study_id == studies.study_id)
+    with storage.engine.connect() as connection:
+        text = connection.scalar(query.where(studies.study_name == study, attributes.key == name))
+    return None if text is None else parsed(text)
 
 
 def write_attributes(

@@ -6,8 +6,7 @@ from pydantic import ValidationError
 
 from oracle.errors import Refused
 from oracle.ledger import Ledger, SearchRecord
-from oracle.ledger.choices import read_choices
-from oracle.ledger.rounds import read_rounds
+from oracle.restoring import Recorded
 from oracle.search import Search
 from oracle.session import search_rules
 from oracle.spec import Spec, recorded_rule
@@ -76,8 +75,9 @@ def may_build(recorded: Spec, own: Spec | None, *, trust: bool) -> None:
 
 
 def load_search(ledger: Ledger, record: SearchRecord) -> Search:
-    """The state of a search, from what its ledger holds."""
-    rules, choices = search_rules(recorded_spec(record), record), read_choices(ledger, record.name)
-    search = Search(rules, choices, read_rounds(ledger, record.name) if rules.policy.selective else {})
-    search.restore(ledger.outcomes(record.name).values(), ledger.prunings(record.name))
-    return search
+    """The state of a search, from what its ledger holds.
+
+    Raises:
+        Refused: The recorded spec is not one that this version reads, or a row does not belong to the search.
+    """
+    return Recorded.read(ledger, record.name).search(search_rules(recorded_spec(record), record), record)

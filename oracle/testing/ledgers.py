@@ -131,12 +131,12 @@ def check_failures(url: str) -> None:
 def check_rewritten_files(url: str) -> None:
     """Checks that a file that was written anew replaces the first, with nothing else of its row."""
     outcome = _trial()
-    anew = StoredFile(path=outcome.checkpoint.path, sha256="1" * 64)
+    anew = replace(outcome, checkpoint=StoredFile(path=outcome.checkpoint.path, sha256="1" * 64))
     with _search(url) as (ledger, name):
         ledger.add_outcomes(name, {"key": outcome}, axis=AXIS)
         for _ in range(2):
             ledger.replace_checkpoint(name, "key", anew)
-        wanted = {"key": replace(outcome, checkpoint=anew)}
+        wanted = {"key": anew}
         require_same(ledger.outcomes(name), wanted, "an outcome whose file was written anew comes back")
 
 
@@ -146,7 +146,7 @@ def check_prunings(url: str) -> None:
     first = PrunedNetwork(
         cycle=1, replicate=0, start=file, alive=8, prunable=10, parameters=12, norm_drop=1 / 3
     )
-    second = replace(first, start=replace(file, sha256="1"), norm_drop=1 / 7)
+    second = replace(first, start=replace(file, sha256="1"), norm_drop=1 / 7, parent="2" * 64)
     with _search(url) as (ledger, name):
         for pruned in (first, second):
             ledger.add_pruning(name, pruned)
@@ -177,14 +177,17 @@ def check_rounds(url: str) -> None:
 
 
 def check_summary_rows(url: str) -> None:
-    """Checks that a summary's row is written once, however often it is given."""
-    rows = [optuna.trial.create_trial(value=0.5, user_attrs={"key": f"cycle {cycle}"}) for cycle in range(3)]
+    """Checks that a summary's row is written once, however often it is given, and as it was given last."""
+
+    def row(cycle: int, value: float = 0.5) -> optuna.trial.FrozenTrial:
+        return optuna.trial.create_trial(value=value, user_attrs={"key": f"cycle {cycle}"})
+
     with _search(url) as (ledger, name):
-        for upto in (1, 3, 3):
-            ledger.add_summary_rows(name, rows[:upto])
-        found = [row.user_attrs["key"] for row in ledger.summary_study(name).trials]
-        wanted = ["cycle 0", "cycle 1", "cycle 2"]
-        require_same(found, wanted, "a summary's rows are there, each once, in their order")
+        for rows in ([row(0)], [row(0), row(1), row(2)], [row(1, 0.25)]):
+            ledger.add_summary_rows(name, rows)
+        found = [(row.user_attrs["key"], row.value) for row in ledger.summary_study(name).trials]
+        wanted = [("cycle 0", 0.5), ("cycle 1", 0.25), ("cycle 2", 0.5)]
+        require_same(found, wanted, "a summary's rows are there, each once, in their order, as given last")
 
 
 def check_runs(url: str) -> None:

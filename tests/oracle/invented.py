@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from oracle.identity import KEY_SCHEMA, Keys
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.rows import Axis
 from oracle.search import Search
@@ -43,7 +44,13 @@ def make_record(spec: Spec) -> SearchRecord:
     return SearchRecord(
         name=spec.name,
         spec=spec.model_dump(mode="json"),
-        identity={},
+        identity={
+            "schema": KEY_SCHEMA,
+            "recipe": {},
+            "data": "invented",
+            "code": {},
+            "initial": [{"sha256": f"invented {replicate}"} for replicate in range(spec.replicates)],
+        },
         execution=Execution(pack_size=3),
         execution_reason="invented",
         created=0.0,
@@ -109,12 +116,10 @@ def write_ledger(folder: Path, spec: Spec, search: Search) -> str:
     ledger.register(make_record(spec))
     run = ledger.start_run(spec.name, driver="in-process", host="here", versions={"torch": "2"})
     axis = Axis(low=0.01, high=0.32, log=True)
+    record = make_record(spec)
+    keys = Keys(record.identity, record.execution, search.decisions)
     for cycle in range(spec.cycles):
-        rows = {
-            f"{spec.name} {cycle} {t.replicate} {t.max_lr!r}": t
-            for t in search.outcomes()
-            if t.cycle == cycle
-        }
+        rows = {keys.key(cycle, t.replicate, t.max_lr): t for t in search.outcomes() if t.cycle == cycle}
         if rows:
             ledger.add_outcomes(spec.name, rows, axis=axis)
         for pruned in search.prunings(cycle):

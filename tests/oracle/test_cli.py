@@ -102,18 +102,6 @@ def test_what_changes_no_outcome_may_change(finished, call, write):
     assert code == 0, err
 
 
-def test_a_row_that_belongs_to_another_search_is_refused(finished, call, write):
-    ledger = Ledger(f"sqlite:///{finished}/ledger.db")
-    with ledger.engine.begin() as connection:
-        connection.exec_driver_sql(
-            "UPDATE trial_user_attributes SET value_json = '\"forged\"' WHERE key = 'key' AND trial_id = 1"
-        )
-    ledger.close()
-    code, _, err = call("run", write(), "--driver", "in-process")
-    assert code == 3
-    assert "does not belong to search 'small'" in err
-
-
 def test_a_second_driver_is_refused(finished, call, write):
     ledger = Ledger(f"sqlite:///{finished}/ledger.db")
     with ledger.lease("small"):
@@ -219,6 +207,7 @@ def refused_specs(tmp_path):
 
 def test_what_is_wrong_gets_one_line_its_exit_code_and_touches_nothing(call, write, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("ORACLE_LEDGER_PATIENCE", "0")
     for case, (changes, expected, words) in refused_specs(tmp_path).items():
         code, out, err = call("run", write(**changes), "--driver", "in-process")
         assert code == expected, (case, err)

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import torch
+from pydantic_core import to_jsonable_python
 
 from oracle.errors import Refused
 from oracle.identity import Keys, identity
@@ -55,7 +56,8 @@ def module(tmp_path, monkeypatch):
 def keys_of(spec, recipe):
     fixed = identity(spec, fingerprint="f", classes=10, validation=5, code={}, initial=())
     initial = [{"sha256": "w", "shapes": "s", "norm": 1.0, "projections": [0.0]}]
-    return Keys({**fixed, "initial": initial}, recipe, ()).key(0, 0, 0.1)
+    told = json.loads(json.dumps(to_jsonable_python(recipe.to_dict())))
+    return Keys({**fixed, "initial": initial, "recipe": told}, recipe.execution, ()).key(0, 0, 0.1)
 
 
 OTHERS = {
@@ -115,7 +117,7 @@ def test_data_code_and_initial_weights_are_in_the_key(tmp_path, module):
     def key(**changes):
         known = {"fingerprint": facts.fingerprint, "code": facts.code, "initial": facts.initial} | changes
         found = identity(spec, classes=10, validation=5, **known)
-        return Keys(found, spec.recipe(execution=Execution()), ()).key(0, 1, 0.1)
+        return Keys(found, Execution(), ()).key(0, 1, 0.1)
 
     other = dataclasses.replace(facts.initial[1], sha256="0" * 64)
     changed = [

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from oracle.errors import LeaseLost, LedgerFailed, Refused
-from oracle.ledger import Ledger, SearchRecord, lease
+from oracle.ledger import Ledger, Retries, SearchRecord, lease
 from oracle.ledger import rows as optuna_rows
 from oracle.ledger.rows import Axis, to_row
 from oracle.testing.ledgers import LEDGER_CHECKS
@@ -160,7 +160,7 @@ def test_rows_read_at_once_are_those_that_optuna_reads(ledger):
     for _, study in ledger._cycle_studies("s"):
         rows = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
         ours = list(optuna_rows.read_rows(ledger.storage, study))
-        assert ours == [(row.params["max_lr"], row.value, row.user_attrs) for row in rows]
+        assert ours == [(row.number, row.params["max_lr"], row.value, row.user_attrs) for row in rows]
     assert len(ours) == 1
 
 
@@ -201,7 +201,7 @@ def test_a_wrong_url_is_named(url):
 
 def test_a_password_is_in_no_error():
     with pytest.raises(Refused) as caught:
-        Ledger("postgresql+psycopg://me:secret@127.0.0.1:1/none", create=True)
+        Ledger("postgresql+psycopg://me:secret@127.0.0.1:1/none", create=True, retries=Retries(seconds=0.0))
     assert "secret" not in str(caught.value)
 
 

@@ -8,15 +8,16 @@ from oracle.cycles import Choice, decide
 from oracle.errors import Refused
 from oracle.grid import Grid
 from oracle.ledger import Ledger
-from oracle.ledger.choices import add_choices, read_choices
+from oracle.ledger.choices import read_choices
 from oracle.policies import AllrPolicy, OraclePolicy
+from oracle.restoring import Recorded
 from oracle.results import Results
 from oracle.rules import Rules, Signal
 from oracle.search import Search
 from oracle.testing.replay import replay, replayed
 from tests.oracle.test_choice import old
 from tests.processes import raw_rows
-from tests.support import open_session, results, run_in_process, small_spec
+from tests.support import results, run_in_process, small_spec
 from trials.tasks import PruneNetwork, TrainPack
 
 RULES = Rules(
@@ -144,15 +145,18 @@ def grown(tmp_path_factory):
     return folder, before, rows, run_in_process(small_spec(folder, replicates=3))
 
 
-def test_old_trials_are_untouched_and_new_ones_are_those_of_a_search_that_chose_the_same(grown, tmp_path):
+def test_old_trials_are_untouched_and_new_ones_are_those_of_a_search_that_chose_the_same(
+    grown, tmp_path, monkeypatch
+):
     folder, before, rows, after = grown
     assert set(rows) <= set(raw_rows(folder)) and results(before).items() <= results(after).items()
     assert after.resumed == len(results(before)) and after.search.done
     choices = [each.choice for each in before.search.decisions]
     assert [each.choice for each in after.search.decisions] == choices
-    forced = small_spec(tmp_path, replicates=3)
-    with open_session(forced) as session:
-        add_choices(session.ledger, forced.name, choices)
+    forced, read = small_spec(tmp_path, replicates=3), Recorded.read
+    monkeypatch.setattr(
+        Recorded, "read", lambda *given: dataclasses.replace(read(*given), choices=tuple(choices))
+    )
     assert results(run_in_process(forced)) == results(after)
 
 

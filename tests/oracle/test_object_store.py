@@ -5,6 +5,7 @@ import uuid
 import pytest
 
 import oracle
+from oracle.claim import MARK
 from oracle.drivers import in_process
 from oracle.observers.protocol import Observer
 from oracle.preflight import open_runner
@@ -32,12 +33,17 @@ def on_a_folder(tmp_path_factory):
     session = run_in_process(small_spec(folder, **SHORT))
     files = folder / "networks/small"
     found = {path.relative_to(files).as_posix(): path for path in files.rglob("*") if path.is_file()}
-    return results(session), {name: path.read_bytes() for name, path in found.items()}
+    return results(session), networks({name: path.read_bytes() for name, path in found.items()})
+
+
+def networks(files):
+    """The files but for the mark, which tells of the ledger."""
+    return {name: data for name, data in files.items() if name != MARK}
 
 
 def test_a_search_finds_and_leaves_what_it_does_on_a_folder(spec, bucket, folder, on_a_folder):
     session = run_in_process(spec)
-    assert (results(session), bucket.files(f"{folder}/small")) == on_a_folder
+    assert (results(session), networks(bucket.files(f"{folder}/small"))) == on_a_folder
 
 
 def test_a_network_is_taken_from_there_and_begun_with_there(spec, bucket, folder, tmp_path):
@@ -67,7 +73,7 @@ def test_what_vanished_or_was_damaged_is_trained_again(spec, bucket, folder, on_
     with open_session(spec, observers=[witness]) as session:
         assert in_process.run(session) is Signal.DONE
     assert witness.reasons == [f"{task.parent.path} is missing or damaged"]
-    assert (results(session), bucket.files(f"{folder}/small")) == on_a_folder
+    assert (results(session), networks(bucket.files(f"{folder}/small"))) == on_a_folder
     assert len(session.ledger.outcomes("small")) == len(on_a_folder[0])
 
 
@@ -76,7 +82,7 @@ def test_while_the_server_is_away_tasks_fail_and_are_tried_again(spec, bucket, f
     with open_session(spec, observers=[away]) as session:
         assert in_process.run(session) is Signal.DONE
     assert len(away.reasons) == 1 and "NETWORK_CONNECTION" in away.reasons[0]
-    assert (results(session), bucket.files(f"{folder}/small")) == on_a_folder
+    assert (results(session), networks(bucket.files(f"{folder}/small"))) == on_a_folder
 
 
 def test_losers_that_could_not_be_deleted_are_deleted_by_the_next_run(spec, bucket, folder, on_a_folder):
@@ -85,7 +91,7 @@ def test_losers_that_could_not_be_deleted_are_deleted_by_the_next_run(spec, buck
         assert in_process.run(session) is Signal.DONE
     assert len(bucket.files(f"{folder}/small")) > len(on_a_folder[1])
     with open_session(spec) as session:
-        assert (results(session), bucket.files(f"{folder}/small")) == on_a_folder
+        assert (results(session), networks(bucket.files(f"{folder}/small"))) == on_a_folder
 
 
 def test_credentials_in_a_uri_are_in_no_row_report_or_line(bucket, folder, call, write, tmp_path):

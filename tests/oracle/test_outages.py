@@ -1,16 +1,19 @@
 """A database that is away for a while ends no search, and nothing is written twice."""
 
 import dataclasses
+import logging
 import shutil
-from contextlib import ExitStack, closing
+import sqlite3
+from contextlib import ExitStack, closing, contextmanager
 
 import optuna
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from dashboards.optuna.summary_study import SummaryStudy
 from oracle.drivers import in_process
+from oracle.errors import Refused
 from oracle.ledger import Ledger, Retries, SearchRecord, lease, retrying
 from oracle.ledger import rows as optuna_rows
 from oracle.ledger.rows import Axis
@@ -71,7 +74,7 @@ def hold_lease(ledger):
 
 
 def rewrite(ledger):
-    ledger.replace_checkpoint("s", "k", StoredFile(path="p", sha256="1"))
+    ledger.replace_checkpoint("s", "k", replayed_trial(0, 0, 0.02, 0.75))
 
 
 def prune(ledger):
@@ -193,3 +196,76 @@ def test_an_interrupted_search_says_so_though_its_database_is_gone(call, write, 
     assert code == 130
     assert "Run the same command again" in err
     assert not clock.slept
+
+
+@contextmanager
+def taken(path):
+    """Another program has a database to itself; gives what lets it go."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("PRAGMA locking_mode=EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        yield other.close
+    finally:
+        other.close()
+
+
+class LetsGo(logging.Handler):
+    """Lets go once somebody says that the ledger is away."""
+
+    def __init__(self, let_go):
+        super().__init__()
+        self._let_go, self.said = let_go, []
+
+    def emit(self, record):
+        self.said.append(record.getMessage())
+        if "is away" in record.getMessage():
+            self._let_go()
+
+
+@pytest.mark.parametrize("command", ["status", "list", "export", "run"])
+def test_a_database_that_is_away_when_a_command_begins_is_waited_for(finished, call, impatient, command):
+    given = {"status": ["spec.yaml"], "export": ["spec.yaml"], "run": ["spec.yaml", "--driver", "in-process"]}
+    target = given.get(command, ["--ledger", f"sqlite:///{finished}/ledger.db"])
+    with taken(finished / "ledger.db") as let_go:
+        handler = LetsGo(let_go)
+        logging.getLogger("oracle").addHandler(handler)
+        try:
+            code, _, err = call(command, *target)
+        finally:
+            logging.getLogger("oracle").removeHandler(handler)
+    assert code == 0, err
+    assert "the ledger is away (database is locked); trying again" in err and "the ledger is back" in err
+
+
+def test_one_that_stays_away_is_refused_in_a_line(finished, call, impatient, monkeypatch):
+    monkeypatch.setenv("ORACLE_LEDGER_PATIENCE", "0")
+    with taken(finished / "ledger.db"):
+        code, out, err = call("status", "spec.yaml")
+    assert code == 3 and not out
+    assert "the database can't be used (database is locked)" in err and len(err.splitlines()) == 1
+
+
+def test_what_waiting_does_not_mend_is_refused_at_once(postgresql, tmp_path):
+    said = []
+    url = make_url(postgresql.database())
+    (tmp_path / "folder.db").mkdir()
+    for wrong, why in (
+        (url.set(password="wrong").render_as_string(hide_password=False), "password authentication failed"),
+        (url.set(database="none").render_as_string(hide_password=False), 'database "none" does not exist'),
+        (f"sqlite:///{tmp_path}/folder.db", "it is no file that can be read"),
+    ):
+        with pytest.raises(Refused, match=why):
+            Ledger(wrong, retries=Retries(said.append))
+    assert not said
+
+
+def test_a_server_that_starts_after_the_command_is_waited_for(postgresql, impatient):
+    url, said = postgresql.database(), []
+    Ledger(url, create=True).close()
+    for create in (False, True):
+        postgresql.stop("fast")
+        retries = Retries(lambda line: (said.append(line), "is away" in line and postgresql.start()))
+        with closing(Ledger(url, create=create, retries=retries)) as ledger:
+            assert ledger.names() == ()
+    assert len(said) == 4 and "trying again" in said[0] and "back" in said[1]

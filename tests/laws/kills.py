@@ -1,0 +1,115 @@
+"""Searches whose drivers are killed at random moments: ``python -m tests.laws.kills FOLDER COUNT [SEED]``.
+
+Each driver is a fork of one process that has imported everything, and ends as by SIGKILL when a timer rings.
+Between the drivers others look, and are killed, too. What a search leaves in the end is printed as JSON, a
+line each, that of one which nobody disturbed first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from oracle.claim import MARK
+from oracle.cli.main import main
+from oracle.ledger import Ledger
+from oracle.results import Results
+from tests.support import small_data
+
+RUN = ("run", "spec.yaml", "--driver", "in-process")
+LOOKS = (("report", "spec.yaml"), ("export", "spec.yaml"), ("status", "spec.yaml"), ("stop", "spec.yaml"))
+
+
+def command(folder: Path, arguments: tuple[str, ...], *, after: float | None = None) -> int:
+    """Runs a command in a fork, which is killed after so many seconds; gives its exit code."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status)
+    os.chdir(folder)
+    log = os.open("log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if after is not None:
+        signal.setitimer(signal.ITIMER_REAL, after)  # SIGALRM ends a process as SIGKILL does
+    sys.argv = ["oracle", *arguments]
+    try:
+        main()
+    except SystemExit as ended:
+        os._exit(ended.code if isinstance(ended.code, int) else 1)
+    finally:
+        os._exit(99)
+
+
+def prepare(folder: Path, pack: int) -> Path:
+    """A folder with the spec of a search."""
+    folder.mkdir(parents=True)
+    training = {"epochs": 1, "batch_size": 64, "pack": pack, "compile": False}
+    grid = {"low": 0.01, "high": 0.4, "points": 4, "extend": False}
+    data = small_data(folder, training=training, grid=grid, cycles=2)
+    YAML(typ="safe").dump(data, folder / "spec.yaml")
+    return folder
+
+
+def left(folder: Path) -> dict[str, Any]:
+    """Everything that a search leaves, but for when and where it was run."""
+    with closing(Ledger(f"sqlite:///{folder}/ledger.db")) as ledger:
+        record = ledger.search("small")
+        assert record is not None
+        results = Results.read(ledger, record, draws=0)
+        (summary,) = (each for each in ledger.storage.get_all_studies() if each.study_name == "small")
+        rows = [[row.value, row.params, row.user_attrs] for row in ledger.summary_study("small").trials]
+        count = sum(len(study.trials) for _, study in ledger._cycle_studies("small"))
+    networks = folder / "networks/small"
+    files = [path for path in sorted(networks.rglob("*")) if path.is_file() and path.name != MARK]
+    own = {path.relative_to(networks).as_posix(): path for path in files if "report" not in path.parts}
+    runs = [run.state for run in results.recorded_runs]
+    return {
+        "trials": [[t.cycle, t.replicate, t.max_lr, t.score, t.checkpoint.sha256] for t in results.outcomes],
+        "rows": count,
+        "prunings": sorted([p.cycle, p.replicate, p.alive, p.start.sha256] for p in results.prunings),
+        "choices": [[each.cycle, each.chosen, each.choice.rule] for each in results.decided],
+        "table": (networks / "report/comparison.csv").read_text(),
+        "files": {path: hashlib.sha256(file.read_bytes()).hexdigest() for path, file in own.items()},
+        "last run": [runs[-1], results.recorded_runs[-1].ended is not None],
+        "other runs": sorted({*runs[:-1]} - {"interrupted", "done"}),
+        "summary": {name: value for name, value in summary.user_attrs.items() if name != "as of"},
+        "note": "".join(str(v) for k, v in sorted(summary.system_attrs.items()) if "note_str" in k),
+        "summary's rows": rows,
+    }
+
+
+def campaign(root: Path, count: int, seed: int) -> None:
+    """Runs one search undisturbed, then so many whose drivers are killed."""
+    drawn = random.Random(seed)
+    for pack in (1, 4) if count > 1 else (1,):
+        began = time.monotonic()
+        assert command(prepare(root / f"whole-{pack}", pack), RUN) == 0
+        lasted = time.monotonic() - began
+        print(json.dumps({"search": f"whole-{pack}", **left(root / f"whole-{pack}")}), flush=True)
+        for number in range(0 if pack == 1 else 1, count, 2):
+            folder, kills = prepare(root / f"{number}", pack), 0
+            for _ in range(drawn.randint(2, 4)):
+                kills += command(folder, RUN, after=drawn.uniform(0.02, 1.1) * lasted) == -signal.SIGALRM
+                if (folder / "ledger.db").exists() and drawn.random() < 0.5:
+                    kills += command(folder, drawn.choice(LOOKS), after=drawn.uniform(0.02, 0.5)) < 0
+            code = command(folder, RUN)
+            assert code == 0, (folder / "log").read_text()
+            assert "Traceback" not in (folder / "log").read_text(), folder
+            print(
+                json.dumps({"search": str(number), "pack": pack, "kills": kills, **left(folder)}), flush=True
+            )
+
+
+if __name__ == "__main__":
+    campaign(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
