@@ -91,7 +91,7 @@ class Session:
         self._first_error: str | None = None
         self._workers = workers
         span = self.search.rules.policy.span(spec.cycles)
-        self._axis = Axis(low=span.low, high=span.high, log=span.scale == "log")
+        self._axis = Axis(low=span.low, high=span.high, log=span.scale == "log", name=rules.measure.searched)
 
     def with_execution(self, execution: Execution, reason: str, graphs: tuple[str, ...]) -> Session:
         """The same session, of a search that hasn't begun, with its trainings computed in another way."""

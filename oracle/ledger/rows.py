@@ -48,11 +48,12 @@ _CURVE = "curve"
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """The ``max_lr`` axis of a study: the grid's ends, and whether it is logarithmic."""
+    """The axis of a study: the grid's ends, whether it is logarithmic, and the parameter's name."""
 
     low: float
     high: float
     log: bool
+    name: str = "max_lr"
 
     def distribution(self, max_lr: float) -> FloatDistribution:
         """The grid's range, widened to a value past its edge: a study takes ranges that differ."""
@@ -60,14 +61,14 @@ class Axis:
 
 
 def to_row(outcome: Trial, *, key: str, axis: Axis) -> FrozenTrial:
-    """The finished row of an outcome: parameter ``max_lr``, value the validation score."""
+    """The finished row of an outcome: parameter what was searched, value the validation score."""
     attributes = _attributes(outcome, key)
     digest = _digest(FinishedRow(0, outcome.max_lr, outcome.score, attributes))
     row = create_trial(
         state=TrialState.COMPLETE,
         value=outcome.score,
-        params={"max_lr": outcome.max_lr},
-        distributions={"max_lr": axis.distribution(outcome.max_lr)},
+        params={axis.name: outcome.max_lr},
+        distributions={axis.name: axis.distribution(outcome.max_lr)},
         user_attrs={**attributes, "digest": digest},
     )
     # Optuna's duration is their difference: the attributes hold when it really started and ended.
@@ -80,8 +81,8 @@ def failed_row(*, replicate: int, max_lr: float, error: str, axis: Axis) -> Froz
     """The row of a trial that failed for good in one run; another run tries it again."""
     return create_trial(
         state=TrialState.FAIL,
-        params={"max_lr": max_lr},
-        distributions={"max_lr": axis.distribution(max_lr)},
+        params={axis.name: max_lr},
+        distributions={axis.name: axis.distribution(max_lr)},
         user_attrs={"replicate": replicate, "error": error[-2000:]},
     )
 
@@ -173,7 +174,7 @@ class FinishedRow(NamedTuple):
 
     Attributes:
         number: Its number in the study.
-        max_lr: The parameter of that name.
+        max_lr: The parameter: the rate, or what else was searched.
         score: The value.
         attributes: The attributes by their names.
     """
@@ -269,7 +270,12 @@ def _mark(row: FrozenTrial) -> tuple[object, ...]:
     """The mark that tells a row from all others: an outcome's key; of a failure, what failed and when."""
     if "key" in row.user_attrs:
         return (row.user_attrs["key"],)
-    return row.user_attrs.get("replicate"), row.params.get("max_lr"), row.datetime_start
+    return row.user_attrs.get("replicate"), _parameter(row), row.datetime_start
+
+
+def _parameter(row: FrozenTrial) -> Any:
+    """The one parameter of a row of ours."""
+    return next(iter(row.params.values()), None)
 
 
 def _head(row: FrozenTrial, study: int, number: int) -> dict[str, Any]:
@@ -306,12 +312,12 @@ def read_rows(storage: RDBStorage, study: optuna.Study) -> Iterable[FinishedRow]
 
     Args:
         storage: The database.
-        study: The study; its rows have one value and the parameter ``max_lr``, or are none of ours.
+        study: The study; its rows have one value and one parameter, or are none of ours.
     """
     if storage.get_current_version() == TRIED_LAYOUT:
         return _read_at_once(storage, study)
     return [
-        FinishedRow(row.number, row.params.get("max_lr"), (row.values or [None])[0], row.user_attrs)
+        FinishedRow(row.number, _parameter(row), (row.values or [None])[0], row.user_attrs)
         for row in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     ]
 
@@ -321,12 +327,11 @@ def _read_at_once(storage: RDBStorage, study: optuna.Study) -> Iterable[Finished
     trials, values, parameters = models.TrialModel, models.TrialValueModel, models.TrialParamModel
     attributes = models.TrialUserAttributeModel
     finished = (trials.study_id == identity) & (trials.state == TrialState.COMPLETE)
-    is_rate = (parameters.trial_id == trials.trial_id) & (parameters.param_name == "max_lr")
     is_score = (values.trial_id == trials.trial_id) & (values.objective == 0)
     with storage.engine.connect() as connection:
         numbers = (
             select(trials.trial_id, trials.number, parameters.param_value, values.value)
-            .outerjoin(parameters, is_rate)
+            .outerjoin(parameters, parameters.trial_id == trials.trial_id)
             .outerjoin(values, is_score)
             .where(finished)
             .order_by(trials.number)

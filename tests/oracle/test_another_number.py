@@ -2,6 +2,7 @@
 
 import re
 
+import optuna
 import pytest
 
 from dashboards import comparison_figure, comparison_table
@@ -24,8 +25,21 @@ SEARCH = {
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = run_undisturbed(tmp_path_factory.mktemp("over"), **SEARCH)
+def folder(tmp_path_factory):
+    return run_undisturbed(tmp_path_factory.mktemp("over"), **SEARCH)
+
+
+@pytest.fixture(scope="module")
+def studies(folder):
+    """Of the two cycles."""
+    storage = f"sqlite:///{folder}/ledger.db"
+    names = [name for name in optuna.get_all_study_names(storage) if "/cycle-" in name]
+    assert len(names) == 2
+    return [optuna.load_study(study_name=name, storage=storage) for name in names]
+
+
+@pytest.fixture(scope="module")
+def results(folder):
     with open_session(small_spec(folder, **SEARCH)) as session:
         return Results.read(session.ledger, session.record)
 
@@ -37,6 +51,11 @@ def test_its_frames_are_named_for_what_was_searched(results):
         assert not [each for each in columns if "max_lr" in each or each.startswith(("silo", "fitted"))], name
     assert set(results.candidates["weight_decay"]) == {1e-4, 1e-2, 0.3}
     assert results.fits.empty and results.rivals.empty
+
+
+def test_optuna_s_studies_call_it_by_its_name(results, studies):
+    for study in studies:
+        assert {name for trial in study.trials for name in trial.params} == {"weight_decay"}
 
 
 def test_what_is_shown_says_what_was_searched_and_nothing_of_silo(results):
