@@ -63,11 +63,11 @@ def build_network(
     builder: Callable[..., Any] = resolve("network", name, NETWORKS)
     if num_classes is not None and num_classes < 1:
         raise InvalidInput(f"{name} can't be built for {num_classes} classes: it needs at least one")
+    given = {"input_shape": input_shape, "num_classes": num_classes}
+    context = {key: value for key, value in given.items() if value is not None}
     if name in NETWORKS and arguments:  # which may be sizes
-        _require_memory(name, builder, arguments, input_shape=input_shape, num_classes=num_classes)
+        _require_memory(name, builder, arguments, **context)
     with global_draws_kept(), _defaults_kept(), torch.device("cpu"):
-        given = {"input_shape": input_shape, "num_classes": num_classes}
-        context = {key: value for key, value in given.items() if value is not None}
         network, told = _construct(name, builder, arguments, context, seed)
         if not isinstance(network, nn.Module):
             raise InvalidInput(

@@ -1,0 +1,75 @@
+"""Searches by training loops of one's own: what a loop may leave out, and what becomes of one that fails."""
+
+import logging
+
+import pytest
+
+import oracle
+from dashboards import comparison_table
+from dashboards.report import report_html
+from oracle.errors import TrialsFailed
+from tests.support import small_spec
+from trials.loops import Outcome
+
+HERE = __name__
+CALLS = []
+
+
+def bare(network, training):
+    """Gives a score alone, the best at 0.1; no test score, no curve, no network of its own."""
+    CALLS.append((training.cycle, training.replicate, training.max_lr))
+    return 0.9 - abs(training.max_lr - 0.1) - 0.01 * training.replicate
+
+
+def diverging(network, training):
+    return Outcome(score=0.0, diverged=True) if training.max_lr > 0.1 else 0.5 + training.max_lr
+
+
+def failing(network, training):
+    if training.max_lr > 0.1:
+        return float("nan")
+    return bare(network, training)
+
+
+def spec(tmp_path, loop, **changes):
+    given = {
+        "dataset": {"name": "none"},
+        "network": {"name": "fc", "arguments": {"input_shape": [4], "num_classes": 3, "hidden": [5]}},
+        "training": {"loop": f"{HERE}:{loop}"},
+        "grid": {"values": [0.03, 0.1, 0.3], "extend": False},
+        "cycles": 3,
+        "replicates": 2,
+        "silo": None,
+    }
+    return small_spec(tmp_path, **given | changes)
+
+
+def test_a_score_is_enough(tmp_path):
+    CALLS.clear()
+    results = oracle.run(spec(tmp_path, "bare"), driver="in-process")
+    assert len(CALLS) == 3 * 3 * 2 and [each.interval.optimum for each in results.decided] == [0.1] * 3
+    assert results.trials["test_accuracy"].isna().all() and results.curves.empty
+    table = comparison_table(results)
+    assert any("–" in cell.text for row in table.rows for cell in row)
+    assert "nan" not in report_html(results).partition("<script")[0].lower().replace("finance", "")
+    again = oracle.run(spec(tmp_path, "bare"), driver="in-process")  # nothing is trained twice
+    assert len(CALLS) == 3 * 3 * 2 and again.done
+    assert oracle.load("small", ledger=spec(tmp_path, "bare").ledger).done
+
+
+def test_what_diverged_is_noted_and_loses(tmp_path):
+    results = oracle.run(spec(tmp_path, "diverging"), driver="in-process")
+    diverged = results.trials[results.trials["diverged"]]
+    assert set(diverged["max_lr"]) == {0.3} and set(diverged["validation_accuracy"]) == {0.0}
+    assert [each.interval.optimum for each in results.decided] == [0.1] * 3
+
+
+def test_one_that_fails_is_a_line_and_nothing_else_is_lost(tmp_path, caplog):
+    CALLS.clear()
+    with caplog.at_level(logging.WARNING), pytest.raises(TrialsFailed) as caught:
+        oracle.run(spec(tmp_path, "failing"), driver="in-process")
+    assert f"training.loop '{HERE}:failing' gave the score nan" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+    assert {rate for _, _, rate in CALLS} == {0.03, 0.1}
+    kept = oracle.load("small", ledger=spec(tmp_path, "failing").ledger)
+    assert len(kept.outcomes) == len(CALLS) == 4
