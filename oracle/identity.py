@@ -19,7 +19,7 @@ from trials.tasks import WeightsFingerprint
 _FIELDS = {"threads": "resources.cpus (threads)", "device": "resources.gpus (device)"}
 """Names that a spec has for the fields of a recipe that are made of those that may change."""
 
-KEY_SCHEMA = 3
+KEY_SCHEMA = 4
 """Changes when the meaning of a field changes: rows of another schema are never taken for ours."""
 
 
@@ -98,6 +98,10 @@ def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list
     What follows from a field of the spec is not named beside it. More replicates are no difference, and a
     spec that doesn't say how networks are chosen is of the time when the means did it.
     """
+    if recorded.get("schema", KEY_SCHEMA) != current.get("schema", KEY_SCHEMA):
+        return [
+            "the version of this program, which tells more of a search now; what was found stays readable"
+        ]
     recorded = _comparable(recorded, len(current.get("initial", ())))
     current = _comparable(current, len(recorded.get("initial", ())))
     found = _changes(recorded.get("spec"), current.get("spec"))

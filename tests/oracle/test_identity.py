@@ -13,7 +13,7 @@ import torch
 from pydantic_core import to_jsonable_python
 
 from oracle.errors import Refused
-from oracle.identity import Keys, identity
+from oracle.identity import KEY_SCHEMA, Keys, differences, identity
 from oracle.preflight import examine, open_runner
 from silo.errors import InvalidInput
 from tests.support import open_session, results, run_in_process, small_spec
@@ -327,3 +327,10 @@ def test_a_fingerprint_tells_weights_from_roundings():
     assert not alike(found, with_a(weights["a"].flip(0)))
     assert not alike(found, with_a(weights["a"].reshape(50, 1000)))
     assert not alike(found, with_a(weights["a"].double()))
+
+
+def test_a_search_of_an_earlier_version_is_told_so(tmp_path):
+    now = {"schema": KEY_SCHEMA, "spec": {"metric": {"name": "accuracy"}}}
+    (line,) = differences({"schema": KEY_SCHEMA - 1, "spec": {}}, now)
+    assert line.startswith("the version of this program") and "null" not in line
+    assert differences(now, now) == []
