@@ -10,6 +10,7 @@ import click
 
 from oracle.cli.show import LEDGER, console, open_searches, read_results
 from oracle.cli.specs import target_specs
+from oracle.cli.terminal import print_document
 from oracle.ledger import Ledger, SearchRecord
 from silo.errors import InvalidInput
 
@@ -59,7 +60,7 @@ def compare(
     folder = out or (_FOLDER if targets else None)
     page = write_compare_report(report, folder) if folder else None
     if form != _TERMINAL:
-        click.echo(report_text(report, form), nl=False)
+        print_document(report_text(report, form))
         return
     screen = console()
     for index, table in enumerate(report.tables):

@@ -57,6 +57,12 @@ class PlainConsole(Console):
             yield segment if segment.control else segment._replace(text=plain(segment.text))
 
 
+def print_document(text: str) -> None:
+    """Prints a page or a table of another program's form: to the last byte, unless it goes to a terminal."""
+    out = sys.stdout if sys.stdout.isatty() else getattr(sys.stdout, "raw", sys.stdout)
+    out.write(text)
+
+
 @contextmanager
 def plain_streams() -> Iterator[None]:
     """Lets only plain text through to standard output and errors, as long as this lasts."""

@@ -163,8 +163,10 @@ def test_a_file_written_anew_is_that_of_its_search(finished):
     ledger = Ledger(f"sqlite:///{finished}/ledger.db")
     record = ledger.search("small")
     ledger.register(dataclasses.replace(record, name="twin"))
+    outcome = next(iter(ledger.outcomes("small").values()))
     for name, mark in (("small", "1"), ("twin", "2"), ("small", "3")):
-        ledger.replace_checkpoint(name, "key", StoredFile(path="p", sha256=mark * 64))
+        written = dataclasses.replace(outcome, checkpoint=StoredFile(path="p", sha256=mark * 64))
+        ledger.replace_checkpoint(name, "key", written)
     with ledger.engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT search, sha256 FROM oracle_rewritten_files").all()
     ledger.close()
