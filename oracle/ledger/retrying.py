@@ -9,6 +9,7 @@ import math
 import os
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -46,6 +47,12 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
+class _Inside(threading.local):
+    """Whether the operation that a thread is inside of has been tried before; None outside of any."""
+
+    again: bool | None = None
+
+
 class Retries:
     """Tries operations again, with exponential backoff and full jitter, while the database is away.
 
@@ -63,6 +70,7 @@ class Retries:
         self._seconds = _patience() if seconds is None else seconds
         self._since: float | None = None
         self._said = False
+        self._inside = _Inside()
 
     def call(self, operation: Callable[[bool], _Result]) -> _Result:
         """The result of an operation, tried until it doesn't fail for the database being away.
@@ -71,6 +79,8 @@ class Retries:
             operation: Told whether it has been tried before: what it wrote then may be in the database,
                 if only the answer to its commit was lost.
         """
+        if self._inside.again is not None:  # a part of another operation, which is tried again as a whole
+            return operation(self._inside.again)
         attempts = itertools.count()
         retrying = Retrying(
             retry=retry_if_exception(is_away),
@@ -80,7 +90,15 @@ class Retries:
             sleep=self._pause,
             reraise=True,
         )
-        result = retrying(lambda: operation(next(attempts) > 0))
+
+        def attempt() -> _Result:
+            self._inside.again = again = next(attempts) > 0
+            try:
+                return operation(again)
+            finally:
+                self._inside.again = None
+
+        result = retrying(attempt)
         self._end()
         return result
 

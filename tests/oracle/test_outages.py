@@ -114,6 +114,19 @@ def everything(ledger):
     return found
 
 
+def test_a_part_that_succeeds_ends_no_outage():
+    """Else an operation that reads before it writes would be tried for ever on a full disk."""
+    said, tried, retries = [], [], Retries(lambda line: said.append(line), seconds=0.5)
+
+    def operation(again):
+        retries.call(lambda again: tried.append(again))
+        raise OperationalError("write", {}, sqlite3.OperationalError("disk is full"))
+
+    with pytest.raises(OperationalError):
+        retries.call(operation)
+    assert len(said) == 1 and tried[0] is False and all(tried[1:]) and len(tried) > 1
+
+
 @pytest.mark.parametrize("name", WRITES)
 def test_a_commit_whose_answer_is_lost_is_not_done_twice(new, name):
     undisturbed = new()

@@ -118,5 +118,5 @@ def test_a_row_that_names_another_file_is_refused_and_the_file_stays(finished, c
         assert database.execute(edit, (json.dumps(path) if edit == ATTRIBUTE else path,)).rowcount > 1
     code, _, err = call(command[0], "spec.yaml", *command[1:])
     assert code == 3 and err.count("\n") == 1
-    assert "ledger: search 'small', " in err and "somebody has changed this row" in err and path in err
+    assert "ledger: search 'small', " in err and "does not lie below" in err and path in err
     assert precious.read_text() == "kept"
