@@ -1,5 +1,7 @@
 """A search whose components need secrets: they are given to its workers, and stand nowhere else."""
 
+import shutil
+
 import pytest
 from pydantic import ValidationError
 
@@ -69,6 +71,7 @@ def test_what_references_stand_for_is_in_no_file_and_no_line(mine, tmp_path, cal
     monkeypatch.setattr(secretive.Net, "refuses", True)
     monkeypatch.setenv("OPENING_WORD", "open sesame, please")
     (tmp_path / "ledger.db").unlink()
+    shutil.rmtree(tmp_path / "networks")
     code, out, err = call("run", mine, "--driver", "in-process")
     assert code in (1, 2) and "*** is not the word" in err
     assert "sesame" not in out + err and leaks(tmp_path) == []

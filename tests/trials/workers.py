@@ -59,4 +59,4 @@ def opened(worker, pruned):
 
 
 def without_times(outcome):
-    return dataclasses.replace(outcome, started=0.0, ended=0.0, peak_memory=0)
+    return dataclasses.replace(outcome, started=0.0, ended=0.0, wall_seconds=0.0, peak_memory=0)
