@@ -22,7 +22,7 @@ from trials.datasets import Dataset, Split
 from trials.engine import StackedNetwork, evaluate
 from trials.engine.engine import Engine
 from trials.metrics import RightAnswers
-from trials.recipe import Component
+from trials.recipe import Component, Metric
 from trials.seeding import generator
 from trials.training import batches, training_steps
 
@@ -244,8 +244,9 @@ def test_the_accuracies_are_shares_of_right_answers(outcomes):
             assert accuracy == right / len(split) and 0 < accuracy < 1
 
 
+@pytest.mark.parametrize("goal", ["max", "min"])
 @pytest.mark.parametrize("pack_size", [1, 8])
-def test_the_first_among_equals_by_script(pack_size, monkeypatch):
+def test_the_first_among_equals_by_script(pack_size, goal, monkeypatch):
     script = iter([[3, 4, 0], [5, 4, 0], [5, 1, 0], [2, 6, 0]])
     by_copy = [iter(column) for column in zip(*script, strict=True)]
     genuine = Engine.scores
@@ -259,12 +260,15 @@ def test_the_first_among_equals_by_script(pack_size, monkeypatch):
             return genuine(self, copies, data, split)
         columns = by_copy if pack_size > 1 else by_copy[started : started + 1]
         right = torch.tensor([next(column) for column in columns], dtype=torch.float64)
-        return right / 23, torch.ones(len(columns), dtype=torch.bool)
+        scores = right / 23 if goal == "max" else 1 - right / 23
+        return scores, torch.ones(len(columns), dtype=torch.bool)
 
     monkeypatch.setattr(Engine, "scores", scripted)
-    found = train(module, data, toy_recipe(length=4, pack_size=pack_size), RATES)
+    recipe = toy_recipe(length=4, pack_size=pack_size, metric=Metric(goal=goal))
+    found = train(module, data, recipe, RATES)
     assert [outcome.best_step for outcome in found] == [12, 24, 6]
-    assert [outcome.score for outcome in found] == [5 / 23, 6 / 23, 0.0]
+    best = [5 / 23, 6 / 23, 0.0]
+    assert [outcome.score for outcome in found] == [each if goal == "max" else 1 - each for each in best]
 
 
 @pytest.mark.parametrize("pack_size", [1, 8])
