@@ -5,18 +5,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
 from trials.losses import bound
-from trials.recipe import ACCURACY, Component, Metric, direction
+from trials.recipe import Metric
 from trials.registry import call, one_line, resolve
-
-Goal = Literal["max", "min"]
 
 
 class Scorer(Protocol):
@@ -136,19 +133,6 @@ def number(name: str, given: Any) -> float:
     return float(given)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Floor:
-    """The scores of outputs that are all zero: of a network that knows nothing.
-
-    Attributes:
-        validation: On the validation split.
-        test: On the test split.
-    """
-
-    validation: float
-    test: float
-
-
 def check_floor(metric: Metric, floor: float) -> None:
     """Refuses a metric that can't say what a training that diverged is worth.
 
@@ -179,19 +163,3 @@ def tried(metric: Metric, outputs: Tensor, targets: Tensor) -> float:
             f"metric {metric.name!r} fails on outputs of shape {tuple(outputs.shape)} and targets of shape "
             f"{tuple(targets.shape)}: {type(error).__name__}: {one_line(error)}"
         ) from error
-
-
-__all__ = [
-    "ACCURACY",
-    "Component",
-    "Floor",
-    "Goal",
-    "MakeScorer",
-    "Metric",
-    "Scorer",
-    "check_floor",
-    "direction",
-    "number",
-    "scorer_of",
-    "tried",
-]

@@ -17,9 +17,8 @@ from trials.curves import Validation
 from trials.datasets import Dataset
 from trials.diagnostics import Statistics, Watch, active_weights, statistics_of_copy
 from trials.engine import Engine, StackedNetwork, flat_mask
-from trials.metrics import direction
 from trials.pruning.masks import apply_masks
-from trials.recipe import Recipe
+from trials.recipe import Recipe, direction
 from trials.schedules import multipliers
 from trials.seeding import derive_seed, generator, seed_global
 

@@ -2,10 +2,8 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from ruamel.yaml import YAML
 
 from oracle.cli.specs import example
 from oracle.ledger import Ledger
+from tests.processes import rows
 
 ROOT = Path(__file__).parents[2]
 TRAININGS = 6 * 3 * 4 * 2
@@ -29,27 +28,18 @@ def start(folder, *options):
     )
 
 
-def finished(folder):
-    query = "SELECT count(*) FROM trials JOIN studies USING (study_id) WHERE state = 'COMPLETE'"
-    try:
-        with closing(sqlite3.connect(f"file:{folder}/ledger.db?mode=ro", uri=True)) as database:
-            return database.execute(f"{query} AND study_name LIKE '%/cycle-%'").fetchone()[0]
-    except sqlite3.OperationalError:  # it is just being made
-        return 0
-
-
 def killed_and_resumed(folder, driver, share):
     """What the six searches found: killed once after a share of the trainings, and run again."""
     spec = YAML(typ="safe", pure=True).load(example("loops"))
     place = {"ledger": f"sqlite:///{folder}/ledger.db", "storage": str(folder / "networks")}
     YAML(typ="safe").dump(spec | place, folder / "loops.yaml")
     process = start(folder, "--driver", driver)
-    while finished(folder) < share * TRAININGS:
+    while rows(folder, "loops.%") < share * TRAININGS:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.05)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert finished(folder) < TRAININGS
+    assert rows(folder, "loops.%") < TRAININGS
     process = start(folder, "--driver", driver)
     _, err = process.communicate()
     assert process.returncode == 0, err

@@ -15,7 +15,7 @@ from trials.datasets import Split
 from trials.engine import Engine
 from trials.engine.graphs import as_traced, compile_all
 from trials.losses import CrossEntropy, make_loss
-from trials.metrics import check_floor, scorer_of, tried
+from trials.metrics import check_floor, tried
 from trials.networks import build_network
 from trials.recipe import Component, Execution, Metric
 from trials.seeding import derive_seed
@@ -352,4 +352,3 @@ def test_a_metric_of_zeros_that_is_nan_needs_a_score_for_what_diverged():
     ):
         check_floor(metric, float("nan"))
     check_floor(replace(metric, diverged=0.0), float("nan"))
-    assert scorer_of(Metric())(1, torch.device("cpu")).scores is not None
