@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from oracle.cautions import cautions
 from oracle.driving import Interrupt, Prepared, drive, interrupt_main
 from oracle.errors import LedgerFailed, Refused, TrialsFailed
+from oracle.interrupts import remembering
 from oracle.ledger import Ledger, Retries, SearchRecord
 from oracle.ledger.database import check_url
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
@@ -162,7 +163,7 @@ def searching(
 
     from trials.datasets import LoadOnce, load_dataset
 
-    with _saying_that_a_ledger_failed(specs.values()), ExitStack() as stack:
+    with remembering(), _saying_that_a_ledger_failed(specs.values()), ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())  # workers' threads are the spec's
         prepared, load = [], LoadOnce(load_dataset)
         retries = Retries(_log.warning)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from oracle import interrupts
 from oracle.chance_level import chance_of
 from oracle.claim import claim_storage
 from oracle.cycles import Choice, Cycle
@@ -166,7 +167,12 @@ class Session:
             observer.ended(self, state)
 
     def ask(self) -> Task | Signal:
-        """The next task, or why there is none."""
+        """The next task, or why there is none.
+
+        Raises:
+            KeyboardInterrupt: This process was interrupted, and a library has swallowed that.
+        """
+        interrupts.check()
         return self.search.ask()
 
     def tell(self, task: Task, result: Result) -> None:
@@ -179,6 +185,7 @@ class Session:
         self._lease.check()
         before = len(self.search.decisions)
         if isinstance(result, Failed | Damaged):
+            interrupts.check()  # an interrupt within a library may look like its failure
             self._tell_trouble(task, result)
         elif isinstance(result, PrunedNetwork):
             assert isinstance(task, PruneNetwork)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import threading
 import pytest
 
 import oracle
+from oracle import interrupts
 from oracle.errors import Refused, TrialsFailed
 from oracle.results.frames import COLUMNS
 from silo.errors import InvalidInput
@@ -144,6 +146,41 @@ def test_an_interrupt_keeps_what_has_finished(tmp_path):
     undisturbed = oracle.run(small_spec(tmp_path / "other"), driver="in-process")
     assert whole.intervals.equals(undisturbed.intervals)
     assert whole.trials.sha256.tolist() == undisturbed.trials.sha256.tolist()
+
+
+SWALLOWING = """
+import os
+import signal
+
+import torch
+
+
+def loop(network, training, how):
+    torch.optim.SGD(network.parameters(), lr=0.0).step()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+    except KeyboardInterrupt as interrupt:
+        if how == "turned":
+            raise RuntimeError("an assertion of a library has failed") from interrupt
+    return 0.5
+"""
+
+
+@pytest.mark.parametrize("how", ["turned", "swallowed"])
+def test_an_interrupt_that_a_library_swallows_comes_through(tmp_path, monkeypatch, how):
+    (tmp_path / "swallowing.py").write_text(SWALLOWING)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.getsignal(signal.SIGINT)
+    spec = small_spec(tmp_path, training={"loop": "swallowing:loop", "arguments": {"how": how}})
+    with pytest.raises(KeyboardInterrupt):
+        oracle.run(spec, driver="in-process")
+    kept = oracle.load("small", spec.ledger)
+    assert kept.runs.state.tolist() == ["interrupted"]
+    assert len(kept.trials) == (how == "swallowed")  # and nothing that counts as a failure
+    assert signal.getsignal(signal.SIGINT) is before
+    interrupts.check()  # the next search begins anew
 
 
 def test_it_says_what_it_knows(tmp_path):
