@@ -77,7 +77,7 @@ def _fits(wants: Mapping[str, float], resources: Mapping[str, float]) -> int:
 
 def _times(name: str, amount: float, there: float) -> int:
     # A rounding more than there is: workers of 0.1 CPUs fit ten times into one.
-    if name == "GPU" and amount < 1:
+    if name == "GPU":
         return int(there) * int(1 / amount + 1e-9)  # a share is one GPU's
     return int(there / amount + 1e-9)
 
@@ -308,7 +308,10 @@ def _choose_way(spec: Spec, workers: int) -> ChosenExecution:
 
 def _on_worker(spec: Spec, function: Callable[..., Any]) -> Any:
     wants = spec.resources
-    return ray.remote(function).options(num_cpus=wants.cpus, num_gpus=wants.gpus, max_retries=0)
+    # A process that lived on would keep its memory of the GPU; .options() would leave max_calls out.
+    calls = 1 if wants.gpus else 0
+    decorated = ray.remote(num_cpus=wants.cpus, num_gpus=wants.gpus, max_calls=calls, max_retries=0)
+    return decorated(function)
 
 
 def _on_node(node: str, function: Callable[..., Any]) -> Any:
