@@ -254,7 +254,8 @@ class Search:
         if len(state.trials.get(choice.max_lr, ())) < self.rules.replicates:
             raise Refused(
                 f"the ledger says that cycle {cycle} went on with max_lr {choice.max_lr:g}, which is none of "
-                "its candidates: it was edited; take another name for the search"
+                "its candidates: it was edited, or an earlier version of this program chose it; take another "
+                "name for the search"
             )
         policy = self.rules.policy
         by_posterior = self.rules.decide == "posterior" and policy.searches and not policy.selective
