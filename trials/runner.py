@@ -28,7 +28,7 @@ from trials.checkpoints import (
 )
 from trials.curves import TrainingCurve
 from trials.datasets import Dataset, LoadDataset, key_of, load_dataset, split_seed
-from trials.devices import DeviceLost, raise_if_lost
+from trials.devices import DeviceLost, name_of, raise_if_lost
 from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
 from trials.engine.compile_cache import keep_to_own_folder
@@ -226,6 +226,7 @@ class Runner:
             "wall_seconds": time.monotonic() - begun,
             "pack": len(copies),
             "worker": f"{platform.node()}:{os.getpid()}",
+            "gpu": name_of(self.device),
             "peak_memory": peak_memory(self.device),
         }
         return partial(self._store_trained, task, copies, where)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from trials.engine.choose import ChosenExecution
     from trials.runner import Runner
 
+_KIND = "accelerator_type:"
+"""How names of Ray's resources begin that say which model a node's GPUs are."""
+
 _LOOK_SECONDS = 120.0
 """Seconds that a node has to look at the storage; a process of Ray's may have to start for it."""
 
@@ -152,6 +155,15 @@ def check_nodes(sessions: Sequence[Session], shared: Mapping[str, Any]) -> int:
     for session, rehearsal in zip(sessions, rehearsals, strict=True):
         _wait_for(rehearsal, session.spec, session.record.execution)
     return len(nodes)
+
+
+def kinds_of_gpu(spec: Spec) -> tuple[str, ...]:
+    """The models of GPU that the nodes with room for a worker have, as far as Ray knows them."""
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    found = {
+        name for each in resources if "GPU" in _wants(spec) and _fits(_wants(spec), each) for name in each
+    }
+    return tuple(sorted(name.removeprefix(_KIND) for name in found if name.startswith(_KIND)))
 
 
 def check_workers(sessions: Sequence[Session], shared: Mapping[str, Any]) -> None:

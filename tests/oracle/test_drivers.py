@@ -8,7 +8,7 @@ import torch
 
 from oracle.drivers import in_process
 from oracle.drivers.cluster import cluster
-from oracle.drivers.nodes import worker_count
+from oracle.drivers.nodes import kinds_of_gpu, worker_count
 from oracle.errors import Refused
 from oracle.execution import room
 from oracle.session import Session
@@ -87,6 +87,15 @@ def test_a_share_of_a_gpu_is_that_of_one(tmp_path, monkeypatch, gpus, workers):
     monkeypatch.setattr("oracle.execution.cores", lambda: 32)
     spec = small_spec(tmp_path, resources={"gpus": gpus})
     assert worker_count(spec) == min(workers, 8) and room(spec) == workers
+
+
+@pytest.mark.parametrize(("gpus", "kinds"), [(0.5, ("A100", "H100")), (0, ())])
+def test_kinds_of_gpu_are_those_of_nodes_with_room_for_a_worker(tmp_path, monkeypatch, gpus, kinds):
+    models = {"H100": 8.0, "A100": 8.0, "T4": 1.0, "": 8.0}
+    nodes = [{"CPU": cpus, "GPU": 1.0, f"accelerator_type:{name}": 1.0} for name, cpus in models.items()]
+    nodes[-1] = {"CPU": 8.0}
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": each} for each in nodes])
+    assert kinds_of_gpu(small_spec(tmp_path, resources={"cpus": 2, "gpus": gpus})) == kinds
 
 
 def test_two_nodes_are_not_one_of_twice_the_size(tmp_path, monkeypatch):
