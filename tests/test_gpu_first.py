@@ -35,17 +35,20 @@ def all_positive(found):
     return all(value > 0 for value in found.values())
 
 
+PACKED_BF16 = ["up to 2 candidates together, as a CUDA graph"]
+"""Batch normalisation of several copies takes no bfloat16 on a CPU."""
+
 TRUE = {
     "ceilings": all_positive,
     "equality": lambda found: len(found) == 12 and max(found.values()) < 1e-9,
     "repeat": lambda found: values(found, "the same bits twice") == [True] * 5,
     "synchronisations": lambda found: [*found.values()] == ["none to wait for"] * 4,
     "memory": lambda found: len(found) == 3 and all(abs(value) < 10**7 for value in found.values()),
-    "kernels": lambda found: all(value > 50 for value in values(found, ": a step")) and len(found) == 18,
+    "kernels": lambda found: all(value > 10 for value in values(found, ": a step")) and len(found) == 16,
     "out_of_memory": lambda found: found["two copies after that"] == "2 trained, 2 together",
     "device_assert": lambda found: found["the runner"].startswith("DeviceLost: the GPU can't be used"),
     "speed_fp32": all_positive,
-    "speed_bf16": all_positive,
+    "speed_bf16": lambda found: all_positive({k: v for k, v in found.items() if k not in PACKED_BF16}),
     "search": lambda found: found["trainings"] == 24 and found["cycle 1: accuracy"] > 0.1,
     "speed_tf32": all_positive,
     "choice": lambda found: "measured for this search" in found["reason"],
@@ -62,8 +65,10 @@ def test_a_part_says_what_is_true(name):
         except StopIteration as ended:
             said = ended.value
             break
-        assert what not in found and not str(value).startswith("failed"), (what, value)
+        assert what not in found
         found[what] = value
+    failed = [what for what, value in found.items() if str(value).startswith("failed")]
+    assert failed == PACKED_BF16 * (name == "speed_bf16"), found
     assert TRUE[name](found), found
     assert said and "\n" not in said
     json.dumps(found)

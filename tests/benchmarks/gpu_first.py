@@ -99,7 +99,7 @@ def run_apart(name: str, device: str, scale: str, limit: float) -> dict[str, Any
     The state is ``done``, ``failed``, ``late``, or ``left out`` where no time was left.
     """
     if limit < _SHORTEST:
-        return {"state": "left out", "seconds": 0.0, "said": "", "found": {}}
+        return {"state": "left out", "seconds": 0.0, "said": "", "found": {}, "error": ""}
     command = [sys.executable, "-m", __spec__.name, "--only", name, "--device", device, "--scale", scale]
     begin, late = time.monotonic(), False
     with subprocess.Popen(
@@ -116,7 +116,8 @@ def run_apart(name: str, device: str, scale: str, limit: float) -> dict[str, Any
             late = True
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
-    told = [json.loads(each) for each in out.splitlines() if each.startswith('{"')]
+    whole = out.split("\n")[:-1]
+    told = [json.loads(each) for each in whole if each.startswith('{"')]
     said = next((each["said"] for each in told if "said" in each), None)
     state = "done" if said is not None else "late" if late else "failed"
     return {

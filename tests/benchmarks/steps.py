@@ -39,6 +39,7 @@ from trials.recipe import Component, Execution, Recipe
 
 SGD = Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
 STOCK = "stock loop"
+COPIES = {"cpu": [1, 2, 4, 8, 16, 32], "cuda": [1, 4, 16]}
 Make = Callable[[], Callable[[], None]]
 """Makes what takes a step."""
 
@@ -71,7 +72,7 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "one core"
     print(", ".join(f"{key} {value}" for key, value in header().items()))
     print(f"on {name}, {options.precision}")
-    copies = options.copies or ([1, 4, 16] if device.type == "cuda" else [1, 2, 4, 8, 16, 32])
+    copies = options.copies or COPIES[device.type]
     until = time.monotonic() + 60 * options.minutes if device.type == "cuda" else math.inf
     for network in options.networks:
         compiles = options.compile_all

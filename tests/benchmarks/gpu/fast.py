@@ -157,7 +157,7 @@ def search(scale: Scale, device: torch.device) -> Part:
         scale, device, way, length=length, evaluate_every=length // 4, retraining="lr_rewinding"
     )
     rules = Rules(
-        policy=OraclePolicy(grid=Grid(values=log_values(0.003, 1.0, 12), scale="log", extend=False)),
+        policy=OraclePolicy(grid=Grid(values=log_values(0.003, 1.0, 12), scale="log", limit=0)),
         cycles=2,
         replicates=1,
         tolerance=0.005,

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from tests.benchmarks.gpu.scale import (
     ALONE,
-    SMALL,
     Part,
     Scale,
     Value,
@@ -97,7 +96,7 @@ class Exact(Dataset):
 
 def equality(scale: Scale, device: torch.device) -> Part:
     """Every way against lone eager trainings, in float64: with three optimizers and batch normalisation."""
-    scale = replace(scale, network=SMALL, batch=min(scale.batch, 32), copies=min(scale.copies, 4))
+    scale = replace(scale, network=scale.exact, batch=min(scale.batch, 32), copies=min(scale.copies, 4))
     data = Exact(**vars(images(seed=0, shape=scale.shape, count=8 * scale.batch))).to(device)
     found: dict[str, Value] = {}
     for name, optimizer in OPTIMIZERS.items():

@@ -34,6 +34,7 @@ class Scale:
 
     Attributes:
         network: The network that is trained; it has batch normalisation.
+        exact: The network that ways are compared with, in float64.
         shape: Of an image, [C, H, W].
         batch: Images of a batch.
         copies: Candidates that are trained together.
@@ -44,6 +45,7 @@ class Scale:
     """
 
     network: Component
+    exact: Component
     shape: tuple[int, int, int]
     batch: int
     copies: int
@@ -56,6 +58,7 @@ class Scale:
 SCALES = {
     "full": Scale(
         network=Component(name="resnet20"),
+        exact=SMALL,
         shape=(3, 32, 32),
         batch=128,
         copies=16,
@@ -66,6 +69,7 @@ SCALES = {
     ),
     "small": Scale(
         network=SMALL,
+        exact=SMALL,
         shape=(3, 16, 16),
         batch=16,
         copies=4,
@@ -75,7 +79,15 @@ SCALES = {
         compiles=True,
     ),
     "tiny": Scale(
-        network=SMALL, shape=(3, 8, 8), batch=8, copies=2, steps=30, training=8, matrix=256, compiles=False
+        network=Component(name=f"{HERE}:Tiny"),
+        exact=Component(name=f"{HERE}:Tiny"),
+        shape=(3, 8, 8),
+        batch=8,
+        copies=2,
+        steps=30,
+        training=8,
+        matrix=256,
+        compiles=False,
     ),
 }
 
@@ -133,6 +145,15 @@ def built(scale: Scale, device: torch.device) -> nn.Module:
     return build_network(network.name, network.arguments, input_shape=scale.shape, num_classes=10, seed=0).to(
         device
     )
+
+
+class Tiny(nn.Sequential):
+    """A convolution, batch normalisation and a linear layer."""
+
+    def __init__(self, *, input_shape: Sequence[int], num_classes: int) -> None:
+        channels, height, width = input_shape
+        inner = nn.Conv2d(channels, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU()
+        super().__init__(*inner, nn.Flatten(), nn.Linear(4 * height * width, num_classes))
 
 
 def ways(count: int, *, compiles: bool) -> list[Execution]:
