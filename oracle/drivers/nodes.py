@@ -117,7 +117,10 @@ def choose_execution_on_worker(spec: Spec, workers: int) -> ChosenExecution | No
     try:
         found: ChosenExecution = ray.get(_on_worker(spec, _choose_way).remote(_told(spec), workers))
     except ray.exceptions.RayError as error:
-        if isinstance(cause := getattr(error, "cause", None), SiloOracleError):
+        from trials.devices import DeviceLost
+
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, SiloOracleError) and not isinstance(cause, DeviceLost):
             raise cause from None
         return None  # a worker that dies, too little memory: the search itself will show
     return found
