@@ -288,8 +288,8 @@ class _Chooser:
             raise_if_lost(error, self._runner.device)
         except DeviceLost as lost:
             raise DeviceLost(
-                f"{execution}, as it was measured: {lost}; fix another way by training.cuda_graph, compile or "
-                "pack"
+                f"{execution}, as it was measured: {lost}; fix another way by training.cuda_graph, compile "
+                "or pack"
             ) from error
 
     def _worth_compiling(self, lone_step: float) -> bool:
