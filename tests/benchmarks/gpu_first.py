@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 PARTS = {
     "ceilings": ("fast", 30),
-    "equality": ("right", 90),
+    "equality": ("right", 120),
     "repeat": ("right", 45),
     "synchronisations": ("right", 30),
     "memory": ("right", 40),

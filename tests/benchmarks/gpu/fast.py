@@ -40,16 +40,16 @@ def ceilings(scale: Scale, device: torch.device) -> Part:
     ):
         one, other = (torch.randn(scale.matrix, scale.matrix, device=device).to(dtype) for _ in range(2))
         torch.backends.cuda.matmul.allow_tf32 = tf32
-        rate = 2 * scale.matrix**3 / timed(partial(torch.mm, one, other), device) / 1e12
-        yield f"product in {name}, TFLOP/s", rate
-        said.append(f"{name} {rate:,.3g} TFLOP/s")
+        product = 2 * scale.matrix**3 / timed(partial(torch.mm, one, other), device) / 1e12
+        yield f"product in {name}, TFLOP/s", product
+        said.append(f"{name} {product:,.3g} TFLOP/s")
     return ", ".join(said)
 
 
 def kernels(scale: Scale, device: torch.device) -> Part:
     """Kernels of a step, on a CPU operations, and how long the GPU has none."""
-    said = []
-    for name, (_, make) in steps_of(scale, device, "fp32").items():
+    said, plain = [], replace(scale, compiles=False)
+    for name, (_, make) in steps_of(plain, device, "fp32").items():
         found: list[float | None] = []
         yield from tried(f"{name}: a step", partial(counted, make, device, found))
         if found:
@@ -137,7 +137,8 @@ def steps_of(
     alone = replace(ALONE, captured=True)
     branches = replace(alone, pack_size=scale.copies, streams=True)
     found = [alone, branches, replace(alone, channels_last=True)]
-    found += [replace(alone, compiled=True), replace(branches, compiled=True)] if scale.compiles else []
+    if scale.compiles and (device.type == "cuda" or precision == "fp32"):  # a minute each on a CPU
+        found += [replace(alone, compiled=True), replace(branches, compiled=True)]
     found += [replace(branches, channels_last=True), replace(branches, streams=False), ALONE]
     stocks = {STOCK: None, f"stock loop, {precision} as here": precision}
     return {

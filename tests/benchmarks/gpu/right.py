@@ -99,10 +99,12 @@ def equality(scale: Scale, device: torch.device) -> Part:
     scale = replace(scale, network=scale.exact, batch=min(scale.batch, 32), copies=min(scale.copies, 4))
     data = Exact(**vars(images(seed=0, shape=scale.shape, count=8 * scale.batch))).to(device)
     found: dict[str, Value] = {}
-    for name, optimizer in OPTIMIZERS.items():
-        train = partial(trained, scale, data, exact=True, copies=scale.copies, optimizer=optimizer)
+    rounds = [(name, ways(scale.copies, compiles=False)) for name in OPTIMIZERS]
+    rounds += [("sgd", ways(scale.copies, compiles=True)[4:])] * scale.compiles  # last, as it takes longest
+    for name, each in rounds:
+        train = partial(trained, scale, data, exact=True, copies=scale.copies, optimizer=OPTIMIZERS[name])
         lone = train(ALONE)
-        for way in ways(scale.copies, compiles=scale.compiles and name == "sgd"):
+        for way in each:
             for what, value in tried(f"{name}, {way}", partial(apart, train, way, lone)):
                 found[what] = value
                 yield what, value

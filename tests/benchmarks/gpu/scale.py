@@ -23,6 +23,7 @@ Value = float | int | bool | str | None
 Part = Generator[tuple[str, Value], None, str]
 
 HERE = "tests.benchmarks.gpu.scale"
+TINY = Component(name=f"{HERE}:Tiny")
 SMALL = Component(name="tests.benchmarks.small_resnet:ResNet8")
 
 ALONE = Execution()
@@ -69,7 +70,7 @@ SCALES = {
     ),
     "small": Scale(
         network=SMALL,
-        exact=SMALL,
+        exact=TINY,
         shape=(3, 16, 16),
         batch=16,
         copies=4,
@@ -79,8 +80,8 @@ SCALES = {
         compiles=True,
     ),
     "tiny": Scale(
-        network=Component(name=f"{HERE}:Tiny"),
-        exact=Component(name=f"{HERE}:Tiny"),
+        network=TINY,
+        exact=TINY,
         shape=(3, 8, 8),
         batch=8,
         copies=2,
