@@ -24,7 +24,10 @@ def add_choices(ledger: Ledger, search: str, chosen: Sequence[Choice]) -> None:
 
 
 def _add(ledger: Ledger, search: str, chosen: Sequence[Choice]) -> None:
-    known = {choice.cycle for choice in _read(ledger, search)}
+    cycles = choices.c.cycle.in_([choice.cycle for choice in chosen])
+    with ledger.engine.connect() as connection:
+        query = select(choices.c.cycle).where(choices.c.search == search, cycles)
+        known = set(connection.execute(query).scalars())
     rows = [
         {
             "search": search,
