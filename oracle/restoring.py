@@ -67,6 +67,8 @@ class Recorded:
 
     def undone(self, search: Search) -> list[int]:
         """Cycles that were decided among as many replicates, and aren't by what is there."""
+        if search.rules.growth != 1:  # they get their part of a larger budget first
+            return []
         count = search.rules.replicates
         return [each.cycle for each in self.known if each.cycle >= search.cycle and each.replicates >= count]
 
