@@ -223,7 +223,7 @@ class Results:
         told = tuple(each for each in self.intervals_found if each.cycle not in self.at_chance)
         return told or self.intervals_found
 
-    @property
+    @cached_property
     def at_chance(self) -> tuple[int, ...]:
         """The decided cycles in which nothing was learned; none where the chance level is not known."""
         if self.chance is None:
