@@ -20,6 +20,9 @@ from trials.secrets import without_secrets
 SPEC = click.argument("spec_file", metavar="SPEC", type=click.Path(dir_okay=False, path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
+REFUSED = 3
+"""Exit code of what is right, and can't be done here and now."""
+
 _OURS = ("digits", "loops")
 _TABLES_OF_INTERVALS = ("table10", "table11")
 
@@ -89,16 +92,20 @@ def schema() -> None:
 @SPEC
 @JSON
 def validate(spec_file: Path, as_json: bool) -> None:
-    """Check a spec: its fields, and that its network, data set and all else can be built."""
+    """Check a spec: its fields, and that its network, data set and all else can be built.
+
+    Ends with 3 where it is valid, and its ledger or storage can't be used on this machine.
+    """
     from oracle.cautions import cautions, missing_places
     from oracle.preflight import examine, open_runner
     from oracle.resolution import resolution_of
 
     specs = load_variants(spec_file)
-    found = []
+    found, lacking = [], False
     for variant, spec in specs.items():
         with naming_variant(spec_file, variant):
             missing = missing_places(spec)
+            lacking |= bool(missing)
             facts = examine(spec, open_runner(spec))
         shown = without_secrets(spec.model_dump(mode="json"))
         notes = {"classes": facts.num_classes, "notes": list(facts.notes), "missing": list(missing)}
@@ -126,6 +133,8 @@ def validate(spec_file: Path, as_json: bool) -> None:
             click.echo(f"{spec_file}: it can't run here: {line}", err=True)
     if as_json:
         click.echo(json.dumps(found if len(specs) > 1 else found[0]))
+    if lacking:
+        click.get_current_context().exit(REFUSED)
 
 
 @click.command()
