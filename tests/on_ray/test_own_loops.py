@@ -59,4 +59,4 @@ def test_the_example_s_loops_give_the_same_in_process_and_on_ray_killed_or_not(t
     names = {name for name, *_ in whole}
     assert len(names) == 6
     for name in names:  # rates make a difference: it is trained, and by them
-        assert len({score for (whose, *_), (score, *_) in whole.items() if whose == name}) > 3
+        assert len({score for (whose, *_), (score, *_) in whole.items() if whose == name}) > 2
