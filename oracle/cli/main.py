@@ -23,14 +23,14 @@ from oracle.cli.report import report
 from oracle.cli.run import interrupt_on_signals, run
 from oracle.cli.show import list_searches, status
 from oracle.cli.sparsity import sparsity
-from oracle.cli.specs import REFUSED, init, plan, schema, validate
+from oracle.cli.specs import init, plan, schema, validate
 from oracle.cli.terminal import plain_streams
 from oracle.errors import LeaseLost, Refused
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from silo.errors import InvalidInput, SiloOracleError
 from trials.secrets import without_secrets
 
-DONE, FAILED, INVALID, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, INVALID, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from oracle.errors import Refused
 from oracle.spec import Spec
 from oracle.spec_file import (
     is_spec_file,
@@ -26,9 +27,6 @@ from trials.secrets import without_secrets
 
 SPEC = click.argument("spec_file", metavar="SPEC", type=click.Path(dir_okay=False, path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-
-REFUSED = 3
-"""Exit code of what is right, and can't be done here and now."""
 
 _OURS = ("digits", "loops")
 _TABLES_OF_INTERVALS = ("table10", "table11")
@@ -107,11 +105,11 @@ def validate(spec_file: Path, as_json: bool) -> None:
     from oracle.resolution import resolution_of
 
     specs = load_variants(spec_file)
-    found, lacking = [], False
+    found, lacking = [], []
     for variant, spec in specs.items():
         with naming_variant(spec_file, variant):
             missing = missing_places(spec)
-            lacking |= bool(missing)
+            lacking += [f"{spec_file}: it can't run here: {line}" for line in missing]
             facts = examine(spec, open_runner(spec))
         shown = without_secrets(spec.model_dump(mode="json"))
         notes = {"classes": facts.num_classes, "notes": list(facts.notes), "missing": list(missing)}
@@ -135,12 +133,10 @@ def validate(spec_file: Path, as_json: bool) -> None:
             click.echo(f"{spec_file}: {warning}", err=True)
         for line in cautions(spec):
             click.echo(f"{spec_file}: {line}", err=True)
-        for line in missing:
-            click.echo(f"{spec_file}: it can't run here: {line}", err=True)
     if as_json:
         click.echo(json.dumps(found if len(specs) > 1 else found[0]))
     if lacking:
-        click.get_current_context().exit(REFUSED)
+        raise Refused("\n".join(lacking))
 
 
 @click.command()
