@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from oracle.errors import Refused
 from oracle.spec import Spec
 from oracle.spec_file import (
     is_spec_file,
@@ -95,16 +96,20 @@ def schema() -> None:
 @SPEC
 @JSON
 def validate(spec_file: Path, as_json: bool) -> None:
-    """Check a spec: its fields, and that its network, data set and all else can be built."""
+    """Check a spec: its fields, and that its network, data set and all else can be built.
+
+    Ends with 3 where it is valid, and its ledger or storage can't be used on this machine.
+    """
     from oracle.cautions import cautions, missing_places
     from oracle.preflight import examine, open_runner
     from oracle.resolution import resolution_of
 
     specs = load_variants(spec_file)
-    found = []
+    found, lacking = [], []
     for variant, spec in specs.items():
         with naming_variant(spec_file, variant):
             missing = missing_places(spec)
+            lacking += [f"{spec_file}: it can't run here: {line}" for line in missing]
             facts = examine(spec, open_runner(spec))
         shown = without_secrets(spec.model_dump(mode="json"))
         notes = {"classes": facts.num_classes, "notes": list(facts.notes), "missing": list(missing)}
@@ -128,10 +133,10 @@ def validate(spec_file: Path, as_json: bool) -> None:
             click.echo(f"{spec_file}: {warning}", err=True)
         for line in cautions(spec):
             click.echo(f"{spec_file}: {line}", err=True)
-        for line in missing:
-            click.echo(f"{spec_file}: it can't run here: {line}", err=True)
     if as_json:
         click.echo(json.dumps(found if len(specs) > 1 else found[0]))
+    if lacking:
+        raise Refused("\n".join(lacking))
 
 
 @click.command()
