@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import math
 from collections import defaultdict
@@ -58,7 +59,7 @@ def read_export(folder: str | Path, *, draws: int = DRAWS) -> Results:
         intervals = _records(folder / "intervals.csv", columns["intervals"])
         decided = tuple(_cycle(spec, row, trials) for row in intervals)
     except OSError as error:
-        raise InvalidInput(f"export: {error.filename} can't be read ({error.strerror})") from error
+        raise InvalidInput(f"export: {error.filename or folder} can't be read ({error.strerror or error})") from error
     except (KeyError, ValueError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise InvalidInput(f"export: {folder} holds no search that 'oracle export' wrote: {why}") from error
@@ -70,11 +71,11 @@ def read_export(folder: str | Path, *, draws: int = DRAWS) -> Results:
 
 def _records(path: Path, columns: Columns) -> list[dict[str, Any]]:
     """A table's rows by its columns' types, every number to its last digit; what is missing is left out."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
-        rows = list(csv.DictReader(file))
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     read = {name: _PARSERS.get(column.kind, str) for name, column in columns.items()}
-    return [{name: read[name](text) for name, text in row.items() if text} for row in rows]
+    rows = csv.DictReader(io.StringIO(text))
+    return [{name: read[name](value) for name, value in row.items() if value} for row in rows]
 
 
 def _trials(rows: Sequence[Mapping[str, Any]], spec: Spec) -> list[Trial]:
