@@ -72,6 +72,7 @@ def export(target: str, ledger: str | None, kind: str, out: Path | None, as_json
         echo_json(written if len(written) > 1 else written[0])
 
 
+_PLACES = ("storage", "ledger")
 _CHANCE = ("classes", "validation", "floor")
 """Of what determined a search's outcomes, that which chance level follows from."""
 
@@ -125,14 +126,18 @@ def _many_files(results: Results, write: Callable[[pd.DataFrame], bytes], kind: 
 
 
 def _brief(results: Results) -> dict[str, bytes]:
-    """Small enough to be kept beside a paper."""
+    """Small enough to be kept beside a paper; where it ran is left out."""
+    facts = _facts(results)
+    facts["spec"] = {
+        name: value for name, value in facts["spec"].items() if name not in ("storage", "ledger")
+    }
     names = [results.measure.named(name) for name in _BRIEF_TRIALS]
     trials = results.trials[[results.measure.searched if name == MAX_LR else name for name in names]]
     trials = trials.drop(columns=[name for name in STATISTICS if trials[name].isna().all()])
     return {
         "trials.csv.gz": gzip.compress(_csv(trials), mtime=0),
         "intervals.csv": _csv(results.intervals),
-        "search.json": _json(_facts(results)),
+        "search.json": _json(facts),
     }
 
 

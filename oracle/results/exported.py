@@ -8,7 +8,7 @@ import io
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,9 @@ _UNKNOWN: dict[str, Any] = {
 _PARSERS: dict[str, Callable[[str], Any]] = {INT: int, FLOAT: float, TRUTH: "True".__eq__}
 
 
-def read_export(folder: str | Path, *, draws: int = DRAWS) -> Results:
+def read_export(
+    folder: str | Path, *, replicates: Collection[int] | None = None, draws: int = DRAWS
+) -> Results:
     """Reads what ``oracle export`` wrote, as CSV or ``--format brief``.
 
     Tables, figures, verdict and fits are those of the ledger. Networks, training curves, histograms and runs
@@ -43,10 +45,13 @@ def read_export(folder: str | Path, *, draws: int = DRAWS) -> Results:
 
     Args:
         folder: The folder with ``search.json``, ``intervals.csv`` and ``trials.csv`` (or ``trials.csv.gz``).
+        replicates: Those that count, as if there had been no others: their networks were pruned at the rates
+            that all of them chose. By default all.
         draws: See :class:`Results`.
 
     Raises:
-        InvalidInput: The folder lacks one of them, or they aren't those of a search.
+        InvalidInput: The folder lacks one of them, they lack one of these replicates, or they aren't those of
+            a search.
     """
     folder = Path(folder)
     try:
@@ -56,10 +61,17 @@ def read_export(folder: str | Path, *, draws: int = DRAWS) -> Results:
         columns, packed = columns_of(spec.measure()), folder / "trials.csv.gz"
         rows = _records(packed if packed.exists() else folder / "trials.csv", columns["trials"])
         trials = _trials(rows, spec)
+        if replicates is not None:
+            spec = spec.model_copy(update={"replicates": len(replicates)})
+            trials = [each for each in trials if each.replicate in replicates]
+            if len({each.replicate for each in trials}) < len(replicates):
+                raise ValueError(f"not all of replicates {sorted(replicates)} are in it")
         intervals = _records(folder / "intervals.csv", columns["intervals"])
         decided = tuple(_cycle(spec, row, trials) for row in intervals)
     except OSError as error:
-        raise InvalidInput(f"export: {error.filename or folder} can't be read ({error.strerror or error})") from error
+        raise InvalidInput(
+            f"export: {error.filename or folder} can't be read ({error.strerror or error})"
+        ) from error
     except (KeyError, ValueError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise InvalidInput(f"export: {folder} holds no search that 'oracle export' wrote: {why}") from error

@@ -11,7 +11,7 @@ from oracle.chance_level import Chance
 from oracle.cli.export import BRIEF, write_export
 from oracle.results import Results
 from silo.errors import InvalidInput
-from tests.oracle.invented import invent, noted
+from tests.oracle.invented import invent, noted, peak
 
 RMSE = {"name": "rmse", "function": "torch.nn.functional:mse_loss", "goal": "min"}
 SEARCHES = {
@@ -23,7 +23,7 @@ SEARCHES = {
         "decide": "posterior",
         "grid": {"low": 0.01, "high": 0.32, "points": 11},
     },
-    "loss": {"metric": RMSE, "tolerance": "1 %"},
+    "loss": {"metric": RMSE, "tolerance": "1 %", "accuracy": lambda *place: 2 - peak(*place)},
     "another": {
         "grid": {"over": "training.optimizer.arguments.weight_decay", "values": [0.001, 0.01, 0.1]},
         "training": {"epochs": 1, "max_lr": 0.1},
