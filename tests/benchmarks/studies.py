@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import oracle
-from dashboards.figures import comparison_figure
+from dashboards.figures.rates import comparison_figure
 from dashboards.files import images, replace_file
 from dashboards.tables.forms import markdown_grid
 from dashboards.tables.table import Table, texts
