@@ -55,7 +55,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], keys: int = 1) 
 
 def cycles_table(results: Results) -> str:
     """Optimum, intervals, edge of collapse and statistics of each cycle."""
-    notes = {each.cycle: each.means for each in results.distributions}
+    notes, dense = {each.cycle: each.means for each in results.distributions}, results.rates[0]
     headers = [
         "cycle", "λ (%)", "optimum", "surely inside", "maybe inside", "chosen", "test accuracy (%)",
         "edge T", "optimum / T",
@@ -69,11 +69,26 @@ def cycles_table(results: Results) -> str:
                 _run(belief.core()), _run(belief.reach()), f"{each.chosen:.3g}",
                 results.measure.text(each.selected.test_score, each.selected.test_score_std),
                 f"{edge:.3g}", f"{best / edge:.2f}",
-                *([] if note is None else [f"{1e3 * note.gradient_std:.2f}", f"{note.activation_norm:.3g}"]),
+                *(
+                    []
+                    if note is None
+                    else [
+                        f"{1e3 * note.gradient_std:.2f}", _at(results, each.cycle, dense),
+                        f"{note.activation_norm:.3g}",
+                    ]
+                ),
             ]
         )  # fmt: skip
-    statistics = ["σ of the gradients (×1e-3)", "activation norm"] if notes else []
+    spread = "σ of the gradients (×1e-3)"
+    statistics = [spread, f"the same at {dense:.3g}", "activation norm"] if notes else []
     return table(headers + statistics, rows)
+
+
+def _at(results: Results, cycle: int, max_lr: float) -> str:
+    """The mean σ of the gradients after trainings with one rate; – where there were none."""
+    chosen = (results.trials.cycle == cycle) & (results.trials.max_lr == max_lr)
+    found = results.trials.gradient_std[chosen]
+    return f"{1e3 * found.mean():.2f}" if len(found) else "–"
 
 
 def _run(ends: tuple[float, float] | None) -> str:
@@ -87,11 +102,49 @@ def rules_table(results: Results) -> str:
             each["rule"], str(each["trainings"]),
             *(_count(each[name]) for name in ("inside", "unknown", "outside")),
             results.measure.distances(each["loss"], each["loss_low"], each["loss_high"]),
+            f"{each['everywhere']:.2f}",
         ]
         for each in results.rules.to_dict("records")
     ]  # fmt: skip
-    headers = ["rule", "trainings", "cycles inside", "can't be told", "outside", "loses on average"]
+    headers = [
+        "rule",
+        "trainings",
+        "cycles inside",
+        "can't be told",
+        "outside",
+        "loses on average",
+        "inside everywhere",
+    ]
     return table(headers, rows)
+
+
+def claims_table(results: Results) -> str:
+    """How optimum and interval move from the first cycle to the last, by lines through their logarithms: one
+    for each draw of what the trainings tell."""
+    told = [each for each in results.beliefs if not each.silent]
+    cycles = np.array([each.cycle for each in told], dtype=float)
+    cycles -= cycles.mean()
+    rows = []
+    for name, which in (("optimum", 0), ("lower end", 1), ("upper end", 2)):
+        found = np.log(np.stack([each.rates[each.ends[which]] for each in told], axis=1))
+        grown = np.exp(found @ cycles / (cycles @ cycles) * (cycles[-1] - cycles[0]))
+        low, high = np.quantile(grown, (0.05, 0.95))
+        rows.append(
+            [name, f"{np.median(grown):.2f}", f"[{low:.2f}, {high:.2f}]", f"{(grown > 1).mean():.2f}"]
+        )
+    return table(["", "factor", "90 % range", "chance that it rises"], rows)
+
+
+def rivals_table(results: Results) -> str:
+    """What curves of other shapes lose that are fitted to the same intervals."""
+    rows = [
+        [
+            each["rival"], "yes" if each["s_shaped"] else "no", str(each["parameters"]),
+            results.measure.distances(each["loss"], each["loss_low"], each["loss_high"]),
+        ]
+        for each in results.rivals.to_dict("records")
+    ]  # fmt: skip
+    return table(["curve", "an S", "numbers fitted", "loses on average"], rows)
 
 
 def _count(listed: Any) -> str:
@@ -105,7 +158,8 @@ def array(results: Results) -> Recorded:
 
 
 def right(truth: Truth, found: Results, by_means: bool) -> list[Figures]:
-    """Per cycle, how far a search is right."""
+    """Per cycle, how far a search is right. By the means, what it says of SILO's curve is that it lies in the
+    interval or doesn't; by the model, that it loses more than the tolerance or doesn't."""
     rows = []
     assert found.predicted is not None
     for each, belief in zip(found.decided, found.beliefs, strict=True):
@@ -114,6 +168,8 @@ def right(truth: Truth, found: Results, by_means: bool) -> list[Figures]:
         lost = truth.means[each.cycle].max() - np.interp(np.log(rate), x, truth.means[each.cycle])
         within = lost <= found.measure.within
         if by_means:
+            low, high = truth.rates[[truth.low[each.cycle], truth.high[each.cycle]]]
+            within = low <= rate <= high
             ends = [each.interval.optimum, each.interval.low, each.interval.high]
             said = "inside" if each.interval.contains(rate) else "outside"
         else:
@@ -163,12 +219,8 @@ def right_table() -> str:
                 right(truth, replayed(whole, some), False)
             )
     truth = Truth(array(whole))
-    for folder in sorted((STUDIES / "digits").glob("*-[0-9]")):
-        kind, results = folder.name.split("-")[0], search("digits", folder.name)
-        rules = ("model",) if kind == "adaptive" else ("means", "model")
-        for rule in rules:
-            name = "adaptive, r = 3" if kind == "adaptive" else f"all rates, r = 3, by the {rule}"
-            found.setdefault(f"{name} (really run)", []).extend(right(truth, results, rule == "means"))
+    run = search("digits", "adaptive-1")
+    found["adaptive, r = 3, another seed (really run)"] = right(truth, run, False)
     shown = [
         [name, *(form.format(np.mean([row[column] for row in rows])) for column, form in _RIGHT.items())]
         for name, rows in found.items()
@@ -193,19 +245,17 @@ Tables = dict[str, Callable[[], str]]
 
 
 def tables(study: str) -> Tables:
-    """The tables of a study's page by their marks."""
+    """The tables of a study's page by their marks: a few of each search, and those of the digits alone."""
+    kinds = {"cycles": cycles_table, "claims": claims_table, "rules": rules_table, "rivals": rivals_table}
+    names = ["truth"] if study == "digits" else [each.name for each in sorted((STUDIES / study).glob("*/"))]
+    found: Tables = {
+        f"{kind}_{name}": lambda make=make, name=name: make(search(study, name))  # type: ignore[misc]
+        for kind, make in kinds.items()
+        for name in names
+    }
     if study == "digits":
-        names = ["fixed_dense", "fixed_sparse", "silo", "allr", "adaptive-1", "r3-1"]
-        return {
-            "truth": lambda: cycles_table(search(study, "truth")),
-            "right": right_table,
-            "rules": lambda: rules_table(search(study, "truth")),
-            "tests": lambda: tests_table(study, names),
-        }
-    found: Tables = {}
-    for folder in sorted((STUDIES / study).glob("*/")):
-        found[f"cycles_{folder.name}"] = lambda name=folder.name: cycles_table(search(study, name))  # type: ignore[misc]
-        found[f"rules_{folder.name}"] = lambda name=folder.name: rules_table(search(study, name))  # type: ignore[misc]
+        followed = ["dense", "sparsest", "silo", "allr", "adaptive-1"]
+        found |= {"right": right_table, "tests": lambda: tests_table(study, followed)}
     return found
 
 
