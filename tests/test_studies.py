@@ -61,7 +61,7 @@ def test_an_edited_number_is_seen():
 def test_the_figures_show_the_kept_trials(name):
     for file, figure in studies.figures(name).items():
         assert (studies.STUDIES / name / file).stat().st_size < 150_000
-        found = studies.search(name, file.removesuffix(".png"))
+        found = studies.search(name, file.removesuffix(".svg"))
         optima = [each.interval.optimum for each in found.decided]
         (drawn,) = (trace for trace in figure.data if trace.name == "Oracle optimum")
         assert list(drawn.y) == pytest.approx(optima, rel=1e-3)

@@ -228,17 +228,30 @@ def right_table() -> str:
     return table(["search", *_RIGHT], shown)
 
 
-def tests_table(study: str, names: Sequence[str]) -> str:
-    """What searches and policies reached on the test split, by cycle, and the trainings that each took."""
-    found = [search(study, name) for name in names]
-    shown = [cycle for cycle in range(0, found[0].search_spec.cycles, 3)]
+def tests_table(study: str, names: Sequence[str], beside: str) -> str:
+    """What searches and policies reached on the test split, with deviations over the replicates, the mean over
+    the cycles, how far that is below one of them's in the same replicates, and the trainings that each took."""
+
+    def scores(name: str) -> Any:
+        decided = search(study, name).decided
+        return np.array([[trial.test_score for trial in each.selected.trials] for each in decided])
+
+    def text(values: Any, deviation: Any) -> str:
+        return search(study, beside).measure.text(float(values.mean()), float(deviation))
+
+    other = scores(beside)
     rows = []
-    for name, results in zip(names, found, strict=True):
-        chosen = {each.cycle: each.selected for each in results.decided}
-        scores = [results.measure.text(chosen[c].test_score, chosen[c].test_score_std) for c in shown]
-        every = [each.test_score for each in chosen.values()]
-        rows.append([name, str(len(results.outcomes)), *scores, results.measure.text(float(np.mean(every)))])
-    return table(["policy", "trainings", *(f"cycle {c}" for c in shown), "all cycles"], rows)
+    for name in names:
+        own = scores(name)
+        shown = [text(each, each.std(ddof=1)) for each in own[::3]]
+        mean, root = own.mean(axis=0), np.sqrt(own.shape[1])
+        behind = "–"
+        if name != beside and own.shape == other.shape:
+            behind = text(other.mean(axis=0) - mean, (other - own).mean(axis=0).std(ddof=1) / root)
+        trainings = str(len(search(study, name).outcomes))
+        rows.append([name, trainings, *shown, text(mean, mean.std(ddof=1) / root), behind])
+    cycles = [f"cycle {cycle}" for cycle in range(0, len(other), 3)]
+    return table(["policy", "trainings", *cycles, "all ± s.e.", f"behind {beside} ± s.e."], rows)
 
 
 Tables = dict[str, Callable[[], str]]
@@ -255,7 +268,7 @@ def tables(study: str) -> Tables:
     }
     if study == "digits":
         followed = ["dense", "sparsest", "silo", "allr", "adaptive-1"]
-        found |= {"right": right_table, "tests": lambda: tests_table(study, followed)}
+        found |= {"right": right_table, "tests": lambda: tests_table(study, followed, "silo")}
     return found
 
 
@@ -273,7 +286,7 @@ def page(study: str) -> str:
 def figures(study: str) -> dict[str, Any]:
     """The figures of a study by their files' names."""
     names = ["truth"] if study == "digits" else [each.name for each in sorted((STUDIES / study).glob("*/"))]
-    return {f"{name}.png": comparison_figure(search(study, name)) for name in names}
+    return {f"{name}.svg": comparison_figure(search(study, name)) for name in names}
 
 
 def main() -> None:
