@@ -229,8 +229,10 @@ def right_table() -> str:
 
 
 def tests_table(study: str, names: Sequence[str], beside: str) -> str:
-    """What searches and policies reached on the test split, with deviations over the replicates, the mean over
-    the cycles, how far that is below one of them's in the same replicates, and the trainings that each took."""
+    """What searches and policies reached on the test split, and the trainings that each took.
+
+    The mean over the cycles stands beside how far that is below one of them's, in the same replicates.
+    """
 
     def scores(name: str) -> Any:
         decided = search(study, name).decided

@@ -91,3 +91,15 @@ def test_what_is_no_export_is_refused(damage, message, tmp_path):
     damage(tmp_path)
     with pytest.raises(InvalidInput, match=message):
         oracle.read_export(tmp_path)
+
+
+def test_some_replicates_stand_for_a_search_of_their_own(tmp_path):
+    whole = Results.of(*invent(decide="posterior"), draws=0)
+    write_export(whole, tmp_path, BRIEF)
+    some = oracle.read_export(tmp_path, replicates=[0, 2], draws=0)
+    assert some.search_spec.replicates == 2 and some.rates == whole.rates
+    assert {trial.replicate for trial in some.outcomes} == {0, 2}
+    of_two = [c.trials[0].score + c.trials[2].score for c in whole.decided[1].candidates]
+    assert [2 * c.score for c in some.decided[1].candidates] == pytest.approx(of_two)
+    with pytest.raises(InvalidInput, match=r"not all of replicates \[0, 3\] are in it"):
+        oracle.read_export(tmp_path, replicates=[0, 3])
