@@ -473,6 +473,9 @@ class Results:
     rivals = _frame("rivals")
     """One row per kind of curve that was fitted to the optima."""
 
+    rules = _frame("rules")
+    """One row per rule that sets the rates by less than a search of every cycle."""
+
     costs = _frame("costs")
     """One row per way to set the rates."""
 
