@@ -13,10 +13,18 @@ from oracle.results import Results
 from silo.errors import InvalidInput
 from tests.oracle.invented import invent, noted, peak
 
+
+def lucky(cycle, replicate, max_lr):
+    """At a rate that is too high one replicate is lucky, so that the best mean isn't what is chosen."""
+    return peak(cycle, replicate, max_lr) + (
+        0.065 if replicate == 1 and 0.05 < max_lr / (1 + cycle // 2) < 0.1 else 0
+    )
+
+
 RMSE = {"name": "rmse", "function": "torch.nn.functional:mse_loss", "goal": "min"}
 SEARCHES = {
     "whole": {"change": noted},
-    "posterior": {"decide": "posterior"},
+    "posterior": {"decide": "posterior", "accuracy": lucky},
     "undecided": {"decided": 2, "replicates": 1},
     "adaptive": {
         "policy": "adaptive",
@@ -91,6 +99,14 @@ def test_what_is_no_export_is_refused(damage, message, tmp_path):
     damage(tmp_path)
     with pytest.raises(InvalidInput, match=message):
         oracle.read_export(tmp_path)
+
+
+def test_what_was_chosen_is_not_the_optimum_again(tmp_path):
+    results = Results.of(*invent(**SEARCHES["posterior"]), draws=0)
+    write_export(results, tmp_path, BRIEF)
+    found = oracle.read_export(tmp_path, draws=0)
+    assert found.rates == results.rates
+    assert any(each.chosen != each.interval.optimum for each in found.decided)
 
 
 def test_some_replicates_stand_for_a_search_of_their_own(tmp_path):
