@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from tests.trials.toys import toy_data, toy_network, toy_recipe
 from trials.datasets import Dataset
 from trials.engine import Engine, StackedNetwork, named_tensors
+from trials.engine import engine as engines
 from trials.engine.engine import computing
 from trials.engine.graphs import as_traced
 from trials.recipe import Execution
@@ -34,6 +35,52 @@ def test_products_are_as_exact_as_asked_for(precision, error):
     worst = float((got.double() - exact).abs().max())
     assert worst < error and (worst > 1e-3) == (precision == "bf16")
     assert products()[0].dtype == torch.float32
+
+
+def settings():
+    """What torch says of the precision of float32, by its newer words and by its older ones."""
+    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    newer = [kind.fp32_precision for kind in (cuda, cudnn.conv, cudnn.rnn, torch.backends.mkldnn.matmul)]
+    older = [lambda: cuda.allow_tf32, lambda: cudnn.allow_tf32, torch.get_float32_matmul_precision]
+    return newer, [engines._read(get, "neither") for get in older]
+
+
+@pytest.fixture
+def settings_kept():
+    with engines._cuda_kernels(tf32=False):
+        yield
+
+
+def of_matmul():
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+
+def of_all():
+    torch.backends.fp32_precision = "tf32"
+
+
+def of_convolutions():
+    torch.backends.cudnn.conv.fp32_precision = "tf32"
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"
+
+
+def by_older_words():
+    torch.set_float32_matmul_precision("medium")
+
+
+@pytest.mark.parametrize("module_sets", [lambda: None, of_matmul, of_all, of_convolutions, by_older_words])
+def test_cuda_computes_as_asked_for_whatever_words_a_module_has_used(module_sets, settings_kept):
+    everywhere = torch.backends.fp32_precision
+    try:
+        module_sets()
+        before = settings()[0]
+        for tf32, newer, older in ((False, "ieee", "highest"), (True, "tf32", "high")):
+            with engines._cuda_kernels(tf32=tf32):
+                found = settings()
+                assert found[0][:3] == [newer] * 3 and found[1] == [tf32, tf32, older]
+            assert settings()[0] == before
+    finally:
+        torch.backends.fp32_precision = everywhere
 
 
 @pytest.mark.parametrize("pack_size", [1, 8])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ from trials.metrics import scorer_of
 from trials.optimizers import build_optimizer
 from trials.recipe import Execution, Metric, Precision, Recipe
 from trials.seeding import global_draws_kept
+
+_T = TypeVar("_T")
 
 Compiler = Callable[[Sequence[Traced]], list[Program]]
 
@@ -267,11 +270,35 @@ def _autocast(precision: Precision, device: torch.device) -> torch.autocast:
 
 @contextmanager
 def _cuda_kernels(*, tf32: bool) -> Iterator[None]:
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
-    matmul.allow_tf32 = cudnn.allow_tf32 = tf32
-    cudnn.deterministic, cudnn.benchmark = True, False
+    """Sets torch's words for the precision of float32, the older and the newer ones alike.
+
+    What a module has set by the newer words is no longer read by the older ones, which raise, and may not be
+    changed by them either.
+    """
+    backends: Any = torch.backends  # torch annotates not all of them
+    cudnn, word = backends.cudnn, "tf32" if tf32 else "ieee"
+    kinds = (backends.cuda.matmul, cudnn.conv, cudnn.rnn)
+    # The older word for products is the CPU's, too.
+    before = [(kind, kind.fp32_precision) for kind in (*kinds, backends.mkldnn.matmul)]
+    products = _read(torch.get_float32_matmul_precision, "highest")
+    convolutions = _read(lambda: cudnn.allow_tf32, True)
+    chosen = cudnn.deterministic, cudnn.benchmark
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = tf32, True, False
+    for kind in kinds:
+        kind.fp32_precision = word
     try:
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+        torch.set_float32_matmul_precision(products)
+        cudnn.allow_tf32, (cudnn.deterministic, cudnn.benchmark) = convolutions, chosen
+        for kind, value in before:
+            kind.fp32_precision = value
+
+
+def _read(get: Callable[[], _T], default: _T) -> _T:
+    """A setting by torch's older words; its default where the newer ones say something else."""
+    try:
+        return get()
+    except RuntimeError:
+        return default
