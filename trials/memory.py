@@ -1,4 +1,4 @@
-"""Memory that this process takes."""
+"""Memory: what this process takes, may take, and hasn't got."""
 
 from __future__ import annotations
 
@@ -17,3 +17,17 @@ def peak_memory(device: torch.device) -> int:
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+_WORDS = ("out of memory", "can't allocate memory", "alloc_failed", "low on memory")
+"""Of CUDA, of torch's allocator on a CPU, of cuBLAS and cuDNN, and of Ray, which ends a worker for it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether less at a time could have gone well."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or says_out_of_memory(str(error))
+
+
+def says_out_of_memory(message: str) -> bool:
+    """:func:`is_out_of_memory` of an error that only its message is left of."""
+    return any(words in message.lower() for words in _WORDS)

@@ -21,7 +21,7 @@ from trials.engine.evaluate import (
     scores_of,
 )
 from trials.engine.gradients import lone_gradients, packed_gradients, quiet_vmap
-from trials.engine.graphs import Program, Traced, as_traced, compile_all
+from trials.engine.graphs import Program, Traced, as_traced, compile_all, in_a_line
 from trials.engine.stacked import StackedNetwork, named_tensors
 from trials.engine.steps import Batch, EagerStep, GraphStep, Step
 from trials.losses import make_loss
@@ -186,8 +186,7 @@ class Engine:
             step.settle()
             scores, finite = self.scores(ours, data, split)
         except Exception as error:  # whatever can't be traced or compiled is a reason: the eager step works
-            lines = [line for line in str(error).splitlines() if line][:2]  # one may only announce another
-            return ": ".join([type(error).__name__, " ".join(lines)]) if lines else type(error).__name__
+            return in_a_line(error)
         pairs = [*losses, (ours.flat, theirs.flat)]
         pairs += [(ours.buffers[name], theirs.buffers[name]) for name in ours.buffers]
         if not all(torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-4) for a, b in pairs):

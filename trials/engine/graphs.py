@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from trials.engine import compile_cache
+from trials.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,9 +66,9 @@ def compile_all(traced: Sequence[Traced]) -> list[Program]:
     """Compiles graphs, side by side where it takes long.
 
     Raises:
-        CompilerFailed: There is no compiler, or it can't compile one of them.
+        CompilerFailed: There is no compiler, or it can't compile one of them, or what it made can't be run.
     """
-    if any(tensor.device.type != "cpu" for each in traced for tensor in each.arguments):
+    if not all(map(_on_cpu, traced)):
         return [_just_in_time(each) for each in traced]
     wanted = [(compile_cache.folder_of(each.key()), each) for each in traced]
     sources = {folder: (each.graph, each.arguments) for folder, each in wanted}
@@ -146,7 +147,18 @@ class Captured:
         return self._outputs
 
 
+def in_a_line(error: Exception) -> str:
+    """An error in short."""
+    lines = [line for line in str(error).splitlines() if line][:2]  # one may only announce another
+    return ": ".join([type(error).__name__, " ".join(lines)]) if lines else type(error).__name__
+
+
+def _on_cpu(traced: Traced) -> bool:
+    return all(tensor.device.type == "cpu" for tensor in traced.arguments)
+
+
 def _just_in_time(traced: Traced) -> Program:
+    """Compiles a graph by calling it once, on clones: at the first step of a training it would be too late."""
     compile_cache.compiler_folder()
     compiled: Program = torch.compile(traced.graph, dynamic=False, fullgraph=True)
 
@@ -155,4 +167,12 @@ def _just_in_time(traced: Traced) -> Program:
             warnings.simplefilter("ignore")
             return compiled(*tensors)
 
+    try:
+        # As a step calls it: another mode would be another program.
+        with torch.no_grad(), torch.autocast(traced.arguments[0].device.type, enabled=False):
+            program(*(tensor.clone() for tensor in traced.arguments))
+    except Exception as error:  # the compiler's, of Triton's, of the driver's
+        if is_out_of_memory(error):
+            raise
+        raise compile_cache.CompilerFailed(in_a_line(error)) from error
     return program
