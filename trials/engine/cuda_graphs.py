@@ -71,7 +71,7 @@ class CudaGraphSteps:
         """The losses of the copies that are stepped, each [1]."""
         if not self._streams:
             return [self._recorded[index]()[0] for index in self._used]
-        main, losses = torch.cuda.current_stream(), []
+        main, losses = torch.cuda.current_stream(self._batch[0].device), []
         for index in self._used:
             self._streams[index].wait_stream(main)
             with torch.cuda.stream(self._streams[index]):

@@ -108,9 +108,12 @@ class Captured:
     ) -> None:
         self._program, self._arguments = program, tuple(arguments)
         self._graph: torch.cuda.CUDAGraph | None = None
-        if self._arguments[0].is_cuda:
-            # torch annotates no Stream.
-            self._capture(torch.cuda.Stream() if stream is None else stream)  # type: ignore[no-untyped-call]
+        device = self._arguments[0].device
+        if device.type == "cuda":
+            with torch.cuda.device(device):  # which may be another one than this thread's
+                # torch annotates no Stream.
+                own = torch.cuda.Stream(device) if stream is None else stream  # type: ignore[no-untyped-call]
+                self._capture(own)
 
     def _capture(self, stream: torch.cuda.Stream) -> None:
         kept, before = [tensor.clone() for tensor in self._arguments], torch.cuda.current_stream()
@@ -158,7 +161,7 @@ def _on_cpu(traced: Traced) -> bool:
 
 
 def _just_in_time(traced: Traced) -> Program:
-    """Compiles a graph by calling it once, on clones: at the first step of a training it would be too late."""
+    """Compiles a graph by calling it once, on clones: at a training's first step it would be too late."""
     compile_cache.compiler_folder()
     compiled: Program = torch.compile(traced.graph, dynamic=False, fullgraph=True)
 
