@@ -19,6 +19,23 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+_CONTEXT = 2**30
+"""Bytes that CUDA, its libraries and their kernels take of a GPU for each process, beside its tensors."""
+
+
+def keep_to_share(device: torch.device, share: float) -> None:
+    """Holds this process to a part of a GPU's memory: beyond it is out of memory, as on a smaller GPU.
+
+    Args:
+        device: The device; on a CPU nothing is held.
+        share: The part, in (0, 1]; its own context is taken off it. 1 for all of it.
+    """
+    if device.type == "cuda" and share < 1:
+        index = torch.cuda.current_device() if device.index is None else device.index
+        context = _CONTEXT / torch.cuda.get_device_properties(index).total_memory
+        torch.cuda.set_per_process_memory_fraction(max(share - context, share / 2), index)
+
+
 _WORDS = ("out of memory", "can't allocate memory", "alloc_failed", "low on memory")
 """Of CUDA, of torch's allocator on a CPU, of cuBLAS and cuDNN, and of Ray, which ends a worker for it."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from trials.datasets import Dataset, LoadDataset, load_dataset
 from trials.runner import Runner
-from trials.tasks import Job, Result, Task
+from trials.tasks import Job, Result, Task, TrainPack
 
 
 class Runners:
@@ -39,6 +39,11 @@ class Runners:
 
     def compute(self, name: str, task: Task) -> Callable[[], Result]:
         """The first half of a task of a search, and the second to be called; see :meth:`Runner.compute`."""
+        if isinstance(
+            task, TrainPack
+        ):  # recorded graphs hold a device's memory, whether they are used or not
+            for other in self._runners.keys() - {name}:
+                self._runners[other].forget_recordings()
         return self._runner(name).compute(task)
 
     def _runner(self, name: str) -> Runner:
@@ -49,6 +54,7 @@ class Runners:
                 storage=job.storage,
                 graphs=job.graphs,
                 initial=job.initial,
+                share=job.share,
                 loaded=self._loaded,
                 load=self._load,
             )

@@ -31,6 +31,7 @@ def run(session: Session, load: LoadDataset | None = None) -> Signal:
         initial=session.initial,
         load=load or load_dataset,
         graphs=session.graphs,
+        share=spec.share_of_memory,
     )
     while not isinstance(task := session.ask(), Signal):
         session.tell(task, runner.run(task))

@@ -85,7 +85,8 @@ def test_steps_side_by_side_wait_for_their_own_device(recorded):
 
     steps = [SimpleNamespace(begin=None, captured=captured) for _ in range(2)]
     graphs = CudaGraphSteps(steps, (Lying(), Lying()))
-    graphs._recorded = [step.captured(graphs._batch, stream) for step, stream in zip(steps, graphs._streams)]
+    pairs = zip(steps, graphs._streams, strict=True)
+    graphs._recorded = [step.captured(graphs._batch, stream) for step, stream in pairs]
     graphs._used = range(2)
     graphs._side_by_side()
     assert recorded == [(1, TRAINS)] * 2
