@@ -14,10 +14,10 @@ from trials.datasets import Dataset, Examples, beginning
 from trials.engine.compile_cache import find, is_compiled
 from trials.engine.cuda_graphs import CudaGraphSteps
 from trials.engine.evaluate import (
-    EVALUATION_BATCH,
     GraphEvaluation,
     eager_outputs,
     evaluation_batch,
+    largest_batch,
     scores_of,
 )
 from trials.engine.gradients import lone_gradients, packed_gradients, quiet_vmap
@@ -98,7 +98,8 @@ class Engine:
             [K], float64, and [K], bool, on the copies' device.
         """
         execution, count = self.recipe.execution, copies.flat.shape[0]
-        outputs = eager_outputs(self.module, copies, data, split, execution.vectorised)
+        size = largest_batch(split, self.recipe.batch_size)
+        outputs = eager_outputs(self.module, copies, data, split, execution.vectorised, size)
         if self._evaluation is not None and worth_filling(count, execution):
             outputs = self._evaluation.outputs(copies, data, split)
         return scores_of(outputs, self._scorer(count, copies.flat.device), count)
@@ -107,7 +108,7 @@ class Engine:
     def some_outputs(self, copies: StackedNetwork, data: Dataset) -> tuple[Tensor, Tensor]:
         """Outputs [B, …] of the first copy for a few examples of the validation split, and their targets."""
         few = beginning(data.validation, 4)
-        ((outputs, targets),) = eager_outputs(self.module, copies.row(0), data, few, False)
+        ((outputs, targets),) = eager_outputs(self.module, copies.row(0), data, few, False, len(few))
         return outputs[0], targets
 
     def scores_of_nothing(self, copies: StackedNetwork, data: Dataset, split: Examples) -> float:
@@ -115,7 +116,9 @@ class Engine:
         outputs, _ = self.some_outputs(copies, data)
         nothing = (
             (outputs.new_zeros((1, len(targets), *outputs.shape[1:])), targets)
-            for _, targets in split.batches([torch.arange(len(split))], EVALUATION_BATCH)
+            for _, targets in split.batches(
+                [torch.arange(len(split))], largest_batch(split, self.recipe.batch_size)
+            )
         )
         return float(scores_of(nothing, self._scorer(1, copies.flat.device), 1)[0])
 
@@ -175,7 +178,7 @@ class Engine:
         eagerly = replace(recipe, execution=replace(recipe.execution, compiled=False, captured=False))
         inputs, labels = data.train.first(recipe.batch_size)
         inputs = data.normalise(inputs)
-        split = beginning(data.validation, evaluation_batch(len(data.validation)))
+        split = beginning(data.validation, evaluation_batch(data.validation, recipe.batch_size))
         rates = torch.linspace(0.5e-3, 1e-3, len(ours.flat), device=inputs.device, dtype=ours.flat.dtype)
         eager = Engine(module, eagerly)
         other = eager.begin(theirs, mask, data)
@@ -235,7 +238,8 @@ class Engine:
         return steps, (data.normalise(inputs), labels)
 
     def _graph_evaluation(self, data: Dataset) -> GraphEvaluation:
-        execution, size = self.recipe.execution, evaluation_batch(len(data.validation))
+        execution = self.recipe.execution
+        size = evaluation_batch(data.validation, self.recipe.batch_size)
         return GraphEvaluation(self.module, execution.pack_size, size, vectorised=execution.vectorised)
 
 

@@ -91,7 +91,7 @@ class _TrialPack:
         )
         self._module, self._device, self._count = runner.network(0).to(runner.device), runner.device, count
         # A batch of examples stands for the whole splits: those may take minutes.
-        size = evaluation_batch(len(runner.data.validation))
+        size = evaluation_batch(runner.data.validation, recipe.batch_size)
         validation, test = (beginning(split, size) for split in (runner.data.validation, runner.data.test))
         self._data = dataclasses.replace(
             runner.data,
