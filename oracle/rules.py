@@ -39,6 +39,8 @@ class Rules:
         together: Most of them that are trained at a time; None for all.
         workers: How many packs are trained side by side, as far as the policy is to make use of that.
         attempts: How often a task is tried before the search is stuck.
+        growth: How many times the budget that the search began with it has now: cycles that are decided get
+            their part of what came, too, and what was chosen stays.
     """
 
     policy: Policy
@@ -52,3 +54,4 @@ class Rules:
     together: int | None = None
     workers: int = 1
     attempts: int = 3
+    growth: float = 1.0
