@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import json
 import logging
 import math
@@ -37,7 +36,7 @@ from trials.engine.graphs import in_a_line
 from trials.initial_weights import initial_weights
 from trials.loops import run_loop
 from trials.losses import make_loss
-from trials.memory import is_out_of_memory, keep_to_share, peak_memory
+from trials.memory import free_memory, is_out_of_memory, keep_to_share, peak_memory
 from trials.networks import build_network
 from trials.pruning import prune
 from trials.pruning.masks import (
@@ -202,9 +201,7 @@ class Runner:
 
     def _free(self) -> None:
         self._engine = None
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        free_memory(self.device)
 
     def run(self, task: Task) -> Result:
         """Runs one task; whatever goes wrong is part of the answer, nothing is raised but interrupts."""

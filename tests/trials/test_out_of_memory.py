@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import weakref
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 import trials.runner
 from tests.trials.workers import pack, recipe, runner, without_times
+from trials.engine import measure
 from trials.memory import is_out_of_memory, keep_to_share
 from trials.recipe import Execution
 from trials.runner import Runner
@@ -146,6 +148,22 @@ def test_a_part_of_a_gpu_is_a_part_of_its_memory(share, total, expected, monkeyp
     keep_to_share(torch.device("cuda"), share)
     keep_to_share(torch.device("cuda", 1), share)
     assert held == ([] if expected is None else [(expected, 0), (expected, 1)])
+
+
+@pytest.mark.parametrize(("most", "tried"), [(8, [8]), (3, [8, 4, 2]), (0, [8, 4, 2, 1])])
+def test_a_first_look_halves_packs_as_trainings_do(tmp_path, monkeypatch, most, tried):
+    sizes = []
+
+    def train(*, max_lrs, engine, **arguments):
+        sizes.append(len(max_lrs))
+        if len(max_lrs) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train_pack(max_lrs=max_lrs, engine=engine, **arguments)
+
+    monkeypatch.setattr(measure, "train_pack", train)
+    with nullcontext() if most else pytest.raises(torch.OutOfMemoryError):
+        measure.try_one_step(recipe(), runner(tmp_path))
+    assert sizes == tried
 
 
 @pytest.mark.parametrize(("captured", "kept"), [(True, [False, True]), (False, [True, True])])
