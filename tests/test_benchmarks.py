@@ -2,6 +2,9 @@
 
 import dataclasses
 import itertools
+import math
+import weakref
+from functools import partial
 
 import pytest
 import torch
@@ -71,3 +74,32 @@ def test_the_steps_that_are_timed_are_those_of_one_training(monkeypatch):
     monkeypatch.setattr(steps.time, "perf_counter", lambda: next(clock) / 1000)
     assert steps.timed(step, cpu) > 0
     assert len(taken) == 1 + 200 and opened == ["bf16"] * 2
+
+
+def test_the_ways_of_a_gpu_record_few_graphs():
+    for images in (True, False):
+        ways = steps.ways(torch.device("cuda"), steps.COPIES["cuda"], images=images, compiles=not images)
+        counts = [way.pack_size if way.streams else 1 for way in ways if way.captured]
+        assert 16 in counts and sum(counts) <= 40
+
+
+def test_each_way_is_gone_before_the_next_and_a_broken_one_stops_nothing(capsys):
+    alive = weakref.WeakSet()
+
+    class Way:
+        def __call__(self):
+            pass
+
+    def make(broken):
+        assert not alive
+        way = Way()
+        alive.add(way)
+        if broken:
+            raise torch.OutOfMemoryError("no room")
+        return way
+
+    made = {name: partial(make, name == "b") for name in "abc"}
+    found = steps.one_by_one("net", made, torch.device("cpu"), 2, math.inf)
+    assert list(found) == ["a", "c"]
+    assert capsys.readouterr().out == "net, b: left out (OutOfMemoryError: no room)\n"
+    assert steps.one_by_one("net", made, torch.device("cpu"), 2, -math.inf) == {}

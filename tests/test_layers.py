@@ -73,7 +73,7 @@ def test_the_internals_of_ray_and_optuna_are_touched_in_one_place(internal):
 
 
 LIGHT = ("silo", "silo.fit", "trials.runner", "trials.training", "oracle.search")
-BENCHMARKS_OF_TORCH = ("tests.benchmarks.steps", "tests.benchmarks.search")
+BENCHMARKS_OF_TORCH = ("tests.benchmarks.steps", "tests.benchmarks.search", "tests.benchmarks.gpu.right")
 
 
 @pytest.mark.parametrize("module", [*LIGHT, *BENCHMARKS_OF_TORCH])

@@ -29,6 +29,7 @@ from trials.checkpoints import (
 )
 from trials.curves import TrainingCurve
 from trials.datasets import Dataset, LoadDataset, key_of, load_dataset, split_seed
+from trials.devices import DeviceLost, name_of, raise_if_lost
 from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
 from trials.engine.compile_cache import keep_to_own_folder
@@ -204,7 +205,11 @@ class Runner:
         free_memory(self.device)
 
     def run(self, task: Task) -> Result:
-        """Runs one task; whatever goes wrong is part of the answer, nothing is raised but interrupts."""
+        """Runs one task; whatever goes wrong is part of the answer, but for interrupts.
+
+        Raises:
+            DeviceLost: This process can do no task any more.
+        """
         return self.compute(task)()
 
     def compute(self, task: Task) -> Callable[[], Result]:
@@ -213,10 +218,17 @@ class Runner:
         Returns:
             The second half. It may run in another thread while this one computes its next task; its result is
             there once all files are.
+
+        Raises:
+            DeviceLost: See :meth:`run`.
         """
 
         def first() -> Callable[[], Result]:
-            return self._train(task) if isinstance(task, TrainPack) else self._prune(task)
+            try:
+                return self._train(task) if isinstance(task, TrainPack) else self._prune(task)
+            except Exception as error:
+                raise_if_lost(error, self.device)
+                raise
 
         second = _answering(first, hopeless=_HOPELESS)
         if isinstance(second, Failed) and second.memory:
@@ -251,6 +263,7 @@ class Runner:
                     "pack": len(some),
                     "halved": most < self.recipe.execution.pack_size and len(some) < len(task.max_lrs),
                     "worker": f"{platform.node()}:{os.getpid()}",
+                    "gpu": name_of(self.device),
                     "peak_memory": peak_memory(self.device),
                 }
             ] * len(some)
@@ -432,6 +445,8 @@ def _answering(work: Callable[[], _T], hopeless: tuple[type[Exception], ...] = (
         return Failed(error=str(error), lasting=True)
     except InvalidInput as error:  # a line that says it all
         return Failed(error=without_secrets(str(error)), final=InvalidInput in hopeless)
+    except DeviceLost:
+        raise
     except Exception as error:
         # Here, where it is known what references stood for.
         said, memory = traceback.format_exc(), is_out_of_memory(error)

@@ -138,6 +138,7 @@ class Trial:
         bool, Meaning("whether these were fewer than the search began with, for want of memory")
     ] = False
     worker: Annotated[str, Meaning("host name and process id of the worker")]
+    gpu: Annotated[str, Meaning("model of the GPU that trained it; empty on a CPU, and where unknown")] = ""
     peak_memory: Annotated[
         int, Meaning("most bytes that its worker has held until then, on CUDA in tensors there; 0: unknown")
     ] = 0
