@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from oracle.cautions import cautions
 from oracle.driving import Interrupt, Prepared, drive, interrupt_main
 from oracle.errors import LedgerFailed, Refused, TrialsFailed
-from oracle.interrupts import remembering
+from oracle.interrupts import check, remembering
 from oracle.ledger import Ledger, Retries, SearchRecord
 from oracle.ledger.database import check_url
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
@@ -170,6 +170,7 @@ def searching(
         prepared, load = [], LoadOnce(load_dataset)
         retries = Retries(_log.warning)
         for variant, spec in specs.items():
+            check()
             with naming_variant(path or "spec", variant):
                 prepared.append(_prepare(spec, driver, stack, load, retries, watching))
         errors = drive(_groups(prepared, driver), driver, address, load, interrupt)

@@ -223,7 +223,7 @@ class Results:
         told = tuple(each for each in self.intervals_found if each.cycle not in self.at_chance)
         return told or self.intervals_found
 
-    @property
+    @cached_property
     def at_chance(self) -> tuple[int, ...]:
         """The decided cycles in which nothing was learned; none where the chance level is not known."""
         if self.chance is None:
@@ -472,6 +472,9 @@ class Results:
 
     rivals = _frame("rivals")
     """One row per kind of curve that was fitted to the optima."""
+
+    rules = _frame("rules")
+    """One row per rule that sets the rates by less than a search of every cycle."""
 
     costs = _frame("costs")
     """One row per way to set the rates."""

@@ -16,6 +16,7 @@ from torch import nn
 from silo.errors import InvalidInput
 from trials.devices import DeviceLost, raise_if_lost
 from trials.engine import Engine, why_not_packed
+from trials.engine.compile_cache import lacks_place
 from trials.engine.measure import Speed, measure_speed
 from trials.losses import make_loss
 from trials.recipe import Execution, Recipe
@@ -161,6 +162,9 @@ class _Chooser:
             # A wish needs no measuring but for the size of the packs.
             execution = self._fixed()
             if self._here and (reason := self._why_not_traced(execution)):
+                if execution.compiled and lacks_place(reason):
+                    self._notes.append(f"its step is not compiled: {reason}")
+                    return replace(execution, compiled=False), self._reason("as the spec says")
                 field = "compile" if wishes.compile else "cuda_graph"
                 done = "compiled" if wishes.compile else "recorded"
                 raise InvalidInput(f"training.{field}: the step can't be {done} ({reason}); leave it out")
