@@ -229,7 +229,8 @@ class Engine:
         inputs, labels = data.train.first(self.recipe.batch_size)
         count, each = (execution.pack_size, 1) if execution.streams else (1, execution.pack_size)
         clip, loss_of = self.recipe.clip, self.loss_of
-        steps = [GraphStep(self.module, loss_of, optimizer, each, clip) for _ in range(count)]
+        layout = {"together": not execution.compiled, "channels_last": execution.channels_last}
+        steps = [GraphStep(self.module, loss_of, optimizer, each, clip, **layout) for _ in range(count)]
         return steps, (data.normalise(inputs), labels)
 
     def _graph_evaluation(self, data: Dataset) -> GraphEvaluation:
