@@ -1,5 +1,8 @@
 """A step as one graph: the eager step's numbers to the last bit, by as few operations as it takes."""
 
+import gc
+from unittest.mock import MagicMock
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +10,7 @@ from torch import nn
 from tests.trials.toys import double, random_masks, toy_network
 from trials.engine import StackedNetwork, flat_mask, named_tensors
 from trials.engine.gradients import functional_gradients, lone_gradients, packed_gradients
-from trials.engine.graphs import as_traced, trace
+from trials.engine.graphs import Captured, as_traced, trace
 from trials.engine.rows import Places
 from trials.engine.steps import EagerStep, GraphStep
 from trials.losses import CrossEntropy
@@ -125,13 +128,16 @@ def test_a_graph_goes_on_with_other_copies_and_another_mask():
             torch.testing.assert_close(found[name], expected[name], rtol=1e-9, atol=1e-9)
 
 
+_EMPTY = "aten::empty.memory_format"
+
+
 def kernels(graph):
     """Operations of a graph that an accelerator computes: all but those that look at a tensor otherwise."""
 
     def computes(operator):
         if not isinstance(operator, torch._ops.OpOverload):  # one of several results
             return False
-        looks = operator.is_view or operator.name() in ("aten::detach", "aten::empty.memory_format")
+        looks = operator.is_view or operator.name() in ("aten::detach", "aten::_unsafe_view", _EMPTY)
         return operator._schema.is_mutable or not looks
 
     return sum(node.op == "call_function" and computes(node.target) for node in graph.graph.nodes)
@@ -162,6 +168,39 @@ def test_an_update_takes_as_many_kernels_for_any_depth(network, arguments, shape
     # The gradients in one row, weight decay, momentum (2), the weights, and twice what is pruned.
     assert kernels(step.traced(batch).graph) - kernels(trace(gradients, batch).graph) == 7
     assert kernels(step.traced(batch).graph) <= most
+
+
+@pytest.mark.parametrize("count", [1, 3], ids=["alone", "packed"])
+def test_kernels_that_lie_as_images_do_spare_turning_each_of_them_in_every_step(count, monkeypatch):
+    module, component = network_of("resnet20").train(), optimizer_of("sgd")
+    last = [
+        (inputs.contiguous(memory_format=torch.channels_last), labels)
+        for inputs, labels in batches(torch.float32)
+    ]
+    monkeypatch.setattr(f"{__name__}.batches", lambda *_: last)
+    outcomes, counts = [], []
+    for layout in (False, True):
+        given = made(module, count, torch.float32)
+        step = graph_step(module, component, count, given, channels_last=layout)
+        outcomes.append(stepped(step, given[0], torch.float32))
+        counts.append(kernels(step.program))
+    one, other = outcomes
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    assert counts[0] - counts[1] >= 19  # as many as there are convolutions
+
+
+def test_nothing_is_collected_while_a_graph_is_recorded(monkeypatch):
+    # A pretended torch.cuda, which records nothing.
+    collects, cuda = [], MagicMock()
+    cuda.graph.return_value.__enter__.side_effect = lambda *_: collects.append(gc.isenabled())
+    monkeypatch.setattr(torch, "cuda", cuda)
+    monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None, raising=False)
+    collected = []
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(1))
+    weights = torch.zeros(3)
+    captured = Captured(lambda each: (each.add_(1),), [weights])
+    captured._capture(MagicMock())
+    assert collects == [False] and gc.isenabled() and not collected and not weights.any()
 
 
 def test_every_parameter_begins_where_wide_reads_can():

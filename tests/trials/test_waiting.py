@@ -1,17 +1,21 @@
 """A training's steps don't wait for an accelerator, which here is a pretended one."""
 
 import dataclasses
+import os
 from contextlib import nullcontext
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.trials.accelerator import DEVICE, NoWaiting, Waited
 from tests.trials.toys import toy_data, toy_network, toy_recipe
 from trials.datasets import Dataset, augment
 from trials.datasets.augment import AUGMENTATIONS, changes
 from trials.engine import Engine, StackedNetwork, named_tensors
+from trials.engine.graphs import Captured
 from trials.recipe import Execution
+from trials.runner import Runner
 from trials.training import BestWeights, batches
 
 SHAPE = (3, 8, 8)
@@ -54,6 +58,39 @@ def test_no_step_waits(execution, monkeypatch):
         best.update(copies, 20, sums.double(), sums.isfinite(), sums)
 
 
+class Operations(TorchDispatchMode):
+    """Counts the operations that compute something."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        if not operator.is_view:
+            self.found.append(operator.name())
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_step_of_many_graphs_is_three_copies_and_the_replays(count, monkeypatch):
+    data = toy_data(kind=Dataset)
+    module = toy_network("fc")
+    recipe = toy_recipe(execution=Execution(pack_size=count, captured=True, streams=True))
+    copies = StackedNetwork.of(module, named_tensors(module), count, torch.device("cpu"))
+    rates = torch.full((count,), 0.1)
+    batch = data.train.first(recipe.batch_size)
+    batch = (data.normalise(batch[0]), batch[1])
+    step = Engine(module, recipe).begin(copies, torch.ones_like(copies.flat[0]), data)
+    losses = step(*batch, rates)
+    step.leave([1])
+    monkeypatch.setattr(Captured, "__call__", lambda self: ())
+    with Operations() as operations:
+        again = step(*batch, rates)
+    assert operations.found == ["aten::copy_"] * 3
+    assert again.isnan().tolist() == [index == 1 for index in range(count)]
+    assert losses.shape == (count,) and not losses[0].isnan()
+
+
 @pytest.mark.parametrize(
     "work",
     [
@@ -72,6 +109,18 @@ def test_what_waits_is_refused(work):
     there = torch.zeros(3, device=DEVICE)
     with pytest.raises((Waited, RuntimeError, NotImplementedError)), NoWaiting():
         work(there)
+
+
+def test_a_gpu_gets_as_many_queues_as_there_are_streams(monkeypatch, tmp_path):
+    name = "CUDA_DEVICE_MAX_CONNECTIONS"
+    monkeypatch.setenv(name, "8")
+    Runner(toy_recipe(), storage=str(tmp_path), device="cuda")
+    assert os.environ[name] == "8"
+    monkeypatch.delenv(name)
+    Runner(toy_recipe(), storage=str(tmp_path), device="cpu")
+    assert name not in os.environ
+    Runner(toy_recipe(), storage=str(tmp_path), device="cuda")
+    assert os.environ[name] == "32"
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])

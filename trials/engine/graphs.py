@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -131,10 +132,10 @@ class Captured:
                 for _ in range(2):
                     self._program(*self._arguments)
             torch.cuda.set_sync_debug_mode(debugging)
-            gc.collect()  # not while it records: a graph that goes then would take memory with it
             # The products' workspace is the stream's, not the graph's: each graph must get one of its own.
             torch._C._cuda_clearCublasWorkspaces()
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            # A graph that goes while another is recorded would take memory with it.
+            with _no_collection(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 self._outputs = self._program(*self._arguments)
             torch._C._cuda_clearCublasWorkspaces()
         finally:
@@ -151,6 +152,18 @@ class Captured:
             return self._program(*self._arguments)
         self._graph.replay()
         return self._outputs
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the collection of cycles, which may come at any time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _just_in_time(traced: Traced) -> Program:

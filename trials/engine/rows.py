@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 _ALIGNED = 16
 """Bytes that a parameter's place is a multiple of: wide reads of an accelerator need that many."""
+
+_WIDE = 16
+"""Numbers from one copy's rate to the next: as many bytes at least."""
 
 
 @dataclass(frozen=True)
@@ -76,3 +80,36 @@ class Places:
             if missing := place.filled - place.shape.numel():
                 found.append(row[:, :1].expand(-1, missing))
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+
+class Rows(NamedTuple):
+    """Parameters in rows, and all that changes them.
+
+    Attributes:
+        weights: [K, P].
+        mask: [P], 1 where a weight is alive, else 0.
+        state: The optimizer's, by attribute.
+        bits: Those of the mask, as :meth:`trials.optimizers.MaskBits.of` makes them, if the optimizer takes
+            them.
+    """
+
+    weights: Tensor
+    mask: Tensor
+    state: dict[str, Tensor]
+    bits: list[Tensor]
+
+
+class Shared(NamedTuple):
+    """Where the rates of several steps lie, and their losses: both [K], of which each step has a part."""
+
+    rates: Tensor
+    losses: Tensor
+
+    @classmethod
+    def of(cls, like: Tensor, count: int) -> Shared:
+        """For ``count`` copies like [K, P], each number at a place that any kernel can read widely."""
+        return cls(*like.new_zeros((2, count, _WIDE))[..., 0])
+
+    def row(self, index: int) -> Shared:
+        """The part of one copy."""
+        return Shared(self.rates[index : index + 1], self.losses[index : index + 1])

@@ -9,7 +9,7 @@ difference.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from silo.errors import InvalidInput
 from trials.engine.gradients import Gradients, TensorTree, functional_gradients
 from trials.engine.graphs import Captured, Program, Traced, trace
-from trials.engine.rows import Places
+from trials.engine.rows import Places, Rows, Shared
 from trials.engine.stacked import StackedNetwork
 from trials.losses import Loss
 from trials.optimizers import MaskBits, Optimizer, Stateful, build_optimizer
@@ -110,6 +110,7 @@ class GraphStep:
         optimizer: The optimizer and its arguments.
         count: Copies that the graph steps; a training of fewer leaves the rest idle, at a rate of 0.
         clip: The largest norm of a copy's gradient.
+        shared: Where rates and losses lie, if steps beside this one have them in the same tensors.
         together: Whether the parameters lie in one row.
         channels_last: Whether kernels of convolutions lie in that row with their channels innermost.
 
@@ -128,11 +129,13 @@ class GraphStep:
         count: int,
         clip: float | None = None,
         *,
+        shared: Shared | None = None,
         together: bool = False,
         channels_last: bool = False,
     ) -> None:
         self._module, self._optimizer, self._count = module, optimizer, count
         self._loss_of, self._clip = loss_of, clip
+        self._shared = shared
         self._together, self._channels_last = together, channels_last and together
         if not isinstance(build_optimizer(optimizer), Stateful):
             raise InvalidInput(
@@ -213,8 +216,9 @@ class GraphStep:
             name: tensor.new_zeros((self._count, *tensor.shape[1:]))
             for name, tensor in copies.buffers.items()
         }
-        self._rates = copies.flat.new_zeros(self._count)
-        tree = (self._groups, self._buffers, self._rates)
+        self._rates = copies.flat.new_zeros(self._count) if self._shared is None else self._shared.rates
+        losses = [] if self._shared is None else [self._shared.losses]
+        tree = (self._groups, self._buffers, self._rates, losses)
         self._tensors, self._structure = pytree.tree_flatten(tree)
 
     def _rows(self, weights: Tensor) -> Rows:
@@ -236,7 +240,13 @@ class GraphStep:
         return (self._step(*tree, *arguments[-2:]),)
 
     def _step(
-        self, groups: list[Rows], buffers: TensorTree, rates: Tensor, inputs: Tensor, labels: Tensor
+        self,
+        groups: list[Rows],
+        buffers: TensorTree,
+        rates: Tensor,
+        shared: list[Tensor],
+        inputs: Tensor,
+        labels: Tensor,
     ) -> Tensor:
         """The function that is traced: everything that it changes is among its arguments."""
         gradients, losses, after = self._gradients(self._parameters(groups), buffers, inputs, labels)
@@ -257,6 +267,8 @@ class GraphStep:
             if group.bits:
                 optimizer.pruned.take(group.mask, *group.bits)
             optimizer.step(group.weights, rows, group.mask, rates)
+        for each in shared:
+            each.copy_(losses)
         return losses
 
     def _gradients(
@@ -277,20 +289,3 @@ class GraphStep:
 
         found, (losses, after) = each(lone(parameters), lone(buffers), inputs, labels)
         return stacked(found), losses.unsqueeze(0), stacked(after)
-
-
-class Rows(NamedTuple):
-    """Parameters in rows, and all that changes them.
-
-    Attributes:
-        weights: [K, P].
-        mask: [P], 1 where a weight is alive, else 0.
-        state: The optimizer's, by attribute.
-        bits: Those of the mask, as :meth:`trials.optimizers.MaskBits.of` makes them, if the optimizer takes
-            them.
-    """
-
-    weights: Tensor
-    mask: Tensor
-    state: TensorTree
-    bits: list[Tensor]
