@@ -5,8 +5,9 @@
 It needs torch and torchvision only. Every way steps the same copies on the same batch, in turns and in both
 orders, medians of ``--repeats``; the stock loop trains one network with torch.optim.SGD. The share of the
 peak sets the multiplications and additions of forward and backward pass against those of a large float32
-matrix product in the same run. Ratios are to the fastest of the stock loops, of which a run in another
-precision has one in float32 too. Convolutions are compiled only with ``--compile-all``: that takes minutes.
+matrix product in the same run. Ratios are to the fastest of the stock loops: a run in another precision
+than float32 has one in that too, and one on CUDA has one with torch's own settings. Convolutions are compiled
+only with ``--compile-all``: that takes minutes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -29,7 +31,7 @@ from trials.datasets import Dataset, Split
 from trials.engine import Engine, StackedNetwork, Step, named_tensors
 from trials.engine.engine import computing
 from trials.networks import build_network
-from trials.recipe import Component, Execution, Recipe
+from trials.recipe import Component, Execution, Precision, Recipe
 
 SGD = Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
 STOCK = "stock loop"
@@ -82,6 +84,8 @@ def benchmark(
     labels = torch.randint(0, 10, (batch,), device=device)
     flops = step_flops(module, inputs, labels)
     runs: dict[str, tuple[int, Callable[[], None]]] = {STOCK: (1, stock(module, inputs, labels, precision))}
+    if device.type == "cuda":
+        runs[f"{STOCK}, torch's defaults"] = (1, stock(copy.deepcopy(module), inputs, labels, None))
     if precision != "fp32":
         runs[f"{STOCK}, fp32"] = (1, stock(copy.deepcopy(module), inputs, labels, "fp32"))
     if images and device.type == "cuda":
@@ -133,13 +137,14 @@ def ways(device: torch.device, copies: list[int], *, images: bool, compiles: boo
 
 
 def stock(
-    module: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, precision: str
+    module: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, precision: Precision | None
 ) -> Callable[[], None]:
-    """A step as every tutorial takes it."""
+    """A step as every tutorial takes it, in a precision of this package or as torch is set by itself: with
+    TF32 for convolutions, and kernels of cuDNN that need not give the same numbers every time."""
     optimizer = torch.optim.SGD(module.parameters(), lr=1e-3, **SGD.arguments)
 
     def step() -> None:
-        with computing(precision, inputs.device):
+        with computing(precision, inputs.device) if precision else nullcontext():
             optimizer.zero_grad()
             cross_entropy(module(inputs), labels).backward()
             optimizer.step()
