@@ -12,7 +12,14 @@ from typing import Any
 import click
 
 from oracle.spec import Spec
-from oracle.spec_file import is_spec_file, load_specs, load_variants, naming_variant, parse_specs
+from oracle.spec_file import (
+    is_spec_file,
+    json_schema,
+    load_specs,
+    load_variants,
+    naming_variant,
+    parse_specs,
+)
 from silo.checks import nearest
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
@@ -81,8 +88,7 @@ def init(spec_file: Path, name: str | None, example_name: str) -> None:
 @click.command()
 def schema() -> None:
     """Print the spec's JSON Schema, so that editors complete and check specs."""
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Spec.model_json_schema()}
-    click.echo(json.dumps(document, indent=2))
+    click.echo(json.dumps(json_schema(), indent=2))
 
 
 @click.command()
