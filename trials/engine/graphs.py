@@ -99,6 +99,11 @@ def compile_if_possible(traced: Sequence[Traced]) -> list[Program]:
         return as_traced(traced)
 
 
+_COMPILER: dict[str, str | int | bool] = {"deterministic": True}
+"""Options of torch's compiler on CUDA: else it times kernels of sums and takes the fastest, which may add up
+in another order the next time."""
+
+
 class Captured:
     """A program whose kernels are recorded as a CUDA graph, and replayed without a launch from Python.
 
@@ -168,7 +173,7 @@ def _no_collection() -> Iterator[None]:
 
 def _just_in_time(traced: Traced) -> Program:
     compile_cache.compiler_folder()
-    compiled: Program = torch.compile(traced.graph, dynamic=False, fullgraph=True)
+    compiled: Program = torch.compile(traced.graph, dynamic=False, fullgraph=True, options=_COMPILER)
 
     def program(*tensors: Tensor) -> Sequence[Tensor]:
         with warnings.catch_warnings():  # the compiler's own, about its own code
