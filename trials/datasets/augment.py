@@ -109,15 +109,19 @@ def changes(
     """
     halves = _HALVES.get(augmentation)
     while halves is None or device.type == "cpu":
-        yield partial(augmentation, generator=generator)
+        yield lambda inputs: augmentation(inputs, generator)
     draw = partial(halves.draw, batch, size, generator)
     first = [draw()]
     ahead = max(1, min(_AHEAD, _BYTES_AHEAD // max(1, first[0].nbytes)))
     while True:
         drawn = first + [draw() for _ in range(ahead - len(first))]
         for each in sent(torch.stack(drawn), device):
-            yield partial(halves.change, drawn=each)
+            yield _with(halves.change, each)
         first = []
+
+
+def _with(change: Callable[[Tensor, Tensor], Tensor], drawn: Tensor) -> Change:
+    return lambda inputs: change(inputs, drawn)
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
@@ -142,7 +146,7 @@ def _crops(
 
 def _cropped(inputs: Tensor, drawn: Tensor, padding: int = 4) -> Tensor:
     batch, channels, *size = inputs.shape
-    rows, columns = drawn.split(size, dim=1)
+    rows, columns = torch.split(drawn, list(size), dim=1)
     return functional.pad(inputs, [padding] * 4)[
         torch.arange(batch, device=inputs.device)[:, None, None, None],
         torch.arange(channels, device=inputs.device)[:, None, None],
@@ -175,7 +179,7 @@ def _parts(
 
 def _resized(inputs: Tensor, drawn: Tensor) -> Tensor:
     dtype = inputs.dtype if inputs.is_floating_point() else torch.float32
-    y, x = drawn.to(dtype).split(inputs.shape[-2:], dim=1)
+    y, x = torch.split(drawn.to(dtype), list(inputs.shape[-2:]), dim=1)
     every = (len(inputs), y.shape[1], x.shape[1])
     grid = torch.stack([x[:, None, :].expand(every), y[:, :, None].expand(every)], dim=-1)
     parts = functional.grid_sample(inputs.to(dtype), grid, padding_mode="border", align_corners=False)
