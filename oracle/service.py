@@ -67,6 +67,7 @@ def run(
         TrialsFailed: A task failed too often; the rest is in the ledger.
         LedgerFailed: The database stopped answering.
         LeaseLost: Another driver has taken the search over.
+        DeviceLost: In this process, which can't use its GPU any more; the rest is in the ledger.
     """
     specs = {"": spec} if isinstance(spec, Spec) else load_variants(spec)
     if len(specs) > 1:
@@ -153,6 +154,7 @@ def searching(
         Refused: A search can't run here and now.
         LedgerFailed: The database stopped answering.
         LeaseLost: Another driver has taken a search over.
+        DeviceLost: In this process, which can't use its GPU any more.
     """
     if driver not in ("ray", "in-process"):
         raise InvalidInput(f"there is no driver {driver!r}: give 'ray' or 'in-process'")

@@ -131,8 +131,9 @@ def _file(attributes: Mapping[str, Any], path: str, sha256: str) -> StoredFile:
 
 def _attributes(outcome: Trial, key: str) -> dict[str, Any]:
     """In the order in which dashboards show them: what is read first, what programs need last."""
+    plain = {name: _written(getattr(outcome, name)) for name in _PLAIN}
     return {
-        **{name: _written(getattr(outcome, name)) for name in _PLAIN},
+        **{name: value for name, value in plain.items() if value != "" or name in _REQUIRED},
         **_diagnostics_attributes(outcome.diagnostics),
         "checkpoint": outcome.checkpoint.path,
         "sha256": outcome.checkpoint.sha256,
