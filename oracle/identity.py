@@ -11,6 +11,8 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from oracle.cycles import Cycle
+from oracle.policies import Policy
+from oracle.policies.adaptive import BUDGETS
 from oracle.spec import Spec
 from trials.recipe import Execution
 from trials.secrets import without_secrets
@@ -77,14 +79,37 @@ def checkpoint_sha256(recorded: Mapping[str, Any]) -> str:
     return str(checkpoint.get("sha256", ""))
 
 
-def settled(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
-    """The current identity with the recorded initial weights, where those differ by roundings only.
+def growth(recorded: Mapping[str, Any], policy: Policy) -> float:
+    """How many times the budget that a search began with its policy has; 1 for one without a budget.
 
-    Another kind of processor draws them with other last digits, and a search may go on there. Replicates that
-    the recorded one lacks have their own.
+    Args:
+        recorded: The search's identity.
+        policy: Its policy now.
+    """
+    return _growth(recorded.get("rates"), _plain(asdict(policy)))
+
+
+def _growth(began: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> float:
+    if began is None or now is None or began.keys() != now.keys():
+        return 1.0
+    (changed,) = changes if len(changes := [name for name in now if began[name] != now[name]]) == 1 else ("",)
+    if changed not in BUDGETS or None in (began[changed], now[changed]):
+        return 1.0
+    return max(float(now[changed] / began[changed]), 1.0)
+
+
+def settled(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+    """The current identity with what of the recorded one stays, although it may be another now.
+
+    That is the budget that a search began with, where it has grown, and the initial weights, where they
+    differ by roundings only: another kind of processor draws them with other last digits, and a search may go
+    on there. Replicates that the recorded one lacks have their own.
     """
     from trials.weights import alike  # imports torch
 
+    if _growth(recorded.get("rates"), current.get("rates")) > 1:
+        spec = {**current["spec"], "policy": recorded["spec"]["policy"]}
+        current = {**current, "rates": recorded["rates"], "spec": spec}
     old, new = (initial_weights(each) if "initial" in each else () for each in (recorded, current))
     same = all(alike(*pair) for pair in zip(old, new, strict=False))
     if not same or len(old) > len(new):

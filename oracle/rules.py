@@ -38,6 +38,8 @@ class Rules:
         pack_size: Most candidates in one pack.
         workers: How many packs are trained side by side, as far as the policy is to make use of that.
         attempts: How often a task is tried before the search is stuck.
+        growth: How many times the budget that the search began with it has now: cycles that are decided get
+            their part of what came, too, and what was chosen stays.
     """
 
     policy: Policy
@@ -50,3 +52,4 @@ class Rules:
     pack_size: int = 1
     workers: int = 1
     attempts: int = 3
+    growth: float = 1.0

@@ -254,7 +254,8 @@ class Search:
         if len(state.trials.get(choice.max_lr, ())) < self.rules.replicates:
             raise Refused(
                 f"the ledger says that cycle {cycle} went on with max_lr {choice.max_lr:g}, which is none of "
-                "its candidates: it was edited; take another name for the search"
+                "its candidates: it was edited, or an earlier version of this program chose it; take another "
+                "name for the search"
             )
         policy = self.rules.policy
         by_posterior = self.rules.decide == "posterior" and policy.searches and not policy.selective
@@ -285,7 +286,9 @@ class Search:
             return recorded[len(self._rounds[cycle])]
         count = min(chosen.replicates, self.rules.replicates) if chosen else self.rules.replicates
         if chosen and recorded:
-            return self._joined(cycle, count)
+            joined = self._joined(cycle, count)
+            if joined or self.rules.growth == 1:
+                return joined
         try:
             added = self.rules.policy.next_round(self._state(cycle, count))
         except Refused as refused:
@@ -308,6 +311,7 @@ class Search:
 
     def _state(self, cycle: int, replicates: int) -> CycleState:
         """A cycle as its policy sees it, with so many replicates."""
+        rounds = ({r: rates for r, rates in each.items() if r < replicates} for each in self.rounds(cycle))
         return CycleState(
             cycle=cycle,
             replicates=replicates,
@@ -316,11 +320,12 @@ class Search:
             prunings=tuple(pruned for pruned in self.prunings(cycle) if pruned.replicate < replicates),
             trials=self._trials(cycle, replicates),
             decisions=self.decisions,
-            rounds=self.rounds(cycle),
+            rounds=tuple(each for each in rounds if each),
             spent=sum(self._work(earlier) for earlier in range(cycle)),
             chance=self.rules.chance,
             workers=self.rules.workers,
             pack=self.rules.pack_size,
+            growth=self.rules.growth,
         )
 
     def _work(self, cycle: int) -> float:

@@ -15,7 +15,7 @@ from oracle import interrupts
 from oracle.chance_level import chance_of
 from oracle.claim import claim_storage
 from oracle.cycles import Choice, Cycle
-from oracle.identity import Keys, checkpoint_sha256, initial_weights
+from oracle.identity import Keys, checkpoint_sha256, growth, initial_weights
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.choices import add_choices, forget_choices
 from oracle.ledger.lease import Lease
@@ -311,8 +311,9 @@ def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3, workers
     """The rules of a search."""
     measure = spec.measure()
     chance = chance_of(record.identity, measure)
+    policy = spec.policy_of_rates()
     return Rules(
-        policy=spec.policy_of_rates(),
+        policy=policy,
         cycles=spec.cycles,
         replicates=spec.replicates,
         tolerance=measure.within,
@@ -322,4 +323,5 @@ def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3, workers
         pack_size=record.execution.pack_size,
         workers=workers,
         attempts=attempts,
+        growth=growth(record.identity, policy),
     )

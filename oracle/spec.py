@@ -97,8 +97,9 @@ class Spec(Part):
     policy: Named = ComponentSpec(name="oracle")
     """The policy that sets ``max_lr`` at each cycle: ``oracle`` (search the grid), ``adaptive`` (train where
     that tells something; argument ``share``, the budget by the whole grid's trainings, or ``trainings``, a
-    number a cycle), ``edge`` (follow the rate at which trainings collapse, an experiment), ``silo`` (the
-    curve below), ``fixed`` (argument ``max_lr``), or ``allr`` (arguments ``max_lr`` and ``minimum``)."""
+    number a cycle; either may grow, and what was chosen before stays), ``edge`` (follow the rate at which
+    trainings collapse, an experiment), ``silo`` (the curve below), ``fixed`` (argument ``max_lr``), or
+    ``allr`` (arguments ``max_lr`` and ``minimum``)."""
     rewind_to: int = Field(default=0, ge=0, le=MOST_STEPS)
     """With weight rewinding, the epoch (or iteration, as the training's length counts) of cycle 0's training
     whose weights and place in the schedule a pruned network goes back to; 0 for the initial weights."""

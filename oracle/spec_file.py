@@ -56,6 +56,33 @@ def load_variants(path: str | Path) -> dict[str, Spec]:
     return _parse_variants(text, str(path))
 
 
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a spec's file: what a spec takes, in the short forms too, and variants."""
+    found = Spec.model_json_schema()
+    fields, needed = list(found["properties"]), [name for name in found.pop("required") if name != "cycles"]
+    found["properties"]["variants"] = {
+        "type": "object",
+        "minProperties": 1,
+        "description": "Name to what differs from the rest of the file: one search each.",
+        "additionalProperties": {
+            "type": ["object", "null"],
+            "propertyNames": {"enum": [name for name in fields if name != "name"]},
+        },
+    }
+    found["$defs"]["TrainingSpec"]["properties"]["arguments"] = {
+        "type": "object",
+        "description": "Keyword arguments of loop.",
+    }
+    lengths = [{"required": ["cycles"]}, {"required": ["until"], "properties": {"until": {"type": "number"}}}]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **found,
+        "if": {"required": ["variants"]},  # which may hold what the file lacks
+        "then": {"required": ["name"]},
+        "else": {"required": needed, "oneOf": lengths},
+    }
+
+
 @contextmanager
 def naming_variant(path: str | Path, variant: str) -> Iterator[None]:
     """Names the variant in an error about its spec, as those of :func:`load_variants` do.

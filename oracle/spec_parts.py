@@ -82,7 +82,7 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-Named = Annotated[ComponentSpec, BeforeValidator(_named)]
+Named = Annotated[ComponentSpec, BeforeValidator(_named, json_schema_input_type=str | ComponentSpec)]
 
 
 def _file(value: Any) -> Any:
@@ -94,7 +94,9 @@ def _listed(value: Any) -> Any:
 
 
 Patterns = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=MOST_PARTS), BeforeValidator(_listed)
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    Field(max_length=MOST_PARTS),
+    BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...]),
 ]
 """Names or patterns; a bare string stands for a list of one."""
 
@@ -116,12 +118,14 @@ class CheckpointSpec(Part):
 class NetworkSpec(ComponentSpec):
     """A network by name with its arguments, and the weights that it begins with."""
 
-    checkpoint: Annotated[CheckpointSpec | None, BeforeValidator(_file)] = None
+    checkpoint: Annotated[
+        CheckpointSpec | None, BeforeValidator(_file, json_schema_input_type=str | CheckpointSpec | None)
+    ] = None
     """A file of weights to begin with, instead of those that its code draws: a path or a URI, or
     ``{file: …, leave_out: [head.*]}``."""
 
 
-NamedNetwork = Annotated[NetworkSpec, BeforeValidator(_named)]
+NamedNetwork = Annotated[NetworkSpec, BeforeValidator(_named, json_schema_input_type=str | NetworkSpec)]
 
 
 class PruningSpec(Part):
@@ -355,7 +359,7 @@ class MetricSpec(Part):
         return Metric(name=self.name, function=function, goal=self.goal, diverged=self.diverged)
 
 
-NamedMetric = Annotated[MetricSpec, BeforeValidator(_named)]
+NamedMetric = Annotated[MetricSpec, BeforeValidator(_named, json_schema_input_type=str | MetricSpec)]
 
 
 class SiloSpec(Part):

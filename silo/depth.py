@@ -30,9 +30,10 @@ def check_densities(densities: Sequence[float]) -> tuple[float, ...]:
     return found
 
 
-def unlike(densities: Sequence[float], pruning_rate: float) -> bool:
-    """Whether densities of cycles 0, 1, … are others than those that prunings of ``pruning_rate`` leave."""
-    expected = (1 - pruning_rate) ** np.arange(len(densities))
+def unlike(densities: Sequence[float], pruning_rate: float, planned: Sequence[float] = ()) -> bool:
+    """Whether densities of cycles 0, 1, … are others than those planned, or that ``pruning_rate`` leaves."""
+    count = len(densities)
+    expected = np.asarray(planned[:count]) if planned else (1 - pruning_rate) ** np.arange(count)
     return bool((np.abs(np.asarray(densities) / expected - 1) > _ALIKE).any())
 
 

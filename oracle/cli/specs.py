@@ -12,7 +12,14 @@ from typing import Any
 import click
 
 from oracle.spec import Spec
-from oracle.spec_file import is_spec_file, load_specs, load_variants, naming_variant, parse_specs
+from oracle.spec_file import (
+    is_spec_file,
+    json_schema,
+    load_specs,
+    load_variants,
+    naming_variant,
+    parse_specs,
+)
 from silo.checks import nearest
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
@@ -91,8 +98,7 @@ def schema() -> None:
     Example:
       oracle schema > spec.schema.json
     """
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Spec.model_json_schema()}
-    click.echo(json.dumps(document, indent=2))
+    click.echo(json.dumps(json_schema(), indent=2))
 
 
 @click.command()

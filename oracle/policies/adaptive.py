@@ -7,6 +7,7 @@ have been tried, and the optimum the rate that loses least of those that were tr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,6 +26,9 @@ from silo.landscape.begun import Begun
 from silo.landscape.design import Pair
 from silo.landscape.rounds import Adaptive
 from trials.tasks import PrunedNetwork, Trial
+
+BUDGETS = "share", "trainings"
+"""Fields of :class:`AdaptivePolicy` that may grow under a search that has results."""
 
 _TURNS = 3
 """A later cycle's rounds, mostly."""
@@ -58,7 +62,7 @@ class AdaptivePolicy(GridPolicy):
         """See :class:`Policy`."""
         reach = self._reach(state)
         places = {rate: place for place, rate in enumerate(reach)}
-        decision = self._settings(state.replicates).decide(
+        decision = self._settings(state.replicates, state.growth).decide(
             self._learned(state).landscape,
             self._begun(state),
             _pairs(state.trials, places, state.measure),
@@ -105,10 +109,11 @@ class AdaptivePolicy(GridPolicy):
             self._kept[terms] = Learned(*terms)
         return self._kept[terms]
 
-    def _settings(self, replicates: int) -> Adaptive:
-        if self.trainings is None:
-            return Adaptive(share=self.share)
-        return Adaptive(share=min(self.trainings / (self.candidates * replicates), 1.0))
+    def _settings(self, replicates: int, growth: float = 1.0) -> Adaptive:
+        share = self.share
+        if self.trainings is not None:
+            share = min(self.trainings / (self.candidates * replicates), 1.0)
+        return Adaptive(share=share, rounds=math.ceil(growth * Adaptive.rounds))
 
     def _begun(self, state: CycleState) -> Begun:
         reach = self._reach(state)

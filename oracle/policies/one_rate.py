@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from oracle.cycles import densities
 from oracle.policies.exhaustive import PointRule
 from oracle.policies.protocol import CycleState, Round, Span
 from silo.curve import SiloCurve
+from silo.depth import unlike
 from trials.recipe import rate_at
 
 
@@ -30,13 +32,24 @@ class _OneRate(PointRule):
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePolicy(_OneRate):
-    """SILO's rate of each cycle (Equation 3)."""
+    """SILO's rate of each cycle (Equation 3).
+
+    Where the pruner took other shares than planned, as one that leaves 2 weights of 4 does, the curve goes by
+    the densities that there were.
+    """
 
     curve: SiloCurve
 
-    def next_round(self, state: CycleState) -> Round:
+    def next_round(self, state: CycleState) -> Round | None:
         """See :class:`Policy`."""
-        return state.everywhere(() if state.trials else (float(self.curve.max_lr(state.cycle)),))
+        if state.trials:
+            return {}
+        if state.cycle and len(state.prunings) < state.replicates:
+            return None
+        known = (*(each.density for each in state.decisions), densities(state.prunings)["density"])
+        other = unlike(known, self.curve.pruning_rate, self.curve.densities)
+        curve = replace(self.curve, densities=known) if other else self.curve
+        return state.everywhere((float(curve.max_lr(state.cycle)),))
 
     def span(self, cycles: int) -> Span:
         """See :class:`Policy`; the curve never falls."""

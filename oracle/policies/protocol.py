@@ -36,6 +36,7 @@ class CycleState:
         measure: How scores are compared.
         workers: How many packs of trainings go side by side.
         pack: Most rates of a replicate that are trained together.
+        growth: How many times the budget that the search began with it has now.
     """
 
     cycle: int
@@ -50,6 +51,7 @@ class CycleState:
     measure: Measure = BY_ACCURACY
     workers: int = 1
     pack: int = 1
+    growth: float = 1.0
 
     def everywhere(self, rates: tuple[float, ...]) -> Round:
         """The same rates in every replicate; nothing for none."""

@@ -3,11 +3,17 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
+import jsonschema
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 
+import oracle
 from oracle.ledger import Ledger
+from oracle.spec_file import json_schema, parse_specs
+from silo.errors import InvalidInput
 from tests.support import small_spec
 
 
@@ -28,12 +34,67 @@ def test_init_writes_a_spec_that_is_valid_and_refuses_to_overwrite(call, tmp_pat
     assert (code, err) == (2, "oracle: mine.yaml: there is such a file already; name another one\n")
 
 
-def test_schema_is_json_schema(call):
+GIVEN = {
+    "name": "x",
+    "network": "fc",
+    "dataset": "digits",
+    "cycles": 3,
+    "grid": {"low": 0.1, "high": 0.2, "points": 3},
+    "training": {"epochs": 2},
+}
+SHORT = [
+    {},
+    {"cycles": None, "until": 0.1},
+    {"until": None},
+    {"policy": "oracle", "metric": "accuracy", "tolerance": "1 %", "observers": ["tensorboard"]},
+    {"training": {"epochs": 2, "loss": "my:loss", "optimizer": "adam", "schedule": "cosine"}},
+    {"training": {"loop": "my:loop", "arguments": {"width": 3}}},
+    {"network": {"name": "fc", "checkpoint": "weights.pt"}, "pruning": {"pruner": "lamp", "keep": "head.*"}},
+    {"variants": {"low": {"seed": 1}, "high": None}},
+    {"training": None, "variants": {"short": {"training": {"epochs": 1}}}},
+]
+WRONG = [
+    {"cycles": None},
+    {"until": 0.1},  # beside cycles
+    {"training": None},
+    {"nework": "fc"},
+    {"network": 3},
+    {"variants": {}},
+    {"variants": {"low": {"sed": 1}}},
+    {"variants": {"low": {"name": "low"}}},
+    {"retraining": "rewinding"},
+]
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return jsonschema.Draft202012Validator(json_schema())
+
+
+@pytest.mark.parametrize("changes", SHORT, ids=str)
+def test_the_schema_takes_short_forms_as_specs_do(schema, changes):
+    given = {name: value for name, value in (GIVEN | changes).items() if value is not None or name == "until"}
+    parse_specs(json.dumps(given))
+    schema.validate(given)
+
+
+@pytest.mark.parametrize("changes", WRONG, ids=str)
+def test_the_schema_refuses_what_specs_refuse(schema, changes):
+    given = {name: value for name, value in (GIVEN | changes).items() if value is not None}
+    with pytest.raises(InvalidInput):
+        parse_specs(json.dumps(given))
+    assert not schema.is_valid(given)
+
+
+def test_the_schema_is_printed_and_takes_every_example(schema, call):
     code, out, _ = call("schema")
     assert code == 0
-    document = json.loads(out)
-    assert document["additionalProperties"] is False
-    assert "cycles" in document["required"]
+    schema.check_schema(json.loads(out))
+    assert json.loads(out) == schema.schema
+    examples = sorted(Path(oracle.__path__[0], "examples").rglob("*.yaml"))
+    assert len(examples) > 10
+    for example in examples:
+        schema.validate(YAML(typ="safe").load(example.read_text()))
 
 
 def test_plan_counts_trainings_and_measures(call, write):

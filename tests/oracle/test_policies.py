@@ -1,6 +1,7 @@
 """What sets the rates besides the Oracle: one candidate per cycle, known without a search."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -27,26 +28,26 @@ def rules(policy):
     )
 
 
-def finish(task):
+def finish(task, left=0.8):
     if isinstance(task, PruneNetwork):
         return PrunedNetwork(
             cycle=task.cycle,
             replicate=task.replicate,
             start=StoredFile(path=f"{task.cycle}/{task.replicate}", sha256="0"),
-            alive=8,
-            prunable=10,
-            parameters=12,
+            alive=round(1000 * left**task.cycle),
+            prunable=1000,
+            parameters=1200,
             norm_drop=DROPS[task.cycle, task.replicate],
         )
     return tuple(replayed_trial(task.cycle, task.replicate, lr, 0.5) for lr in task.max_lrs)
 
 
-def run(policy, *, fail_first=False):
+def run(policy, *, fail_first=False, left=0.8):
     search, seen = Search(rules(policy)), set()
     while not isinstance(task := search.ask(), Signal):
         failed = fail_first and task not in seen
         seen.add(task)
-        search.tell(task, Failed(error="x") if failed else finish(task))
+        search.tell(task, Failed(error="x") if failed else finish(task, left))
     return search
 
 
@@ -66,6 +67,25 @@ def test_each_cycle_has_the_policys_one_rate(policy, expected, fail_first):
     search = run(policy, fail_first=fail_first)
     assert search.done and not search.rules.policy.searches and search.rules.policy.candidates == 1
     assert len({(t.cycle, t.max_lr) for t in search.outcomes()}) == 4 and len(search.outcomes()) == 8
+    assert [decision.interval.optimum for decision in search.decisions] == pytest.approx(expected)
+
+
+def planned(*densities):
+    return replace(CURVE, densities=densities)
+
+
+@pytest.mark.parametrize(
+    ("curve", "left", "followed"),
+    [
+        (CURVE, 0.5, planned(1.0, 0.5, 0.25, 0.125)),
+        (CURVE, 0.799, CURVE),  # a pruner rounds
+        (planned(1.0, 0.5, 0.25, 0.125), 0.5, planned(1.0, 0.5, 0.25, 0.125)),
+        (planned(1.0, 0.5, 0.25, 0.125), 0.8, planned(1.0, 0.8, 0.64, 0.512)),
+    ],
+)
+def test_silo_goes_by_what_the_pruner_left(curve, left, followed):
+    search = run(CurvePolicy(curve=curve), left=left)
+    expected = [followed.max_lr(m) for m in range(4)]
     assert [decision.interval.optimum for decision in search.decisions] == pytest.approx(expected)
 
 
