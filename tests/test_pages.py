@@ -1,6 +1,7 @@
 """What the pages show works as it stands: code, commands, numbers, links."""
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -26,6 +27,7 @@ from trials.schedules import SCHEDULES
 
 README = PAGES["README.md"]
 WITH_COMMANDS = [page for page in PAGES if commands(page, "oracle")]
+RULES = ("point rule", "model")
 NOT_RUN = "docker/README.md"
 """Takes containers; it says itself what of it has been run."""
 BROWSERS = ("chromium", "google-chrome", "chrome", "chromium-browser")
@@ -241,3 +243,19 @@ def test_every_example_of_the_help_is_on_a_page():
     }
     on_a_cluster = {example for example in examples if "--address" in example}
     assert len(examples) > 15 and examples - on_a_cluster <= shown
+
+
+def test_how_stable_the_demo_is_was_kept():
+    kept = json.loads(
+        (ROOT / "tests/benchmarks/results/2026-11-30-agreement.json").read_text(encoding="utf-8")
+    )
+    point, model = (kept["counts"][f"SILO's curve, with those of 2026-11-29, {rule}"] for rule in RULES)
+    assert (model["runs"], model["contradictions"]) == (9, 0)
+    for page in ("README.md", "silo/landscape/README.md"):
+        said = " ".join(PAGES[page].split())
+        assert (
+            "nine runs" in said and f"{point['pairs']} pairs" in said and f"{point['contradictions']}" in said
+        )
+    shown = re.findall(r"^ +(\d+) .*([✓✗?]) +[\d.]+ [✓✗?] +[\d.]+ ± ", README, flags=re.MULTILINE)
+    stated = kept["stated"]["SILO's curve"]["seed-0"]["model"]
+    assert len(shown) == 6 and all(stated[int(cycle)] == sign for cycle, sign in shown)
