@@ -31,6 +31,8 @@ SECRETS=./secrets
 # CPUs of one worker, and how many workers there are.
 WORKER_CPUS=$(nproc 2>/dev/null || echo 2)
 WORKERS=1
+# Shared memory of one worker container, at most: README.md beside this file says what a streamed data set needs.
+WORKER_SHM=8gb
 # Which PyTorch the image has: cpu, or an index for CUDA such as cu130.
 TORCH=cpu
 END

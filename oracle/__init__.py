@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from oracle.jobs import status, stop, submit
     from oracle.observers import Observer
     from oracle.results import Results, load
+    from oracle.results.exported import read_export
     from oracle.service import run, run_variants
     from oracle.spec import Spec
     from oracle.spec_file import load_spec
@@ -19,6 +20,7 @@ __all__ = [
     "Spec",
     "load",
     "load_spec",
+    "read_export",
     "run",
     "run_variants",
     "status",
@@ -32,6 +34,7 @@ _HOMES = {
     "Spec": "oracle.spec",
     "load": "oracle.results",
     "load_spec": "oracle.spec_file",
+    "read_export": "oracle.results.exported",
     "run": "oracle.service",
     "run_variants": "oracle.service",
     "status": "oracle.jobs",

@@ -1,5 +1,28 @@
-"""``python -m oracle``: the same as the ``oracle`` command."""
+"""The ``oracle`` command, which an interrupt ends in one line from its first moment to its last."""
 
-from oracle.cli.main import main
+from __future__ import annotations
 
-main()
+import signal
+import sys
+
+from oracle.interrupts import interrupt_on_signals
+
+
+def main() -> None:
+    """Runs :func:`oracle.cli.main.main`, which takes a second to import."""
+    try:
+        interrupt_on_signals()
+        from oracle.cli.main import main as run_command
+
+        run_command()
+    except KeyboardInterrupt:
+        print("oracle: interrupted", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)  # what is left to do is Python's own
+
+
+if __name__ == "__main__":
+    main()

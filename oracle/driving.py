@@ -146,7 +146,7 @@ def _sessions(group: list[Prepared], stack: ExitStack, load: LoadOnce, interrupt
 def _check_cluster(groups: list[list[Session]], workers: list[int], shared: Mapping[str, Any]) -> None:
     """Looks at what can only be found out on the nodes of a cluster that others started."""
     from oracle.drivers.cluster import is_open
-    from oracle.drivers.nodes import check_nodes
+    from oracle.drivers.nodes import check_nodes, kinds_of_gpu
     from oracle.drivers.tokens import OPEN
     from oracle.jobs.client import PREFLIGHT_PASSED
 
@@ -155,6 +155,12 @@ def _check_cluster(groups: list[list[Session]], workers: list[int], shared: Mapp
     found = []
     for group, count in zip(groups, workers, strict=True):
         nodes = check_nodes(group, shared)
+        if len(kinds := kinds_of_gpu(group[0].spec)) > 1:
+            _log.warning(
+                "the workers' nodes have different kinds of GPU (%s): candidates of a cycle will differ by "
+                "rounding, too",
+                ", ".join(kinds),
+            )
         if not nodes:
             _log.warning("no node is there yet: storage, data and memory weren't looked at")
         found.append(f"{count} worker{'s' * (count != 1)} on {nodes} node{'s' * (nodes != 1)}")

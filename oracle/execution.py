@@ -25,7 +25,7 @@ def room(spec: Spec) -> int:
 
     fits = int(cores() / spec.resources.cpus)
     if spec.resources.gpus > 0:
-        fits = min(fits, int(torch.cuda.device_count() / spec.resources.gpus))
+        fits = min(fits, torch.cuda.device_count() * int(1 / spec.resources.gpus + 1e-9))
     wanted = fits if spec.resources.workers is None else min(fits, spec.resources.workers)
     return max(1, wanted)
 

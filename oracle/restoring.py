@@ -34,6 +34,7 @@ class Recorded:
         prunings: All pruned networks.
         choices: What was chosen to be pruned.
         baseless: Cycles of other choices, which nothing is left of: neither a training nor a later one.
+        known: The choices that there were before the outcomes were read.
         rounds: Cycle to what a selective policy has asked for.
     """
 
@@ -41,6 +42,7 @@ class Recorded:
     prunings: tuple[PrunedNetwork, ...]
     choices: tuple[Choice, ...]
     baseless: tuple[int, ...]
+    known: tuple[Choice, ...]
     rounds: Mapping[int, Sequence[Round]]
 
     @classmethod
@@ -50,6 +52,7 @@ class Recorded:
         Raises:
             Refused: A row can't be read.
         """
+        known = read_choices(ledger, name)
         outcomes = ledger.outcomes(name)
         last = max((trial.cycle for trial in outcomes.values()), default=-1)
         choices = read_choices(ledger, name)
@@ -57,9 +60,17 @@ class Recorded:
             outcomes=outcomes,
             prunings=ledger.prunings(name),
             choices=tuple(choice for choice in choices if choice.cycle <= last),
+            known=known,
             baseless=tuple(choice.cycle for choice in choices if choice.cycle > last),
             rounds=read_rounds(ledger, name),
         )
+
+    def undone(self, search: Search) -> list[int]:
+        """Cycles that were decided among as many replicates, and aren't by what is there."""
+        if search.rules.growth != 1:  # they get their part of a larger budget first
+            return []
+        count = search.rules.replicates
+        return [each.cycle for each in self.known if each.cycle >= search.cycle and each.replicates >= count]
 
     def search(self, rules: Rules, record: SearchRecord, choices: Sequence[Choice] | None = None) -> Search:
         """The state machine that these rules make of it.

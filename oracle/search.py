@@ -62,6 +62,7 @@ class Search:
         self._by_posterior = PosteriorChoice(rules.tolerance, rules.chance)
         self.decisions: list[Cycle] = []
         self._rounds: list[list[Round]] = [[]]
+        self._spent = [0.0]  # before each cycle
         self._outcomes: dict[tuple[int, int, float], Trial] = {}
         self._pruned: dict[tuple[int, int], PrunedNetwork] = {}
         self._lost: set[tuple[int, int, float]] = set()
@@ -92,9 +93,9 @@ class Search:
         """Tasks that were asked for and not yet told."""
         return frozenset(self._out)
 
-    def finished(self, cycle: int) -> int:
-        """Trials of a cycle that have an outcome."""
-        return self._finished[cycle]
+    def finished(self, cycle: int | None = None) -> int:
+        """Trials of a cycle that have an outcome; of all cycles without one."""
+        return self._finished.total() if cycle is None else self._finished[cycle]
 
     def planned(self) -> int:
         """Trials that the cycle under way means so far, its extensions included."""
@@ -103,6 +104,11 @@ class Search:
     def outcomes(self) -> tuple[Trial, ...]:
         """All outcomes, by cycle, rate and replicate."""
         return tuple(sorted(self._outcomes.values(), key=lambda t: (t.cycle, t.max_lr, t.replicate)))
+
+    def outcomes_of(self, cycle: int) -> tuple[Trial, ...]:
+        """The outcomes of what a cycle has asked for so far."""
+        places = ((cycle, *each) for each in self._asked(cycle))
+        return tuple(self._outcomes[place] for place in places if place in self._outcomes)
 
     def prunings(self, cycle: int) -> tuple[PrunedNetwork, ...]:
         """The pruned networks that a cycle starts from, by replicate; empty at cycle 0."""
@@ -232,6 +238,7 @@ class Search:
             self._rounds[cycle].append(added)
         else:
             self.decisions.append(self._decided(cycle))
+            self._spent.append(self._spent[cycle] + self._work(cycle))
             self._rounds.append([])
         return True
 
@@ -321,7 +328,7 @@ class Search:
             trials=self._trials(cycle, replicates),
             decisions=self.decisions,
             rounds=tuple(each for each in rounds if each),
-            spent=sum(self._work(earlier) for earlier in range(cycle)),
+            spent=self._spent[cycle],
             chance=self.rules.chance,
             workers=self.rules.workers,
             pack=self.rules.pack_size,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from oracle.cautions import cautions
 from oracle.driving import Interrupt, Prepared, drive, interrupt_main
 from oracle.errors import LedgerFailed, Refused, TrialsFailed
-from oracle.interrupts import remembering
+from oracle.interrupts import check, remembering
 from oracle.ledger import Ledger, Retries, SearchRecord
 from oracle.ledger.database import check_url
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
@@ -67,6 +67,7 @@ def run(
         TrialsFailed: A task failed too often; the rest is in the ledger.
         LedgerFailed: The database stopped answering.
         LeaseLost: Another driver has taken the search over.
+        DeviceLost: In this process, which can't use its GPU any more; the rest is in the ledger.
     """
     specs = {"": spec} if isinstance(spec, Spec) else load_variants(spec)
     if len(specs) > 1:
@@ -153,6 +154,7 @@ def searching(
         Refused: A search can't run here and now.
         LedgerFailed: The database stopped answering.
         LeaseLost: Another driver has taken a search over.
+        DeviceLost: In this process, which can't use its GPU any more.
     """
     if driver not in ("ray", "in-process"):
         raise InvalidInput(f"there is no driver {driver!r}: give 'ray' or 'in-process'")
@@ -168,6 +170,7 @@ def searching(
         prepared, load = [], LoadOnce(load_dataset)
         retries = Retries(_log.warning)
         for variant, spec in specs.items():
+            check()
             with naming_variant(path or "spec", variant):
                 prepared.append(_prepare(spec, driver, stack, load, retries, watching))
         errors = drive(_groups(prepared, driver), driver, address, load, interrupt)

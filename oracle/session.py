@@ -202,7 +202,7 @@ class Session:
             if task.cycle < before:
                 self._discard_losers(self.search.decisions[task.cycle])
         self._record_choices(self.search.decisions[before:])
-        self._record_rounds()
+        self._record_rounds(before)
         for decision in self.search.decisions[before:]:
             self._discard_losers(decision)
             for observer in self.observers:
@@ -227,14 +227,14 @@ class Session:
         forget_choices(self.ledger, self.spec.name, others)
         add_choices(self.ledger, self.spec.name, chosen)
 
-    def _record_rounds(self) -> None:
-        """Writes what a selective policy asked for, before it is trained."""
+    def _record_rounds(self, first: int = 0) -> None:
+        """Writes what a selective policy asked for from a cycle on, before it is trained."""
         if not self.search.rules.policy.selective:
             return
-        found = {cycle: self.search.rounds(cycle) for cycle in range(self.spec.cycles)}
+        found = {cycle: self.search.rounds(cycle) for cycle in range(first, self.search.cycle + 1)}
         new = {cycle: rounds for cycle, rounds in found.items() if rounds != self._asked.get(cycle, ())}
         add_rounds(self.ledger, self.spec.name, new)
-        self._asked = {**self._asked, **new}
+        self._asked |= new
 
     def _record(self, outcomes: tuple[Trial, ...]) -> tuple[Trial, ...]:
         """Writes what the ledger lacks; gives the outcomes that are new."""

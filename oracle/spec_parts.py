@@ -21,7 +21,7 @@ from pydantic import (
 
 from oracle.bounds import LARGEST_BATCH, LONGEST_LIMIT, MOST, MOST_PARTS, MOST_STEPS
 from oracle.grid import Grid, linear_values, log_values, stepped_values
-from oracle.spec_arguments import Arguments
+from oracle.spec_arguments import RECORDED, Arguments
 from trials.recipe import Checkpoint, Component, Metric, Precision, rate_at
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -383,7 +383,16 @@ class ResourcesSpec(Part):
     cpus: float = Field(default=1.0, gt=0, le=MOST)
     """CPU cores of one worker; torch uses as many threads."""
     gpus: float = Field(default=0.0, ge=0, le=MOST)
-    """GPUs of one worker; fractions share a GPU (they don't divide its memory)."""
+    """GPUs of one worker, at most 1; fractions share a GPU (they don't divide its memory)."""
     time_limit: float | None = Field(default=None, gt=0, le=LONGEST_LIMIT)
     """Seconds that a worker on Ray may take for one pack of trainings or one pruning, after which it is
     replaced and the task tried again; by default it may take for ever."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _at_most_one_gpu(cls, gpus: float, info: ValidationInfo) -> float:
+        if gpus > 1 and info.context != RECORDED:
+            raise ValueError(
+                f"a worker trains on one GPU, and {gpus:g} would leave others idle: take 1 and more workers"
+            )
+        return gpus

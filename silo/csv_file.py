@@ -2,27 +2,33 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from silo import checks
+from silo._arrays import FloatArray
 from silo.accuracies import CycleAccuracies, check_accuracies
 from silo.csv_cells import Row, located, read_rows, same_rates
 from silo.errors import InvalidInput
 from silo.intervals import CycleInterval, check_intervals
+from silo.landscape.scores import CycleScores, check_scores
 
 INTERVAL_COLUMNS = ("cycle", "optimum", "low", "high")
 CUT_COLUMNS = ("low_cut", "high_cut")
-ACCURACY_COLUMNS = ("cycle", "max_lr", "replicate", "accuracy")
+_PLACE = ("cycle", "max_lr", "replicate")
+ACCURACY_COLUMNS = (*_PLACE, "accuracy")
 
 # What a column of validation accuracies may be called; the second is what ``oracle export`` calls it.
 _ACCURACY_NAMES = ("accuracy", "validation_accuracy", "val_accuracy", "valid_accuracy", "val_acc", "acc")
 # How alike a column must be to one of ours to be taken for a slip of the pen.
 _LIKENESS = 0.8
 _UNIT: dict[tuple[str, ...], str] = {INTERVAL_COLUMNS: "cycle", ACCURACY_COLUMNS: "training"}
+
+Cycle = TypeVar("Cycle", CycleAccuracies, CycleScores)
 
 
 def load_csv(path: str | Path) -> tuple[CycleInterval, ...] | tuple[CycleAccuracies, ...]:
@@ -49,22 +55,64 @@ def load_csv(path: str | Path) -> tuple[CycleInterval, ...] | tuple[CycleAccurac
     """
     place = Path(path)
     header, rows = read_rows(place, (*INTERVAL_COLUMNS, *CUT_COLUMNS, *ACCURACY_COLUMNS, *_ACCURACY_NAMES))
-    accuracy = _accuracy_column(place, header)
+    accuracy = _score_column(place, header, "accuracy", _ACCURACY_NAMES)
     kind = _kind(header, accuracy)
-    _check_header(place, [("accuracy" if name == accuracy else name) for name in header], kind)
+    wanted = f"{', '.join(INTERVAL_COLUMNS)} per cycle, or {', '.join(ACCURACY_COLUMNS)} per training"
+    _check_header(place, [("accuracy" if name == accuracy else name) for name in header], kind, wanted)
     if not rows:
         raise InvalidInput(f"{place}: has a header, but no rows: give one per {_UNIT[kind]}")
     if kind is INTERVAL_COLUMNS:
         return _intervals(place, rows)
     assert accuracy is not None, "the header has been checked"
-    return _accuracies(place, rows, accuracy)
+
+    def cycle(m: int, rates: FloatArray, accuracies: FloatArray) -> CycleAccuracies:
+        return CycleAccuracies(cycle=m, rates=rates, accuracies=accuracies)
+
+    return located(f"{place}", lambda: check_accuracies(_trainings(place, rows, accuracy, cycle)))
 
 
-def _accuracy_column(place: Path, header: list[str]) -> str | None:
-    found = [name for name in _ACCURACY_NAMES if name in header]
+def load_scores(
+    path: str | Path, metric: str, comparable: Callable[[float], float] = float
+) -> tuple[CycleScores, ...]:
+    """Reads the scores of another metric than accuracy from a CSV file with a row per training.
+
+    Args:
+        path: the file, as ``load_csv`` reads it, with the score in a column of the metric's name, or of
+            ``validation_`` and its name, as ``oracle export`` calls it.
+        metric: the metric's name as a part of a column's, such as ``rmse``.
+        comparable: makes a number of a score of which the higher is the better.
+
+    Returns:
+        One per cycle, ascending; what ``learn`` takes.
+
+    Raises:
+        InvalidInput: as ``load_csv``.
+    """
+    place, names = Path(path), (metric, f"validation_{metric}")
+    header, rows = read_rows(place, (*_PLACE, *names))
+    column = _score_column(place, header, metric, names)
+    kind = (*_PLACE, metric)
+    given = [(metric if name == column else name) for name in header]
+    _check_header(place, given, kind, f"{', '.join(kind)} per training")
+    if not rows:
+        raise InvalidInput(f"{place}: has a header, but no rows: give one per training")
+    assert column is not None, "the header has been checked"
+
+    def cycle(m: int, rates: FloatArray, scores: FloatArray) -> CycleScores:
+        found = [[comparable(score) for score in row] for row in scores.tolist()]
+        index, replicate = np.indices(scores.shape)
+        return CycleScores(
+            cycle=m, grid=rates, index=index.ravel(), replicate=replicate.ravel(), score=np.ravel(found)
+        )
+
+    return located(f"{place}", lambda: check_scores(_trainings(place, rows, column, cycle)))
+
+
+def _score_column(place: Path, header: list[str], what: str, names: tuple[str, ...]) -> str | None:
+    found = [name for name in names if name in header]
     if len(found) > 1:
         raise InvalidInput(
-            f"{place}: the accuracy could be column {found[0]!r} or {found[1]!r}: leave only that of the "
+            f"{place}: the {what} could be column {found[0]!r} or {found[1]!r}: leave only that of the "
             "validation examples"
         )
     return found[0] if found else None
@@ -76,8 +124,7 @@ def _kind(header: list[str], accuracy: str | None) -> tuple[str, ...]:
     return ACCURACY_COLUMNS if of_trainings > of_cycles else INTERVAL_COLUMNS
 
 
-def _check_header(place: Path, header: list[str], kind: tuple[str, ...]) -> None:
-    wanted = f"{', '.join(INTERVAL_COLUMNS)} per cycle, or {', '.join(ACCURACY_COLUMNS)} per training"
+def _check_header(place: Path, header: list[str], kind: tuple[str, ...], wanted: str) -> None:
     missing = [name for name in kind if name not in header]
     if missing:
         raise InvalidInput(
@@ -112,7 +159,10 @@ def _intervals(place: Path, rows: list[Row]) -> tuple[CycleInterval, ...]:
     return located(f"{place}", lambda: check_intervals(found))
 
 
-def _accuracies(place: Path, rows: list[Row], accuracy: str) -> tuple[CycleAccuracies, ...]:
+def _trainings(
+    place: Path, rows: list[Row], column: str, make: Callable[[int, FloatArray, FloatArray], Cycle]
+) -> list[Cycle]:
+    """The cycles that ``make`` gives of m, the rates (n,) and the scores (n, r) of its trainings."""
     same = same_rates([row.number("max_lr") for row in rows])
     cycles: dict[int, dict[tuple[float, str], Row]] = {}
     for row in rows:
@@ -124,10 +174,7 @@ def _accuracies(place: Path, rows: list[Row], accuracy: str) -> tuple[CycleAccur
                 f"{replicate} is given twice: give it once"
             )
     order = _chains(place, {m: {replicate for _, replicate in found} for m, found in cycles.items()})
-    return located(
-        f"{place}",
-        lambda: check_accuracies([_cycle(m, found, order, accuracy) for m, found in cycles.items()]),
-    )
+    return [make(m, *_scores(m, found, order, column)) for m, found in cycles.items()]
 
 
 def _chains(place: Path, replicates: dict[int, set[str]]) -> list[str]:
@@ -160,9 +207,9 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts]
 
 
-def _cycle(
-    cycle: int, found: dict[tuple[float, str], Row], order: list[str], accuracy: str
-) -> CycleAccuracies:
+def _scores(
+    cycle: int, found: dict[tuple[float, str], Row], order: list[str], column: str
+) -> tuple[FloatArray, FloatArray]:
     rates = sorted({rate for rate, _ in found})
     given = {replicate for _, replicate in found}
     replicates = [replicate for replicate in order if replicate in given]
@@ -170,13 +217,8 @@ def _cycle(
         for replicate in replicates:
             if (rate, replicate) not in found:
                 raise InvalidInput(
-                    f"cycle {cycle} has no accuracy of max_lr {rate:g} in replicate {replicate}: give every "
+                    f"cycle {cycle} has no score of max_lr {rate:g} in replicate {replicate}: give every "
                     "max_lr of a cycle in every replicate"
                 )
-    return CycleAccuracies(
-        cycle=cycle,
-        rates=np.array(rates),
-        accuracies=np.array(
-            [[found[rate, replicate].number(accuracy) for replicate in replicates] for rate in rates]
-        ),
-    )
+    scores = [[found[rate, replicate].number(column) for replicate in replicates] for rate in rates]
+    return np.array(rates), np.array(scores)

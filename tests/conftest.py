@@ -1,5 +1,6 @@
 """Servers that tests share, the command as a user calls it, and how tests are shared out among processes."""
 
+import shutil
 import sys
 
 import pytest
@@ -89,8 +90,11 @@ def nothing_fails_unseen(request, monkeypatch):
 def pytest_collection_modifyitems(items):
     """Marks what is slow, and puts it first: what is left at the end is short, so that no process idles."""
     for item in items:
-        if SERVERS & set(item.fixturenames) or item.nodeid.startswith(SLOW_FOLDERS):
+        compiles = item.get_closest_marker("compiler")
+        if compiles or SERVERS & set(item.fixturenames) or item.nodeid.startswith(SLOW_FOLDERS):
             item.add_marker("slow")
+        if compiles and not any(map(shutil.which, ("g++", "clang++", "c++"))):
+            item.add_marker(pytest.mark.skip(reason="compiling a step takes a C++ compiler"))
     slow_files = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (not item.nodeid.startswith(RAY_FOLDER), item.path not in slow_files))
 

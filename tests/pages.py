@@ -8,6 +8,7 @@ PACKAGES = ("silo", "trials", "oracle", "dashboards", "docker")
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for path in (*ROOT.glob("*.md"), *(page for name in PACKAGES for page in (ROOT / name).rglob("*.md")))
+    if "examples" not in path.parts
 }
 ON_A_CLUSTER = "oracle/jobs/README.md"
 """The page whose commands tests/on_ray runs."""

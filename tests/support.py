@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -27,9 +26,7 @@ __all__ = [
     "small_spec",
 ]
 
-needs_compiler = pytest.mark.skipif(
-    not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="compiling a step takes a C++ compiler"
-)
+needs_compiler = pytest.mark.compiler
 
 
 def harm(path: Path, damage: str) -> None:

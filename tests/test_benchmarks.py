@@ -1,10 +1,15 @@
 """The reckoning in the benchmarks."""
 
 import dataclasses
+import math
+import weakref
+from functools import partial
 
 import pytest
+import torch
 
 from oracle.testing.replay import replayed_trial
+from tests.benchmarks import steps
 from tests.benchmarks.breakdown import breakdown, share_once_warm
 
 
@@ -47,3 +52,32 @@ def test_a_worker_that_never_trained_is_start_up():
 
 def test_the_warm_share_begins_with_the_end_of_the_last_first_pack():
     assert share_once_warm(TRIALS, 2) == pytest.approx((4 + 4) / (2 * (125 - 117)))
+
+
+def test_the_ways_of_a_gpu_record_few_graphs():
+    for images in (True, False):
+        ways = steps.ways(torch.device("cuda"), steps.COPIES["cuda"], images=images, compiles=not images)
+        counts = [way.pack_size if way.streams else 1 for way in ways if way.captured]
+        assert 16 in counts and sum(counts) <= 40
+
+
+def test_each_way_is_gone_before_the_next_and_a_broken_one_stops_nothing(capsys):
+    alive = weakref.WeakSet()
+
+    class Way:
+        def __call__(self):
+            pass
+
+    def make(broken):
+        assert not alive
+        way = Way()
+        alive.add(way)
+        if broken:
+            raise torch.OutOfMemoryError("no room")
+        return way
+
+    made = {name: partial(make, name == "b") for name in "abc"}
+    found = steps.one_by_one("net", made, torch.device("cpu"), 2, math.inf)
+    assert list(found) == ["a", "c"]
+    assert capsys.readouterr().out == "net, b: left out (OutOfMemoryError: no room)\n"
+    assert steps.one_by_one("net", made, torch.device("cpu"), 2, -math.inf) == {}

@@ -28,6 +28,7 @@ from trials.checkpoints import (
 )
 from trials.curves import TrainingCurve
 from trials.datasets import Dataset, LoadDataset, key_of, load_dataset, split_seed
+from trials.devices import DeviceLost, name_of, raise_if_lost
 from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
 from trials.engine.compile_cache import keep_to_own_folder
@@ -178,7 +179,11 @@ class Runner:
         return Engine(self._module, self.recipe, compiler=compile_if_possible, graphs=self._graphs)
 
     def run(self, task: Task) -> Result:
-        """Runs one task; whatever goes wrong is part of the answer, nothing is raised but interrupts."""
+        """Runs one task; whatever goes wrong is part of the answer, but for interrupts.
+
+        Raises:
+            DeviceLost: This process can do no task any more.
+        """
         return self.compute(task)()
 
     def compute(self, task: Task) -> Callable[[], Result]:
@@ -187,10 +192,17 @@ class Runner:
         Returns:
             The second half. It may run in another thread while this one computes its next task; its result is
             there once all files are.
+
+        Raises:
+            DeviceLost: See :meth:`run`.
         """
 
         def first() -> Callable[[], Result]:
-            return self._train(task) if isinstance(task, TrainPack) else self._prune(task)
+            try:
+                return self._train(task) if isinstance(task, TrainPack) else self._prune(task)
+            except Exception as error:
+                raise_if_lost(error, self.device)
+                raise
 
         second = _answering(first, hopeless=_HOPELESS)
         return partial(_answering, second) if callable(second) else lambda: second
@@ -214,6 +226,7 @@ class Runner:
             "wall_seconds": time.monotonic() - begun,
             "pack": len(copies),
             "worker": f"{platform.node()}:{os.getpid()}",
+            "gpu": name_of(self.device),
             "peak_memory": peak_memory(self.device),
         }
         return partial(self._store_trained, task, copies, where)
@@ -372,6 +385,8 @@ def _answering(work: Callable[[], _T], hopeless: tuple[type[Exception], ...] = (
         return Failed(error=str(error), lasting=True)
     except InvalidInput as error:  # a line that says it all
         return Failed(error=without_secrets(str(error)), final=InvalidInput in hopeless)
+    except DeviceLost:
+        raise
     except Exception as error:
         # Here, where it is known what references stood for.
         return Failed(error=without_secrets(traceback.format_exc()), final=isinstance(error, hopeless))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 
+import torch
+
 from trials.datasets import Dataset, LoadDataset, load_dataset
+from trials.devices import check_answers
 from trials.runner import Runner
 from trials.tasks import Job, Result, Task
 
@@ -16,6 +19,9 @@ class Runners:
     Args:
         jobs: The searches by name.
         load: Loads the data sets, on the CPU.
+
+    Raises:
+        DeviceLost: This process can't use the device that one of them trains on.
     """
 
     def __init__(
@@ -27,6 +33,8 @@ class Runners:
         self._jobs, self._load = jobs, load
         self._runners: dict[str, Runner] = {}
         self._loaded: dict[str, Dataset] = {}
+        for device in {job.recipe.device for job in jobs.values()}:
+            check_answers(torch.device(device))
 
     def run(self, name: str, task: Task) -> Result:
         """Runs a task of a search; see :meth:`Runner.run`."""

@@ -132,6 +132,7 @@ class Trial:
     ] = 0.0
     pack: Annotated[int, Meaning("how many trainings ran together, in the same time on the same worker")]
     worker: Annotated[str, Meaning("host name and process id of the worker")]
+    gpu: Annotated[str, Meaning("model of the GPU that trained it; empty on a CPU, and where unknown")] = ""
     peak_memory: Annotated[
         int, Meaning("most bytes that its worker has held until then, on CUDA in tensors there; 0: unknown")
     ] = 0

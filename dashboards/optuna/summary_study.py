@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,11 +41,17 @@ _PIECE = 2045
 """Characters of a note or figure that it keeps in one attribute."""
 
 
+_EACH = 25
+"""Cycles: up to twice as many all is written anew at each, and then the rarer the more there are."""
+
+
 class SummaryStudy(Observer):
     """Rewrites the summary study of the search when it starts, when a cycle is decided, and when it ends.
 
-    The studies of decided cycles are told what was decided. This is decoration: if it fails, the search goes
-    on, and one line in the log says why.
+    The studies of decided cycles are told what was decided. What looks at every cycle, as figures do, is
+    written anew when there are a few percent more of them: so a cycle costs as much in a search of a
+    thousand as in one of dozens. This is decoration: if it fails, the search goes on, and one line in the log
+    says why.
     """
 
     def __init__(self) -> None:
@@ -58,7 +65,11 @@ class SummaryStudy(Observer):
 
     def decided(self, session: Session, decision: Cycle) -> None:
         """Adds the cycle."""
-        self._rewrite(session, "running")
+        decided = len(session.search.decisions)
+        if decided - self._described >= decided // _EACH:
+            self._rewrite(session, "running")
+        else:
+            self._attempt(lambda: add_cycle(session, decision))
 
     def ended(self, session: Session, state: str) -> None:
         """Shows how the search ended, unless another driver goes on with it."""
@@ -67,15 +78,18 @@ class SummaryStudy(Observer):
 
     def _rewrite(self, session: Session, state: str) -> None:
         now = (state, len(session.search.decisions))
-        if now == self._written:
-            return
-        try:
-            self._write(session, state)
+        if now != self._written and self._attempt(lambda: self._write(session, state)):
             self._written = now
+
+    def _attempt(self, write: Callable[[], None]) -> bool:
+        try:
+            write()
         except Exception as error:
             if not self._warned:
                 logging.getLogger("oracle").warning("the summary study can't be written: %s", reason(error))
             self._warned = True
+            return False
+        return True
 
     def _write(self, session: Session, state: str) -> None:
         results = Results.of(session.spec, session.search, record=session.record, draws=0)
@@ -96,12 +110,10 @@ def write_all(ledger: Ledger, results: Results, *, state: str, described: int = 
     """
     name, log = results.name, results.span.scale == "log"
     told = [cycle_attributes(each, searched=results.searched) for each in results.decided]
-    new = slice(described, None)
+    new = slice(0 if results.done else described, None)  # what is known of a cycle grows with the later ones
     trials = [cycle_trial(*each, log=log) for each in zip(results.decided[new], told[new], strict=True)]
-    if results.searched:  # what is known of a cycle grows with the later ones
+    if results.searched:
         told = [{**each, **_known(belief)} for each, belief in zip(told, results.beliefs, strict=True)]
-        new = slice(0 if results.done else described, None)
-
     drawn = {each.cycle: _curves(results, each) for each in results.decided[described:]}
 
     def write(_again: bool) -> None:
@@ -113,6 +125,27 @@ def write_all(ledger: Ledger, results: Results, *, state: str, described: int = 
             replaced = (_NOTE, _PLOTS) if curves else (_NOTE,)
             ledger.describe(study, attributes, system=system, replacing=replaced)
         write_summary(ledger, results, state=state)
+
+    ledger.retries.call(write)
+
+
+def add_cycle(session: Session, decision: Cycle) -> None:
+    """Writes what a cycle alone tells, as long as nothing that looks at every cycle is written anew.
+
+    Args:
+        session: The search, which runs.
+        decision: The cycle that was decided last.
+    """
+    ledger, name, policy = session.ledger, session.spec.name, session.search.rules.policy
+    attributes = cycle_attributes(decision, searched=policy.searches)
+    log = policy.span(session.spec.cycles).scale == "log"
+    counts = _counts("running", len(session.search.decisions), session.spec.cycles, session.search.finished())
+
+    def write(_again: bool) -> None:
+        ledger.add_summary_rows(name, [cycle_trial(decision, attributes, log=log)])
+        study, noted = ledger.cycle_study(name, decision.cycle), _noted(attributes, decision.measure)
+        ledger.describe(study, attributes, system=noted, replacing=(_NOTE,))
+        ledger.describe(ledger.summary_study(name), {**counts, **_as_of()})
 
     ledger.retries.call(write)
 
@@ -147,17 +180,21 @@ def summary_attributes(results: Results, state: str) -> dict[str, Any]:
         state: How the search is doing.
     """
     decided = len(results.decided)
-    found: dict[str, Any] = {
-        "state": state,
-        "cycles decided": f"{decided} of {results.search_spec.cycles}",
-        "trials finished": len(results.outcomes),
-    }
+    found = _counts(state, decided, results.search_spec.cycles, len(results.outcomes))
     if results.predicted is not None:
         judged = results.judged(results.predicted.max_lr)
         inside, outside = (len(judged.cycles(each)) if judged else 0 for each in ("inside", "outside"))
         told = inside + outside
         found["SILO's curve inside"] = f"{inside} of {decided} cycles, can't be told in {decided - told}"
-    return {**found, "as of": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+    return {**found, **_as_of()}
+
+
+def _counts(state: str, decided: int, cycles: int, trials: int) -> dict[str, Any]:
+    return {"state": state, "cycles decided": f"{decided} of {cycles}", "trials finished": trials}
+
+
+def _as_of() -> dict[str, str]:
+    return {"as of": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
 
 
 def _known(belief: CycleBelief) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Findings:
             *([advice] if (advice := results.advice_text()) else []),
             *([f"By point estimates alone: {rivals.verdict}"] if rivals else []),
             *(fit.notes if fit else []),
+            *([gpus] if (gpus := results.gpus_text()) else []),
         ]
 
     @cached_property

@@ -72,6 +72,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
             f"schedule {_component(spec.training.schedule)}",
         ),
         ("machines", ", ".join(dict.fromkeys(run.host for run in runs))),
+        ("GPUs", ", ".join(sorted({trial.gpu for trial in results.outcomes} - {""}))),
         ("dates", _dates(runs)),
         ("versions", _versions(runs[-1]) if runs else ""),
     ]

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 
 import click
 
-from oracle.cli.run import ignore_signals
 from oracle.cli.show import LEDGER, command_of_one, open_searches, read_results
+from oracle.interrupts import ignore_signals
 from oracle.ledger import Ledger
 from oracle.spec import DEFAULT_LEDGER
 from silo.errors import InvalidInput, SiloOracleError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import math
@@ -14,14 +15,23 @@ import click
 
 from oracle.cli.show import LEDGER, TARGET, open_searches, read_results
 from oracle.cli.specs import JSON, echo_json
+from oracle.measure import MAX_LR
 from oracle.results import Results
 from oracle.results.frames import meanings
+from oracle.results.trial_columns import STATISTICS
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("csv", "parquet", "json")
+BRIEF = "brief"
+"""The format that has what tables and figures follow from, and nothing else."""
+
+_BRIEF_TRIALS = (
+    *("cycle", "replicate", "max_lr", "density", "validation_{key}", "test_{key}", "best_step", "diverged"),
+    *("selected", *STATISTICS, "wall_seconds", "pack"),
+)
 
 
 @click.command()
@@ -30,10 +40,11 @@ FORMATS = ("csv", "parquet", "json")
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(FORMATS),
+    type=click.Choice((*FORMATS, BRIEF)),
     default="csv",
     show_default=True,
-    help="csv and parquet: a file per frame; json: one file.",
+    help="csv and parquet: a file per frame; json: one file; brief: a few columns of the trials, packed, "
+    "from which oracle.read_export makes the rest.",
 )
 @click.option(
     "--out",
@@ -44,8 +55,8 @@ FORMATS = ("csv", "parquet", "json")
 def export(target: str, ledger: str | None, kind: str, out: Path | None, as_json: bool) -> None:
     """Write every training, and what follows from it, as tables.
 
-    Trials, curves, candidates, intervals, fits, rivals, costs, diagnostics and runs, with a page that says
-    what each column means.
+    Trials, curves, candidates, intervals, fits, rivals, rules, costs, diagnostics and runs, with a page that
+    says what each column means.
 
     \b
     Example:
@@ -69,6 +80,11 @@ def export(target: str, ledger: str | None, kind: str, out: Path | None, as_json
         echo_json(written if len(written) > 1 else written[0])
 
 
+_PLACES = ("storage", "ledger")
+_CHANCE = ("classes", "validation", "floor")
+"""Of what determined a search's outcomes, that which chance level follows from."""
+
+
 def write_export(results: Results, folder: Path, kind: str) -> list[Path]:
     """Writes a search's frames, what their columns mean, and its spec without passwords.
 
@@ -77,7 +93,7 @@ def write_export(results: Results, folder: Path, kind: str) -> list[Path]:
     Args:
         results: The search.
         folder: Where to; made if it does not exist.
-        kind: One of :data:`FORMATS`.
+        kind: One of :data:`FORMATS`, or :data:`BRIEF`.
 
     Returns:
         The files.
@@ -87,7 +103,10 @@ def write_export(results: Results, folder: Path, kind: str) -> list[Path]:
     """
     from dashboards.files import replace_file
 
-    contents = _one_document(results) if kind == "json" else _many_files(results, _WRITERS[kind], kind)
+    if kind in _WRITERS:
+        contents = _many_files(results, _WRITERS[kind], kind)
+    else:
+        contents = _brief(results) if kind == BRIEF else _one_document(results)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
@@ -114,6 +133,22 @@ def _many_files(results: Results, write: Callable[[pd.DataFrame], bytes], kind: 
     }
 
 
+def _brief(results: Results) -> dict[str, bytes]:
+    """Small enough to be kept beside a paper; where it ran is left out."""
+    facts = _facts(results)
+    facts["spec"] = {
+        name: value for name, value in facts["spec"].items() if name not in ("storage", "ledger")
+    }
+    names = [results.measure.named(name) for name in _BRIEF_TRIALS]
+    trials = results.trials[[results.measure.searched if name == MAX_LR else name for name in names]]
+    trials = trials.drop(columns=[name for name in STATISTICS if trials[name].isna().all()])
+    return {
+        "trials.csv.gz": gzip.compress(_csv(trials), mtime=0),
+        "intervals.csv": _csv(results.intervals),
+        "search.json": _json(facts),
+    }
+
+
 def _facts(results: Results) -> dict[str, Any]:
     return {
         "name": results.name,
@@ -121,6 +156,7 @@ def _facts(results: Results) -> dict[str, Any]:
         "done": results.done,
         "cycles": results.search_spec.cycles,
         "decided": len(results.decided),
+        "chance": {name: results.identity[name] for name in _CHANCE if name in results.identity},
         "spec": results.spec,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,9 +12,10 @@ import click
 
 from oracle.cli.show import LEDGER, console, open_search, read_results
 from oracle.cli.specs import JSON, echo_json
+from oracle.measure import BY_ACCURACY, Measure, parse_tolerance
 from silo import checks
-from silo.accuracies import CycleAccuracies, intervals_and_accuracies
-from silo.csv_file import load_csv
+from silo.accuracies import CycleAccuracies, grid_interval, intervals_and_accuracies, optimized
+from silo.csv_file import load_csv, load_scores
 from silo.errors import InvalidInput
 from silo.fit import fit_curve
 from silo.fit.drawn_fits import drawn_fits
@@ -21,14 +23,13 @@ from silo.fit.rivals import compare_rivals
 from silo.intervals import CycleInterval
 from silo.landscape import CycleScores, learn
 from silo.paper import OracleTable, load_table
+from trials.recipe import ACCURACY, Metric
 
 if TYPE_CHECKING:
     from dashboards.figures.fit_view import FitView
 
 _PAPERS_RATE = 0.2
-_PAPERS_TOLERANCE = 0.005
 
-Measured = tuple[CycleInterval, ...] | tuple[CycleAccuracies, ...]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -46,14 +47,23 @@ def _options(function: Function) -> Function:
                 "max_lr, replicate, accuracy per training.",
             ),
             click.option(
+                "--metric",
+                help="What the trainings of --csv are judged by, if not accuracy: its column's name.",
+            ),
+            click.option(
+                "--goal",
+                type=click.Choice(["max", "min"]),
+                help="Whether more of --metric is better, or less; by default max.",
+            ),
+            click.option(
                 "--pruning-rate",
                 type=float,
                 help=f"Share pruned after each cycle, for --csv; by default {_PAPERS_RATE}.",
             ),
             click.option(
                 "--tolerance",
-                type=float,
-                help=f"What counts as good, for --csv with accuracies; by default {_PAPERS_TOLERANCE}.",
+                help=f"What counts as good, for --csv with trainings; by default {BY_ACCURACY.tolerance} of "
+                "accuracy. Of --metric in its unit, or as a share of the best such as '1 %'.",
             ),
             click.option(
                 "--q-max", type=int, default=5, show_default=True, help="Highest q that is tried, from 0."
@@ -109,8 +119,11 @@ def fit(
 
     if [target, table, csv_file].count(None) != 2:
         raise InvalidInput("fit: give one of SPEC|NAME, --table and --csv, such as: oracle fit --table 11")
-    if csv_file is None and (options["pruning_rate"], options["tolerance"]) != (None, None):
-        raise InvalidInput("fit: --pruning-rate and --tolerance go with --csv; the others bring their own")
+    of_csv = ("pruning_rate", "tolerance", "metric", "goal")
+    if csv_file is None and any(options[name] is not None for name in of_csv):
+        raise InvalidInput(
+            "fit: --pruning-rate, --tolerance, --metric and --goal go with --csv; the others bring their own"
+        )
     if target is not None:
         view = _of_search(target, ledger, options)
     else:
@@ -164,7 +177,40 @@ def _of_table(number: int, options: dict[str, Any]) -> FitView:
 def _of_csv(path: Path | None, options: dict[str, Any]) -> FitView:
     assert path is not None, "one of three was given"
     rate = _PAPERS_RATE if options["pruning_rate"] is None else options["pruning_rate"]
-    return _view(load_csv(path), options, pruned={"pruning_rate": rate}, title=path.name)
+    shown: dict[str, Any] = {"pruned": {"pruning_rate": rate}, "title": path.name}
+    if options["metric"] is not None and options["metric"] != ACCURACY.name:
+        measure = _measure(options)
+        scores = load_scores(path, measure.key, measure.comparable)
+        intervals = tuple(_interval(each, measure.within) for each in scores)
+        return _view(intervals, options, scores=scores, measure=measure, **shown)
+    if options["goal"] is not None:
+        raise InvalidInput("fit: --goal goes with a --metric: more accuracy is better")
+    given = BY_ACCURACY.tolerance if options["tolerance"] is None else options["tolerance"]
+    try:
+        measure = replace(BY_ACCURACY, tolerance=float(given))
+    except ValueError:
+        raise InvalidInput(f"fit: --tolerance must be a share such as 0.005, not {given!r}") from None
+    intervals, accuracies = intervals_and_accuracies(load_csv(path), measure.tolerance)
+    return _view(intervals, options, scores=accuracies, measure=measure, **shown)
+
+
+def _measure(options: dict[str, Any]) -> Measure:
+    """How the scores of a metric of the user's own are compared."""
+    given: float | str | None = options["tolerance"]
+    if given is None:
+        raise InvalidInput(
+            "fit: --metric needs --tolerance, in its unit, or as a share of the best such as '1 %'"
+        )
+    with suppress(ValueError):  # else it is a share
+        given = float(given)
+    tolerance, relative = parse_tolerance(given)
+    metric = Metric(name=options["metric"], goal=options["goal"] or "max")
+    return Measure(metric=metric, tolerance=tolerance, relative=relative)
+
+
+def _interval(scores: CycleScores, tolerance: float) -> CycleInterval:
+    best, first, last = (int(each[0]) for each in optimized(scores.means[None], tolerance))
+    return grid_interval(scores.cycle, scores.grid.tolist(), best, first, last)
 
 
 def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitView:
@@ -179,8 +225,8 @@ def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitV
         raise InvalidInput(f"fit: search {record.name!r} has decided no cycle yet: let it run on")
     return _view(
         results.intervals_found,
-        options
-        | {"tolerance": results.measure.within, "chance": results.chance.highest if results.chance else None},
+        options,
+        chance=results.chance.highest if results.chance else None,
         pruned=results.pruned,
         title=record.name,
         curve=results.predicted,
@@ -192,29 +238,28 @@ def _of_search(target: str, ledger: str | None, options: dict[str, Any]) -> FitV
 
 
 def _view(
-    measured: Measured,
+    intervals: tuple[CycleInterval, ...],
     options: dict[str, Any],
     *,
     pruned: dict[str, Any],
-    title: str,
-    scores: tuple[CycleScores, ...] = (),
+    scores: tuple[CycleScores, ...] | tuple[CycleAccuracies, ...] = (),
+    measure: Measure = BY_ACCURACY,
+    chance: float | None = None,
     **shown: Any,
 ) -> FitView:
     from dashboards.figures.fit_view import FitView
 
-    tolerance = _PAPERS_TOLERANCE if options["tolerance"] is None else options["tolerance"]
     if options["q_max"] < 0:
         raise InvalidInput(f"fit: --q-max must be at least 0, not {options['q_max']}: give 5")
-    intervals, accuracies = intervals_and_accuracies(measured, tolerance)
     shared = {
         **pruned,
         "q_values": range(options["q_max"] + 1),
         "weighting": options["weighting"],
     }
     found = fit_curve(intervals, **shared)
-    told = scores or accuracies
-    beliefs = learn(told, tolerance=tolerance, chance=options.get("chance")) if told else ()
+    beliefs = learn(scores, tolerance=measure.within, chance=chance) if scores else ()
     if checks.whole("draws", options["draws"]) and beliefs:
         found = replace(found, drawn=drawn_fits(beliefs, draws=options["draws"], **shared))
     rivals = compare_rivals(intervals, **shared)
-    return FitView(title=title, intervals=intervals, fit=found, rivals=rivals, beliefs=beliefs, **shown)
+    shown |= {"intervals": intervals, "fit": found, "rivals": rivals, "beliefs": beliefs, "measure": measure}
+    return FitView(**shown)

@@ -20,12 +20,13 @@ from oracle.cli.fit import fit
 from oracle.cli.jobs import logs, stop, submit
 from oracle.cli.network import network
 from oracle.cli.report import report
-from oracle.cli.run import interrupt_on_signals, run
+from oracle.cli.run import run
 from oracle.cli.show import list_searches, status
 from oracle.cli.sparsity import sparsity
 from oracle.cli.specs import init, plan, schema, validate
 from oracle.cli.terminal import plain_streams
 from oracle.errors import LeaseLost, Refused
+from oracle.interrupts import interrupt_on_signals, remembering
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from silo.errors import InvalidInput, SiloOracleError
 from trials.secrets import without_secrets
@@ -66,7 +67,7 @@ def main() -> None:
 def _main() -> None:
     interrupt_on_signals()
     try:
-        with logging_to_stderr():
+        with remembering(), logging_to_stderr():
             code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         code = error.exit_code

@@ -144,7 +144,7 @@ def _of(session: Session, several: bool) -> str:
 
 
 def _best(session: Session) -> str:
-    trials = [trial for trial in session.search.outcomes() if trial.cycle == session.search.cycle]
+    trials = session.search.outcomes_of(session.search.cycle)
     if not trials:
         return ""
     measure = session.search.rules.measure

@@ -152,6 +152,7 @@ def _show(
         ("the verdict", results.verdict, "bold"),
         ("what to take", lambda: _recommended(results), ""),
         ("the advice", results.advice_text, ""),
+        ("the GPUs", results.gpus_text, ""),
     ):
         if text := attempt(what, make, str):
             screen.print(text, style=style, highlight=False, markup=False, soft_wrap=True)

@@ -252,7 +252,7 @@ def _searches_of(target: str, ledger: str | None, job: Job | None) -> list[tuple
     if target_specs(target):
         return open_searches(target, ledger, retries=at_once)
     names = [target] if target in job.searches else job.searches
-    places = ((name, ledger or job.ledger) for name in names)
+    places = ((name, ledger or job.place) for name in names)
     return [found for name, url in places for found in open_searches(name, url, retries=at_once)]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from oracle.errors import Refused
 from oracle.spec import Spec
 from oracle.spec_file import (
     is_spec_file,
@@ -28,18 +29,20 @@ SPEC = click.argument("spec_file", metavar="SPEC", type=click.Path(dir_okay=Fals
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 _OURS = ("digits", "loops")
+_STUDY = "study-"
 _TABLES_OF_INTERVALS = ("table10", "table11")
 
 
 def examples() -> tuple[str, ...]:
-    """The names of the example specs: the demo, own training loops, and each table of the paper with
-    accuracies."""
+    """The names of the example specs: the demo, own training loops, the studies, and each table of the paper
+    with accuracies."""
     folder = importlib.resources.files("oracle.examples")
+    studies = sorted(f"{_STUDY}{each.name}" for each in folder.joinpath("studies").iterdir() if each.is_dir())
     tables = sorted(
         (file.name.removesuffix(".yaml") for file in folder.joinpath("paper").iterdir()),
         key=lambda name: int(name.removeprefix("table")),
     )
-    return *_OURS, *tables
+    return *_OURS, *studies, *tables
 
 
 def example(name: str = "digits") -> str:
@@ -56,6 +59,8 @@ def example(name: str = "digits") -> str:
     if name not in examples():
         raise InvalidInput(f"there is no example {name!r}: {nearest(name, examples())}")
     place = f"{name}.yaml" if name in _OURS else f"paper/{name}.yaml"
+    if name.startswith(_STUDY):
+        place = f"studies/{name.removeprefix(_STUDY)}/spec.yaml"
     return importlib.resources.files("oracle.examples").joinpath(place).read_text(encoding="utf-8")
 
 
@@ -67,7 +72,8 @@ def example(name: str = "digits") -> str:
     "example_name",
     default="digits",
     show_default=True,
-    help="What to start from: digits, loops for training loops of your own, or table2 to table9 and table12 "
+    help="What to start from: digits, loops for training loops of your own, study-digits, study-fc or "
+    "study-resnet20 for the studies, or table2 to table9 and table12 "
     "to table14 for the paper's tables of accuracies. Tables 10 and 11 are intervals: oracle fit --table 10.",
 )
 def init(spec_file: Path, name: str | None, example_name: str) -> None:
@@ -107,7 +113,8 @@ def schema() -> None:
 def validate(spec_file: Path, as_json: bool) -> None:
     """Check a spec, and that all it names exists and fits together.
 
-    It builds the network, loads the data and tries a training step.
+    It builds the network, loads the data and tries a training step. Ends with 3 where the spec is
+    valid, and its ledger or storage can't be used on this machine.
 
     \b
     Example:
@@ -118,10 +125,11 @@ def validate(spec_file: Path, as_json: bool) -> None:
     from oracle.resolution import resolution_of
 
     specs = load_variants(spec_file)
-    found = []
+    found, lacking = [], []
     for variant, spec in specs.items():
         with naming_variant(spec_file, variant):
             missing = missing_places(spec)
+            lacking += [f"{spec_file}: it can't run here: {line}" for line in missing]
             facts = examine(spec, open_runner(spec))
         shown = without_secrets(spec.model_dump(mode="json"))
         notes = {"classes": facts.num_classes, "notes": list(facts.notes), "missing": list(missing)}
@@ -145,10 +153,10 @@ def validate(spec_file: Path, as_json: bool) -> None:
             click.echo(f"{spec_file}: {warning}", err=True)
         for line in cautions(spec):
             click.echo(f"{spec_file}: {line}", err=True)
-        for line in missing:
-            click.echo(f"{spec_file}: it can't run here: {line}", err=True)
     if as_json:
         click.echo(json.dumps(found if len(specs) > 1 else found[0]))
+    if lacking:
+        raise Refused("\n".join(lacking))
 
 
 @click.command()

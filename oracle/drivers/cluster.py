@@ -63,8 +63,9 @@ def cluster(specs: Sequence[Spec], address: str | None) -> Iterator[list[int]]:
     with ray_internals.own_authentication():
         try:
             ray.init(**options)
-        except (ConnectionError, RuntimeError) as error:
-            raise Refused(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # of whatever class: a node that takes too long to start is a bare one
+            what = "Ray can't be started here" if address is None else f"no Ray cluster at {address!r}"
+            raise Refused(f"{what}: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
         try:
             if address is not None:
                 _check_authentication(address)

@@ -20,8 +20,12 @@ def run(session: Session, load: LoadDataset | None = None) -> Signal:
 
     Returns:
         ``Signal.DONE``, or ``Signal.STUCK`` if a task failed too often.
+
+    Raises:
+        DeviceLost: This process can't use its GPU any more.
     """
     from trials.datasets import load_dataset
+    from trials.devices import DeviceLost
     from trials.runner import Runner
 
     spec = session.spec
@@ -33,5 +37,12 @@ def run(session: Session, load: LoadDataset | None = None) -> Signal:
         graphs=session.graphs,
     )
     while not isinstance(task := session.ask(), Signal):
-        session.tell(task, runner.run(task))
+        try:
+            result = runner.run(task)
+        except DeviceLost as lost:
+            raise DeviceLost(
+                f"cycle {task.cycle}, replicate {task.replicate}: {lost}; every finished trial is in the "
+                "ledger: run the search again, in a new process, to go on"
+            ) from lost
+        session.tell(task, result)
     return task

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from trials.engine.choose import ChosenExecution
     from trials.runner import Runner
 
+_KIND = "accelerator_type:"
+"""How names of Ray's resources begin that say which model a node's GPUs are."""
+
 _LOOK_SECONDS = 120.0
 """Seconds that a node has to look at the storage; a process of Ray's may have to start for it."""
 
@@ -77,7 +80,7 @@ def _fits(wants: Mapping[str, float], resources: Mapping[str, float]) -> int:
 
 def _times(name: str, amount: float, there: float) -> int:
     # A rounding more than there is: workers of 0.1 CPUs fit ten times into one.
-    if name == "GPU" and amount < 1:
+    if name == "GPU":
         return int(there) * int(1 / amount + 1e-9)  # a share is one GPU's
     return int(there / amount + 1e-9)
 
@@ -114,7 +117,10 @@ def choose_execution_on_worker(spec: Spec, workers: int) -> ChosenExecution | No
     try:
         found: ChosenExecution = ray.get(_on_worker(spec, _choose_way).remote(_told(spec), workers))
     except ray.exceptions.RayError as error:
-        if isinstance(cause := getattr(error, "cause", None), SiloOracleError):
+        from trials.devices import DeviceLost
+
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, SiloOracleError) and not isinstance(cause, DeviceLost):
             raise cause from None
         return None  # a worker that dies, too little memory: the search itself will show
     return found
@@ -152,6 +158,15 @@ def check_nodes(sessions: Sequence[Session], shared: Mapping[str, Any]) -> int:
     for session, rehearsal in zip(sessions, rehearsals, strict=True):
         _wait_for(rehearsal, session.spec, session.record.execution)
     return len(nodes)
+
+
+def kinds_of_gpu(spec: Spec) -> tuple[str, ...]:
+    """The models of GPU that the nodes with room for a worker have, as far as Ray knows them."""
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    found = {
+        name for each in resources if "GPU" in _wants(spec) and _fits(_wants(spec), each) for name in each
+    }
+    return tuple(sorted(name.removeprefix(_KIND) for name in found if name.startswith(_KIND)))
 
 
 def check_workers(sessions: Sequence[Session], shared: Mapping[str, Any]) -> None:
@@ -308,7 +323,10 @@ def _choose_way(spec: Spec, workers: int) -> ChosenExecution:
 
 def _on_worker(spec: Spec, function: Callable[..., Any]) -> Any:
     wants = spec.resources
-    return ray.remote(function).options(num_cpus=wants.cpus, num_gpus=wants.gpus, max_retries=0)
+    # A process that lived on would keep its memory of the GPU; .options() would leave max_calls out.
+    calls = 1 if wants.gpus else 0
+    decorated = ray.remote(num_cpus=wants.cpus, num_gpus=wants.gpus, max_calls=calls, max_retries=0)
+    return decorated(function)
 
 
 def _on_node(node: str, function: Callable[..., Any]) -> Any:

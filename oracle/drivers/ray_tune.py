@@ -169,7 +169,7 @@ class _Workers(Searcher):
         lost = [self._out.pop(number) for number in taken if number in self._out]
         self._idle_deaths = 0 if lost else self._idle_deaths + 1
         if self._idle_deaths > _IDLE_DEATHS * self._wanted:
-            self._end(Refused(f"workers die before they take a task: {reason}"))
+            self._end(Refused(f"workers die before they take a task: {reason.splitlines()[-1]}"))
         self._tell([(session, task, Failed(error=reason)) for session, task in lost])
 
     def _tell(self, results: list[tuple[Session, Task, Result]]) -> None:
@@ -239,7 +239,7 @@ class _Deaths(tune.Callback):
 def _cause_of_death(error: str) -> str:
     """The report that Tune wrote of a worker's end, with a last line that says it in short."""
     lines = error.strip().splitlines()[1:] or ["no reason is known"]  # the first one is Tune's count and date
-    short = lines[-1] if any("Traceback" in line for line in lines) else lines[0]
+    short = lines[-1] if any(line.startswith('  File "') for line in lines) else lines[0]
     return "\n".join([*lines, f"the worker died: {short}"])
 
 

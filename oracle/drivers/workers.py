@@ -15,6 +15,7 @@ import ray
 from ray import tune
 
 from oracle.drivers.shared_data import SharedData
+from silo.errors import SiloOracleError
 from trials.tasks import Job, Result, Task
 
 
@@ -111,6 +112,8 @@ class Worker(tune.Trainable):
             self._computed.join()
             self._results.put({"finished": 1, "done": True})
         except BaseException as error:
+            if isinstance(error, SiloOracleError):
+                self._computed.join()  # this task is lost, and not what was computed before it
             self._results.put(error)
 
     def _store(self) -> None:

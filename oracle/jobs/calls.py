@@ -214,7 +214,7 @@ def job_name(search: Search) -> str:
 def _places(search: Search, ledger: str | None) -> Iterator[tuple[str, str]]:
     """Names and ledgers of all searches that are meant."""
     if isinstance(search, Job):
-        yield from ((name, ledger or search.ledger or DEFAULT_LEDGER) for name in search.searches)
+        yield from ((name, ledger or search.place) for name in search.searches)
     elif isinstance(search, Spec) or is_spec_file(search):
         specs = (search,) if isinstance(search, Spec) else load_specs(search)
         yield from ((spec.name, ledger or spec.ledger) for spec in specs)

@@ -14,6 +14,9 @@ import requests
 
 from oracle.errors import Refused
 from oracle.jobs.package import Package
+from oracle.ledger.database import check_url
+from oracle.spec import DEFAULT_LEDGER
+from trials.secrets import without_secrets
 
 PREFLIGHT_PASSED = "preflight passed:"
 """How the line begins after which a search on a cluster isn't refused any more."""
@@ -61,6 +64,24 @@ class Job:
     def ended_state(self) -> bool:
         """Whether it has ended."""
         return self.state in _ENDED
+
+    @property
+    def place(self) -> str:
+        """The ledger that the cluster names, to be opened.
+
+        Raises:
+            Refused: A password of this process's environment, which is for a server of the user's choice,
+                would be sent to one of the cluster's choice.
+        """
+        url = self.ledger or DEFAULT_LEDGER
+        parsed = check_url(url)
+        if parsed.get_backend_name() != "sqlite" and "PGPASSWORD" in os.environ and parsed.password is None:
+            raise Refused(
+                f"the cluster names {without_secrets(url)} as the ledger of job {self.name!r}, and the "
+                "password in PGPASSWORD would be sent there: if that is right, give --ledger "
+                f"{without_secrets(url)}"
+            )
+        return url
 
 
 class Jobs:

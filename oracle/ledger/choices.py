@@ -13,8 +13,11 @@ from sqlalchemy import Row, delete, insert, select
 
 from oracle.cycles import Choice, Rule
 from oracle.ledger.database import choices
+from oracle.ledger.digests import check_digest, with_digests, write_digests
 from oracle.ledger.ledger import Ledger
 from oracle.ledger.values import DamagedValue, checked, reading
+
+_MEND = "put back what was there, or delete the row and run the search again"
 
 
 def add_choices(ledger: Ledger, search: str, chosen: Sequence[Choice]) -> None:
@@ -24,7 +27,10 @@ def add_choices(ledger: Ledger, search: str, chosen: Sequence[Choice]) -> None:
 
 
 def _add(ledger: Ledger, search: str, chosen: Sequence[Choice]) -> None:
-    known = {choice.cycle for choice in _read(ledger, search)}
+    cycles = choices.c.cycle.in_([choice.cycle for choice in chosen])
+    with ledger.engine.connect() as connection:
+        query = select(choices.c.cycle).where(choices.c.search == search, cycles)
+        known = set(connection.execute(query).scalars())
     rows = [
         {
             "search": search,
@@ -39,6 +45,7 @@ def _add(ledger: Ledger, search: str, chosen: Sequence[Choice]) -> None:
     if rows:
         with ledger.engine.begin() as connection:
             connection.execute(insert(choices), rows)
+            write_digests(connection, choices, search, [row["cycle"] for row in rows])
 
 
 def forget_choices(ledger: Ledger, search: str, cycles: Sequence[int]) -> None:
@@ -48,6 +55,7 @@ def forget_choices(ledger: Ledger, search: str, cycles: Sequence[int]) -> None:
         with ledger.engine.begin() as connection:
             gone = (choices.c.search == search) & choices.c.cycle.in_(cycles)
             connection.execute(delete(choices).where(gone))
+            write_digests(connection, choices, search, cycles)
 
     if cycles:
         ledger.retries.call(forget)
@@ -60,18 +68,20 @@ def read_choices(ledger: Ledger, search: str) -> tuple[Choice, ...]:
 
 def _read(ledger: Ledger, search: str) -> tuple[Choice, ...]:
     with ledger.engine.connect() as connection:
-        query = select(choices).where(choices.c.search == search).order_by(choices.c.cycle)
+        query = with_digests(choices).where(choices.c.search == search).order_by(choices.c.cycle)
         rows = connection.execute(query).all()
     return tuple(_choice(search, row) for row in rows)
 
 
 def _choice(search: str, row: Row[Any]) -> Choice:
-    with reading(search, f"cycle {row.cycle} of oracle_choices"):
+    with reading(search, f"cycle {row.cycle} of oracle_choices; {_MEND}"):
         if row.rule not in get_args(Rule):
             raise DamagedValue(f"rule is {row.rule!r}, none of {', '.join(get_args(Rule))}")
-        return Choice(
+        choice = Choice(
             cycle=checked("cycle", row.cycle, int, low=0),
             max_lr=checked("max_lr", row.max_lr, float, low=sys.float_info.min),
             rule=cast(Rule, row.rule),
             replicates=checked("replicates", row.replicates, int, low=1),
         )
+        check_digest(row)
+        return choice

@@ -137,6 +137,14 @@ marks = Table(
     Column("ledger", String(32), nullable=False),  # what tells this ledger from all others
 )
 
+digests = Table(
+    "oracle_digests",
+    metadata,
+    Column("search", String(63), primary_key=True),
+    Column("row", String(64), primary_key=True),  # of which table, and what tells it from the others there
+    Column("digest", String(16), nullable=False),
+)
+
 leases = Table(
     "oracle_leases",
     metadata,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -24,7 +23,8 @@ from sqlalchemy.exc import IntegrityError
 from oracle.errors import LedgerFailed, Refused
 from oracle.ledger import database, lease
 from oracle.ledger.database import Run, SearchRecord, open_storage, read_record
-from oracle.ledger.retrying import Retries, retried
+from oracle.ledger.digests import check_digest, count_lost, digest, with_digests, write_digests
+from oracle.ledger.retrying import DATABASE_ERRORS, Retries, is_away, reason, retried
 from oracle.ledger.rows import (
     Attributes,
     Axis,
@@ -122,8 +122,8 @@ class Ledger:
     def searches(self) -> tuple[SearchRecord, ...]:
         """All searches, by name."""
         with self.engine.connect() as connection:
-            rows = connection.execute(select(database.searches).order_by(database.searches.c.name)).all()
-        return tuple(read_record(row) for row in rows)
+            rows = connection.execute(with_digests(database.searches).order_by(database.searches.c.name))
+            return tuple(_record(row) for row in rows)
 
     @retried
     def names(self) -> tuple[str, ...]:
@@ -135,10 +135,10 @@ class Ledger:
     @retried
     def search(self, name: str) -> SearchRecord | None:
         """A search; None if there is none of that name."""
-        query = select(database.searches).where(database.searches.c.name == name)
+        query = with_digests(database.searches).where(database.searches.c.name == name)
         with self.engine.connect() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else read_record(row)
+        return None if row is None else _record(row)
 
     @retried
     def summary_number(self, search: str) -> int | None:
@@ -164,6 +164,7 @@ class Ledger:
                 fixed = {name: getattr(record, name) for name in ("name", "execution_reason", "created")}
                 fixed["execution"] = json.dumps(asdict(record.execution))
                 connection.execute(insert(database.searches).values(**values, **fixed))
+            write_digests(connection, database.searches, record.name, [record.name])
         self.summary_study(record.name)
 
     @retried
@@ -185,8 +186,11 @@ class Ledger:
         with self.engine.begin() as connection:
             query = update(database.searches).where(database.searches.c.name == record.name)
             connection.execute(query.values(**fixed))
+            chosen = select(database.choices.c.cycle).where(database.choices.c.search == record.name)
+            cycles = connection.execute(chosen).scalars().all()
             for made in (database.choices, database.asked):
                 connection.execute(delete(made).where(made.c.search == record.name))
+            write_digests(connection, database.choices, record.name, cycles)
         self.register(record)
 
     def lease(self, search: str, **options: Any) -> lease.Lease:
@@ -200,8 +204,20 @@ class Ledger:
 
     @retried
     def ask_to_stop(self, search: str) -> bool:
-        """Asks who runs the search, on whatever machine, to stop; gives whether anybody runs it."""
-        return lease.ask_to_stop(self.engine, search)
+        """Asks who runs the search, on whatever machine, to stop; gives whether anybody runs it.
+
+        Raises:
+            Refused: It is run, and this ledger can't be written here.
+        """
+        try:
+            return lease.ask_to_stop(self.engine, search)
+        except DATABASE_ERRORS as error:
+            if is_away(error):
+                raise
+            raise Refused(
+                f"search {search!r} is run by {lease.holder(self.engine, search)}, which is asked to stop in "
+                f"the ledger, and that can't be written here ({reason(error)}); stop it where it can be"
+            ) from error
 
     def start_run(self, search: str, *, driver: str, host: str, versions: dict[str, str]) -> str:
         """Records that a driver starts; gives the run's id."""
@@ -224,8 +240,10 @@ class Ledger:
         with self.engine.begin() as connection:
             connection.execute(delete(table).where(table.c.id == row["id"]))
             abandoned = (table.c.search == row["search"]) & (table.c.state == "running")
+            changed = [*connection.execute(select(table.c.id).where(abandoned)).scalars(), row["id"]]
             connection.execute(update(table).where(abandoned).values(state="interrupted"))
             connection.execute(insert(table).values(**row))
+            write_digests(connection, table, row["search"], changed)
 
     def end_run(self, run: str, *, state: str, error: str | None = None) -> None:
         """Records how a run ended, and when by the clock as it was when it started."""
@@ -234,9 +252,11 @@ class Ledger:
 
     @retried
     def _end_run(self, run: str, values: dict[str, Any]) -> None:
+        table = database.runs
         with self.engine.begin() as connection:
-            query = update(database.runs).where(database.runs.c.id == run)
-            connection.execute(query.values(**values))
+            connection.execute(update(table).where(table.c.id == run).values(**values))
+            for search in connection.execute(select(table.c.search).where(table.c.id == run)).scalars().all():
+                write_digests(connection, table, search, [run])
 
     @retried
     def end_abandoned(self, search: str, *, state: str, ended: float | None) -> None:
@@ -255,6 +275,7 @@ class Ledger:
                 known = None if ended is None else max(started, ended)
                 this = update(table).where(table.c.id == run)
                 connection.execute(this.values(state=state, ended=known))
+            write_digests(connection, table, search, [run for run, _ in rows])
 
     @retried
     def summary_state(self, search: str) -> str | None:
@@ -266,8 +287,11 @@ class Ledger:
     def runs(self, search: str) -> tuple[Run, ...]:
         """The runs of a search, oldest first."""
         with self.engine.connect() as connection:
-            query = select(database.runs).where(database.runs.c.search == search)
+            query = with_digests(database.runs).where(database.runs.c.search == search)
             rows = connection.execute(query.order_by(database.runs.c.started)).mappings().all()
+            lost = count_lost(connection, database.runs, search)
+        if lost:
+            self._name_foreign(f"search {search!r} lacks {lost} of its runs, and the time that they took")
         return tuple(_run(search, index, row) for index, row in enumerate(rows))
 
     def add_outcomes(self, search: str, outcomes: Mapping[str, Trial], *, axis: Axis) -> None:
@@ -468,18 +492,28 @@ def _cycle_of(search: str, study: str) -> int | None:
     return int(found[1]) if found and study == cycle_name(search, int(found[1])) else None
 
 
+def _record(row: Row[Any]) -> SearchRecord:
+    record = read_record(row)
+    mend = "put back what was there, or delete the row of oracle_digests that is its, to take it as it is"
+    with reading(record.name, f"its row of oracle_searches; {mend}"):
+        check_digest(row)
+    return record
+
+
 def _run(search: str, index: int, row: RowMapping) -> Run:
-    with reading(search, f"run {index} of oracle_runs"):
+    with reading(search, f"run {index} of oracle_runs; put back what was there, or delete the row"):
         known = {name: checked(name, row[name], str) for name in ("state", "driver", "host")}
         versions = checked("versions", parsed(row["versions"]), dict)
         ended, error = row["ended"], row["error"]
-        return Run(
+        run = Run(
             started=checked("started", row["started"], float, low=0.0, high=LATEST),
             ended=None if ended is None else checked("ended", ended, float, low=0.0, high=LATEST),
             error=None if error is None else checked("error", error, str),
             versions={name: checked(name, version, str) for name, version in versions.items()},
             **known,
         )
+        check_digest(row)
+        return run
 
 
 def _pruning(search: str, row: RowMapping) -> PrunedNetwork:
@@ -503,8 +537,7 @@ def _pruning(search: str, row: RowMapping) -> PrunedNetwork:
 
 def _digest(pruned: PrunedNetwork) -> str:
     """Tells a pruned network's row from any other."""
-    values = repr((*(getattr(pruned, name) for name in _PRUNING), pruned.start))
-    return hashlib.sha256(values.encode()).hexdigest()[:16]
+    return digest((*(getattr(pruned, name) for name in _PRUNING), pruned.start))
 
 
 def _sha256_of(search: str, row: Row[Any]) -> str:

@@ -9,7 +9,6 @@ was tried with; for any other it leaves them to Optuna.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import sys
@@ -27,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from oracle.ledger.digests import digest
 from oracle.ledger.values import LATEST, DamagedValue, checked, parsed
 from trials.curves import TrainingCurve
 from trials.tasks import STATISTICS, StoredFile, Trial, TrialDiagnostics, numbers_of
@@ -63,13 +63,13 @@ class Axis:
 def to_row(outcome: Trial, *, key: str, axis: Axis) -> FrozenTrial:
     """The finished row of an outcome: parameter what was searched, value the validation score."""
     attributes = _attributes(outcome, key)
-    digest = _digest(FinishedRow(0, outcome.max_lr, outcome.score, attributes))
+    written = _digest(FinishedRow(0, outcome.max_lr, outcome.score, attributes))
     row = create_trial(
         state=TrialState.COMPLETE,
         value=outcome.score,
         params={axis.name: outcome.max_lr},
         distributions={axis.name: axis.distribution(outcome.max_lr)},
-        user_attrs={**attributes, "digest": digest},
+        user_attrs={**attributes, "digest": written},
     )
     # Optuna's duration is their difference: the attributes hold when it really started and ended.
     row.datetime_start = datetime.fromtimestamp(outcome.ended - outcome.lasted)
@@ -104,7 +104,7 @@ def from_row(row: FinishedRow, *, cycle: int) -> tuple[str, Trial]:
         curve=TrainingCurve(checked(_CURVE, attributes.get(_CURVE, ""), str)),
         **{name: _number(attributes, name) for name in _PLAIN if name in attributes or name in _REQUIRED},
     )
-    if row.attributes.get("digest", digest := _digest(row)) != digest:
+    if row.attributes.get("digest", found := _digest(row)) != found:
         raise DamagedValue("its values are not those that were written: their digest is another")
     return checked("key", attributes["key"], str), outcome
 
@@ -112,7 +112,7 @@ def from_row(row: FinishedRow, *, cycle: int) -> tuple[str, Trial]:
 def _digest(row: FinishedRow) -> str:
     """Tells a row's values from any others; rows of earlier versions have none."""
     attributes = sorted(item for item in row.attributes.items() if item[0] != "digest")
-    return hashlib.sha256(repr((row.max_lr, row.score, attributes)).encode()).hexdigest()[:16]
+    return digest((row.max_lr, row.score, attributes))
 
 
 def _number(attributes: Mapping[str, Any], name: str) -> Any:
@@ -131,8 +131,9 @@ def _file(attributes: Mapping[str, Any], path: str, sha256: str) -> StoredFile:
 
 def _attributes(outcome: Trial, key: str) -> dict[str, Any]:
     """In the order in which dashboards show them: what is read first, what programs need last."""
+    plain = {name: _written(getattr(outcome, name)) for name in _PLAIN}
     return {
-        **{name: _written(getattr(outcome, name)) for name in _PLAIN},
+        **{name: value for name, value in plain.items() if value != "" or name in _REQUIRED},
         **_diagnostics_attributes(outcome.diagnostics),
         "checkpoint": outcome.checkpoint.path,
         "sha256": outcome.checkpoint.sha256,

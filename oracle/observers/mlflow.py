@@ -68,7 +68,7 @@ class MLflow(Observer):
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        numbers = {**cycle_numbers(session, decision), "trials": len(session.search.outcomes())}
+        numbers = {**cycle_numbers(session, decision), "trials": session.search.finished()}
         self._client.log_batch(
             self._run,
             metrics=[Metric(name, float(value), now, decision.cycle) for name, value in numbers.items()],

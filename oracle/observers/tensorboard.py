@@ -30,7 +30,8 @@ class TensorBoard(Observer):
     millionths.
 
     Each finished trial's curve is a run of its own, ``NAME/cycle-03/max_lr-0.05-replicate-0``, with
-    ``curve/validation_accuracy`` and ``curve/train_loss`` over its optimizer steps.
+    ``curve/validation_accuracy`` and ``curve/train_loss`` over its optimizer steps. Where another number than
+    the rate is searched, its name stands in place of ``max_lr``.
 
     Args:
         folder: Where TensorBoard looks: ``tensorboard --logdir FOLDER``.
@@ -61,11 +62,11 @@ class TensorBoard(Observer):
 
     def trained(self, session: Session, outcomes: Sequence[Trial]) -> None:
         """Adds a point for each trial."""
-        key = session.search.rules.measure.key
+        measure = session.search.rules.measure
         for outcome in outcomes:
             self._count += 1
-            self._writer.add_scalar(f"trial/validation_{key}", outcome.score, self._count)
-            self._writer.add_scalar("trial/max_lr", outcome.max_lr, self._count)
+            self._writer.add_scalar(f"trial/validation_{measure.key}", outcome.score, self._count)
+            self._writer.add_scalar(f"trial/{measure.searched}", outcome.max_lr, self._count)
             if self._curves and outcome.curve.text:
                 self._add_curve(session, outcome)
 
@@ -81,8 +82,9 @@ class TensorBoard(Observer):
         self._writer.flush()
 
     def _add_curve(self, session: Session, trial: Trial) -> None:
-        place = f"cycle-{trial.cycle:02d}/max_lr-{trial.max_lr!r}-replicate-{trial.replicate}"
-        score = f"curve/validation_{session.search.rules.measure.key}"
+        measure = session.search.rules.measure
+        place = f"cycle-{trial.cycle:02d}/{measure.searched}-{trial.max_lr!r}-replicate-{trial.replicate}"
+        score = f"curve/validation_{measure.key}"
         with self._begin(self._root(session) / place) as writer:
             for point in trial.curve.validations:
                 for tag, value in ((score, point.score), ("curve/train_loss", point.train_loss)):

@@ -42,12 +42,12 @@ def records(rows: Iterable[Parts], columns: Columns) -> list[dict[str, Any]]:
 
 
 def _value(parts: Parts, place: str) -> Any:
-    """The value at a dotted path; None where something on the way is not there."""
+    """The value at a dotted path; None where something on the way is not there, or it is an empty text."""
     first, *rest = place.split(".")
     value = parts[first] if first in parts else getattr(parts["row"], first, None)
     for name in rest:
         value = None if value is None else getattr(value, name)
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if value == "" or (isinstance(value, float) and math.isnan(value)) else value
 
 
 def series(values: list[Any], kind: str) -> pd.Series[Any]:

@@ -28,9 +28,11 @@ from oracle.results.columns import (
     records,
     series,
 )
+from oracle.results.simpler import simpler_rates
 from oracle.results.trial_columns import DENSITY, STATISTICS, TRIALS, trial_rows
 from silo.curve import SiloCurve
 from silo.landscape import CycleBelief, Loss
+from silo.landscape.belief import Verdict
 from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -318,6 +320,26 @@ def _rival_rows(results: Results) -> Iterator[Parts]:
         yield {"row": rival, "values": json.dumps(rival.values), "loss": loss}
 
 
+RULES: Columns = {
+    "rule": Column(TEXT, "what sets the rates, from the one that takes the fewest trainings on", "name"),
+    "trainings": Column(
+        INT, "how many that takes: those of the cycles it searches, one per replicate in the others"
+    ),
+    "rates": Column(TEXT, "of the cycles that say something; ';' between them"),
+    "inside": Column(TEXT, "those of these cycles where it is within the tolerance"),
+    "unknown": Column(TEXT, "those where that can't be told"),
+    "outside": Column(TEXT, "those where it is not"),
+    **_losses("", "loss."),
+    "everywhere": Column(FLOAT, "chance that it is within the tolerance in all of them", "loss.within"),
+}
+
+
+def _rule_rows(results: Results) -> Iterator[Parts]:
+    for each in simpler_rates(results):
+        verdicts = {name: each.judged.cycles(name) for name in get_args(Verdict)}
+        yield {"row": each, **verdicts, "loss": _lost(results, each.judged.mean)}
+
+
 COSTS: Columns = {
     "policy": Column(TEXT, "what sets the rates"),
     "trainings": Column(INT, "networks trained in all decided cycles and replicates"),
@@ -385,6 +407,7 @@ _FRAMES: dict[str, tuple[_Rows, Columns]] = {
     "intervals": (_interval_rows, INTERVALS),
     "fits": (_fit_rows, FITS),
     "rivals": (_rival_rows, RIVALS),
+    "rules": (_rule_rows, RULES),
     "costs": (_cost_rows, COSTS),
     "diagnostics": (_diagnostic_rows, DIAGNOSTICS),
     "runs": (_run_rows, RUNS),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from pydantic import ValidationError
 
 from oracle.errors import Refused
@@ -11,6 +13,7 @@ from oracle.search import Search
 from oracle.session import search_rules
 from oracle.spec import Spec, recorded_rule
 from oracle.spec_arguments import RECORDED
+from silo.intervals import cycles_in_words
 from trials.secrets import without_secrets
 
 
@@ -80,4 +83,12 @@ def load_search(ledger: Ledger, record: SearchRecord) -> Search:
     Raises:
         Refused: The recorded spec is not one that this version reads, or a row does not belong to the search.
     """
-    return Recorded.read(ledger, record.name).search(search_rules(recorded_spec(record), record), record)
+    recorded = Recorded.read(ledger, record.name)
+    search = recorded.search(search_rules(recorded_spec(record), record), record)
+    if undone := recorded.undone(search):
+        logging.getLogger("oracle").warning(
+            "search %r: %s decided, and rows of what was trained are missing; run it again, which trains "
+            "them anew",
+            *(record.name, f"{cycles_in_words(undone)} {'was' if len(undone) == 1 else 'were'}"),
+        )
+    return search

@@ -223,7 +223,7 @@ class Results:
         told = tuple(each for each in self.intervals_found if each.cycle not in self.at_chance)
         return told or self.intervals_found
 
-    @property
+    @cached_property
     def at_chance(self) -> tuple[int, ...]:
         """The decided cycles in which nothing was learned; none where the chance level is not known."""
         if self.chance is None:
@@ -362,6 +362,20 @@ class Results:
         about = "what SILO's curve loses" if self.advice.about == "verdict" else "the intervals' ends"
         return f"To know {about} in {cycles_in_words(self.advice.cycles)}: {self.advice.sentence(seconds)}"
 
+    def gpus_text(self) -> str:
+        """That candidates of a cycle are compared across kinds of GPU, in a sentence; empty if none are."""
+        kinds: dict[int, set[str]] = {}
+        for trial in self.outcomes:
+            kinds.setdefault(trial.cycle, set()).update({trial.gpu} - {""})
+        several = sorted(cycle for cycle, found in kinds.items() if len(found) > 1)
+        if not several:
+            return ""
+        names = ", ".join(sorted(set().union(*(kinds[cycle] for cycle in several))))
+        return (
+            f"In {cycles_in_words(several)} candidates are compared that different kinds of GPU trained "
+            f"({names}): they differ by rounding, too."
+        )
+
     def along(self, curve: SiloCurve | None) -> tuple[Passed, ...]:
         """A curve's place at each decided cycle."""
         if curve is None:
@@ -458,6 +472,9 @@ class Results:
 
     rivals = _frame("rivals")
     """One row per kind of curve that was fitted to the optima."""
+
+    rules = _frame("rules")
+    """One row per rule that sets the rates by less than a search of every cycle."""
 
     costs = _frame("costs")
     """One row per way to set the rates."""

@@ -22,7 +22,8 @@ _SCORES: Columns = {
     "test_score": Column(FLOAT, "{range}, of the same weights", "test_score"),
 }
 
-_NAMES = {"score": "validation_{key}", "test_score": "test_{key}"}
+SCORE_COLUMNS = {"score": "validation_{key}", "test_score": "test_{key}"}
+"""What a trial's scores are called in tables."""
 
 _KINDS = {int: INT, float: FLOAT, bool: TRUTH, str: TEXT}
 
@@ -37,7 +38,7 @@ def _columns() -> Columns:
     found: Columns = {}
     for name, (kind, meaning) in numbers_of(Trial).items():
         if name in _SCORES:
-            found[_NAMES[name]] = _SCORES[name]
+            found[SCORE_COLUMNS[name]] = _SCORES[name]
         else:
             found[name] = _column(name, kind, meaning)
         if name == "max_lr":

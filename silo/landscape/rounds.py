@@ -98,7 +98,11 @@ class Adaptive:
             begun: The cycle.
             trained: The score of each pair of the cycle that was trained.
             rounds: Those of an earlier decision of the cycle, if kept: they are not worked out again.
+
+        Raises:
+            InvalidInput: A pair is none of the cycle's.
         """
+        _check_pairs(begun, [*trained, *(pair for each in rounds for pair in each)])
         found = list(rounds)
         window = opened(landscape, begun)
         while True:
@@ -125,7 +129,11 @@ class Adaptive:
             trained: The score of each pair of the cycle that was trained; of one rate at least in every
                 replicate.
             rounds: Its rounds.
+
+        Raises:
+            InvalidInput: A pair is none of the cycle's.
         """
+        _check_pairs(begun, trained)
         window = _around(opened(landscape, begun), trained)
         state = Trained(self, landscape, begun, window, trained, 0)
         chosen = state.chosen + window[0]
@@ -142,6 +150,15 @@ class Adaptive:
         least = min((1 - _PAID_BACK) * each, begun.replicates * work(self.probes + 1, begun.pack))
         first = 0 if begun.spent else begun.replicates * work(self.first + 1, begun.pack)
         return float(np.floor(2 * max(allowed, least, one, first) + 1e-9)) / 2
+
+
+def _check_pairs(begun: Begun, pairs: Iterable[Pair]) -> None:
+    for rate, replicate in pairs:
+        if not (0 <= rate < begun.grid.size and 0 <= replicate < begun.replicates):
+            raise InvalidInput(
+                f"cycle {begun.cycle} has {begun.grid.size} rates and {begun.replicates} replicates, counted "
+                f"from 0, and no pair ({rate}, {replicate})"
+            )
 
 
 def opened(landscape: Landscape, begun: Begun) -> Window:

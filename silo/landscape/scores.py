@@ -30,7 +30,8 @@ class CycleScores:
         score: (k,), its score; the higher, the better.
 
     Raises:
-        InvalidInput: the shapes don't fit, a score isn't finite, or a rate was trained twice in a replicate.
+        InvalidInput: the shapes don't fit, a position or replicate is no whole number of at least 0, a score
+            isn't finite, or a rate was trained twice in a replicate.
     """
 
     cycle: int
@@ -42,7 +43,7 @@ class CycleScores:
     def __post_init__(self) -> None:
         object.__setattr__(self, "cycle", checks.whole("cycle", self.cycle))
         grid, score = np.asarray(self.grid, dtype=np.float64), np.asarray(self.score, dtype=np.float64)
-        index, replicate = np.asarray(self.index, dtype=np.intp), np.asarray(self.replicate, dtype=np.intp)
+        index, replicate = (self._whole(name) for name in ("index", "replicate"))
         positive = grid.ndim == 1 and grid.size > 0 and bool((np.isfinite(grid) & (grid > 0)).all())
         if not positive or not (np.diff(grid) > 0).all():
             raise InvalidInput(
@@ -69,6 +70,14 @@ class CycleScores:
         pairs = list(zip(self.index.tolist(), self.replicate.tolist(), strict=True))
         if len(set(pairs)) < len(pairs):
             raise InvalidInput(f"a rate of cycle {self.cycle} was given twice in one replicate")
+
+    def _whole(self, name: str) -> IntArray:
+        given = np.asarray(getattr(self, name))
+        if given.size and (given.dtype.kind not in "iu" or given.min() < 0):
+            raise InvalidInput(
+                f"{name} of cycle {self.cycle} must be integers of at least 0, not {given.tolist()!r}"
+            )
+        return given.astype(np.intp)
 
     @classmethod
     def of(cls, accuracies: CycleAccuracies) -> CycleScores:

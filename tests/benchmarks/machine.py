@@ -39,10 +39,10 @@ def _version(package: str) -> str:
         return "absent"
 
 
-def keep(name: str, result: dict[str, Any]) -> Path:
-    """Writes a result as ``results/DATE-NAME.json``."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{datetime.date.today().isoformat()}-{name}.json"
+def keep(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Writes a result as ``DATE-NAME.json``."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{datetime.date.today().isoformat()}-{name}.json"
     path.write_text(json.dumps({"machine": header(), **result}, indent=2) + "\n")
     return path
 

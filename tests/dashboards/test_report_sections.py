@@ -158,3 +158,14 @@ def test_each_figure_is_written_as_each_image(whole, tmp_path, monkeypatch):
     write_report(whole, tmp_path, kinds=["svg", "pdf"])
     for name in figures_of(whole):
         assert [(tmp_path / f"{name}.{kind}").read_bytes() for kind in ("svg", "pdf")] == [b"svg", b"pdf"]
+
+
+def test_a_cycle_that_two_kinds_of_gpu_trained_is_named():
+    def on_gpus(odd):
+        return lambda trial: replace(trial, gpu="B" if trial.cycle in odd and trial.replicate else "A")
+
+    sentence = "In cycles 1 and 3 candidates are compared that different kinds of GPU trained (A, B)"
+    text = words(found_by(change=on_gpus((1, 3))))
+    assert sentence in text and "GPUs A, B" in text
+    assert "kinds of GPU" not in words(found_by(change=on_gpus(())))
+    assert found_by().gpus_text() == ""

@@ -8,6 +8,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from oracle.spec_file import load_spec
 from tests.docker.files import DOCKER, ROOT, constraint, load, project
+from trials.engine import EVALUATION_BATCH
 
 CLUSTER = load("kuberay/cluster.yaml")
 JOB = load("kuberay/job.yaml")
@@ -175,3 +176,19 @@ def test_the_commands_of_ray_up_join_one_cluster(launched):
     assert "--autoscaling-config=~/ray_bootstrap_config.yaml" in start
     (join,) = (line for line in launched["worker_start_ray_commands"] if "ray start" in line)
     assert "--address=$RAY_HEAD_IP:6379" in join
+
+
+def test_shared_memory_holds_the_object_store_and_two_workers_that_stream_imagenet():
+    image, workers, batch, validated = 3 * 224 * 224, 8, 256, 1024
+    needed = 2 * (2 * workers * (batch + validated) * image)
+    compose = load("compose.yaml")["services"]["worker"]
+    (store,) = re.findall(r"--object-store-memory=(\d+)", " ".join(compose["command"]))
+    (volume,) = (volume["emptyDir"] for volume in WORKER["volumes"] if volume["name"] == "shm")
+    given = [compose["shm_size"], volume["sizeLimit"], *load("ray-up.yaml")["docker"]["run_options"]]
+    sizes = re.findall(
+        r"(?:WORKER_SHM:-|shm-size=|^)(\d+)(?:gb|Gi|g)\b", "\n".join(given), flags=re.MULTILINE
+    )
+    assert len(sizes) == 3 and min(map(int, sizes)) * 2**30 > int(store) + needed
+    (default,) = re.findall(r"^WORKER_SHM=(\d+)gb$", (DOCKER / "make_env.sh").read_text(), flags=re.MULTILINE)
+    assert default == sizes[0]
+    assert validated >= EVALUATION_BATCH

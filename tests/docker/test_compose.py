@@ -116,7 +116,7 @@ def test_rays_nodes_take_the_same_token_and_share_storage(name):
     assert service["environment"]["RAY_AUTH_MODE"] == "token"
     assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
     assert "storage:/storage" in service["volumes"]
-    assert service["shm_size"] == "2gb"
+    assert "shm_size" in service
     assert "--block" in service["command"]
 
 

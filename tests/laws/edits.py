@@ -45,8 +45,14 @@ def edit(path: Path, seed: int) -> str:
             f"SELECT rowid FROM {table} ORDER BY rowid LIMIT 1 OFFSET {row - 1}"
         ).fetchone()
         columns = [each[1].decode() for each in database.execute(f"PRAGMA table_info({table})")]
-        kind = drawn.choice(["delete", "copy", *["change"] * 8])
+        kind = drawn.choice(["delete", "copy", "foreign", *["move"] * 2, *["change"] * 8])
         try:
+            if kind == "foreign":
+                name = drawn.choice(["invented/cycle-00 old", "invented/cycle-7", "other/cycle-00", "x"])
+                database.execute("INSERT INTO studies (study_name) VALUES (?)", (name,))
+                return f"there is a study {name!r}"
+            if kind == "move":
+                return _move(database, drawn)
             if kind == "delete":
                 database.execute(f"DELETE FROM {table} WHERE rowid = ?", (number,))
                 return f"row {row} of {table} is deleted"
@@ -63,6 +69,20 @@ def edit(path: Path, seed: int) -> str:
             return f"{column} of row {row} of {table}: {old!r:.80} -> {new!r:.80}"
         except (sqlite3.IntegrityError, OverflowError):
             return "nothing: the database forbids it"
+
+
+def _move(database: sqlite3.Connection, drawn: random.Random) -> str:
+    """Gives a trial to another study, or a study to another place."""
+    trials = [row[0] for row in database.execute("SELECT trial_id FROM trials ORDER BY trial_id")]
+    studies = [row[0] for row in database.execute("SELECT study_id FROM studies ORDER BY study_id")]
+    if drawn.random() < 0.7:
+        trial, study = drawn.choice(trials), drawn.choice(studies)
+        database.execute("UPDATE trials SET study_id = ? WHERE trial_id = ?", (study, trial))
+        return f"trial {trial} is one of study {study}"
+    one, other = drawn.sample(studies, 2)
+    swap = "UPDATE trials SET study_id = ? - study_id WHERE study_id IN (?, ?)"
+    database.execute(swap, (one + other, one, other))
+    return f"the trials of studies {one} and {other} are exchanged"
 
 
 def _count(database: sqlite3.Connection, table: str) -> int:

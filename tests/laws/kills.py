@@ -1,6 +1,9 @@
-"""Searches whose drivers are killed at random moments: ``python -m tests.laws.kills FOLDER COUNT [SEED]``.
+"""Searches whose drivers are killed at random moments.
 
-Each driver is a fork of one process that has imported everything, and ends as by SIGKILL when a timer rings.
+    python -m tests.laws.kills FOLDER COUNT [SEED] [DRIVER]
+
+Each driver is a fork of one process that has imported everything, but for Ray's, and ends as by SIGKILL when
+a timer rings.
 Between the drivers others look, and are killed, too. What a search leaves in the end is printed as JSON, a
 line each, that of one which nobody disturbed first.
 """
@@ -11,6 +14,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -32,18 +36,42 @@ LOOKS = (("report", "spec.yaml"), ("export", "spec.yaml"), ("status", "spec.yaml
 
 def command(folder: Path, arguments: tuple[str, ...], *, after: float | None = None) -> int:
     """Runs a command in a fork, which is killed after so many seconds; gives its exit code."""
+    return ended(start(folder, arguments, after=after))
+
+
+def ended(child: int) -> int:
+    """Waits for a process; gives its exit code."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def start(
+    folder: Path, arguments: tuple[str, ...], *, after: float | None = None, by: int | None = None
+) -> int:
+    """Starts a command in a fork; gives its number.
+
+    Args:
+        folder: Its working directory.
+        arguments: The command's.
+        after: In how many seconds it is killed, or of its own computing time gets a signal.
+        by: The signal.
+    """
     child = os.fork()
     if child:
-        _, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status)
-    os.chdir(folder)
-    log = os.open("log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    if after is not None:
-        signal.setitimer(signal.ITIMER_REAL, after)  # SIGALRM ends a process as SIGKILL does
-    sys.argv = ["oracle", *arguments]
+        return child
     try:
+        os.chdir(folder)
+        log = os.open("log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        if by is not None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+            signal.signal(signal.SIGPROF, lambda *_: os.kill(os.getpid(), by))
+            signal.setitimer(signal.ITIMER_PROF, after or 0.0)
+        elif after is not None:
+            signal.setitimer(signal.ITIMER_REAL, after)  # SIGALRM ends a process as SIGKILL does
+        if "ray" in arguments:  # which may not be forked
+            os.execv(sys.executable, [sys.executable, "-m", "oracle", *arguments])
+        sys.argv = ["oracle", *arguments]
         main()
     except SystemExit as ended:
         os._exit(ended.code if isinstance(ended.code, int) else 1)
@@ -51,26 +79,26 @@ def command(folder: Path, arguments: tuple[str, ...], *, after: float | None = N
         os._exit(99)
 
 
-def prepare(folder: Path, pack: int) -> Path:
+def prepare(folder: Path, pack: int, **changes: Any) -> Path:
     """A folder with the spec of a search."""
     folder.mkdir(parents=True)
     training = {"epochs": 1, "batch_size": 64, "pack": pack, "compile": False}
     grid = {"low": 0.01, "high": 0.4, "points": 4, "extend": False}
-    data = small_data(folder, training=training, grid=grid, cycles=2)
+    data = small_data(folder, **{"training": training, "grid": grid, "cycles": 2, **changes})
     YAML(typ="safe").dump(data, folder / "spec.yaml")
     return folder
 
 
-def left(folder: Path) -> dict[str, Any]:
+def left(folder: Path, name: str = "small", url: str | None = None) -> dict[str, Any]:
     """Everything that a search leaves, but for when and where it was run."""
-    with closing(Ledger(f"sqlite:///{folder}/ledger.db")) as ledger:
-        record = ledger.search("small")
+    with closing(Ledger(url or f"sqlite:///{folder}/ledger.db")) as ledger:
+        record = ledger.search(name)
         assert record is not None
         results = Results.read(ledger, record, draws=0)
-        (summary,) = (each for each in ledger.storage.get_all_studies() if each.study_name == "small")
-        rows = [[row.value, row.params, row.user_attrs] for row in ledger.summary_study("small").trials]
-        count = sum(len(study.trials) for _, study in ledger._cycle_studies("small"))
-    networks = folder / "networks/small"
+        (summary,) = (each for each in ledger.storage.get_all_studies() if each.study_name == name)
+        rows = [[row.value, row.params, row.user_attrs] for row in ledger.summary_study(name).trials]
+        count = sum(len(study.trials) for _, study in ledger._cycle_studies(name))
+    networks = folder / "networks" / name
     files = [path for path in sorted(networks.rglob("*")) if path.is_file() and path.name != MARK]
     own = {path.relative_to(networks).as_posix(): path for path in files if "report" not in path.parts}
     runs = [run.state for run in results.recorded_runs]
@@ -84,26 +112,32 @@ def left(folder: Path) -> dict[str, Any]:
         "last run": [runs[-1], results.recorded_runs[-1].ended is not None],
         "other runs": sorted({*runs[:-1]} - {"interrupted", "done"}),
         "summary": {name: value for name, value in summary.user_attrs.items() if name != "as of"},
-        "note": "".join(str(v) for k, v in sorted(summary.system_attrs.items()) if "note_str" in k),
+        "note": _note(summary.system_attrs, name),
         "summary's rows": rows,
     }
 
 
-def campaign(root: Path, count: int, seed: int) -> None:
+def _note(attributes: dict[str, Any], name: str) -> str:
+    """A summary study's note without the search's name and the study's number."""
+    text = "".join(str(value) for key, value in sorted(attributes.items()) if "note_str" in key)
+    return re.sub(rf"studies/\d+|\b{name}(?=[:/])", "", text)
+
+
+def campaign(root: Path, count: int, seed: int = 0, driver: str = "in-process") -> None:
     """Runs one search undisturbed, then so many whose drivers are killed."""
-    drawn = random.Random(seed)
+    drawn, run = random.Random(seed), (*RUN[:-1], driver)
     for pack in (1, 4) if count > 1 else (1,):
         began = time.monotonic()
-        assert command(prepare(root / f"whole-{pack}", pack), RUN) == 0
+        assert command(prepare(root / f"whole-{pack}", pack), run) == 0
         lasted = time.monotonic() - began
         print(json.dumps({"search": f"whole-{pack}", **left(root / f"whole-{pack}")}), flush=True)
         for number in range(0 if pack == 1 else 1, count, 2):
             folder, kills = prepare(root / f"{number}", pack), 0
             for _ in range(drawn.randint(2, 4)):
-                kills += command(folder, RUN, after=drawn.uniform(0.02, 1.1) * lasted) == -signal.SIGALRM
+                kills += command(folder, run, after=drawn.uniform(0.02, 1.1) * lasted) == -signal.SIGALRM
                 if (folder / "ledger.db").exists() and drawn.random() < 0.5:
                     kills += command(folder, drawn.choice(LOOKS), after=drawn.uniform(0.02, 0.5)) < 0
-            code = command(folder, RUN)
+            code = command(folder, run)
             assert code == 0, (folder / "log").read_text()
             assert "Traceback" not in (folder / "log").read_text(), folder
             print(
@@ -112,4 +146,4 @@ def campaign(root: Path, count: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    campaign(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
+    campaign(Path(sys.argv[1]), *map(int, sys.argv[2:4]), *sys.argv[4:])

@@ -33,7 +33,7 @@ def test_whatever_was_found_is_shown(results):
     json.dumps(to_json(results), allow_nan=False)
     terminal_table(results)
     assert results.verdict() and summary_attributes(results, "done")
-    results.advice_text()
+    results.advice_text(), results.gpus_text()
     results.frames()
     if results.fit is not None:
         view = FitView(

@@ -14,7 +14,6 @@ import psutil
 import pytest
 from PIL import Image
 from ray.scripts.scripts import cli as ray
-from ruamel.yaml import YAML
 
 import oracle
 from oracle.errors import Refused
@@ -24,7 +23,7 @@ from tests.clusters import end, running
 from tests.on_ray.networks import slow
 from tests.pages import ON_A_CLUSTER, commands
 from tests.processes import rows
-from tests.support import results, run_in_process, small_data, small_spec
+from tests.support import results, run_in_process, small_spec
 
 MODULE = """
 import time
@@ -60,15 +59,17 @@ def write_images(root):
 
 
 @pytest.fixture
-def spec(tmp_path):
+def spec(write):
     """Writes a spec whose storage and ledger all nodes reach."""
-
-    def write(**changes):
-        path = tmp_path / "spec.yaml"
-        YAML(typ="safe").dump(small_data(tmp_path, **changes), path)
-        return path
-
     return write
+
+
+@pytest.fixture
+def command(two_nodes, call, monkeypatch):
+    """Calls the command in this process, with the cluster's token."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, two_nodes.environment[name])
+    return call
 
 
 def outcomes(folder, name="small"):
@@ -109,7 +110,9 @@ def at_work(cluster, folder):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another view of the disk takes a mount of its own")
-def test_a_node_that_sees_other_files_is_named_before_anything_starts(two_nodes, spec, bucket, tmp_path):
+def test_a_node_that_sees_other_files_is_named_before_anything_starts(
+    two_nodes, command, spec, bucket, tmp_path
+):
     storage, images = tmp_path / "networks", tmp_path / "images"
     storage.mkdir()
     write_images(images)
@@ -119,30 +122,29 @@ def test_a_node_that_sees_other_files_is_named_before_anything_starts(two_nodes,
         pytest.skip("mounting isn't allowed here")
     node = two_nodes.join(before=apart)
     try:
-        refused = two_nodes.oracle("submit", spec(name="apart"), "--address", two_nodes.url)
+        refused = command("submit", spec(name="apart"), "--address", two_nodes.url)
         streamed = {"name": "image_folder", "arguments": {"root": str(images), "stream": True}}
         elsewhere = {
             "storage": bucket.uri("apart"),
             "dataset": streamed,
             "training": {"epochs": 1, "batch_size": 4},
         }
-        blind = two_nodes.oracle("submit", spec(name="blind", **elsewhere), "--address", two_nodes.url)
+        blind = command("submit", spec(name="blind", **elsewhere), "--address", two_nodes.url)
     finally:
         end(node)
-    assert refused.returncode == 3
-    assert "what the driver writes there can't be seen on it; name a folder that all" in refused.stdout
-    assert blind.returncode == 3
-    assert "dataset 'image_folder': node " in blind.stdout and f"{images}/train" in blind.stdout
-    assert "all nodes must find the same files in the same place" in blind.stdout
+    code, out, _ = refused
+    assert code == 3 and "what the driver writes there can't be seen on it; name a folder that all" in out
+    code, out, _ = blind
+    assert code == 3 and "dataset 'image_folder': node " in out and f"{images}/train" in out
+    assert "all nodes must find the same files in the same place" in out
     assert not outcomes(tmp_path, "apart") and not outcomes(tmp_path, "blind")
     assert not list(storage.rglob("*look*"))
 
 
-def test_modules_that_did_not_travel_are_named(two_nodes, spec):
+def test_modules_that_did_not_travel_are_named(two_nodes, command, spec):
     path = spec(name="alone", network={"name": "nowhere:Mine", "arguments": {}})
-    refused = two_nodes.oracle("submit", path, "--address", two_nodes.url)
-    assert refused.returncode == 2
-    assert "nowhere:Mine" in refused.stdout
+    code, out, _ = command("submit", path, "--address", two_nodes.url)
+    assert code == 2 and "nowhere:Mine" in out
 
 
 @pytest.mark.parametrize("token", [None, "wrong" * 8])
@@ -158,22 +160,21 @@ def test_without_the_clusters_token_nothing_is_answered(two_nodes, spec, tmp_pat
     assert "asks for a token, and this one is missing or wrong; set RAY_AUTH_MODE=token" in refused.stderr
 
 
-def test_variants_share_the_cluster_in_turn_once_all_of_them_fit(two_nodes, spec, tmp_path):
+def test_variants_share_the_cluster_in_turn_once_all_of_them_fit(two_nodes, command, spec, tmp_path):
     small = {"cycles": 1, "replicates": 1, "grid": {"values": [0.01, 0.1], "extend": False}}
     greedy = spec(name="turns", **small, variants={"one": {}, "two": {"resources": {"cpus": 3}}})
-    refused = two_nodes.oracle("submit", greedy, "--address", two_nodes.url)
-    assert refused.returncode == 3
-    assert "a worker needs 3 CPU on one node, the cluster's largest has 1" in refused.stdout
+    code, out, _ = command("submit", greedy, "--address", two_nodes.url)
+    assert code == 3 and "a worker needs 3 CPU on one node, the cluster's largest has 1" in out
     assert not outcomes(tmp_path, "turns.one")
     fitting = spec(name="turns", **small, variants={"one": {}, "two": {"resources": {"cpus": 0.5}}})
-    done = two_nodes.oracle("submit", fitting, "--address", two_nodes.url, "--follow")
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert "preflight passed: 2 workers on 2 nodes, then 4 workers on 2 nodes\n" in done.stdout
+    code, out, err = command("submit", fitting, "--address", two_nodes.url, "--follow")
+    assert code == 0, err + out
+    assert "preflight passed: 2 workers on 2 nodes, then 4 workers on 2 nodes\n" in out
     assert [len(outcomes(tmp_path, f"turns.{name}")) for name in ("one", "two")] == [2, 2]
 
 
 def test_a_search_on_an_object_store_outlives_a_node_and_a_stop(
-    two_nodes, spec, bucket, tmp_path, monkeypatch
+    two_nodes, command, spec, bucket, tmp_path, monkeypatch
 ):
     mine, slow, address = tmp_path / "modules", tmp_path / "slow", ("--address", two_nodes.url)
     mine.mkdir()
@@ -182,32 +183,31 @@ def test_a_search_on_an_object_store_outlives_a_node_and_a_stop(
     network = {"name": "mine:Mine", "arguments": {"slow": str(slow)}}
     own = {"network": network, "training": {"epochs": 2, "batch_size": 64, "pack": 1, "compile": False}}
     submit = ("submit", spec(**own, storage=bucket.uri("networks")), *address, "--working-dir", mine)
-    first = two_nodes.oracle(*submit)
-    assert first.returncode == 0, first.stderr + first.stdout
-    assert "oracle: preflight passed: 2 workers on 2 nodes\n" in first.stdout
+    code, out, err = command(*submit)
+    assert code == 0, err + out
+    assert "oracle: preflight passed: 2 workers on 2 nodes\n" in out
     place = f"small --address {two_nodes.url}"
     runs = f"Search small runs. Look: oracle logs -f {place}; stop: oracle stop {place}\n"
-    assert first.stdout.endswith(runs)
-    again = two_nodes.oracle(*submit)
-    assert again.returncode == 3
-    assert "search 'small' runs on this cluster already; follow it: oracle logs -f small" in again.stderr
+    assert out.endswith(runs)
+    code, _, err = command(*submit)
+    assert code == 3 and "search 'small' runs on this cluster already; follow it: oracle logs -f small" in err
     wait_until(lambda: len(at_work(two_nodes, tmp_path)) == 2)
     end(two_nodes.processes[1], signal.SIGKILL)
     with_node = found(tmp_path)
     wait_until(lambda: rows(tmp_path) > len(with_node))
 
-    stopped = two_nodes.oracle("stop", "small", *address)
-    assert stopped.stdout == "Search small has stopped; oracle submit goes on with it.\n", stopped.stderr
+    _, out, err = command("stop", "small", *address)
+    assert out == "Search small has stopped; oracle submit goes on with it.\n", err
     before = found(tmp_path)
     assert len(before) < 30, "it was over before it was stopped"
-    status = json.loads(two_nodes.oracle("status", "small", *address, "--json").stdout)
+    status = json.loads(command("status", "small", *address, "--json")[1])
     assert status["state"] == "interrupted" and status["job"].startswith("stopped on ")
 
     slow.unlink()
-    assert two_nodes.oracle(*submit).returncode == 0
-    log = two_nodes.oracle("logs", "-f", "small", *address).stdout
+    assert command(*submit)[0] == 0
+    log = command("logs", "-f", "small", *address)[1]
     assert f"; {len(before)} trials are in the ledger already" in log and "Report: " in log
-    assert "small  " in two_nodes.oracle("list", *address).stdout
+    assert "small  " in command("list", *address)[1]
     after = found(tmp_path)
     assert {place: after[place] for place in with_node} == with_node
     assert {place: after[place] for place in before} == before
@@ -215,9 +215,8 @@ def test_a_search_on_an_object_store_outlives_a_node_and_a_stop(
     assert after == results(run_in_process(small_spec(tmp_path / "alone", **own)))
 
 
+@pytest.mark.usefixtures("command")  # its environment
 def test_a_search_is_submitted_watched_and_stopped_from_python(two_nodes, tmp_path, monkeypatch):
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.setenv(name, two_nodes.environment[name])
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", two_nodes.url)
     flag, heard = tmp_path / "slow", []
     flag.touch()

@@ -8,7 +8,7 @@ import pytest
 from oracle.ledger import Ledger
 from oracle.results import Results
 from tests.processes import raw_rows, rows, run_undisturbed, start, table, write_spec
-from tests.support import results, run_in_process, small_spec
+from tests.support import needs_compiler, results, run_in_process, small_spec
 from trials.checkpoints import Store
 
 SEARCH = {
@@ -149,3 +149,20 @@ def test_a_report_for_which_there_is_no_room(tmp_path, disk, call, write):
     assert "state     done\n" in call("status", spec_file)[1]
     disk(f"size={ENOUGH}")
     assert call("run", spec_file, "--driver", "in-process")[0] == 0 and table(tmp_path)
+
+
+@needs_compiler
+@pytest.mark.parametrize("room", ["8k", "200k"])
+def test_a_full_folder_for_compiled_steps(tmp_path, disk, monkeypatch, room):
+    disk(f"size={room},mode=0700")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "networks"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    changes = LITTLE | {"training": {**LITTLE["training"], "compile": True}, "cycles": 1}
+    spec_file = write_spec(tmp_path, **changes, storage=str(tmp_path / "elsewhere"))
+    _, err = (process := start(spec_file, "--driver", "in-process")).communicate()
+    assert process.returncode == 0 and "Traceback" not in err, err
+    assert "its step is not compiled: " in err and "No space left on device" in err, err
+    assert not list((tmp_path / "networks").rglob("compiling-*"))
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    assert not ledger.search("small").execution.compiled and len(ledger.outcomes("small")) > 0
+    ledger.close()

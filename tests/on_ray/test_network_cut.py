@@ -10,11 +10,9 @@ import subprocess
 import pytest
 
 from tests.clusters import Cluster
-from tests.on_ray.test_cluster import MODULE, at_work, found, spec, wait_until
+from tests.on_ray.test_cluster import MODULE, at_work, found, wait_until
 from tests.processes import rows
 from tests.support import results, run_in_process, small_spec
-
-__all__ = ["spec"]  # a fixture
 
 NAME, HERE, THERE = "oracle-cut", "10.231.77.1", "10.231.77.2"
 
@@ -46,7 +44,7 @@ def link():
         ip("netns", "del", NAME)  # and with it both ends
 
 
-def test_a_search_outlives_a_cut_network(link, spec, tmp_path, monkeypatch):
+def test_a_search_outlives_a_cut_network(link, write, tmp_path, monkeypatch):
     mine, slow = tmp_path / "modules", tmp_path / "slow"
     mine.mkdir()
     (mine / "mine.py").write_text(MODULE)
@@ -58,7 +56,7 @@ def test_a_search_outlives_a_cut_network(link, spec, tmp_path, monkeypatch):
     try:
         cluster.start_head()
         cluster.join(f"--node-ip-address={THERE}", before=["ip", "netns", "exec", NAME])
-        submitted = cluster.oracle("submit", spec(**own), "--address", cluster.url, "--working-dir", mine)
+        submitted = cluster.oracle("submit", write(**own), "--address", cluster.url, "--working-dir", mine)
         assert submitted.returncode == 0, submitted.stderr + submitted.stdout
         wait_until(lambda: len(at_work(cluster, tmp_path)) == 2)
         link()

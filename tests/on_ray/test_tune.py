@@ -157,8 +157,8 @@ def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one():
 
 
 def test_a_worker_that_can_never_run_is_refused(tmp_path):
-    spec = small_spec(tmp_path, resources={"gpus": 64})
-    why = "needs 64 GPU on one node, the cluster's largest has 0 GPU"
+    spec = small_spec(tmp_path, resources={"gpus": 0.5})
+    why = "needs 0.5 GPU on one node, the cluster's largest has 0 GPU"
     with pytest.raises(Refused, match=why):
         worker_count(spec, cpus=inf)
 

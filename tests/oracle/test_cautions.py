@@ -42,8 +42,9 @@ def test_a_place_that_can_not_be_written_is_missing(call, write, tmp_path, block
     (line,) = (line for line in out.splitlines() if line.startswith("missing"))
     assert field in line and f"{blocked} is no folder" in line
     code, out, err = call("validate", spec_file)
-    assert code == 0 and "it can't run here" in err and f"{blocked} is no folder" in err
-    assert json.loads(call("validate", spec_file, "--json")[1])["missing"]
+    assert code == 3 and "it can't run here" in err and f"{blocked} is no folder" in err
+    code, out, _ = call("validate", spec_file, "--json")
+    assert code == 3 and json.loads(out)["missing"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["blocked", "spec.yaml"]
 
 

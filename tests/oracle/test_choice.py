@@ -13,7 +13,7 @@ from oracle.cycles import Choice
 from oracle.errors import Refused
 from oracle.grid import Grid
 from oracle.ledger import Ledger, database
-from oracle.ledger.choices import add_choices, read_choices
+from oracle.ledger.choices import add_choices, forget_choices, read_choices
 from oracle.policies import FixedPolicy, OraclePolicy
 from oracle.results import Results
 from oracle.rules import Rules
@@ -138,6 +138,12 @@ def test_choices_are_in_the_ledger_before_anything_is_pruned_and_are_read_again(
     assert read_choices(ledger, spec.name) == tuple(each.choice for each in session.search.decisions)
     with ledger.engine.begin() as connection:
         connection.execute(update(database.choices).where(database.choices.c.cycle == 2).values(max_lr=0.4))
+    with pytest.raises(
+        Refused, match="cycle 2 of oracle_choices: its values are not those that were written"
+    ):
+        read_choices(ledger, spec.name)
+    forget_choices(ledger, spec.name, [2])
+    add_choices(ledger, spec.name, [other])
     found = Results.read(ledger, ledger.search(spec.name))
     ledger.close()
     assert found.decided[2].chosen == 0.4 and found.intervals.chosen.tolist()[2] == 0.4

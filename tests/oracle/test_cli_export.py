@@ -72,10 +72,8 @@ def test_the_command_names_what_it_wrote(call, ledger, tmp_path):
     names = {*(f"{name}.csv" for name in FRAMES), "columns.json", "search.json", "README.md"}
     assert {path.name for path in (tmp_path / "invented-export").iterdir()} == names
     assert all(name in out for name in names)
-    assert (
-        "into invented-export/\nRows: trials 24, curves 0, candidates 24, intervals 4, fits 3, rivals 6"
-        in out
-    )
+    rows = "Rows: trials 24, curves 0, candidates 24, intervals 4, fits 3, rivals 6, rules "
+    assert f"into invented-export/\n{rows}" in out
 
 
 def test_what_the_columns_mean_goes_along(call, ledger, tmp_path):

@@ -115,6 +115,25 @@ def test_a_tolerance_widens_the_intervals(call, tmp_path):
     assert all(narrow <= wide for narrow, wide in zip(*widths, strict=True)) and widths[0] != widths[1]
 
 
+def test_a_metric_of_ones_own_is_read_by_its_name(call, tmp_path):
+    """Errors of which less is better are fitted as accuracies of which more is."""
+    write_accuracies(tmp_path / "mine.csv")
+    lines = (tmp_path / "mine.csv").read_text().splitlines()
+    header, rows = "cycle,max_lr,replicate,validation_my_loss", [line.rsplit(",", 1) for line in lines[1:]]
+    errors = [f"{place},{100 * (1 - float(accuracy))!r}" for place, accuracy in rows]
+    (tmp_path / "loss.csv").write_text("\n".join([header, *errors]))
+    both = []
+    for options in (("mine.csv",), ("loss.csv", "--metric", "My loss", "--goal", "min", "--tolerance", 0.5)):
+        code, out, err = call("fit", "--csv", *options, "--draws", 0, "--json")
+        assert code == 0, err
+        both.append(json.loads(out))
+    assert both[0]["intervals"] == both[1]["intervals"] and both[0]["fit"] == both[1]["fit"]
+    options = ("loss.csv", "--metric", "my_loss", "--goal", "min", "--draws", 0)
+    code, out, _ = call("fit", "--csv", *options, "--tolerance", 3.5)
+    assert code == 0 and "The fitted curve is within 3.5 of the best in " in out
+    assert "within 2 % of the best" in call("fit", "--csv", *options, "--tolerance", "2 %")[1]
+
+
 def test_a_search_is_fitted_from_its_ledger(finished, call):
     code, out, err = call("fit", "spec.yaml", "--draws", 20, "--json")
     assert code == 0, err
@@ -148,6 +167,18 @@ def test_the_figure_is_written_and_named(call, tmp_path):
         (("--csv", "none.csv"), "none.csv: can't be read"),
         (("--csv", "mine.csv", "--pruning-rate", 20), "pruning_rate must be a share between 0 and 1"),
         (("--csv", "mine.csv", "--tolerance", 2), "tolerance must be a share of at most 1"),
+        (
+            ("--csv", "mine.csv", "--tolerance", "much"),
+            "--tolerance must be a share such as 0.005, not 'much'",
+        ),
+        (("--csv", "mine.csv", "--goal", "min"), "--goal goes with a --metric: more accuracy is better"),
+        (("--csv", "mine.csv", "--metric", "rmse"), "--metric needs --tolerance"),
+        (
+            ("--csv", "mine.csv", "--metric", "rmse", "--tolerance", 1),
+            "has no column rmse, but cycle, max_lr, replicate, accuracy: give cycle, max_lr, replicate, rmse",
+        ),
+        (("--csv", "mine.csv", "--metric", "rmse", "--tolerance", "200 %"), "below 100 %, got '200 %'"),
+        (("--table", 10, "--metric", "rmse"), "--metric and --goal go with --csv"),
         (("--csv", "mine.csv", "--draws", -1), "draws must be an integer of at least 0, not -1"),
     ],
 )

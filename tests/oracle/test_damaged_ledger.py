@@ -9,7 +9,9 @@ import pytest
 from oracle.errors import Refused
 from oracle.ledger import Ledger
 from oracle.ledger import rows as optuna_rows
+from oracle.ledger.choices import add_choices
 from oracle.results import Results
+from oracle.results.recorded import load_search
 from tests.oracle.invented import invent, make_record, write_ledger
 
 OURS = (
@@ -86,6 +88,15 @@ DAMAGE = {
         "",
     ),
     "a run of nobody knows when": (table("runs", "started", "'noon'", "1"), "run 0 of", "started is 'noon'"),
+    "a run that lasted longer": (table("runs", "ended", "ended + 7", "1"), "run 0 of", "not those that were"),
+    **{
+        f"another {field} in the spec": (
+            table("searches", "spec", f"json_set(spec, '$.{field}', {given})", "name = 'invented'"),
+            "its row of oracle_searches",
+            "its values are not those that were written",
+        )
+        for field, given in (("tolerance", "0.2"), ("silo.q", "3"), ("storage", "'elsewhere'"))
+    },
     "versions that are none": (table("runs", "versions", "'torch 2'", "1"), "run 0 of", "versions is"),
 }
 
@@ -135,6 +146,24 @@ def test_a_damaged_value_is_a_line_that_names_search_and_row(edited, call, name)
     assert not read(url, "other").decided
     code, out, err = call("list", "--ledger", url)
     assert code == 0 and out.count("can't be read") == 1 and "other" in out and place.partition(" ")[0] in err
+
+
+def test_a_run_that_is_gone_is_named(edited, caplog):
+    read(edited("DELETE FROM oracle_runs"))
+    assert "search 'invented' lacks 1 of its runs" in caplog.text
+
+
+def test_a_decided_cycle_whose_rows_are_gone_is_named(edited, caplog):
+    """Of a search that may be half done, where nothing else tells that it was decided."""
+    read(url := edited())
+    with closing(Ledger(url)) as ledger:
+        search = load_search(ledger, ledger.search("invented"))
+        add_choices(ledger, "invented", [each.choice for each in search.decisions])
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database, database:
+        database.execute("DELETE FROM trials WHERE study_id = (SELECT max(study_id) FROM studies)")
+    assert not caplog.text
+    assert not read(url).done
+    assert "cycle 2 was decided, and rows of what was trained are missing" in caplog.text
 
 
 @pytest.mark.parametrize("layout", [optuna_rows.TRIED_LAYOUT, "v9"])

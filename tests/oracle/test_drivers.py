@@ -4,18 +4,47 @@ from types import SimpleNamespace
 
 import pytest
 import ray
+import torch
 
 from oracle.drivers import in_process
 from oracle.drivers.cluster import cluster
-from oracle.drivers.nodes import worker_count
+from oracle.drivers.nodes import kinds_of_gpu, worker_count
 from oracle.errors import Refused
+from oracle.execution import room
+from oracle.session import Session
 from oracle.testing.drivers import DRIVER_CHECKS
+from tests.on_ray.networks import breaking
 from tests.support import results, run_in_process, small_spec
 
 
 @pytest.mark.parametrize("check", DRIVER_CHECKS)
 def test_one_process_is_a_driver(check, tmp_path):
     check(in_process.run, tmp_path)
+
+
+def test_one_process_whose_gpu_fails_ends_in_a_line_and_loses_nothing(tmp_path, call, write, monkeypatch):
+    flag, options = tmp_path / "flag", ("--driver", "in-process")
+    training = {"epochs": 1, "batch_size": 64, "pack": 1, "compile": False}
+    spec = write(network=breaking(flag, once=False), training=training, cycles=1, replicates=1)
+    genuine = Session.tell
+
+    def tell(session, task, result):
+        genuine(session, task, result)
+        flag.touch(exist_ok=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "tell", tell)
+        patched.setattr(torch.cuda, "synchronize", torch.cuda.synchronize)  # the network replaces it
+        code, _, err = call("run", spec, *options)
+    assert code == 1
+    assert err.splitlines()[-1] == (
+        "oracle: cycle 0, replicate 0: the GPU can't be used by this process any more (AcceleratorError: "
+        "CUDA error: device-side assert triggered); every finished trial is in the ledger: run the search "
+        "again, in a new process, to go on"
+    )
+    flag.unlink()
+    code, _, err = call("run", spec, *options)
+    assert code == 0 and "1 trial is in the ledger already" in err
 
 
 def test_the_same_spec_gives_the_same_numbers_twice(tmp_path):
@@ -50,11 +79,23 @@ def test_workers_are_counted_by_nodes(tmp_path, monkeypatch, cpus, nodes, may_co
     assert worker_count(small_spec(tmp_path, resources={"cpus": cpus})) == workers
 
 
-@pytest.mark.parametrize(("gpus", "workers"), [(0.5, 4), (0.6, 2), (1, 2), (2, 1)])
+@pytest.mark.parametrize(("gpus", "workers"), [(0.1, 20), (0.5, 4), (0.6, 2), (1, 2)])
 def test_a_share_of_a_gpu_is_that_of_one(tmp_path, monkeypatch, gpus, workers):
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}])
     monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: None)
-    assert worker_count(small_spec(tmp_path, resources={"gpus": gpus})) == workers
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("oracle.execution.cores", lambda: 32)
+    spec = small_spec(tmp_path, resources={"gpus": gpus})
+    assert worker_count(spec) == min(workers, 8) and room(spec) == workers
+
+
+@pytest.mark.parametrize(("gpus", "kinds"), [(0.5, ("A100", "H100")), (0, ())])
+def test_kinds_of_gpu_are_those_of_nodes_with_room_for_a_worker(tmp_path, monkeypatch, gpus, kinds):
+    models = {"H100": 8.0, "A100": 8.0, "T4": 1.0, "": 8.0}
+    nodes = [{"CPU": cpus, "GPU": 1.0, f"accelerator_type:{name}": 1.0} for name, cpus in models.items()]
+    nodes[-1] = {"CPU": 8.0}
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": each} for each in nodes])
+    assert kinds_of_gpu(small_spec(tmp_path, resources={"cpus": 2, "gpus": gpus})) == kinds
 
 
 def test_two_nodes_are_not_one_of_twice_the_size(tmp_path, monkeypatch):

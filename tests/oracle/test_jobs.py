@@ -96,6 +96,29 @@ def test_a_submission_from_python_that_fails_raises_what_its_driver_said(
     assert words in str(raised.value)
 
 
+def test_a_password_of_the_environment_goes_to_no_server_that_a_cluster_names(monkeypatch):
+    job = Job(
+        name="small",
+        state="RUNNING",
+        searches=("small",),
+        ledger="postgresql+psycopg://me@elsewhere/db",
+        started=1.0,
+        ended=None,
+        exit_code=None,
+        message="",
+    )
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    assert job.place == job.ledger
+    monkeypatch.setenv("PGPASSWORD", "hush")
+    with pytest.raises(
+        Refused, match="PGPASSWORD would be sent there: if that is right, give --ledger postgr"
+    ):
+        _ = job.place
+    with pytest.raises(Refused, match="PGPASSWORD"):
+        list(calls._places(job, None))
+    assert list(calls._places(job, "sqlite:///mine.db")) == [("small", "sqlite:///mine.db")]
+
+
 def test_from_python_too_the_address_is_asked_for(write, monkeypatch):
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     for call in (oracle.submit, oracle.status):

@@ -71,6 +71,14 @@ def test_a_diverged_outcome_has_no_nan_in_the_database(ledger, tmp_path):
     assert found.train_loss != found.train_loss
 
 
+@ON_SQLITE
+def test_the_gpu_of_a_trial_is_kept_and_that_of_none_takes_no_room(ledger):
+    ledger.add_outcomes("s", {"k": trial(gpu="NVIDIA H200"), "l": trial(max_lr=0.1)}, axis=AXIS)
+    assert {key: each.gpu for key, each in ledger.outcomes("s").items()} == {"k": "NVIDIA H200", "l": ""}
+    rows = ledger.cycle_study("s", 0).get_trials()
+    assert ["gpu" in row.user_attrs for row in rows] == [True, False]
+
+
 @pytest.mark.parametrize("time_zone", ["UTC", "America/New_York"])
 def test_rows_written_at_once_are_those_that_optuna_writes(ledger, time_zone, monkeypatch):
     monkeypatch.setenv("TZ", time_zone)

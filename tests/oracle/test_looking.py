@@ -36,6 +36,7 @@ def test_what_is_text_stays():
 def test_neither_an_error_nor_a_name_nor_a_table_steers_the_terminal(finished, call, capsys, text):
     """The ledger is anybody's: names of searches, errors of runs, places, paths of files."""
     with closing(sqlite3.connect(finished / "ledger.db")) as database, database:
+        database.execute("DELETE FROM oracle_digests")
         database.execute("UPDATE oracle_runs SET state = 'failed', error = ?", (f"Error: {text}",))
         columns = "spec, identity, execution, execution_reason, created"
         database.execute(
@@ -105,7 +106,7 @@ def test_a_ledger_is_looked_at_where_nothing_can_be_written(
     database = sqlite3.connect(elsewhere / "ledger.db")
     with closing(database):
         if under_way:
-            database.execute("UPDATE oracle_runs SET host = 'somewhere'")
+            database.execute("DELETE FROM oracle_digests")
             database.commit()
         else:
             database.close()
@@ -123,6 +124,23 @@ def test_a_ledger_is_looked_at_where_nothing_can_be_written(
             assert expected[0] == (3 if "none" in command else 0) and "small" in expected[1] + expected[2]
         after = {path: path.read_bytes() for path in elsewhere.iterdir() if path.suffix != ".db-shm"}
         assert after == before
+
+
+def test_who_can_not_write_the_ledger_is_told_where_to_stop_a_search(finished, elsewhere, call, monkeypatch):
+    monkeypatch.chdir("/")
+    with closing(sqlite3.connect(finished / "ledger.db")) as database, database:
+        database.execute("INSERT INTO oracle_leases VALUES ('small', 'somebody', 'there/boot', 7, 1.0, 1)")
+    shutil.copy(finished / "ledger.db", elsewhere / "ledger.db")
+    elsewhere.joinpath("ledger.db").chmod(0o444)
+    elsewhere.chmod(0o555)
+    call("status", "none", "--ledger", f"sqlite:///{finished}/ledger.db")  # what is imported is known then
+    with somebody():
+        code, out, err = call("stop", "small", "--ledger", f"sqlite:///{elsewhere}/ledger.db")
+    assert (code, out) == (3, "")
+    assert err.startswith(
+        "oracle: search 'small' is run by process 7 on there, which is asked to stop in the "
+    )
+    assert "can't be written here (attempt to write a readonly database)" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

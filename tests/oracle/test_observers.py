@@ -111,6 +111,15 @@ def test_tensorboard_shows_cycles_trials_and_landscapes(tmp_path):
     ]
 
 
+def test_tensorboard_names_what_is_searched(tmp_path):
+    grid = {"over": "training.batch_size", "values": [32, 64], "extend": False}
+    training = {"epochs": 1, "max_lr": 0.1, "batch_size": 64, "compile": False}
+    searched = {"grid": grid, "training": training, "silo": None}
+    watched(tmp_path, {"name": "tensorboard", "arguments": {"folder": str(tmp_path)}}, cycles=1, **searched)
+    runs = {path.name for path in (tmp_path / "small/cycle-00").iterdir() if path.is_dir()}
+    assert runs == {f"batch_size-{each}-replicate-{r}" for each in (32.0, 64.0) for r in range(2)}
+
+
 def test_mlflow_keeps_a_search_as_one_run_however_often_it_goes_on(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # no server in these tests

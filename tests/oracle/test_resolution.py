@@ -38,6 +38,15 @@ def test_more_examples_and_replicates_resolve_more_and_a_finer_grid_no_more():
     assert "the grid's 50 rates are finer than the noise resolves" in fine.warning()
 
 
+def test_every_k_th_rate_of_a_very_fine_grid_tells_about_what_all_of_them_do(monkeypatch):
+    fine = of(points=60, replicates=5)
+    monkeypatch.setattr("oracle.resolution._MOST_RATES", 20)
+    thinned = of(points=60, replicates=5)
+    assert thinned.candidates == 60 and thinned.steps % 3 == 0
+    assert fine.factor / 1.5 < thinned.factor < 1.5 * fine.factor
+    assert of(points=1000).candidates == 1000
+
+
 def test_the_warning_names_a_grid_of_about_two_steps_per_doubt():
     found = Resolution(validation=539, replicates=3, candidates=50, noise=0.006, steps=9, factor=2.0)
     assert "12 would tell about as much" in found.warning()

@@ -53,7 +53,8 @@ def set_first(cycle, key, value):
 
 def another_choice(folder):
     """Chooses another candidate at cycle 0 than the one that cycle 1 was pruned from."""
-    with closing(sqlite3.connect(folder / "ledger.db")) as database:
+    with closing(sqlite3.connect(folder / "ledger.db")) as database, database:
+        database.execute("DELETE FROM oracle_digests")
         query = "SELECT max_lr FROM oracle_choices WHERE cycle = 0"
         (chosen,) = database.execute(query).fetchone()
     return f"UPDATE oracle_choices SET max_lr = {0.01 if chosen != 0.01 else 0.4} WHERE cycle = 0"

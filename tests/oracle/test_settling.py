@@ -11,6 +11,10 @@ from oracle.results import Results
 
 STUDY = "study_id IN (SELECT study_id FROM studies WHERE study_name = 'small')"
 STATE = f"UPDATE study_user_attributes SET value_json = '\"running\"' WHERE key = 'state' AND {STUDY}"
+RUNNING = [
+    "UPDATE oracle_runs SET state = 'running', ended = NULL",
+    "DELETE FROM oracle_digests WHERE row LIKE 'oracle_runs %'",
+]
 
 
 def delete_trials(which):
@@ -20,16 +24,16 @@ def delete_trials(which):
 
 
 KILLED = {
-    "before the run's end": ["UPDATE oracle_runs SET state = 'running', ended = NULL", STATE],
+    "before the run's end": [*RUNNING, STATE],
     "after the run's end": [STATE],
     "while a cycle was shown": [
-        "UPDATE oracle_runs SET state = 'running', ended = NULL",
+        *RUNNING,
         STATE,
         f"UPDATE study_user_attributes SET value_json = '\"2 of 3\"' WHERE key LIKE 'cycles%' AND {STUDY}",
         *delete_trials(f"number = 2 AND {STUDY}"),
     ],
     "before anything was shown": [
-        "UPDATE oracle_runs SET state = 'running', ended = NULL",
+        *RUNNING,
         f"DELETE FROM study_user_attributes WHERE {STUDY}",
     ],
 }

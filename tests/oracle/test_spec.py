@@ -104,6 +104,11 @@ def test_the_recipe_holds_what_the_spec_says(tmp_path):
         ({"retraining": "rewinding"}, ["retraining", "weight_rewinding", "got 'rewinding'"]),
         ({"silo": {"q": 1}}, ["silo.epsilon", "missing"]),
         ({"resources": {"cpus": 0}}, ["resources.cpus", "got 0"]),
+        (
+            {"resources": {"gpus": 2}},
+            ["resources.gpus", "one GPU", "2 would leave", "take 1 and more workers"],
+        ),
+        ({"resources": {"gpus": 1.5}}, ["resources.gpus", "one GPU", "1.5 would leave"]),
         ({"training": {"epochs": 10**20}}, ["training.epochs", "less than or equal to 20000000"]),
         ({"training": {"iterations": 10**9}}, ["training.iterations", "less than or equal to"]),
         ({"resources": {"cpus": 1e30}}, ["resources.cpus", "less than or equal to"]),

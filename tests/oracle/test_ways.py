@@ -12,6 +12,7 @@ from oracle.ledger import Ledger
 from oracle.preflight import examine, open_runner, prepare
 from silo.errors import InvalidInput
 from tests.support import needs_compiler, open_session, results, run_in_process, small_spec
+from trials.devices import DeviceLost
 from trials.engine import choose, evaluate
 from trials.engine.engine import Engine
 from trials.engine.measure import Speed
@@ -260,3 +261,24 @@ def test_a_compiled_search_finds_the_eager_ones_accuracies(tmp_path):
     assert len(shared) >= 20
     assert all(abs(ours[key][0] - theirs[key][0]) < 0.02 for key in shared)
     assert any(ours[key][3] != theirs[key][3] for key in shared)  # other roundings: it was another way
+
+
+def test_a_way_that_breaks_the_gpu_is_named_and_no_other_measured(tmp_path, monkeypatch, long):
+    def breaks(recipe, runner, *, count, graphs=()):
+        asked.append(recipe.execution)
+        if count > 1:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        return Speed(step=1.0, validation=0.0, first=1.0)
+
+    def fails():
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    asked = []
+    monkeypatch.setattr(choose, "measure_speed", breaks)
+    monkeypatch.setattr(choose, "_BUSY_STEP", 10.0)
+    monkeypatch.setattr(torch.cuda, "synchronize", fails)
+    with pytest.raises(
+        DeviceLost, match=r"^up to \d+ candidates together, as it was measured: the GPU .* pack$"
+    ):
+        chosen(small_spec(tmp_path))
+    assert [execution.pack_size > 1 for execution in asked] == [False, True]

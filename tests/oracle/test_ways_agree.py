@@ -19,13 +19,11 @@ pytestmark = pytest.mark.slow
 
 WAYS = {
     "packs": EAGER | {"pack": 4},
-    "a pack larger than the candidates": EAGER | {"pack": 8},
     "alone, compiled": {"pack": 1, "compile": True},
-    "packs, compiled": {"pack": 4, "compile": True},
+    "packs, larger than the candidates, compiled": {"pack": 8, "compile": True},
     "bf16": EAGER | {"pack": 4, "precision": "bf16"},
 }
-COMPILED = {"alone, compiled", "packs, compiled"}
-CASES = [pytest.param(name, marks=[needs_compiler] * (name in COMPILED)) for name in WAYS]
+CASES = [pytest.param(name, marks=[needs_compiler] * ("compiled" in name)) for name in WAYS]
 
 SHORT = {"epochs": 3, "schedule": {"name": "warmup_drops", "arguments": {"warmup": 1, "drops": [2]}}}
 

@@ -117,7 +117,7 @@ RAW = "cycle,max_lr,replicate,accuracy\n"
             "line 2: low_cut must be true or false, not 'maybe'",
         ),
         (RAW + "0,.1,a,.9\n0,.1,a,.8\n", "lines 2 and 3: cycle 0, max_lr 0.1, replicate a is given twice"),
-        (RAW + "0,.1,a,.9\n0,.1,b,.9\n0,.2,b,.8\n", "cycle 0 has no accuracy of max_lr 0.2 in replicate a"),
+        (RAW + "0,.1,a,.9\n0,.1,b,.9\n0,.2,b,.8\n", "cycle 0 has no score of max_lr 0.2 in replicate a"),
         (RAW + "0,.1,a,95.3\n", "must lie in [0, 1], not 95.3: 95.3 % is 0.953"),
         (RAW + "0,.1,a,.9\n\n0,.10000000000000002,a,.8\n", "lines 2 and 4: cycle 0, max_lr 0.1, replicate a"),
         (

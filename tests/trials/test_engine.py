@@ -103,7 +103,7 @@ def both(module, data, rates, compiler, size, **changes):
 def test_the_traced_step_is_the_eager_one_for_every_network(name, size):
     arguments, shape = NETWORKS[name]
     module = toy_network(name, arguments, shape=shape)
-    data = toy_data(shape=shape, train=24, validation=8, test=8)
+    data = toy_data(shape=shape, train=16, validation=4, test=4)
     assert both(module, data, RATES[:size], as_traced, size).traced
 
 

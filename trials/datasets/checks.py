@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from silo.errors import InvalidInput
 from trials.paths import expanded
 
@@ -66,6 +64,8 @@ def available_memory(control_group: Path = _CONTROL_GROUP) -> int:
     Args:
         control_group: Folder with the container's ``memory.max`` and ``memory.stat``.
     """
+    import psutil  # which data that is made in memory already does without
+
     there = psutil.virtual_memory().available
     try:
         limit = int((control_group / "memory.max").read_text())

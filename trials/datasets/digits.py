@@ -7,13 +7,17 @@ from trials.datasets.base import Dataset, Split, channel_statistics
 from trials.datasets.splits import share_of, split_indices
 
 
-def digits(*, seed: int, validation_share: float = 0.2, test_share: float = 0.2) -> Dataset:
+def digits(
+    *, seed: int, validation_share: float = 0.2, test_share: float = 0.2, split: int | None = None
+) -> Dataset:
     """Loads the digits; nothing is downloaded.
 
     Args:
         seed: Seed of the split.
         validation_share: Share of all images that decides.
         test_share: Share of all images that is reported.
+        split: Seed of the split in place of the search's own: searches with other seeds then have the same
+            images to learn from and to decide by.
 
     Returns:
         Inputs [N, 1, 8, 8], float32 from 0 to 1 (sixteen grey levels / 16), normalised by the training
@@ -35,7 +39,7 @@ def digits(*, seed: int, validation_share: float = 0.2, test_share: float = 0.2)
     ]
     validation, test, train = (
         Split(inputs=inputs[chosen], labels=labels[chosen])
-        for chosen in split_indices(labels, sizes, seed=seed)
+        for chosen in split_indices(labels, sizes, seed=seed if split is None else split)
     )
     mean, std = channel_statistics(train.inputs)
     return Dataset(train=train, validation=validation, test=test, num_classes=10, mean=mean, std=std)

@@ -14,7 +14,9 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 from silo.errors import InvalidInput
+from trials.devices import DeviceLost, raise_if_lost
 from trials.engine import Engine, why_not_packed
+from trials.engine.compile_cache import lacks_place
 from trials.engine.measure import Speed, measure_speed
 from trials.losses import make_loss
 from trials.recipe import Execution, Recipe
@@ -131,6 +133,7 @@ def choose_execution(recipe: Recipe, runner: Runner, wishes: Wishes, workload: W
 
     Raises:
         InvalidInput: A compiled or recorded step is wished for, and it can't be had.
+        DeviceLost: A way broke the GPU for this process.
     """
     chooser = _Chooser(recipe, runner, wishes, workload)
     execution, reason = chooser.choose()
@@ -159,6 +162,9 @@ class _Chooser:
             # A wish needs no measuring but for the size of the packs.
             execution = self._fixed()
             if self._here and (reason := self._why_not_traced(execution)):
+                if execution.compiled and lacks_place(reason):
+                    self._notes.append(f"its step is not compiled: {reason}")
+                    return replace(execution, compiled=False), self._reason("as the spec says")
                 field = "compile" if wishes.compile else "cuda_graph"
                 done = "compiled" if wishes.compile else "recorded"
                 raise InvalidInput(f"training.{field}: the step can't be {done} ({reason}); leave it out")
@@ -169,6 +175,7 @@ class _Chooser:
         try:
             speed = self._speed(alone, 1)
         except Exception as error:  # what fails in training is the trials' to say, with its traceback
+            self._check_device(error, alone)
             self._notes.append(_said(error))
             return self._by_thumb(alone, "as a first training failed")
         total = self._workload.trainings * speed.training(self._steps, self._validations)
@@ -274,9 +281,20 @@ class _Chooser:
         try:
             speed = self._speed(execution, execution.pack_size)
         except Exception as error:  # too little memory, most likely: another execution is taken
+            self._check_device(error, execution)
             self._notes.append(f"{execution} failed ({_said(error)})")
             return
         self._found[execution] = self._search_seconds(speed, execution.pack_size)
+
+    def _check_device(self, error: Exception, execution: Execution) -> None:
+        """Measures nothing more where the device is lost: no training could follow in this process."""
+        try:
+            raise_if_lost(error, self._runner.device)
+        except DeviceLost as lost:
+            raise DeviceLost(
+                f"{execution}, as it was measured: {lost}; fix another way by training.cuda_graph, compile "
+                "or pack"
+            ) from error
 
     def _worth_compiling(self, lone_step: float) -> bool:
         if lone_step >= _BUSY_STEP and self._recipe.precision == "fp32":

@@ -7,6 +7,7 @@ of its own for each graph: this file is its program. It takes a C++ compiler.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
@@ -37,8 +38,18 @@ _KEPT = 200
 """Libraries that are kept, of some 2 MB each; those that were not used for the longest time go."""
 
 
+_NO_PLACE = tuple(
+    os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+)
+
+
 class CompilerFailed(Exception):
     """A graph can't be compiled here."""
+
+
+def lacks_place(reason: str) -> bool:
+    """Whether a graph can't be compiled for want of a place that takes it: full, or not to be written."""
+    return any(each in reason for each in _NO_PLACE)
 
 
 def key_of(graph: GraphModule, arguments: Sequence[Tensor]) -> str:
@@ -183,35 +194,33 @@ def build(missing: Mapping[Path, tuple[GraphModule, Sequence[Tensor]]]) -> None:
     parent, compiler = next(iter(missing)).parent, compiler_folder()
     for folder in (parent.parent, parent):
         _make(folder)
+    failure, works, started = "", [], []
     try:
         for folder in (parent, compiler):
             _tidy(folder)
-    except OSError as error:
-        raise CompilerFailed(f"libraries can't be kept in {parent}: {error.strerror}") from error
-    started = []
-    for folder, (graph, arguments) in missing.items():
-        work = Path(tempfile.mkdtemp(prefix="compiling-", dir=parent))
-        with (work / _GRAPH).open("wb") as file:
-            pickle.dump((graph, _layouts(arguments), torch.get_num_threads()), file)
-        # -P: the modules beside this file have names of the standard library's.
-        command = [sys.executable, "-P", __file__, str(work)]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT)
-        started.append((folder, work, process))
-    failure = ""
-    try:
-        for folder, work, process in started:
+        for folder, (graph, arguments) in missing.items():
+            works.append(Path(tempfile.mkdtemp(prefix="compiling-", dir=parent)))
+            with (works[-1] / _GRAPH).open("wb") as file:
+                pickle.dump((graph, _layouts(arguments), torch.get_num_threads()), file)
+            # -P: the modules beside this file have names of the standard library's.
+            command = [sys.executable, "-P", __file__, str(works[-1])]
+            pipe = subprocess.PIPE
+            started.append((folder, subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT)))
+        for work, (folder, process) in zip(works, started, strict=True):
             output = process.communicate()[0].decode(errors="replace")
             if process.returncode == 0:
                 _put(work, folder)
             else:
                 failure = failure or _reason(output, process.returncode)
+    except OSError as error:
+        raise CompilerFailed(f"libraries can't be kept in {parent}: {error.strerror}") from error
     finally:
-        for _, work, process in started:
+        for _, process in started:
             process.kill()
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
+        for work in works:
             shutil.rmtree(work, ignore_errors=True)
     if failure:
         raise CompilerFailed(failure)
@@ -263,6 +272,7 @@ def _tidy(parent: Path) -> None:
 def _reason(output: str, code: int) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "Error: " in line or "error: " in line or "Exception: " in line]
+    errors = list(filter(lacks_place, lines)) or errors
     return (errors or lines or [f"the compiler ended with exit code {code}"])[-1]
 
 

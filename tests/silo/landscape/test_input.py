@@ -9,6 +9,10 @@ import pytest
 from silo import CycleAccuracies
 from silo.errors import InvalidInput
 from silo.landscape import CycleBelief, CycleScores, best_constant, judge, learn
+from silo.landscape.begun import Begun, Round
+from silo.landscape.design import Pair
+from silo.landscape.model import Landscape
+from silo.landscape.rounds import Adaptive
 from tests.silo.landscape.worlds import CHANCE, world
 
 GRID = np.array([0.01, 0.02, 0.04])
@@ -17,6 +21,13 @@ GRID = np.array([0.01, 0.02, 0.04])
 def cycle(**changes: Any) -> CycleScores:
     plain = {"cycle": 0, "grid": GRID, "index": [0, 1, 2], "replicate": [0, 0, 0], "score": [0.8, 0.9, 0.7]}
     return CycleScores(**(plain | changes))  # type: ignore[arg-type]
+
+
+BEGUN = Landscape(rates=GRID), Begun(cycle=0, grid=GRID, replicates=2)
+
+
+def decide(trained: dict[Pair, float], rounds: tuple[Round, ...] = ()) -> object:
+    return Adaptive().decide(*BEGUN, trained, rounds)
 
 
 def equal(value: float, cycles: int = 2) -> list[CycleAccuracies]:
@@ -42,6 +53,14 @@ def equal(value: float, cycles: int = 2) -> list[CycleAccuracies]:
         (lambda: learn([cycle(grid=[0.0, 0.01, 0.02])]), "positive"),
         (lambda: learn([cycle(grid=[0.01, 0.02, np.inf])]), "finite"),
         (lambda: learn([cycle(index=[0, 1, 3])]), "grid lacks"),
+        (lambda: cycle(index=[0.5, 1, 2]), "index of cycle 0 must be integers of at least 0, not [0.5"),
+        (lambda: cycle(replicate=[0, 0, -1]), "replicate of cycle 0 must be integers"),
+        (
+            lambda: decide({(0, 2): 0.9}),
+            "cycle 0 has 3 rates and 2 replicates, counted from 0, and no pair (0, 2)",
+        ),
+        (lambda: decide({}, (((3, 0),),)), "no pair (3, 0)"),
+        (lambda: Adaptive().decided(*BEGUN, {(-1, 0): 0.9}), "no pair (-1, 0)"),
         (lambda: learn([cycle(index=[0, 1])]), "a rate, a replicate and a score"),
         (lambda: learn([cycle(cycle=-1)]), "cycle"),
         (lambda: learn([cycle(), *equal(0.5)]), "type CycleScores"),

@@ -1,0 +1,1 @@
+"""The parts of :mod:`tests.benchmarks.gpu_first`."""

@@ -1,0 +1,120 @@
+"""Workers that have GPUs, by Ray's count: it is told that there is one, as here none is had."""
+
+import os
+import threading
+from contextlib import suppress
+from functools import partial
+
+import psutil
+import pytest
+import ray
+
+from oracle.drivers import nodes, ray_tune
+from oracle.drivers.cluster import cluster
+from oracle.observers.protocol import Observer
+from oracle.rules import Signal
+from tests.on_ray.networks import breaking
+from tests.support import open_session, results, run_in_process, small_spec
+from trials.devices import DeviceLost
+from trials.engine.choose import ChosenExecution
+from trials.recipe import Execution
+from trials.runners import Runners
+
+END_SECONDS = 60
+QUICK = {
+    "cycles": 1,
+    "replicates": 1,
+    "grid": {"low": 0.01, "high": 0.4, "points": 3, "extend": False},
+    "training": {"epochs": 1, "batch_size": 64, "pack": 1, "compile": False},
+    "resources": {"workers": 1},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cluster(tmp_path_factory):
+    """A cluster that this process starts, with a GPU by its count, for all tests of the file."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ray, "init", partial(ray.init, num_gpus=1))
+        with cluster([small_spec(tmp_path_factory.mktemp("spec"), resources={"workers": 1})], None):
+            yield
+
+
+class Heard(Observer):
+    def __init__(self):
+        self.reasons = []
+
+    def retried(self, session, task, reason):
+        self.reasons.append(reason)
+
+
+def is_gone(pid):
+    """Whether a process has ended, which may take a moment."""
+    with suppress(psutil.NoSuchProcess):
+        psutil.wait_procs([psutil.Process(pid)], timeout=END_SECONDS)
+    return not psutil.pid_exists(pid)
+
+
+def measures(spec, workers):
+    return ChosenExecution(Execution(), str(os.getpid()), ())
+
+
+def test_a_process_that_measured_on_a_gpu_leaves_it_to_the_search(tmp_path, monkeypatch):
+    spec = small_spec(tmp_path, resources={"workers": 1, "gpus": 0.5})
+    monkeypatch.setattr(nodes, "_choose_way", measures)
+    assert is_gone(int(nodes.choose_execution_on_worker(spec, 1).reason))
+
+
+def test_a_worker_whose_gpu_fails_is_replaced_and_its_task_tried_again(tmp_path):
+    flag, heard = tmp_path / "flag", Heard()
+    network = breaking(flag, once=True)
+    with open_session(small_spec(tmp_path, **QUICK, network=network), observers=[heard]) as session:
+        flag.touch()
+        assert ray_tune.run([session], 1) == {"small": Signal.DONE}
+    (pid,) = map(int, (tmp_path / "pids").read_text().split())  # it took no other task
+    assert is_gone(pid)
+    (reason,) = heard.reasons
+    assert reason.splitlines()[-1].endswith("(AcceleratorError: CUDA error: device-side assert triggered)")
+    assert results(session) == results(run_in_process(small_spec(tmp_path / "b", **QUICK, network=network)))
+
+
+def test_a_task_that_breaks_every_gpu_is_given_up_with_its_line(tmp_path):
+    flag, heard = tmp_path / "flag", Heard()
+    policy = {"name": "fixed", "arguments": {"max_lr": 0.1}}
+    spec = small_spec(tmp_path, **QUICK, policy=policy, network=breaking(flag, once=False))
+    with open_session(spec, observers=[heard]) as session:
+        flag.touch()
+        assert ray_tune.run([session], 1) == {"small": Signal.STUCK}
+    pids = (tmp_path / "pids").read_text().split()
+    assert len(set(pids)) == len(pids) == len(heard.reasons) == 3
+    assert "device-side assert" in session.first_error.splitlines()[-1]
+
+
+class Losing(Runners):
+    """Loses its device at its second task, while the first's files wait for that, if a file is there."""
+
+    def __init__(self, jobs, *, load, flag):
+        super().__init__(jobs, load=load)
+        self._flag, self._tasks, self._lost = flag, 0, threading.Event()
+
+    def compute(self, name, task):
+        self._tasks += 1
+        if self._tasks == 2 and self._flag.exists():
+            self._flag.unlink()
+            self._lost.set()
+            raise DeviceLost("gone")
+        store, waits = super().compute(name, task), self._flag.exists()
+
+        def store_late():
+            assert not waits or self._lost.wait(END_SECONDS)
+            return store()
+
+        return store_late
+
+
+def test_what_was_trained_before_the_gpu_failed_is_kept(tmp_path):
+    heard, flag = Heard(), tmp_path / "flag"
+    with open_session(small_spec(tmp_path, **QUICK), observers=[heard]) as session:
+        flag.touch()
+        found = ray_tune.run([session], 1, open_runners=partial(Losing, flag=flag))
+    assert found == {"small": Signal.DONE}
+    assert [reason.splitlines()[-1].endswith("gone") for reason in heard.reasons] == [True]
