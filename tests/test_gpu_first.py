@@ -68,7 +68,7 @@ def test_a_part_says_what_is_true(name):
         assert what not in found
         found[what] = value
     failed = [what for what, value in found.items() if str(value).startswith("failed")]
-    assert failed == PACKED_BF16 * (name == "speed_bf16"), found
+    assert failed == PACKED_BF16 * (name == "speed_bf16") or name == "out_of_memory", found
     assert TRUE[name](found), found
     assert said and "\n" not in said
     json.dumps(found)
