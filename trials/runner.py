@@ -111,6 +111,9 @@ class Runner:
         torch.set_num_threads(recipe.threads)
         keep_to_own_folder()  # a network may compile itself
         self.recipe, self.store = recipe, Store(storage)
+        if (device or recipe.device) != "cpu":
+            # Before CUDA starts: graphs that are replayed side by side would wait for each other's queue.
+            os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
         self.device, self._initial = torch.device(device or recipe.device), initial
         self._storage = storage
         self._starts: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}

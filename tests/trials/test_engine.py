@@ -164,6 +164,15 @@ def test_a_pack_far_too_small_is_not_filled_up():
     assert engine.traced and worth_filling(3, few.execution)
 
 
+def test_the_last_pack_of_a_cycle_is_replayed_however_small_it_is():
+    module, data = toy_network("fc"), toy_data()
+    recorded = recipe(4, execution=Execution(pack_size=4, captured=True))
+    engine = Engine(module, recorded)
+    found = train(module, data, recorded, RATES[:1], engine=engine)
+    assert engine.traced
+    assert_same_outcome(found[0], train(module, data, recipe(1, compiled=False), RATES[:1])[0])
+
+
 @pytest.mark.parametrize("compiled", [False, True], ids=["captured", "compiled and captured"])
 @pytest.mark.parametrize("streams", [False, True], ids=["one graph", "a graph for each"])
 def test_recorded_steps_are_the_eager_ones(streams, compiled):

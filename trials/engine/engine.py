@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -23,7 +24,7 @@ from trials.engine.evaluate import (
 from trials.engine.gradients import lone_gradients, packed_gradients, quiet_vmap
 from trials.engine.graphs import Program, Traced, as_traced, compile_all, in_a_line
 from trials.engine.stacked import StackedNetwork, named_tensors
-from trials.engine.steps import Batch, EagerStep, GraphStep, Step
+from trials.engine.steps import Batch, EagerStep, GraphStep, Shared, Step
 from trials.losses import make_loss
 from trials.metrics import scorer_of
 from trials.optimizers import build_optimizer
@@ -201,7 +202,9 @@ class Engine:
         return None
 
     def _make(self, copies: StackedNetwork, mask: Tensor, data: Dataset) -> None:
-        execution, (steps, batch) = self.recipe.execution, self._steps(data)
+        execution, size = self.recipe.execution, self.recipe.execution.pack_size
+        shared = Shared.of(copies.flat, size) if execution.streams and size > 1 else None
+        steps, batch = self._steps(data, shared)
         steps[0].begin(copies.row(0) if execution.streams else copies, mask)
         evaluation = self._graph_evaluation(data) if execution.compiled and not execution.streams else None
         arguments = [steps[0].arguments(batch)]
@@ -219,7 +222,7 @@ class Engine:
         if evaluation is not None:
             evaluation.program = found[1]
         self._evaluation = evaluation
-        self._step = CudaGraphSteps(steps, batch) if execution.captured else steps[0]
+        self._step = CudaGraphSteps(steps, batch, shared) if execution.captured else steps[0]
 
     def _known(self, arguments: Sequence[Sequence[Tensor]]) -> list[Program] | None:
         """The programs of the graphs that were named, if this machine has all of them."""
@@ -229,12 +232,22 @@ class Engine:
         programs: list[Program] = [program for program in found if program is not None]
         return programs if len(programs) == len(found) else None
 
-    def _steps(self, data: Dataset) -> tuple[list[GraphStep], Batch]:
+    def _steps(self, data: Dataset, shared: Shared | None) -> tuple[list[GraphStep], Batch]:
         execution, optimizer = self.recipe.execution, self.recipe.optimizer
         inputs, labels = data.train.first(self.recipe.batch_size)
         count, each = (execution.pack_size, 1) if execution.streams else (1, execution.pack_size)
-        clip, loss_of = self.recipe.clip, self.loss_of
-        steps = [GraphStep(self.module, loss_of, optimizer, each, clip) for _ in range(count)]
+        parts = [None if shared is None else shared.row(index) for index in range(count)]
+        make = partial(
+            GraphStep,
+            self.module,
+            self.loss_of,
+            optimizer,
+            each,
+            self.recipe.clip,
+            together=not execution.compiled,
+            channels_last=execution.channels_last,
+        )
+        steps = [make(shared=part) for part in parts]
         return steps, (data.normalise(inputs), labels)
 
     def _graph_evaluation(self, data: Dataset) -> GraphEvaluation:
@@ -252,8 +265,9 @@ def _same_scores(metric: Metric, expected: Tensor, examples: int) -> Tensor:
 
 def worth_filling(count: int, execution: Execution) -> bool:
     """Whether a pack of ``count`` is trained by the execution's graph, filled up with idle copies."""
-    # The graph steps idle copies too, at the cost of live ones: half of it would be for nothing.
-    return execution.streams or 2 * count > execution.pack_size
+    # The graph steps idle copies too, at the cost of live ones: half of it would be for nothing, but where
+    # it is recorded, and the launches that it spares are what takes time.
+    return execution.captured or 2 * count > execution.pack_size
 
 
 @contextmanager

@@ -53,16 +53,21 @@ def batch_loss(
 
 
 def functional_gradients(
-    module: nn.Module, loss_of: Loss
+    module: nn.Module, loss_of: Loss, *, in_place: bool = False
 ) -> Callable[[TensorTree, TensorTree, Tensor, Tensor], tuple[TensorTree, tuple[Tensor, TensorTree]]]:
-    """``(parameters, buffers, inputs, labels)`` to gradients, and the loss and buffers after; nothing that is
-    given is changed, as ``vmap`` and tracing need it."""
+    """``(parameters, buffers, inputs, labels)`` to gradients, and the loss and buffers after.
+
+    Nothing that is given is changed; with ``in_place`` the buffers are, and those alone are given back that
+    the module has assigned anew.
+    """
 
     def loss(
         parameters: TensorTree, buffers: TensorTree, inputs: Tensor, labels: Tensor
     ) -> tuple[Tensor, tuple[Tensor, TensorTree]]:
-        own = {name: buffer.clone() for name, buffer in buffers.items()}
+        own = buffers if in_place else {name: buffer.clone() for name, buffer in buffers.items()}
         value, after = batch_loss(module, loss_of, parameters, own, inputs, labels)
+        if in_place:  # cloned: one may have been assigned another
+            after = {name: each.clone() for name, each in after.items() if each is not own[name]}
         return value, (value.detach(), after)
 
     return grad(loss, has_aux=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from trials.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.fx import GraphModule
+    from torch.fx import GraphModule, Node
 
 
 Program = Callable[..., "Sequence[Tensor]"]
@@ -54,7 +55,14 @@ def trace(function: Callable[..., tuple[Tensor, ...]], arguments: Sequence[Tenso
     graph = make_fx(function)(*arguments)
     for tensor, before in zip(arguments, kept, strict=True):
         tensor.copy_(before)
+    graph.graph.eliminate_dead_code(_changes_something)
+    graph.recompile()
     return Traced(graph, tuple(arguments))
+
+
+def _changes_something(node: Node) -> bool:
+    # The running statistics change by what these operators' signatures don't tell.
+    return node.is_impure() or "batch_norm" in str(node.target)
 
 
 def as_traced(traced: Sequence[Traced]) -> list[Program]:
@@ -90,6 +98,11 @@ def compile_if_possible(traced: Sequence[Traced]) -> list[Program]:
     except compile_cache.CompilerFailed as error:
         logging.getLogger(__name__).warning("graphs are used uncompiled: %s", error)
         return as_traced(traced)
+
+
+_COMPILER: dict[str, str | int | bool] = {"deterministic": True}
+"""Options of torch's compiler on CUDA: else it times kernels of sums and takes the fastest, which may add up
+in another order the next time."""
 
 
 class Captured:
@@ -128,10 +141,10 @@ class Captured:
                 for _ in range(2):
                     self._program(*self._arguments)
             torch.cuda.set_sync_debug_mode(debugging)
-            gc.collect()  # not while it records: a graph that goes then would take memory with it
             # The products' workspace is the stream's, not the graph's: each graph must get one of its own.
             torch._C._cuda_clearCublasWorkspaces()
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            # A graph that goes while another is recorded would take memory with it.
+            with _no_collection(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 self._outputs = self._program(*self._arguments)
             torch._C._cuda_clearCublasWorkspaces()
         finally:
@@ -160,10 +173,22 @@ def _on_cpu(traced: Traced) -> bool:
     return all(tensor.device.type == "cpu" for tensor in traced.arguments)
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the collection of cycles, which may come at any time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _just_in_time(traced: Traced) -> Program:
     """Compiles a graph by calling it once, on clones: at a training's first step it would be too late."""
     compile_cache.compiler_folder()
-    compiled: Program = torch.compile(traced.graph, dynamic=False, fullgraph=True)
+    compiled: Program = torch.compile(traced.graph, dynamic=False, fullgraph=True, options=_COMPILER)
 
     def program(*tensors: Tensor) -> Sequence[Tensor]:
         with warnings.catch_warnings():  # the compiler's own, about its own code
