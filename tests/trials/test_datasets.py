@@ -66,6 +66,14 @@ def test_splits_that_leave_nothing(sizes):
         split_indices(torch.zeros(5, dtype=torch.int64), sizes, seed=0)
 
 
+def test_digits_may_be_split_apart_from_the_searchs_seed():
+    def labels(seed, **given):
+        return load_dataset("digits", given, seed=seed).validation.labels.tolist()
+
+    assert labels(0, split=7) == labels(1, split=7) == labels(7)
+    assert labels(0) != labels(1)
+
+
 def test_digits():
     data = load_dataset("digits", {}, seed=3)
     assert data.input_shape == (1, 8, 8) and data.num_classes == 10 and not data.augment
