@@ -190,8 +190,9 @@ def batches(
         for done in range(0, steps, per_epoch)
     )
     # Augmented here and not by who reads ahead: the draws follow the batches, however those come.
-    for inputs, labels in data.train.batches(orders, size):
-        yield data.normalise(data.augmented(inputs, noise)), labels
+    changes = data.augmentations(size, noise)
+    for (inputs, labels), change in zip(data.train.batches(orders, size), changes, strict=False):
+        yield data.normalise(change(inputs)), labels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import torch
 from tests.support import needs_compiler
 from trials.engine import compile_cache
 from trials.engine.compile_cache import CompilerFailed, find, folder_of, is_compiled
-from trials.engine.graphs import Captured, compile_all, trace
+from trials.engine.graphs import Captured, _just_in_time, compile_all, trace
 
 
 @pytest.fixture
@@ -166,6 +166,14 @@ def test_what_is_made_is_this_users_alone_whatever_the_umask(empty, monkeypatch)
         os.umask(before)
     assert found == [empty.parent / "compiler"] * 2 and folder_of("key").parent == empty
     assert [each.stat().st_mode & 0o777 for each in (found[0], found[0].parent)] == [0o700, 0o700]
+
+
+def test_what_is_compiled_on_cuda_gives_the_same_numbers_every_time(monkeypatch):
+    given = {}
+    monkeypatch.setattr(torch, "compile", lambda graph, **options: given.update(options) or graph)
+    _just_in_time(traced())
+    known = torch._inductor.list_options()
+    assert given["options"] == {"deterministic": True} and known.count("deterministic") == 1
 
 
 def test_without_a_gpu_a_captured_program_is_called():

@@ -1,12 +1,24 @@
-"""Random changes of a batch of training images, where the batch is."""
+"""Random changes of a batch of training images, where the batch is.
 
-from collections.abc import Callable
+The numbers are drawn on the CPU, so that a seed gives the same images on every device, and for an accelerator
+many batches ahead, so that no step waits for them: see :func:`changes`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+Change = Callable[[Tensor], Tensor]
+"""Changes a batch [B, C, H, W]."""
+
 _TRIES = 10
+
+_AHEAD, _BYTES_AHEAD = 64, 2**24
+"""Batches that numbers are drawn for at a time, and bytes of those numbers, for an accelerator."""
 
 
 def pad_crop_flip(inputs: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
@@ -14,8 +26,7 @@ def pad_crop_flip(inputs: Tensor, generator: torch.Generator, padding: int = 4) 
 
     The distribution is that of torchvision's ``RandomCrop(size, padding)`` followed by
     ``RandomHorizontalFlip()``: every one of the (2 × padding + 1)² positions and either side is equally
-    likely, for each image on its own. The numbers are drawn on the CPU, so that a seed gives the same crops
-    on every device.
+    likely, for each image on its own.
 
     Args:
         inputs: [B, C, H, W], uint8 or floating point, before normalisation (zero is black).
@@ -25,15 +36,15 @@ def pad_crop_flip(inputs: Tensor, generator: torch.Generator, padding: int = 4) 
     Returns:
         Same shape, dtype and device.
     """
-    top, left = torch.randint(2 * padding + 1, (2, len(inputs)), generator=generator)
-    return _cropped(inputs, top, left, _mirrored(len(inputs), generator), padding)
+    drawn = _crops(len(inputs), inputs.shape[-2:], generator, padding, mirrors=True)
+    return _cropped(inputs, drawn.to(inputs.device), padding)
 
 
 def pad_crop(inputs: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
     """:func:`pad_crop_flip` without the mirroring, for what means something else in a mirror, such as digits
     and letters. Two draws per image."""
-    top, left = torch.randint(2 * padding + 1, (2, len(inputs)), generator=generator)
-    return _cropped(inputs, top, left, torch.zeros_like(top), padding)
+    drawn = _crops(len(inputs), inputs.shape[-2:], generator, padding, mirrors=False)
+    return _cropped(inputs, drawn.to(inputs.device), padding)
 
 
 def resized_crop_flip(
@@ -47,7 +58,7 @@ def resized_crop_flip(
     The distribution is that of torchvision's ``RandomResizedCrop`` (Szegedy et al. 2015, section 6) followed
     by ``RandomHorizontalFlip()``: the part's area is uniform over ``scale`` (shares of the image's), its
     width : height uniform over ``ratio`` in the logarithm, its place uniform. Bilinear; a part is never
-    larger than the image, so there is nothing to smooth against aliasing. The numbers are drawn on the CPU.
+    larger than the image, so there is nothing to smooth against aliasing.
 
     Args:
         inputs: [B, C, H, W], uint8 or floating point, before normalisation.
@@ -58,26 +69,8 @@ def resized_crop_flip(
     Returns:
         Same shape, dtype and device; uint8 is rounded.
     """
-    size = inputs.shape[-2:]
-    boxes = _boxes(len(inputs), size, generator, scale, ratio)
-    mirror = _mirrored(len(inputs), generator)
-    # Pixel x of the output lies at left + (x + 1/2)·width/W - 1/2 of the input, and not beyond the box.
-    rows, columns = (
-        torch.minimum(
-            begin + ((torch.arange(side) + 0.5) * extent / side - 0.5).clamp(min=0), begin + extent - 1
-        )
-        for begin, extent, side in zip(boxes[:2], boxes[2:], size, strict=True)
-    )
-    columns = torch.where(mirror[:, None] == 1, columns.flip(1), columns)
-    dtype = inputs.dtype if inputs.is_floating_point() else torch.float32
-    y, x = (
-        ((2 * place + 1) / side - 1).to(inputs.device, dtype)
-        for place, side in zip((rows, columns), size, strict=True)
-    )
-    every = (len(inputs), y.shape[1], x.shape[1])
-    grid = torch.stack([x[:, None, :].expand(every), y[:, :, None].expand(every)], dim=-1)
-    parts = functional.grid_sample(inputs.to(dtype), grid, padding_mode="border", align_corners=False)
-    return parts if inputs.is_floating_point() else parts.round().to(inputs.dtype)
+    drawn = _parts(len(inputs), inputs.shape[-2:], generator, scale, ratio)
+    return _resized(inputs, drawn.to(inputs.device))
 
 
 AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
@@ -87,22 +80,117 @@ AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 }
 
 
+@dataclass(frozen=True)
+class _Halves:
+    """An augmentation as what it draws for (B, size, generator) on the CPU, and what it does with that."""
+
+    draw: Callable[[int, torch.Size, torch.Generator], Tensor]
+    change: Callable[[Tensor, Tensor], Tensor]
+
+
+def changes(
+    augmentation: Callable[[Tensor, torch.Generator], Tensor],
+    batch: int,
+    size: torch.Size,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Iterator[Change]:
+    """What an augmentation does to one batch after another, without an end.
+
+    Args:
+        augmentation: One of AUGMENTATIONS, or any other like them.
+        batch: Images of each batch.
+        size: (H, W) of the images.
+        generator: A CPU generator; more may be drawn from it than what is asked for needs.
+        device: Where the batches are.
+
+    Yields:
+        The same changes as calls of the augmentation with the generator make, in their order.
+    """
+    halves = _HALVES.get(augmentation)
+    while halves is None or device.type == "cpu":
+        yield lambda inputs: augmentation(inputs, generator)
+    draw = partial(halves.draw, batch, size, generator)
+    first = [draw()]
+    ahead = max(1, min(_AHEAD, _BYTES_AHEAD // max(1, first[0].nbytes)))
+    while True:
+        drawn = first + [draw() for _ in range(ahead - len(first))]
+        for each in sent(torch.stack(drawn), device):
+            yield _with(halves.change, each)
+        first = []
+
+
+def _with(change: Callable[[Tensor, Tensor], Tensor], drawn: Tensor) -> Change:
+    return lambda inputs: change(inputs, drawn)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, without waiting for what that still computes."""
+    return tensor.to(device) if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
 def _mirrored(batch: int, generator: torch.Generator) -> Tensor:
     return torch.randint(2, (batch,), generator=generator)
 
 
-def _cropped(inputs: Tensor, top: Tensor, left: Tensor, mirror: Tensor, padding: int) -> Tensor:
-    batch, channels, height, width = inputs.shape
-    top, left, mirror = torch.stack([top, left, mirror]).to(inputs.device)
-    column = torch.arange(width, device=inputs.device)
-    columns = left[:, None] + torch.where(mirror[:, None] == 1, column.flip(0), column)
-    rows = top[:, None] + torch.arange(height, device=inputs.device)
+def _crops(
+    batch: int, size: torch.Size, generator: torch.Generator, padding: int = 4, *, mirrors: bool
+) -> Tensor:
+    """Rows and columns of the padded image that each image becomes: [B, H + W]."""
+    top, left = torch.randint(2 * padding + 1, (2, batch), generator=generator)
+    rows, columns = (torch.arange(side).expand(batch, -1) for side in size)
+    if mirrors:
+        columns = torch.where(_mirrored(batch, generator)[:, None] == 1, columns.flip(1), columns)
+    return torch.cat([top[:, None] + rows, left[:, None] + columns], dim=1)
+
+
+def _cropped(inputs: Tensor, drawn: Tensor, padding: int = 4) -> Tensor:
+    batch, channels, *size = inputs.shape
+    rows, columns = torch.split(drawn, list(size), dim=1)
     return functional.pad(inputs, [padding] * 4)[
         torch.arange(batch, device=inputs.device)[:, None, None, None],
         torch.arange(channels, device=inputs.device)[:, None, None],
         rows[:, None, :, None],
         columns[:, None, None, :],
     ]
+
+
+def _parts(
+    batch: int,
+    size: torch.Size,
+    generator: torch.Generator,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """Places in the image, from -1 to 1, of the rows and columns of each: [B, H + W], float64."""
+    boxes = _boxes(batch, size, generator, scale, ratio)
+    mirror = _mirrored(batch, generator)
+    # Pixel x of the output lies at left + (x + 1/2)·width/W - 1/2 of the input, and not beyond the box.
+    rows, columns = (
+        torch.minimum(
+            begin + ((torch.arange(side) + 0.5) * extent / side - 0.5).clamp(min=0), begin + extent - 1
+        )
+        for begin, extent, side in zip(boxes[:2], boxes[2:], size, strict=True)
+    )
+    columns = torch.where(mirror[:, None] == 1, columns.flip(1), columns)
+    places = ((2 * place + 1) / side - 1 for place, side in zip((rows, columns), size, strict=True))
+    return torch.cat(list(places), dim=1)
+
+
+def _resized(inputs: Tensor, drawn: Tensor) -> Tensor:
+    dtype = inputs.dtype if inputs.is_floating_point() else torch.float32
+    y, x = torch.split(drawn.to(dtype), list(inputs.shape[-2:]), dim=1)
+    every = (len(inputs), y.shape[1], x.shape[1])
+    grid = torch.stack([x[:, None, :].expand(every), y[:, :, None].expand(every)], dim=-1)
+    parts = functional.grid_sample(inputs.to(dtype), grid, padding_mode="border", align_corners=False)
+    return parts if inputs.is_floating_point() else parts.round().to(inputs.dtype)
+
+
+_HALVES = {
+    pad_crop_flip: _Halves(partial(_crops, mirrors=True), _cropped),
+    pad_crop: _Halves(partial(_crops, mirrors=False), _cropped),
+    resized_crop_flip: _Halves(_parts, _resized),
+}
 
 
 def _boxes(

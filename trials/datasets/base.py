@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
-from trials.datasets.augment import AUGMENTATIONS
+from trials.datasets.augment import AUGMENTATIONS, Change, changes, sent
 from trials.registry import resolve
 
 
@@ -181,7 +182,7 @@ class Split(Examples):
     def batches(self, orders: Iterable[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
         # An order goes to the device at once: a copy in every step would hold up an accelerator.
         for order in orders:
-            yield from map(self.batch, torch.split(order.to(self.labels.device), size))
+            yield from map(self.batch, torch.split(sent(order, self.labels.device), size))
 
     def feed(self, digest: "hashlib._Hash", name: str) -> None:
         for tensor in (self.inputs, self.labels):
@@ -283,6 +284,14 @@ class Dataset:
             Same shape, dtype and device.
         """
         return self._change(inputs, generator) if self.augment else inputs
+
+    def augmentations(self, batch: int, generator: torch.Generator) -> Iterator[Change]:
+        """What :meth:`augmented` does to one batch of ``batch`` images after another, without an end; it may
+        draw more from the generator."""
+        if not self.augment:
+            return itertools.repeat(lambda inputs: inputs)
+        size = torch.Size(self.input_shape[-2:])
+        return changes(self._change, batch, size, generator, self.train.labels.device)
 
     @functools.cached_property
     def _change(self) -> Callable[[Tensor, torch.Generator], Tensor]:

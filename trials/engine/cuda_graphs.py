@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from itertools import zip_longest
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trials.engine.graphs import Captured
+from trials.engine.rows import Shared
 from trials.engine.stacked import StackedNetwork
 from trials.engine.steps import Batch, GraphStep
 
@@ -16,15 +18,17 @@ from trials.engine.steps import Batch, GraphStep
 class CudaGraphSteps:
     """Steps that are recorded as CUDA graphs: one for all copies, or one for each, on streams of their own.
 
-    Every recording reads its batch from the same memory, into which each step's batch is copied first.
+    Every recording reads its batch and its rates from the same memory, into which those of each step are
+    copied first, and leaves its losses there.
 
     Args:
         steps: One for all copies, or as many as there are copies at most, each for one.
         batch: A batch like those to come.
+        shared: The rates and the losses of all steps, if there are several.
     """
 
-    def __init__(self, steps: Sequence[GraphStep], batch: Batch) -> None:
-        self._steps = steps
+    def __init__(self, steps: Sequence[GraphStep], batch: Batch, shared: Shared | None = None) -> None:
+        self._steps, self._shared = steps, shared
         self._batch = (batch[0].clone(), batch[1].clone())
         self._recorded: list[Captured] = []
         self._used: Sequence[int] = ()
@@ -37,8 +41,8 @@ class CudaGraphSteps:
     def begin(self, copies: StackedNetwork, mask: Tensor) -> None:
         """Starts a training."""
         self._live = copies.flat.shape[0]
-        self._used = range(1 if len(self._steps) == 1 else self._live)
-        if len(self._steps) == 1:
+        self._used = range(1 if self._shared is None else self._live)
+        if self._shared is None:
             self._steps[0].begin(copies, mask)
             return
         for index, step in enumerate(self._steps):
@@ -46,39 +50,41 @@ class CudaGraphSteps:
 
     def leave(self, copies: Sequence[int]) -> None:
         """See :class:`Step`; a graph of its own isn't replayed again."""
-        if len(self._steps) > 1:
+        if self._shared is not None:
+            for index in set(self._used) & set(copies):
+                self._shared.losses[index].fill_(torch.nan)
             self._used = [index for index in self._used if index not in copies]
 
     def __call__(self, inputs: Tensor, labels: Tensor, rates: Tensor) -> Tensor:
         """See :class:`Step`."""
         if not self._recorded:
+            gc.collect()  # once, and not while it records: see Captured
             pairs = zip_longest(self._steps, self._streams)
             self._recorded = [step.captured(self._batch, stream) for step, stream in pairs]
         for own, given in zip(self._batch, (inputs, labels), strict=True):
             own.copy_(given)
         with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
-            if len(self._steps) == 1:
+            if self._shared is None:
                 self._steps[0].set_rates(rates)
                 return self._recorded[0]()[0][: self._live]
-            for index in self._used:
-                self._steps[index].set_rates(rates[index : index + 1])
-            losses = torch.full_like(rates, torch.nan)
-            for index, loss in zip(self._used, self._side_by_side(), strict=True):
-                losses[index : index + 1] = loss
-            return losses
+            self._shared.rates[: self._live].copy_(rates)
+            self._side_by_side()
+            return self._shared.losses[: self._live]
 
-    def _side_by_side(self) -> list[Tensor]:
-        """The losses of the copies that are stepped, each [1]."""
+    def _side_by_side(self) -> None:
+        """Steps the copies that are left."""
         if not self._streams:
-            return [self._recorded[index]()[0] for index in self._used]
-        main, losses = torch.cuda.current_stream(), []
+            for index in self._used:
+                self._recorded[index]()
+            return
+        main = torch.cuda.current_stream(self._batch[0].device)
+        ready = main.record_event()
         for index in self._used:
-            self._streams[index].wait_stream(main)
+            self._streams[index].wait_event(ready)
             with torch.cuda.stream(self._streams[index]):
-                losses.append(self._recorded[index]()[0])
+                self._recorded[index]()
         for index in self._used:
             main.wait_stream(self._streams[index])
-        return losses
 
     def settle(self) -> None:
         """See :class:`Step`."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +15,15 @@ from trials.datasets import Dataset, Examples, beginning
 from trials.engine.compile_cache import find, is_compiled
 from trials.engine.cuda_graphs import CudaGraphSteps
 from trials.engine.evaluate import (
-    EVALUATION_BATCH,
     GraphEvaluation,
     eager_outputs,
     evaluation_batch,
+    largest_batch,
     scores_of,
 )
 from trials.engine.gradients import lone_gradients, packed_gradients, quiet_vmap
-from trials.engine.graphs import Program, Traced, as_traced, compile_all
+from trials.engine.graphs import Program, Traced, as_traced, compile_all, in_a_line
+from trials.engine.rows import Shared
 from trials.engine.stacked import StackedNetwork, named_tensors
 from trials.engine.steps import Batch, EagerStep, GraphStep, Step
 from trials.losses import make_loss
@@ -28,6 +31,8 @@ from trials.metrics import scorer_of
 from trials.optimizers import build_optimizer
 from trials.recipe import Execution, Metric, Precision, Recipe
 from trials.seeding import global_draws_kept
+
+_T = TypeVar("_T")
 
 Compiler = Callable[[Sequence[Traced]], list[Program]]
 
@@ -95,7 +100,8 @@ class Engine:
             [K], float64, and [K], bool, on the copies' device.
         """
         execution, count = self.recipe.execution, copies.flat.shape[0]
-        outputs = eager_outputs(self.module, copies, data, split, execution.vectorised)
+        size = largest_batch(split, self.recipe.batch_size)
+        outputs = eager_outputs(self.module, copies, data, split, execution.vectorised, size)
         if self._evaluation is not None and worth_filling(count, execution):
             outputs = self._evaluation.outputs(copies, data, split)
         return scores_of(outputs, self._scorer(count, copies.flat.device), count)
@@ -104,7 +110,7 @@ class Engine:
     def some_outputs(self, copies: StackedNetwork, data: Dataset) -> tuple[Tensor, Tensor]:
         """Outputs [B, …] of the first copy for a few examples of the validation split, and their targets."""
         few = beginning(data.validation, 4)
-        ((outputs, targets),) = eager_outputs(self.module, copies.row(0), data, few, False)
+        ((outputs, targets),) = eager_outputs(self.module, copies.row(0), data, few, False, len(few))
         return outputs[0], targets
 
     def scores_of_nothing(self, copies: StackedNetwork, data: Dataset, split: Examples) -> float:
@@ -112,7 +118,9 @@ class Engine:
         outputs, _ = self.some_outputs(copies, data)
         nothing = (
             (outputs.new_zeros((1, len(targets), *outputs.shape[1:])), targets)
-            for _, targets in split.batches([torch.arange(len(split))], EVALUATION_BATCH)
+            for _, targets in split.batches(
+                [torch.arange(len(split))], largest_batch(split, self.recipe.batch_size)
+            )
         )
         return float(scores_of(nothing, self._scorer(1, copies.flat.device), 1)[0])
 
@@ -172,7 +180,7 @@ class Engine:
         eagerly = replace(recipe, execution=replace(recipe.execution, compiled=False, captured=False))
         inputs, labels = data.train.first(recipe.batch_size)
         inputs = data.normalise(inputs)
-        split = beginning(data.validation, evaluation_batch(len(data.validation)))
+        split = beginning(data.validation, evaluation_batch(data.validation, recipe.batch_size))
         rates = torch.linspace(0.5e-3, 1e-3, len(ours.flat), device=inputs.device, dtype=ours.flat.dtype)
         eager = Engine(module, eagerly)
         other = eager.begin(theirs, mask, data)
@@ -183,8 +191,7 @@ class Engine:
             step.settle()
             scores, finite = self.scores(ours, data, split)
         except Exception as error:  # whatever can't be traced or compiled is a reason: the eager step works
-            lines = [line for line in str(error).splitlines() if line][:2]  # one may only announce another
-            return ": ".join([type(error).__name__, " ".join(lines)]) if lines else type(error).__name__
+            return in_a_line(error)
         pairs = [*losses, (ours.flat, theirs.flat)]
         pairs += [(ours.buffers[name], theirs.buffers[name]) for name in ours.buffers]
         if not all(torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-4) for a, b in pairs):
@@ -196,7 +203,9 @@ class Engine:
         return None
 
     def _make(self, copies: StackedNetwork, mask: Tensor, data: Dataset) -> None:
-        execution, (steps, batch) = self.recipe.execution, self._steps(data)
+        execution, size = self.recipe.execution, self.recipe.execution.pack_size
+        shared = Shared.of(copies.flat, size) if execution.streams and size > 1 else None
+        steps, batch = self._steps(data, shared)
         steps[0].begin(copies.row(0) if execution.streams else copies, mask)
         evaluation = self._graph_evaluation(data) if execution.compiled and not execution.streams else None
         arguments = [steps[0].arguments(batch)]
@@ -214,7 +223,7 @@ class Engine:
         if evaluation is not None:
             evaluation.program = found[1]
         self._evaluation = evaluation
-        self._step = CudaGraphSteps(steps, batch) if execution.captured else steps[0]
+        self._step = CudaGraphSteps(steps, batch, shared) if execution.captured else steps[0]
 
     def _known(self, arguments: Sequence[Sequence[Tensor]]) -> list[Program] | None:
         """The programs of the graphs that were named, if this machine has all of them."""
@@ -224,16 +233,27 @@ class Engine:
         programs: list[Program] = [program for program in found if program is not None]
         return programs if len(programs) == len(found) else None
 
-    def _steps(self, data: Dataset) -> tuple[list[GraphStep], Batch]:
+    def _steps(self, data: Dataset, shared: Shared | None) -> tuple[list[GraphStep], Batch]:
         execution, optimizer = self.recipe.execution, self.recipe.optimizer
         inputs, labels = data.train.first(self.recipe.batch_size)
         count, each = (execution.pack_size, 1) if execution.streams else (1, execution.pack_size)
-        clip, loss_of = self.recipe.clip, self.loss_of
-        steps = [GraphStep(self.module, loss_of, optimizer, each, clip) for _ in range(count)]
+        parts = [None if shared is None else shared.row(index) for index in range(count)]
+        make = partial(
+            GraphStep,
+            self.module,
+            self.loss_of,
+            optimizer,
+            each,
+            self.recipe.clip,
+            together=not execution.compiled,
+            channels_last=execution.channels_last,
+        )
+        steps = [make(shared=part) for part in parts]
         return steps, (data.normalise(inputs), labels)
 
     def _graph_evaluation(self, data: Dataset) -> GraphEvaluation:
-        execution, size = self.recipe.execution, evaluation_batch(len(data.validation))
+        execution = self.recipe.execution
+        size = evaluation_batch(data.validation, self.recipe.batch_size)
         return GraphEvaluation(self.module, execution.pack_size, size, vectorised=execution.vectorised)
 
 
@@ -246,8 +266,9 @@ def _same_scores(metric: Metric, expected: Tensor, examples: int) -> Tensor:
 
 def worth_filling(count: int, execution: Execution) -> bool:
     """Whether a pack of ``count`` is trained by the execution's graph, filled up with idle copies."""
-    # The graph steps idle copies too, at the cost of live ones: half of it would be for nothing.
-    return execution.streams or 2 * count > execution.pack_size
+    # The graph steps idle copies too, at the cost of live ones: half of it would be for nothing, but where
+    # it is recorded, and the launches that it spares are what takes time.
+    return execution.captured or 2 * count > execution.pack_size
 
 
 @contextmanager
@@ -267,11 +288,35 @@ def _autocast(precision: Precision, device: torch.device) -> torch.autocast:
 
 @contextmanager
 def _cuda_kernels(*, tf32: bool) -> Iterator[None]:
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
-    matmul.allow_tf32 = cudnn.allow_tf32 = tf32
-    cudnn.deterministic, cudnn.benchmark = True, False
+    """Sets torch's words for the precision of float32, the older and the newer ones alike.
+
+    What a module has set by the newer words is no longer read by the older ones, which raise, and may not be
+    changed by them either.
+    """
+    backends: Any = torch.backends  # torch annotates not all of them
+    cudnn, word = backends.cudnn, "tf32" if tf32 else "ieee"
+    kinds = (backends.cuda.matmul, cudnn.conv, cudnn.rnn)
+    # The older word for products is the CPU's, too.
+    before = [(kind, kind.fp32_precision) for kind in (*kinds, backends.mkldnn.matmul)]
+    products = _read(torch.get_float32_matmul_precision, "highest")
+    convolutions = _read(lambda: cudnn.allow_tf32, True)
+    chosen = cudnn.deterministic, cudnn.benchmark
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = tf32, True, False
+    for kind in kinds:
+        kind.fp32_precision = word
     try:
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+        torch.set_float32_matmul_precision(products)
+        cudnn.allow_tf32, (cudnn.deterministic, cudnn.benchmark) = convolutions, chosen
+        for kind, value in before:
+            kind.fp32_precision = value
+
+
+def _read(get: Callable[[], _T], default: _T) -> _T:
+    """A setting by torch's older words; its default where the newer ones say something else."""
+    try:
+        return get()
+    except RuntimeError:
+        return default

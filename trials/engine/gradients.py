@@ -53,16 +53,21 @@ def batch_loss(
 
 
 def functional_gradients(
-    module: nn.Module, loss_of: Loss
+    module: nn.Module, loss_of: Loss, *, in_place: bool = False
 ) -> Callable[[TensorTree, TensorTree, Tensor, Tensor], tuple[TensorTree, tuple[Tensor, TensorTree]]]:
-    """``(parameters, buffers, inputs, labels)`` to gradients, and the loss and buffers after; nothing that is
-    given is changed, as ``vmap`` and tracing need it."""
+    """``(parameters, buffers, inputs, labels)`` to gradients, and the loss and buffers after.
+
+    Nothing that is given is changed; with ``in_place`` the buffers are, and those alone are given back that
+    the module has assigned anew.
+    """
 
     def loss(
         parameters: TensorTree, buffers: TensorTree, inputs: Tensor, labels: Tensor
     ) -> tuple[Tensor, tuple[Tensor, TensorTree]]:
-        own = {name: buffer.clone() for name, buffer in buffers.items()}
+        own = buffers if in_place else {name: buffer.clone() for name, buffer in buffers.items()}
         value, after = batch_loss(module, loss_of, parameters, own, inputs, labels)
+        if in_place:  # cloned: one may have been assigned another
+            after = {name: each.clone() for name, each in after.items() if each is not own[name]}
         return value, (value.detach(), after)
 
     return grad(loss, has_aux=True)
@@ -99,6 +104,8 @@ def packed_gradients(module: nn.Module, loss_of: Loss) -> Gradients:
         if rows is None:  # made once: fresh memory in every step costs more than what is written to it
             rows = torch.empty_like(copies.flat)
         parts, (losses, buffers) = vectorised(copies.parameters, copies.buffers, inputs, labels)
+        # Each call has weights of its own for autocast, which would keep a cast copy of them to its end.
+        torch.clear_autocast_cache()
         for name, buffer in buffers.items():
             copies.buffers[name].copy_(buffer)
         torch.cat([part.reshape(len(rows), -1) for part in parts.values()], dim=1, out=rows)

@@ -9,17 +9,19 @@ from __future__ import annotations
 import gc
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from trials.engine import compile_cache
+from trials.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.fx import GraphModule
+    from torch.fx import GraphModule, Node
 
 
 Program = Callable[..., "Sequence[Tensor]"]
@@ -53,7 +55,14 @@ def trace(function: Callable[..., tuple[Tensor, ...]], arguments: Sequence[Tenso
     graph = make_fx(function)(*arguments)
     for tensor, before in zip(arguments, kept, strict=True):
         tensor.copy_(before)
+    graph.graph.eliminate_dead_code(_changes_something)
+    graph.recompile()
     return Traced(graph, tuple(arguments))
+
+
+def _changes_something(node: Node) -> bool:
+    # The running statistics change by what these operators' signatures don't tell.
+    return node.is_impure() or "batch_norm" in str(node.target)
 
 
 def as_traced(traced: Sequence[Traced]) -> list[Program]:
@@ -65,9 +74,9 @@ def compile_all(traced: Sequence[Traced]) -> list[Program]:
     """Compiles graphs, side by side where it takes long.
 
     Raises:
-        CompilerFailed: There is no compiler, or it can't compile one of them.
+        CompilerFailed: There is no compiler, or it can't compile one of them, or what it made can't be run.
     """
-    if any(tensor.device.type != "cpu" for each in traced for tensor in each.arguments):
+    if not all(map(_on_cpu, traced)):
         return [_just_in_time(each) for each in traced]
     wanted = [(compile_cache.folder_of(each.key()), each) for each in traced]
     sources = {folder: (each.graph, each.arguments) for folder, each in wanted}
@@ -91,6 +100,11 @@ def compile_if_possible(traced: Sequence[Traced]) -> list[Program]:
         return as_traced(traced)
 
 
+_COMPILER: dict[str, str | int | bool | Callable[..., Any]] = {"deterministic": True}
+"""Options of torch's compiler on CUDA: else it times kernels of sums and takes the fastest, which may add up
+in another order the next time."""
+
+
 class Captured:
     """A program whose kernels are recorded as a CUDA graph, and replayed without a launch from Python.
 
@@ -107,9 +121,12 @@ class Captured:
     ) -> None:
         self._program, self._arguments = program, tuple(arguments)
         self._graph: torch.cuda.CUDAGraph | None = None
-        if self._arguments[0].is_cuda:
-            # torch annotates no Stream.
-            self._capture(torch.cuda.Stream() if stream is None else stream)  # type: ignore[no-untyped-call]
+        device = self._arguments[0].device
+        if device.type == "cuda":
+            with torch.cuda.device(device):  # which may be another one than this thread's
+                # torch annotates no Stream.
+                own = torch.cuda.Stream(device) if stream is None else stream  # type: ignore[no-untyped-call]
+                self._capture(own)
 
     def _capture(self, stream: torch.cuda.Stream) -> None:
         kept, before = [tensor.clone() for tensor in self._arguments], torch.cuda.current_stream()
@@ -124,10 +141,10 @@ class Captured:
                 for _ in range(2):
                     self._program(*self._arguments)
             torch.cuda.set_sync_debug_mode(debugging)
-            gc.collect()  # not while it records: a graph that goes then would take memory with it
             # The products' workspace is the stream's, not the graph's: each graph must get one of its own.
             torch._C._cuda_clearCublasWorkspaces()
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            # A graph that goes while another is recorded would take memory with it.
+            with _no_collection(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 self._outputs = self._program(*self._arguments)
             torch._C._cuda_clearCublasWorkspaces()
         finally:
@@ -146,13 +163,44 @@ class Captured:
         return self._outputs
 
 
+def in_a_line(error: Exception) -> str:
+    """An error in short."""
+    lines = [line for line in str(error).splitlines() if line][:2]  # one may only announce another
+    return ": ".join([type(error).__name__, " ".join(lines)]) if lines else type(error).__name__
+
+
+def _on_cpu(traced: Traced) -> bool:
+    return all(tensor.device.type == "cpu" for tensor in traced.arguments)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the collection of cycles, which may come at any time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _just_in_time(traced: Traced) -> Program:
+    """Compiles a graph by calling it once, on clones: at a training's first step it would be too late."""
     compile_cache.compiler_folder()
-    compiled: Program = torch.compile(traced.graph, dynamic=False, fullgraph=True)
+    compiled: Program = torch.compile(traced.graph, dynamic=False, fullgraph=True, options=_COMPILER)
 
     def program(*tensors: Tensor) -> Sequence[Tensor]:
         with warnings.catch_warnings():  # the compiler's own, about its own code
             warnings.simplefilter("ignore")
             return compiled(*tensors)
 
+    try:
+        # As a step calls it: another mode would be another program.
+        with torch.no_grad(), torch.autocast(traced.arguments[0].device.type, enabled=False):
+            program(*(tensor.clone() for tensor in traced.arguments))
+    except Exception as error:  # the compiler's, of Triton's, of the driver's
+        if is_out_of_memory(error):
+            raise
+        raise compile_cache.CompilerFailed(in_a_line(error)) from error
     return program

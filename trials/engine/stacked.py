@@ -80,9 +80,10 @@ class StackedNetwork:
 
     def take(self, other: StackedNetwork, chosen: Tensor) -> None:
         """Overwrites the copies that ``chosen`` ([K], bool) marks with those of ``other``."""
-        self.flat[chosen] = other.flat[chosen]
-        for name, buffer in self.buffers.items():
-            buffer[chosen] = other.buffers[name][chosen]
+        pairs = [(self.flat, other.flat)]
+        pairs += [(buffer, other.buffers[name]) for name, buffer in self.buffers.items()]
+        for own, given in pairs:  # without asking how many are chosen, which an accelerator would wait for
+            torch.where(chosen.view(-1, *[1] * (own.dim() - 1)), given, own, out=own)
 
     def state(self, index: int) -> dict[str, Tensor]:
         """Parameters and buffers of one copy on the CPU, as ``Module.load_state_dict`` takes them."""

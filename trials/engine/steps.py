@@ -19,9 +19,10 @@ from torch.utils import _pytree as pytree
 from silo.errors import InvalidInput
 from trials.engine.gradients import Gradients, TensorTree, functional_gradients
 from trials.engine.graphs import Captured, Program, Traced, trace
+from trials.engine.rows import Places, Rows, Shared
 from trials.engine.stacked import StackedNetwork
 from trials.losses import Loss
-from trials.optimizers import Optimizer, Stateful, build_optimizer
+from trials.optimizers import MaskBits, Optimizer, Stateful, build_optimizer
 from trials.recipe import Component
 
 Batch = tuple[Tensor, Tensor]
@@ -99,8 +100,9 @@ def shortened(norms: Tensor, clip: float) -> Tensor:
 class GraphStep:
     """The whole step as one graph for ``count`` copies, and the tensors that it works on.
 
-    A parameter is a tensor of its own here, not a part of a row: the compiler then updates each with a loop
-    that reads nothing else.
+    A graph that is compiled has each parameter in a tensor of its own: the compiler then updates each with a
+    loop that reads nothing else. Where one operation follows another they lie in one row per copy, so that an
+    update is as many operations for all of them as for one.
 
     Args:
         module: The network.
@@ -108,6 +110,9 @@ class GraphStep:
         optimizer: The optimizer and its arguments.
         count: Copies that the graph steps; a training of fewer leaves the rest idle, at a rate of 0.
         clip: The largest norm of a copy's gradient.
+        shared: Where rates and losses lie, if steps beside this one have them in the same tensors.
+        together: Whether the parameters lie in one row.
+        channels_last: Whether kernels of convolutions lie in that row with their channels innermost.
 
     Raises:
         InvalidInput: The optimizer can't be traced.
@@ -123,9 +128,15 @@ class GraphStep:
         optimizer: Component,
         count: int,
         clip: float | None = None,
+        *,
+        shared: Shared | None = None,
+        together: bool = False,
+        channels_last: bool = False,
     ) -> None:
         self._module, self._optimizer, self._count = module, optimizer, count
         self._loss_of, self._clip = loss_of, clip
+        self._shared = shared
+        self._together, self._channels_last = together, channels_last and together
         if not isinstance(build_optimizer(optimizer), Stateful):
             raise InvalidInput(
                 f"optimizer {optimizer.name!r} can't be compiled: it has no begin() and STATE; "
@@ -141,11 +152,13 @@ class GraphStep:
         for own, given in self._pairs():
             own[: self._live].copy_(given)
             own[self._live :].copy_(given[:1])
-        offset = 0
-        for name, alive in self._masks.items():
-            alive.copy_(mask[offset : offset + alive.numel()])
-            offset += alive.numel()
-            for state in self._states[name].values():
+        masks = copies.rows(mask.unsqueeze(0), self._module)
+        for places, group in zip(self._places, self._groups, strict=True):
+            for name, own in places.views(group.mask.unsqueeze(0)).items():
+                own.copy_(masks[name])
+            for bits, made in zip(group.bits, MaskBits.of(group.mask, mask.dtype), strict=False):
+                bits.copy_(made)
+            for state in group.state.values():
                 state.zero_()
         self._rates.zero_()
 
@@ -190,29 +203,37 @@ class GraphStep:
 
     def _pairs(self) -> list[tuple[Tensor, Tensor]]:
         """Tensors of the graph beside those of the copies."""
-        copies = self._copies
-        pairs = [(own, copies.parameters[name]) for name, own in self._parameters.items()]
+        copies, parameters = self._copies, self._parameters(self._groups)
+        pairs = [(own, copies.parameters[name]) for name, own in parameters.items()]
         return pairs + [(own, copies.buffers[name]) for name, own in self._buffers.items()]
 
     def _make(self, copies: StackedNetwork) -> None:
-        def like(tensor: Tensor) -> Tensor:
-            return tensor.new_zeros((self._count, *tensor.shape[1:]))
-
-        self._parameters = {name: like(tensor) for name, tensor in copies.parameters.items()}
-        self._buffers = {name: like(tensor) for name, tensor in copies.buffers.items()}
-        self._masks = {
-            name: tensor[0].reshape(-1).clone().detach() for name, tensor in copies.parameters.items()
+        given = copies.parameters
+        together = [given] if self._together else [{name: tensor} for name, tensor in given.items()]
+        self._places = [Places.of(each, channels_last=self._channels_last) for each in together]
+        self._groups = [self._rows(copies.flat.new_zeros(self._count, each.width)) for each in self._places]
+        self._buffers = {
+            name: tensor.new_zeros((self._count, *tensor.shape[1:]))
+            for name, tensor in copies.buffers.items()
         }
-        self._rates = copies.flat.new_zeros(self._count)
-        self._states = {}
-        for name, tensor in self._parameters.items():
-            optimizer = build_optimizer(self._optimizer)
-            assert isinstance(optimizer, Stateful)
-            optimizer.begin(tensor.view(self._count, -1))
-            found = {attribute: getattr(optimizer, attribute) for attribute in optimizer.STATE}
-            self._states[name] = {key: value for key, value in found.items() if value is not None}
-        tree = (self._parameters, self._buffers, self._states, self._masks, self._rates)
+        self._rates = copies.flat.new_zeros(self._count) if self._shared is None else self._shared.rates
+        losses = [] if self._shared is None else [self._shared.losses]
+        tree = (self._groups, self._buffers, self._rates, losses)
         self._tensors, self._structure = pytree.tree_flatten(tree)
+
+    def _rows(self, weights: Tensor) -> Rows:
+        optimizer = build_optimizer(self._optimizer)
+        assert isinstance(optimizer, Stateful)
+        optimizer.begin(weights)
+        found = {attribute: getattr(optimizer, attribute) for attribute in optimizer.STATE}
+        state = {key: value for key, value in found.items() if value is not None}
+        mask = torch.zeros_like(weights[0])  # as it stays between the parameters
+        lends = self._together and isinstance(getattr(optimizer, "pruned", None), MaskBits)
+        return Rows(weights, mask, state, list(MaskBits.of(mask, mask.dtype)) if lends else [])
+
+    def _parameters(self, groups: Sequence[Rows]) -> TensorTree:
+        views = [places.views(each.weights) for places, each in zip(self._places, groups, strict=True)]
+        return {name: view for each in views for name, view in each.items()}
 
     def _flat(self, *arguments: Tensor) -> tuple[Tensor]:
         tree = pytree.tree_unflatten(list(arguments[:-2]), self._structure)
@@ -220,38 +241,41 @@ class GraphStep:
 
     def _step(
         self,
-        parameters: TensorTree,
+        groups: list[Rows],
         buffers: TensorTree,
-        states: dict[str, TensorTree],
-        masks: TensorTree,
         rates: Tensor,
+        shared: list[Tensor],
         inputs: Tensor,
         labels: Tensor,
     ) -> Tensor:
         """The function that is traced: everything that it changes is among its arguments."""
-        gradients, losses, after = self._gradients(parameters, buffers, inputs, labels)
-        for name, buffer in buffers.items():
-            buffer.copy_(after[name])
-        found = {name: gradients[name].reshape(self._count, -1) for name in parameters}
+        gradients, losses, after = self._gradients(self._parameters(groups), buffers, inputs, labels)
+        for name, buffer in after.items():
+            buffers[name].copy_(buffer)
+        found = [places.joined(gradients) for places in self._places]
         if self._clip is not None:
-            squares = [(found[name] * masks[name]).square().sum(dim=1) for name in found]
+            pairs = zip(found, groups, strict=True)
+            squares = [(rows * group.mask).square().sum(dim=1) for rows, group in pairs]
             scale = shortened(torch.stack(squares).sum(dim=0).sqrt(), self._clip)
-            found = {name: rows * scale for name, rows in found.items()}
-        for name, weights in parameters.items():
+            found = [rows * scale for rows in found]
+        for rows, group in zip(found, groups, strict=True):
             optimizer = build_optimizer(self._optimizer)
-            rows = weights.view(self._count, -1)
             assert isinstance(optimizer, Stateful)
-            optimizer.begin(rows)
-            for attribute, state in states[name].items():
+            optimizer.begin(group.weights)
+            for attribute, state in group.state.items():
                 setattr(optimizer, attribute, state)
-            optimizer.step(rows, found[name], masks[name], rates)
+            if isinstance(pruned := getattr(optimizer, "pruned", None), MaskBits) and group.bits:
+                pruned.take(group.mask, *group.bits)
+            optimizer.step(group.weights, rows, group.mask, rates)
+        for each in shared:
+            each.copy_(losses)
         return losses
 
     def _gradients(
         self, parameters: TensorTree, buffers: TensorTree, inputs: Tensor, labels: Tensor
     ) -> tuple[TensorTree, Tensor, TensorTree]:
-        """Gradients, losses [K] and the buffers after the forward pass."""
-        each = functional_gradients(self._module, self._loss_of)
+        """Gradients, losses [K], and the buffers after the forward pass that aren't changed in place."""
+        each = functional_gradients(self._module, self._loss_of, in_place=self._together)
         if self._count > 1:
             packed = vmap(each, in_dims=(0, 0, None, None), randomness="error")
             found, (losses, after) = packed(parameters, buffers, inputs, labels)

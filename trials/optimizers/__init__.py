@@ -70,7 +70,8 @@ class MaskBits:
 
     A product with the mask would turn 0 · inf into NaN, and ``masked_fill_`` takes ten to fifty times as long
     as the product on a CPU; this takes as long. The bits are made once per mask, which mustn't be changed in
-    place.
+    place. An optimizer that has its own in the attribute ``pruned`` is lent those of the whole training in a
+    step that is recorded: see :meth:`take`.
     """
 
     def __init__(self) -> None:
@@ -104,10 +105,19 @@ class MaskBits:
         torch.bitwise_or(rows.view(self._integers), self._ones, out=out.view(self._integers))
         return out.sqrt_()
 
+    @staticmethod
+    def of(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Integers, both [P], as wide as ``dtype``: all bits where alive, and those of a 1 where pruned."""
+        integers = _INTEGERS[dtype.itemsize]
+        return mask.ne(0).to(integers).neg_(), mask.eq(0).to(dtype).view(integers)  # -1 has all bits
+
+    def take(self, mask: Tensor, alive: Tensor, ones: Tensor) -> None:
+        """Lends the bits of a mask, as :meth:`of` made them."""
+        self._mask, self._integers = mask, alive.dtype
+        self._alive, self._ones = alive, ones
+
     def _read(self, mask: Tensor, dtype: torch.dtype) -> None:
-        self._mask, self._integers = mask, _INTEGERS[dtype.itemsize]
-        self._alive = mask.ne(0).to(self._integers).neg_()  # -1 has all bits
-        self._ones = mask.eq(0).to(dtype).view(self._integers)
+        self.take(mask, *self.of(mask, dtype))
 
 
 LEAST_EPS = 1e-30

@@ -46,7 +46,7 @@ class Adam:
         self.mean: Tensor | None = None
         self.square: Tensor | None = None
         self.largest_square: Tensor | None = None
-        self._pruned = MaskBits()
+        self.pruned = MaskBits()
 
     def begin(self, weights: Tensor) -> None:
         """See :class:`trials.optimizers.Stateful`."""
@@ -64,7 +64,7 @@ class Adam:
             weights.mul_((1.0 - lr * self.weight_decay).unsqueeze(1))
         elif self.weight_decay:
             gradients.add_(weights, alpha=self.weight_decay)
-        self._pruned.zero(gradients, mask)
+        self.pruned.zero(gradients, mask)
         self.steps.add_(1.0)
         beta1, beta2 = self.betas
         self.mean.lerp_(gradients, 1.0 - beta1)
@@ -73,11 +73,11 @@ class Adam:
         if self.largest_square is not None:
             square = torch.maximum(self.largest_square, self.square, out=self.largest_square)
         # The gradient is spent: its memory holds the denominator, then the direction.
-        denominator = self._pruned.root(square, mask, out=gradients)
+        denominator = self.pruned.root(square, mask, out=gradients)
         denominator.div_((1.0 - beta2**self.steps).sqrt_()).add_(self.eps)
         direction = torch.div(self.mean, denominator, out=denominator)
         weights.addcmul_((lr / (1.0 - beta1**self.steps)).unsqueeze(1), direction, value=-1.0)
-        self._pruned.zero(weights, mask)
+        self.pruned.zero(weights, mask)
 
 
 def adamw(

@@ -43,7 +43,7 @@ class RMSprop:
         self.mean: Tensor | None = None
         self.velocity: Tensor | None = None
         self._denominator = torch.empty(0)
-        self._pruned = MaskBits()
+        self.pruned = MaskBits()
 
     def begin(self, weights: Tensor) -> None:
         """See :class:`trials.optimizers.Stateful`."""
@@ -58,16 +58,16 @@ class RMSprop:
         assert self.square is not None
         if self.weight_decay:
             gradients.add_(weights, alpha=self.weight_decay)
-        self._pruned.zero(gradients, mask)
+        self.pruned.zero(gradients, mask)
         self.square.mul_(self.alpha).addcmul_(gradients, gradients, value=1.0 - self.alpha)
         square = self.square
         if self.mean is not None:
             self.mean.lerp_(gradients, 1.0 - self.alpha)
             square = torch.addcmul(square, self.mean, self.mean, value=-1.0, out=self._denominator)
-        denominator = self._pruned.root(square, mask, out=self._denominator).add_(self.eps)
+        denominator = self.pruned.root(square, mask, out=self._denominator).add_(self.eps)
         if self.velocity is not None:
             direction = self.velocity.mul_(self.momentum).addcdiv_(gradients, denominator)
         else:
             direction = gradients.div_(denominator)
         weights.addcmul_(lr.unsqueeze(1), direction, value=-1.0)
-        self._pruned.zero(weights, mask)
+        self.pruned.zero(weights, mask)

@@ -31,7 +31,7 @@ class SGD:
         if nesterov and momentum == 0.0:
             raise InvalidInput("optimizer.nesterov needs a momentum above 0, got momentum 0")
         self.velocity: Tensor | None = None
-        self._pruned = MaskBits()
+        self.pruned = MaskBits()
 
     def begin(self, weights: Tensor) -> None:
         """See :class:`trials.optimizers.Stateful`."""
@@ -41,7 +41,7 @@ class SGD:
         """See :class:`trials.optimizers.Optimizer`."""
         if self.weight_decay:
             gradients.add_(weights, alpha=self.weight_decay)
-        self._pruned.zero(gradients, mask)
+        self.pruned.zero(gradients, mask)
         direction = gradients
         if self.momentum and self.velocity is None:
             self.begin(weights)
@@ -49,4 +49,4 @@ class SGD:
             self.velocity.mul_(self.momentum).add_(gradients)
             direction = gradients.add_(self.velocity, alpha=self.momentum) if self.nesterov else self.velocity
         weights.addcmul_(lr.unsqueeze(1), direction, value=-1.0)
-        self._pruned.zero(weights, mask)
+        self.pruned.zero(weights, mask)
