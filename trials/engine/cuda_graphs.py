@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from trials.engine.graphs import Captured
+from trials.engine.rows import Shared
 from trials.engine.stacked import StackedNetwork
-from trials.engine.steps import Batch, GraphStep, Shared
+from trials.engine.steps import Batch, GraphStep
 
 
 class CudaGraphSteps:

@@ -22,8 +22,9 @@ from trials.engine.evaluate import (
 )
 from trials.engine.gradients import lone_gradients, packed_gradients, quiet_vmap
 from trials.engine.graphs import Program, Traced, as_traced, compile_all
+from trials.engine.rows import Shared
 from trials.engine.stacked import StackedNetwork, named_tensors
-from trials.engine.steps import Batch, EagerStep, GraphStep, Shared, Step
+from trials.engine.steps import Batch, EagerStep, GraphStep, Step
 from trials.losses import make_loss
 from trials.metrics import scorer_of
 from trials.optimizers import build_optimizer

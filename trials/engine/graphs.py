@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -99,7 +99,7 @@ def compile_if_possible(traced: Sequence[Traced]) -> list[Program]:
         return as_traced(traced)
 
 
-_COMPILER: dict[str, str | int | bool] = {"deterministic": True}
+_COMPILER: dict[str, str | int | bool | Callable[..., Any]] = {"deterministic": True}
 """Options of torch's compiler on CUDA: else it times kernels of sums and takes the fastest, which may add up
 in another order the next time."""
 

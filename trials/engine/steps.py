@@ -264,8 +264,8 @@ class GraphStep:
             optimizer.begin(group.weights)
             for attribute, state in group.state.items():
                 setattr(optimizer, attribute, state)
-            if group.bits:
-                optimizer.pruned.take(group.mask, *group.bits)
+            if isinstance(pruned := getattr(optimizer, "pruned", None), MaskBits) and group.bits:
+                pruned.take(group.mask, *group.bits)
             optimizer.step(group.weights, rows, group.mask, rates)
         for each in shared:
             each.copy_(losses)
