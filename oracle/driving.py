@@ -183,9 +183,11 @@ def _measured(session: Session, workers: int) -> Session:
         return session
     _log.info("a worker measures how to train %r fastest", name)
     choice = choose_execution_on_worker(session.spec, workers)
-    if choice is None:
-        _log.warning("that failed; a rule of thumb decides")
-        return session
+    if isinstance(choice, str):
+        _log.warning("that failed (%s); a rule of thumb decides", choice)
+        record = session.record
+        reason = f"{record.execution_reason}; measuring on a worker failed ({choice})"
+        return session.with_execution(record.execution, reason, session.graphs)
     return session.with_execution(choice.execution, choice.reason, choice.graphs)
 
 

@@ -121,7 +121,8 @@ def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list
     """The differences of two identities, as ``field: old -> new``, without secrets.
 
     What follows from a field of the spec is not named beside it. More replicates are no difference, and a
-    spec that doesn't say how networks are chosen is of the time when the means did it.
+    spec that doesn't say how networks are chosen is of the time when the means did it. The size of packs is
+    a wish; that which the search began with is part of its keys as its execution.
     """
     if recorded.get("schema", KEY_SCHEMA) != current.get("schema", KEY_SCHEMA):
         return [
@@ -156,6 +157,8 @@ def _comparable(one: Mapping[str, Any], replicates: int) -> dict[str, Any]:
     """An identity as another one of so many replicates is compared with it."""
     spec = {"decide": "point", **one.get("spec", {})}
     spec.pop("replicates", None)
+    if "training" in spec:
+        spec["training"] = {name: value for name, value in spec["training"].items() if name != "pack"}
     return {**one, "spec": spec, "initial": list(one.get("initial", ()))[:replicates]}
 
 
@@ -169,7 +172,9 @@ class Keys:
 
     Args:
         identity: Everything that determines the search's outcomes.
-        execution: How the trainings are computed: those that are computed otherwise agree to rounding only.
+        execution: How the trainings are computed, as the search began: those that are computed otherwise
+            agree to rounding only, as do the rows of a pack that was made smaller for want of memory. Those
+            keep their keys, and say so (``Trial.halved``).
         decisions: The decisions so far; the list may grow while the keys are in use.
     """
 

@@ -98,6 +98,7 @@ def open_runner(spec: Spec, load: LoadDataset | None = None) -> Runner:
         storage=spec.storage_root(),
         device="cpu",
         load=load or load_dataset,
+        share=spec.share_of_memory,
     )
 
 
@@ -234,11 +235,16 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
         before, now = known.spec[field], getattr(spec, field)
         if now < before:
             changed.append(f"{field}: {before} -> {now} (it may grow, not shrink)")
-    if not changed:
+    before, pack = known.spec.get("training", {}).get("pack"), spec.training.pack
+    resized, most = before != pack, known.execution.pack_size
+    has_results = bool(ledger.outcomes(spec.name) or ledger.prunings(spec.name))
+    if resized and has_results and not (pack and pack <= most):
+        changed.append(f"training.pack: {before} -> {pack} (it may shrink, from {most}, not grow)")
+    if not changed and (has_results or not resized):
         return replace(
             record, execution=known.execution, execution_reason=known.execution_reason, created=known.created
         )
-    if ledger.outcomes(spec.name) or ledger.prunings(spec.name):
+    if has_results:
         raise Refused(
             f"search {spec.name!r} has results under another spec; changed: {'; '.join(changed)}. "
             "Give the new spec a new name, or put the old values back"

@@ -36,6 +36,7 @@ class Rules:
         decide: What chooses the networks to prune: the best mean, or the landscape's posterior.
         chance: The comparable score up to which a network may be guessing; None if that is not known.
         pack_size: Most candidates in one pack.
+        together: Most of them that are trained at a time; None for all.
         workers: How many packs are trained side by side, as far as the policy is to make use of that.
         attempts: How often a task is tried before the search is stuck.
         growth: How many times the budget that the search began with it has now: cycles that are decided get
@@ -50,6 +51,7 @@ class Rules:
     decide: Rule = "point"
     chance: float | None = None
     pack_size: int = 1
+    together: int | None = None
     workers: int = 1
     attempts: int = 3
     growth: float = 1.0

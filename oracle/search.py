@@ -71,6 +71,7 @@ class Search:
         self._finished: Counter[int] = Counter()
         self._scan: Iterator[Task] | None = None
         self._check, self._unchecked = check, 0
+        self.together = min(rules.together or rules.pack_size, rules.pack_size)
         self._begin()
 
     @property
@@ -134,7 +135,8 @@ class Search:
         self._out.discard(task)
         if isinstance(result, Failed | Damaged):
             hopeless = isinstance(result, Failed) and result.final
-            self._failures[task] += self.rules.attempts if hopeless else 1
+            if not (isinstance(result, Failed) and result.memory and self._halve(task)):
+                self._failures[task] += self.rules.attempts if hopeless else 1
             self._scan = None
         if isinstance(result, Damaged):
             self._forget(result.file)
@@ -144,6 +146,24 @@ class Search:
             self.restore((), (result,))
         else:
             self.restore(result, ())
+
+    def hold_together(self, most: int) -> bool:
+        """Has at most so many candidates of a pack trained at a time from now on; gives whether that is news.
+
+        The packs stay as they are, and so do their trials' keys: a candidate's numbers are the same to
+        rounding, however many are trained beside it.
+        """
+        fewer = 0 < most < self.together
+        if fewer:
+            self.together = most
+        return fewer
+
+    def _halve(self, task: Task) -> bool:
+        """Whether a task that ran out of memory can be asked for again with fewer candidates at a time."""
+        if not isinstance(task, TrainPack):
+            return False
+        count = min(len(task.max_lrs), task.together or self.rules.pack_size)
+        return count > 1 and self.hold_together(-(-count // 2))
 
     def restore(self, outcomes: Iterable[Trial], prunings: Iterable[PrunedNetwork]) -> None:
         """Takes outcomes that are known already, of any cycle and in any order."""
@@ -194,12 +214,13 @@ class Search:
 
     def _pack(self, cycle: int, replicate: int, max_lrs: tuple[float, ...]) -> Task:
         """The pack, or what must be done before it: a file that it needs may have been lost."""
+        together = self.together if self.together < self.rules.pack_size else None
         if cycle == 0:
-            return TrainPack(cycle=0, replicate=replicate, max_lrs=max_lrs, start=None)
+            return TrainPack(cycle=0, replicate=replicate, max_lrs=max_lrs, start=None, together=together)
         if (cycle, replicate) not in self._pruned:
             return self._pruning(cycle, replicate)
         start = self._pruned[cycle, replicate].start
-        return TrainPack(cycle=cycle, replicate=replicate, max_lrs=max_lrs, start=start)
+        return TrainPack(cycle=cycle, replicate=replicate, max_lrs=max_lrs, start=start, together=together)
 
     def _pruning(self, cycle: int, replicate: int) -> Task:
         parent = cycle - 1

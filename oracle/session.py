@@ -199,6 +199,8 @@ class Session:
             self.search.tell(task, result)
             for observer in self.observers if new else ():
                 observer.trained(self, new)
+            if self.search.hold_together(max((each.pack for each in result if each.halved), default=0)):
+                self._tell_halved(task)
             if task.cycle < before:
                 self._discard_losers(self.search.decisions[task.cycle])
         self._record_choices(self.search.decisions[before:])
@@ -253,11 +255,14 @@ class Session:
 
         if isinstance(result, Failed) and result.lasting:
             raise StorageFailed(result.error)
+        together = self.search.together
         self.search.tell(task, result)
         reason = result.error if isinstance(result, Failed) else f"{result.file.path} is missing or damaged"
         reason = without_secrets(reason)
         for observer in self.observers:
             observer.retried(self, task, reason)
+        if self.search.together < together:
+            self._tell_halved(task)
         if task not in self.search.failed:
             return
         self._first_error = self._first_error or reason
@@ -271,6 +276,10 @@ class Session:
                     error=reason,
                     axis=self._axis,
                 )
+
+    def _tell_halved(self, task: Task) -> None:
+        for observer in self.observers:
+            observer.halved(self, task, self.search.together)
 
     @cached_property
     def _store(self) -> Store:
@@ -321,6 +330,7 @@ def search_rules(spec: Spec, record: SearchRecord, *, attempts: int = 3, workers
         decide=recorded_rule(record.spec),
         chance=None if chance is None else chance.highest,
         pack_size=record.execution.pack_size,
+        together=spec.training.pack,
         workers=workers,
         attempts=attempts,
         growth=growth(record.identity, policy),

@@ -347,6 +347,11 @@ class Spec(Part):
         """The kind of device of a worker."""
         return "cuda" if self.resources.gpus > 0 else "cpu"
 
+    @property
+    def share_of_memory(self) -> float:
+        """The part of a GPU's memory that a worker may take, in (0, 1]."""
+        return self.resources.gpus if 0 < self.resources.gpus < 1 else 1.0
+
     def storage_root(self) -> str:
         """Where this search's networks lie: an absolute folder or a URI; ``~`` and variables are expanded.
 

@@ -272,7 +272,8 @@ class TrainingSpec(Part):
     evaluate_every: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     """Distance between two validations, in epochs or iterations; an epoch by default."""
     pack: int | None = Field(default=None, ge=1, le=MOST)
-    """Candidates that one worker trains together; by default what is fastest for the network and machine."""
+    """Candidates that one worker trains together; by default what is fastest for the network and machine.
+    Under a search with results it may shrink; a worker whose memory is too short halves its packs, too."""
     compile: bool | None = None
     """Whether a whole step is compiled to one graph; it takes a C++ compiler on each node, on CUDA Triton. By
     default it is tried and measured, where a search is long enough to repay it."""
@@ -383,7 +384,7 @@ class ResourcesSpec(Part):
     cpus: float = Field(default=1.0, gt=0, le=MOST)
     """CPU cores of one worker; torch uses as many threads."""
     gpus: float = Field(default=0.0, ge=0, le=MOST)
-    """GPUs of one worker, at most 1; fractions share a GPU (they don't divide its memory)."""
+    """GPUs of one worker, at most 1; fractions share a GPU, each held to its part of the memory."""
     time_limit: float | None = Field(default=None, gt=0, le=LONGEST_LIMIT)
     """Seconds that a worker on Ray may take for one pack of trainings or one pruning, after which it is
     replaced and the task tried again; by default it may take for ever."""

@@ -1,16 +1,19 @@
 """The reckoning in the benchmarks."""
 
 import dataclasses
+import itertools
 import math
 import weakref
 from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from oracle.testing.replay import replayed_trial
 from tests.benchmarks import steps
 from tests.benchmarks.breakdown import breakdown, share_once_warm
+from trials.recipe import Execution
 
 
 def pack(worker, cycle, started, ended, size=2):
@@ -52,6 +55,25 @@ def test_a_worker_that_never_trained_is_start_up():
 
 def test_the_warm_share_begins_with_the_end_of_the_last_first_pack():
     assert share_once_warm(TRIALS, 2) == pytest.approx((4 + 4) / (2 * (125 - 117)))
+
+
+def test_the_steps_that_are_timed_are_those_of_one_training(monkeypatch):
+    opened = []
+    genuine = steps.computing
+
+    def computing(precision, device):
+        opened.append(precision)
+        return genuine(precision, device)
+
+    monkeypatch.setattr(steps, "computing", computing)
+    cpu, module, taken = torch.device("cpu"), nn.Linear(4, 3), []
+    module.register_forward_pre_hook(lambda *given: taken.append(1))
+    inputs, labels = torch.randn(5, 4), torch.randint(3, (5,))
+    step = steps.stepping(module, inputs, labels, "bf16", Execution())
+    clock = itertools.count()
+    monkeypatch.setattr(steps.time, "perf_counter", lambda: next(clock) / 1000)
+    assert steps.timed(step, cpu) > 0
+    assert len(taken) == 1 + 200 and opened == ["bf16"] * 2
 
 
 def test_the_ways_of_a_gpu_record_few_graphs():

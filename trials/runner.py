@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import os
 import platform
@@ -32,10 +33,11 @@ from trials.devices import DeviceLost, name_of, raise_if_lost
 from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
 from trials.engine.compile_cache import keep_to_own_folder
+from trials.engine.graphs import in_a_line
 from trials.initial_weights import initial_weights
 from trials.loops import run_loop
 from trials.losses import make_loss
-from trials.memory import peak_memory
+from trials.memory import free_memory, is_out_of_memory, keep_to_share, peak_memory
 from trials.networks import build_network
 from trials.pruning import prune
 from trials.pruning.masks import (
@@ -69,6 +71,8 @@ from trials.weights_file import WeightsFile
 
 _T = TypeVar("_T")
 
+_log = logging.getLogger(__name__)
+
 _HOPELESS = (
     *(InvalidInput, ImportError, NameError, AttributeError, TypeError),
     *(FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError),
@@ -89,6 +93,7 @@ class Runner:
         loaded: Data sets in memory already, to be shared among runners on the same device.
         load: Loads the data sets that are not, on the CPU.
         graphs: Names of graphs that another process has compiled: see :class:`trials.engine.Engine`.
+        share: The part of a GPU's memory that this process may take, in (0, 1].
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class Runner:
         loaded: dict[str, Dataset] | None = None,
         load: LoadDataset = load_dataset,
         graphs: tuple[str, ...] = (),
+        share: float = 1.0,
     ) -> None:
         torch.set_num_threads(recipe.threads)
         keep_to_own_folder()  # a network may compile itself
@@ -112,6 +118,9 @@ class Runner:
         self._storage = storage
         self._starts: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
         self._loaded, self._load, self._graphs = {} if loaded is None else loaded, load, graphs
+        self._share, self._fits = share, recipe.execution.pack_size
+        self._engine: Engine | None = None
+        keep_to_share(self.device, share)
 
     def begin(self, initial: Sequence[WeightsFingerprint]) -> None:
         """Keeps the weights that a search begins with, so that all of its workers start from the same bits.
@@ -126,7 +135,7 @@ class Runner:
 
     def on(self, device: str) -> Runner:
         """The same worker on another device."""
-        return Runner(self.recipe, storage=self._storage, device=device, load=self._load)
+        return Runner(self.recipe, storage=self._storage, device=device, load=self._load, share=self._share)
 
     @cached_property
     def data(self) -> Dataset:
@@ -177,9 +186,26 @@ class Runner:
     def _module(self) -> nn.Module:
         return self.network(0).to(self.device)
 
-    @cached_property
-    def _engine(self) -> Engine:
-        return Engine(self._module, self.recipe, compiler=compile_if_possible, graphs=self._graphs)
+    def _engine_for(self, together: int) -> Engine:
+        """The engine for packs of at most so many; one for others is let go with its graphs."""
+        execution = self.recipe.execution
+        if self._engine is None or self._engine.recipe.execution.pack_size != together:
+            self._engine = None
+            recipe = dataclasses.replace(
+                self.recipe, execution=dataclasses.replace(execution, pack_size=together)
+            )
+            graphs = self._graphs if together == execution.pack_size else ()
+            self._engine = Engine(self._module, recipe, compiler=compile_if_possible, graphs=graphs)
+        return self._engine
+
+    def forget_recordings(self) -> None:
+        """Lets go of CUDA graphs, which hold memory; they are recorded again when they are needed."""
+        if self._engine is not None and self.recipe.execution.captured:
+            self._free()
+
+    def _free(self) -> None:
+        self._engine = None
+        free_memory(self.device)
 
     def run(self, task: Task) -> Result:
         """Runs one task; whatever goes wrong is part of the answer, but for interrupts.
@@ -208,31 +234,63 @@ class Runner:
                 raise
 
         second = _answering(first, hopeless=_HOPELESS)
+        if isinstance(second, Failed) and second.memory:
+            self._free()
         return partial(_answering, second) if callable(second) else lambda: second
 
     def _train(self, task: TrainPack) -> Callable[[], tuple[Trial, ...]]:
-        started, begun = time.time(), time.monotonic()
         weights, masks = self._start(task)
+        copies: list[TrainedCopy] = []
+        where: list[dict[str, Any]] = []
+        while left := task.max_lrs[len(copies) :]:
+            most = min(self._fits, task.together or self._fits)
+            some = left[: -(-len(left) // -(-len(left) // most))]  # as even as can be
+            started, begun = time.time(), time.monotonic()
+            try:
+                trained = self._trained(task, some, weights, masks, most)
+            except Exception as error:
+                if len(some) == 1 or not is_out_of_memory(error):
+                    raise
+                self._fits = -(-len(some) // 2)
+                _log.warning("%d candidates together ran out of memory: %s", len(some), in_a_line(error))
+                trained = []
+            if not trained:  # out of the handler: a traceback holds all that was computed with
+                self._free()
+                continue
+            copies += trained
+            where += [
+                {
+                    "started": started,
+                    "ended": time.time(),
+                    "wall_seconds": time.monotonic() - begun,
+                    "pack": len(some),
+                    "halved": most < self.recipe.execution.pack_size and len(some) < len(task.max_lrs),
+                    "worker": f"{platform.node()}:{os.getpid()}",
+                    "gpu": name_of(self.device),
+                    "peak_memory": peak_memory(self.device),
+                }
+            ] * len(some)
+        return partial(self._store_trained, task, copies, where)
+
+    def _trained(
+        self,
+        task: TrainPack,
+        max_lrs: tuple[float, ...],
+        weights: dict[str, Tensor],
+        masks: dict[str, Tensor],
+        most: int,
+    ) -> list[TrainedCopy]:
+        """Some of a task's candidates, trained in one pack of those of which there are ``most``."""
         if self.recipe.loop is not None:
-            copies = [self._by_loop(task, value, weights, masks) for value in task.max_lrs]
-        elif self.recipe.over is not None:
-            copies = [
+            return [self._by_loop(task, value, weights, masks) for value in max_lrs]
+        if self.recipe.over is not None:
+            return [
                 copy
-                for recipe, max_lr in map(self.recipe.of_candidate, task.max_lrs)
+                for recipe, max_lr in map(self.recipe.of_candidate, max_lrs)
                 for copy in self._by_engine(task, recipe, (max_lr,), weights, masks)
             ]
-        else:
-            copies = self._by_engine(task, self.recipe, task.max_lrs, weights, masks, self._engine)
-        where = {
-            "started": started,
-            "ended": time.time(),
-            "wall_seconds": time.monotonic() - begun,
-            "pack": len(copies),
-            "worker": f"{platform.node()}:{os.getpid()}",
-            "gpu": name_of(self.device),
-            "peak_memory": peak_memory(self.device),
-        }
-        return partial(self._store_trained, task, copies, where)
+        engine = self._engine_for(most)
+        return self._by_engine(task, engine.recipe, max_lrs, weights, masks, engine)
 
     def _by_engine(
         self,
@@ -273,7 +331,7 @@ class Runner:
         )
 
     def _store_trained(
-        self, task: TrainPack, copies: list[TrainedCopy], where: dict[str, Any]
+        self, task: TrainPack, copies: list[TrainedCopy], where: list[dict[str, Any]]
     ) -> tuple[Trial, ...]:
         folder = f"cycle-{task.cycle:02d}/replicate-{task.replicate}"
         stored = [
@@ -290,12 +348,14 @@ class Runner:
                 replicate=task.replicate,
                 max_lr=max_lr,
                 **copy.numbers(),
-                **where,
+                **place,
                 checkpoint=file,
                 diagnostics=note,
                 curve=TrainingCurve.of(copy.curve),
             )
-            for max_lr, copy, file, note in zip(task.max_lrs, copies, stored, noted, strict=True)
+            for max_lr, copy, place, file, note in zip(
+                task.max_lrs, copies, where, stored, noted, strict=True
+            )
         )
 
     def _note(self, path: str, statistics: Statistics | None) -> TrialDiagnostics | None:
@@ -392,7 +452,12 @@ def _answering(work: Callable[[], _T], hopeless: tuple[type[Exception], ...] = (
         raise
     except Exception as error:
         # Here, where it is known what references stood for.
-        return Failed(error=without_secrets(traceback.format_exc()), final=isinstance(error, hopeless))
+        said, memory = traceback.format_exc(), is_out_of_memory(error)
+        if memory:
+            said += f"out of memory: take a smaller batch_size, or give a worker more ({in_a_line(error)})"
+        return Failed(
+            error=without_secrets(said), final=isinstance(error, hopeless) and not memory, memory=memory
+        )
 
 
 @torch.no_grad()

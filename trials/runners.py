@@ -10,7 +10,7 @@ import torch
 from trials.datasets import Dataset, LoadDataset, load_dataset
 from trials.devices import check_answers
 from trials.runner import Runner
-from trials.tasks import Job, Result, Task
+from trials.tasks import Job, Result, Task, TrainPack
 
 
 class Runners:
@@ -47,6 +47,11 @@ class Runners:
 
     def compute(self, name: str, task: Task) -> Callable[[], Result]:
         """The first half of a task of a search, and the second to be called; see :meth:`Runner.compute`."""
+        if isinstance(
+            task, TrainPack
+        ):  # recorded graphs hold a device's memory, whether they are used or not
+            for other in self._runners.keys() - {name}:
+                self._runners[other].forget_recordings()
         return self._runner(name).compute(task)
 
     def _runner(self, name: str) -> Runner:
@@ -57,6 +62,7 @@ class Runners:
                 storage=job.storage,
                 graphs=job.graphs,
                 initial=job.initial,
+                share=job.share,
                 loaded=self._loaded,
                 load=self._load,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, get_origin, get_type_hints
 
 from silo.errors import InvalidInput
@@ -38,12 +38,15 @@ class TrainPack:
         replicate: Index of the independent seed.
         max_lrs: The candidates: peak learning rates, ascending.
         start: The pruned network that training starts from; None at cycle 0, where it is the initial one.
+        together: Most of them that are trained at a time, as more have run out of memory; None for all. It is
+            the same task, however many these are.
     """
 
     cycle: int
     replicate: int
     max_lrs: tuple[float, ...]
     start: StoredFile | None
+    together: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +134,9 @@ class Trial:
         float, Meaning("how long its pack trained, whatever the clock was set to meanwhile; 0: unknown")
     ] = 0.0
     pack: Annotated[int, Meaning("how many trainings ran together, in the same time on the same worker")]
+    halved: Annotated[
+        bool, Meaning("whether these were fewer than the search began with, for want of memory")
+    ] = False
     worker: Annotated[str, Meaning("host name and process id of the worker")]
     gpu: Annotated[str, Meaning("model of the GPU that trained it; empty on a CPU, and where unknown")] = ""
     peak_memory: Annotated[
@@ -187,11 +193,13 @@ class Failed:
         error: The traceback, or a line that says it all.
         lasting: Whether every task would end so until somebody sees to it: the storage is full or read-only.
         final: Whether this task would end so again: what it takes is not there, or can't be what it is.
+        memory: Whether it ran out of memory, so that fewer candidates together may go well.
     """
 
     error: str
     lasting: bool = False
     final: bool = False
+    memory: bool = False
 
 
 Result = tuple[Trial, ...] | PrunedNetwork | Damaged | Failed
@@ -223,9 +231,11 @@ class Job:
         storage: Folder or URI below which its files lie.
         graphs: Names of the graphs that its driver has compiled: see :class:`trials.engine.engine.Engine`.
         initial: Fingerprints of the initial weights by replicate; workers refuse a network with others.
+        share: The part of a GPU's memory that a worker may take, in (0, 1].
     """
 
     recipe: Recipe
     storage: str
+    share: float = 1.0
     graphs: tuple[str, ...] = ()
     initial: tuple[WeightsFingerprint, ...] = ()

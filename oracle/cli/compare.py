@@ -48,10 +48,15 @@ _FORMS = (_TERMINAL, "markdown", "latex", "csv", "json", "html")
 def compare(
     targets: tuple[str, ...], ledger: str | None, paper_table: int | None, form: str, out: Path | None
 ) -> None:
-    """Set searches side by side: test accuracy (or your metric) by density, and what each says.
+    """Set searches, and tables of the paper, side by side.
 
-    A spec with variants stands for all of its searches, on the spec's own ledger; --ledger is for names.
-    Writes compare.html, .md, .tex, .csv and .json.
+    Shows the test accuracy (or your metric) by density, and what each says. A spec with variants stands for
+    all of its searches, on the spec's own ledger; --ledger is for names. Writes compare.html, .md, .tex, .csv
+    and .json.
+
+    \b
+    Example:
+      oracle compare mine.yaml other
     """
     from dashboards.report.compare_report import report_text, write_compare_report
     from dashboards.tables.forms import TerminalTable

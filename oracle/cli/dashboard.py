@@ -32,10 +32,14 @@ from silo.errors import InvalidInput, SiloOracleError
 def dashboard(
     target: str | None, ledger: str | None, host: str, port: int, write: bool, browser: bool
 ) -> None:
-    """Show a ledger in Optuna's dashboard, while searches run and after.
+    """Show a ledger in Optuna's dashboard, in a browser.
 
-    Without a name it shows the whole ledger. It only reads unless --write is given. There is no password: it
-    listens on this machine alone unless --host says otherwise.
+    While searches run, and after. Without a name it shows the whole ledger. It only reads unless --write is
+    given. There is no password: it listens on this machine alone unless --host says otherwise.
+
+    \b
+    Example:
+      oracle dashboard mine.yaml
     """
     from dashboards.optuna.server import open_server, study_path
 

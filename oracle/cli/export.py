@@ -53,7 +53,15 @@ _BRIEF_TRIALS = (
 )
 @JSON
 def export(target: str, ledger: str | None, kind: str, out: Path | None, as_json: bool) -> None:
-    """Write trials, curves, candidates, intervals, fits, rivals, rules, costs, diagnostics, runs."""
+    """Write every training, and what follows from it, as tables.
+
+    Trials, curves, candidates, intervals, fits, rivals, rules, costs, diagnostics and runs, with a page that
+    says what each column means.
+
+    \b
+    Example:
+      oracle export mine.yaml --format parquet
+    """
     searches = open_searches(target, ledger)
     written = []
     for opened, record in searches:

@@ -105,10 +105,15 @@ def fit(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Fit SILO's curve to a search, to a table of the paper, or to a CSV file.
+    """Fit SILO's curve to a search, a paper's table, or a CSV file.
 
     Shows the least-squares curve, the region of curves in all intervals, what the data cannot tell, and
     whether simpler curves do as well.
+
+    \b
+    Example:
+      oracle fit mine.yaml
+      oracle fit --table 11
     """
     from dashboards.figures.fit_view import fit_figure, fit_table
 

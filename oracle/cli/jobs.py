@@ -26,9 +26,15 @@ from oracle.jobs.calls import hear, job_name, start, stop_in_ledger, why_ended
 def submit(
     context: click.Context, spec_file: Path, address: str | None, working_dir: Path | None, follow: bool
 ) -> None:
-    """Submit a search to a Ray cluster, or go on with it there: what the ledger holds is never trained again.
+    """Hand a search to a Ray cluster, and leave it there.
 
-    Returns once the cluster has looked at everything that can refuse the search.
+    Returns once the cluster has looked at everything that can refuse the search; 'oracle status', 'logs' and
+    'stop' reach it from then on. Submitted again, a search that has stopped goes on: what the ledger holds is
+    never trained again. To run it from this terminal: 'oracle run'.
+
+    \b
+    Example:
+      oracle submit mine.yaml --address http://HOST:8265
     """
     place = _named(address)
     job, log = start(spec_file, address=place, working_dir=working_dir, follow=follow, tell=_print)
@@ -44,7 +50,12 @@ def submit(
 @ADDRESS
 @click.option("-f", "--follow", is_flag=True, help="Until the search ends.")
 def logs(target: str, address: str | None, follow: bool) -> None:
-    """Show what a submitted search has printed."""
+    """Show what a submitted search has printed.
+
+    \b
+    Example:
+      oracle logs -f mine --address http://HOST:8265
+    """
     place = _named(address)
     job = status(target, address=place)
     if follow:
@@ -58,9 +69,13 @@ def logs(target: str, address: str | None, follow: bool) -> None:
 @LEDGER
 @ADDRESS
 def stop(target: str, ledger: str | None, address: str | None) -> None:
-    """Interrupt a running search; the command that began it goes on with it.
+    """Interrupt a running search; the same command goes on with it.
 
     With an address, its job on a Ray cluster; else, through the ledger, whatever runs it on any machine.
+
+    \b
+    Example:
+      oracle stop mine.yaml
     """
     job = None
     if address and ledger is None:

@@ -34,18 +34,26 @@ from trials.secrets import without_secrets
 DONE, FAILED, INVALID, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _InOrder(click.Group):
+    """Lists its commands in the order of work, as they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="silo-oracle", prog_name="oracle")
 def cli() -> None:
     """The best peak learning rate at every pruning cycle.
 
-    A search is one YAML file: 'oracle init' writes one, 'oracle run' runs it, 'oracle report' shows the rest.
+    A search is one YAML file: 'oracle init' writes one. 'oracle run' runs it from this terminal, 'oracle
+    submit' hands it to a Ray cluster and returns. The commands stand in the order of work.
     """
 
 
 for command in (
-    *(init, schema, validate, plan, run, submit, status, logs, stop),
-    *(list_searches, dashboard, report, compare, export, fit, sparsity, network),
+    *(init, schema, validate, plan, run, submit, status, logs, list_searches, dashboard, stop),
+    *(report, compare, fit, export, sparsity, network),
 ):
     cli.add_command(command)
 

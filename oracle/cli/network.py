@@ -38,10 +38,14 @@ def network(
     trust: bool,
     as_json: bool,
 ) -> None:
-    """Write a pruned, trained network, of the rate that was chosen, as a file to take home.
+    """Write a pruned, trained network as a file to take home.
 
-    It builds the network. Code of your own is taken from your spec file; by its name alone a search's code is
-    what the ledger says, and is run with --trust only.
+    That of the rate that was chosen. It builds the network. Code of your own is taken from your spec file; by
+    its name alone a search's code is what the ledger says, and is run with --trust only.
+
+    \b
+    Example:
+      oracle network mine.yaml -o net.safetensors
     """
     from trials.network_file import check_kind
 

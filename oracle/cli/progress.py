@@ -68,6 +68,9 @@ class _Plain(Observer):
     def retried(self, session: Session, task: Task, reason: str) -> None:
         self._line(session, _trouble(session, task, reason))
 
+    def halved(self, session: Session, task: Task, together: int) -> None:
+        self._line(session, _halved(session, task, together))
+
     def decided(self, session: Session, decision: Cycle) -> None:
         counter = self._counters[session.spec.name]
         speed = f"{counter.rate():.1f} trainings/s, {counter.left(session)} left"
@@ -109,7 +112,13 @@ class _Live(Observer):
         self._update(session)
 
     def retried(self, session: Session, task: Task, reason: str) -> None:
-        line = _of(session, self._several) + _trouble(session, task, reason)
+        self._warn(session, _trouble(session, task, reason))
+
+    def halved(self, session: Session, task: Task, together: int) -> None:
+        self._warn(session, _halved(session, task, together))
+
+    def _warn(self, session: Session, text: str) -> None:
+        line = _of(session, self._several) + text
         self._progress.console.print(line, style="yellow", highlight=False, markup=False)
 
     def decided(self, session: Session, decision: Cycle) -> None:
@@ -239,3 +248,10 @@ def _trouble(session: Session, task: Task, reason: str) -> str:
     fate = "has failed too often" if task in session.search.failed else "is tried again"
     last = reason.strip().splitlines()[-1]
     return f"{_cycle(session, task.cycle)}, replicate {task.replicate}: {what} {fate}: {last}"
+
+
+def _halved(session: Session, task: Task, together: int) -> str:
+    now = f"at most {_counted(together, 'candidate')} are trained together from now on"
+    if together == 1:
+        now = "each candidate is trained alone from now on"
+    return f"{_cycle(session, task.cycle)}, replicate {task.replicate}: a pack ran out of memory: {now}"

@@ -56,7 +56,14 @@ def report(
     cycles: tuple[int, ...] | None,
     as_json: bool,
 ) -> None:
-    """Show the comparison, and write it as HTML, Markdown, LaTeX, CSV and JSON."""
+    """Show what a search has found, and write the report.
+
+    As HTML, Markdown, LaTeX, CSV and JSON; while the search runs, of the cycles that are decided.
+
+    \b
+    Example:
+      oracle report mine.yaml
+    """
     if width and not images:
         raise InvalidInput("--width: is that of images; give --image pdf, too")
     searches = open_searches(target, ledger)

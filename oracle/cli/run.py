@@ -32,9 +32,16 @@ from silo.errors import InvalidInput
 def run(
     context: click.Context, spec_file: Path, driver: DriverName, address: str | None, as_json: bool
 ) -> None:
-    """Run a search, or go on with it: what the ledger holds is never trained again.
+    """Run a search from this terminal, to its end.
 
-    A spec with variants is one search for each; on Ray they run side by side and share the workers.
+    Or go on with it: what the ledger holds is never trained again. It starts Ray here, or takes the workers
+    of a running cluster by --address; the search lasts as long as this command. To leave one to a cluster:
+    'oracle submit'. A spec with variants is one search for each; on Ray they run side by side and share the
+    workers.
+
+    \b
+    Example:
+      oracle run mine.yaml
     """
     if address and driver != "ray":
         raise click.UsageError("--address goes with --driver ray")

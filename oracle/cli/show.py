@@ -57,6 +57,10 @@ def status(target: str, ledger: str | None, address: str | None, as_json: bool) 
     """Say how far a search is, and whether it runs.
 
     With an address, what the cluster knows of its job, too; that is all if the ledger can't be reached.
+
+    \b
+    Example:
+      oracle status mine.yaml
     """
     job = _job_of(target, address) if address else None
     try:
@@ -86,7 +90,14 @@ def status(target: str, ledger: str | None, address: str | None, as_json: bool) 
 @JSON
 @click.pass_context
 def list_searches(context: click.Context, ledger: str | None, address: str | None, as_json: bool) -> None:
-    """List the searches of a ledger; with an address, those that were submitted to a cluster."""
+    """List the searches of a ledger, or of a cluster.
+
+    With an address, those that were submitted to it.
+
+    \b
+    Example:
+      oracle list
+    """
     given = context.get_parameter_source("address") is ParameterSource.COMMANDLINE
     if address and (given or ledger is None):
         from oracle.jobs import Jobs

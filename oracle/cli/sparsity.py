@@ -31,10 +31,15 @@ _COLLAPSED = 0.01
 def sparsity(
     target: str, ledger: str | None, cycle: int | None, replicate: int, trust: bool, as_json: bool
 ) -> None:
-    """Show what is left of each tensor of a pruned network, and of the whole by both counts.
+    """Show what is left of each tensor of a pruned network.
 
-    It builds the network. Code of your own is taken from your spec file; by its name alone a search's code is
-    what the ledger says, and is run with --trust only.
+    And of the whole, by all weights and by those that can be pruned. It builds the network. Code of your own
+    is taken from your spec file; by its name alone a search's code is what the ledger says, and is run with
+    --trust only.
+
+    \b
+    Example:
+      oracle sparsity mine.yaml --cycle 2
     """
     from oracle.preflight import open_runner
     from trials.checkpoints import DamagedFile

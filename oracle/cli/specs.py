@@ -77,7 +77,12 @@ def example(name: str = "digits") -> str:
     "to table14 for the paper's tables of accuracies. Tables 10 and 11 are intervals: oracle fit --table 10.",
 )
 def init(spec_file: Path, name: str | None, example_name: str) -> None:
-    """Write a commented spec to SPEC (oracle.yaml)."""
+    """Write a commented spec to SPEC (oracle.yaml).
+
+    \b
+    Example:
+      oracle init mine.yaml
+    """
     line = f"name: {json.dumps(name or spec_file.stem)}"
     text = re.sub(r"^name: .*$", lambda _: line, example(example_name), count=1, flags=re.MULTILINE)
     parse_specs(text, source="--name" if name else f"name from {spec_file.name}")
@@ -93,7 +98,12 @@ def init(spec_file: Path, name: str | None, example_name: str) -> None:
 
 @click.command()
 def schema() -> None:
-    """Print the spec's JSON Schema, so that editors complete and check specs."""
+    """Print the spec's JSON Schema, for editors that complete YAML.
+
+    \b
+    Example:
+      oracle schema > spec.schema.json
+    """
     click.echo(json.dumps(json_schema(), indent=2))
 
 
@@ -101,9 +111,14 @@ def schema() -> None:
 @SPEC
 @JSON
 def validate(spec_file: Path, as_json: bool) -> None:
-    """Check a spec: its fields, and that its network, data set and all else can be built.
+    """Check a spec, and that all it names exists and fits together.
 
-    Ends with 3 where it is valid, and its ledger or storage can't be used on this machine.
+    It builds the network, loads the data and tries a training step. Ends with 3 where the spec is
+    valid, and its ledger or storage can't be used on this machine.
+
+    \b
+    Example:
+      oracle validate mine.yaml
     """
     from oracle.cautions import cautions, missing_places
     from oracle.preflight import examine, open_runner
@@ -148,7 +163,14 @@ def validate(spec_file: Path, as_json: bool) -> None:
 @SPEC
 @JSON
 def plan(spec_file: Path, as_json: bool) -> None:
-    """Say what a search means: trainings, time from a few measured steps, disk, missing resources."""
+    """Say how long a search takes, and what it lacks to run.
+
+    Trainings, time by a few measured steps, disk, and how far off the intervals' ends will be.
+
+    \b
+    Example:
+      oracle plan mine.yaml
+    """
     from oracle.plan import make_plan
 
     specs = load_variants(spec_file)

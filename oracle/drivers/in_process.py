@@ -35,6 +35,7 @@ def run(session: Session, load: LoadDataset | None = None) -> Signal:
         initial=session.initial,
         load=load or load_dataset,
         graphs=session.graphs,
+        share=spec.share_of_memory,
     )
     while not isinstance(task := session.ask(), Signal):
         try:

@@ -17,6 +17,7 @@ from oracle.execution import choose_execution
 from oracle.session import Session
 from oracle.spec import Spec
 from silo.errors import SiloOracleError
+from trials.memory import is_out_of_memory
 from trials.recipe import Execution
 from trials.secrets import without_secrets
 from trials.tasks import StoredFile
@@ -104,8 +105,8 @@ def _size(resources: Mapping[str, float]) -> tuple[float, float]:
     return float(resources.get("CPU", 0.0)), float(resources.get("GPU", 0.0))
 
 
-def choose_execution_on_worker(spec: Spec, workers: int) -> ChosenExecution | None:
-    """Measures as :func:`oracle.execution.choose_execution` does, on a worker; None if that fails.
+def choose_execution_on_worker(spec: Spec, workers: int) -> ChosenExecution | str:
+    """Measures as :func:`oracle.execution.choose_execution` does, on a worker; a line of why if that fails.
 
     Args:
         spec: The spec.
@@ -122,7 +123,7 @@ def choose_execution_on_worker(spec: Spec, workers: int) -> ChosenExecution | No
         cause = getattr(error, "cause", None)
         if isinstance(cause, SiloOracleError) and not isinstance(cause, DeviceLost):
             raise cause from None
-        return None  # a worker that dies, too little memory: the search itself will show
+        return str(without_secrets(_short(error)))  # it died, too little memory: the search itself will show
     return found
 
 
@@ -288,7 +289,7 @@ def _wait_for(rehearsal: Any, spec: Spec, execution: Execution) -> None:
         if isinstance(cause, SiloOracleError):
             raise cause from None
         killed = isinstance(error, ray.exceptions.OutOfMemoryError | ray.exceptions.WorkerCrashedError)
-        if killed or "out of memory" in str(cause or error).lower():
+        if killed or is_out_of_memory(cause or error):
             raise Refused(
                 f"memory: a training step of search {spec.name!r} ({execution}) does not fit into a worker "
                 f"({_short(error)}); take a smaller batch_size or pack, or give a worker more"

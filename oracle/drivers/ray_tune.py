@@ -25,6 +25,7 @@ from oracle.drivers.workers import OpenRunners, TaskQueue, Worker, open_runners
 from oracle.errors import Refused
 from oracle.rules import Signal
 from oracle.session import Session
+from trials.memory import says_out_of_memory
 from trials.tasks import Failed, Job, Result, Task
 
 _IDLE_DEATHS = 3
@@ -63,7 +64,11 @@ def run(
         desk=desk,
         jobs={
             s.spec.name: Job(
-                recipe=s.recipe, storage=s.spec.storage_root(), graphs=s.graphs, initial=s.initial
+                recipe=s.recipe,
+                storage=s.spec.storage_root(),
+                share=s.spec.share_of_memory,
+                graphs=s.graphs,
+                initial=s.initial,
             )
             for s in sessions
         },
@@ -167,10 +172,11 @@ class _Workers(Searcher):
         if limit is not None and seconds >= limit:
             reason += f"\nit took longer than the time limit of {limit:g} seconds (resources.time_limit)"
         lost = [self._out.pop(number) for number in taken if number in self._out]
+        memory = says_out_of_memory(reason)  # Ray ends a worker where a node has too little
         self._idle_deaths = 0 if lost else self._idle_deaths + 1
         if self._idle_deaths > _IDLE_DEATHS * self._wanted:
             self._end(Refused(f"workers die before they take a task: {reason.splitlines()[-1]}"))
-        self._tell([(session, task, Failed(error=reason)) for session, task in lost])
+        self._tell([(session, task, Failed(error=reason, memory=memory)) for session, task in lost])
 
     def _tell(self, results: list[tuple[Session, Task, Result]]) -> None:
         try:

@@ -442,11 +442,10 @@ class Ledger:
                     load_if_exists=True,
                     directions=[goal],
                 )
-                named = study.metric_names
-            if not named:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                    study.set_metric_names([f"validation {metric.name}"])
+                if not study.metric_names:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                        study.set_metric_names([f"validation {metric.name}"])
             self._studies[name] = study
         return self._studies[name]
 

@@ -84,6 +84,9 @@ class _Careful(Observer):
     def retried(self, session: Session, task: Task, reason: str) -> None:
         self._tell(self._observer.retried, session, task, reason)
 
+    def halved(self, session: Session, task: Task, together: int) -> None:
+        self._tell(self._observer.halved, session, task, together)
+
     def decided(self, session: Session, decision: Cycle) -> None:
         self._tell(self._observer.decided, session, decision)
 

@@ -27,6 +27,9 @@ class Observer:
     def retried(self, session: Session, task: Task, reason: str) -> None:
         """A task has failed, or a file that it needs is lost; it is tried again if the rules allow."""
 
+    def halved(self, session: Session, task: Task, together: int) -> None:
+        """A pack ran out of memory; from now on at most so many candidates are trained at a time."""
+
     def decided(self, session: Session, decision: Cycle) -> None:
         """A cycle is decided."""
 

@@ -22,7 +22,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -220,6 +220,21 @@ def stock(
     return step
 
 
+@dataclass(frozen=True)
+class InOneTraining:
+    """Steps as a training takes them: in one context, so that what a step leaves in it adds up.
+
+    Attributes:
+        several: Takes so many steps.
+    """
+
+    several: Callable[[int], None]
+
+    def __call__(self) -> None:
+        """Takes one."""
+        self.several(1)
+
+
 def stepping(
     module: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, precision: str, execution: Execution
 ) -> Callable[[], None]:
@@ -253,13 +268,14 @@ def stepping(
     given = data.normalise(inputs)
     step: Step | None = None
 
-    def one() -> None:
+    def several(times: int) -> None:
         nonlocal step
         with computing(precision, device):
             step = step or engine.begin(copies, mask, data)
-            step(given, labels, rates)
+            for _ in range(times):
+                step(given, labels, rates)
 
-    return one
+    return InOneTraining(several)
 
 
 def step_flops(module: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> int:
@@ -281,8 +297,11 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
     def run(times: int) -> float:
         begin = time.perf_counter()
-        for _ in range(times):
-            work()
+        if isinstance(work, InOneTraining):
+            work.several(times)
+        else:
+            for _ in range(times):
+                work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - begin

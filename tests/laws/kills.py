@@ -18,6 +18,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ def start(
         main()
     except SystemExit as ended:
         os._exit(ended.code if isinstance(ended.code, int) else 1)
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(99)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from ray.scripts.scripts import cli as ray
 
 import oracle
 from oracle.errors import Refused
@@ -19,6 +21,7 @@ from oracle.ledger import Ledger
 from silo.errors import InvalidInput
 from tests.clusters import end, running
 from tests.on_ray.networks import slow
+from tests.pages import ON_A_CLUSTER, commands
 from tests.processes import rows
 from tests.support import results, run_in_process, small_spec
 
@@ -234,6 +237,22 @@ def test_a_search_is_submitted_watched_and_stopped_from_python(two_nodes, tmp_pa
         oracle.submit(small_spec(tmp_path, name="alone", network="nowhere:Mine"))
     with pytest.raises(Refused, match=r"no search 'none' was submitted to .*; there are: .*python"):
         oracle.status("none")
+
+
+def test_the_commands_of_the_page_work_as_they_stand(two_nodes, spec, call, tmp_path, monkeypatch):
+    for name, *arguments in (shlex.split(command)[1:] for command in commands(ON_A_CLUSTER, "ray")):
+        ray.commands[name].make_context(name, arguments)
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, two_nodes.environment[name])
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", two_nodes.url)
+    short = {"cycles": 1, "replicates": 1, "training": {"epochs": 1, "batch_size": 64, "compile": False}}
+    spec(name="mine", **short).rename(tmp_path / "mine.yaml")
+    printed = {}
+    for name, *arguments in (shlex.split(command)[1:] for command in commands(ON_A_CLUSTER, "oracle")):
+        code, printed[name], err = call(name, *arguments)
+        assert code == 0, f"{name}: {err}"
+    assert "Report: " in printed["logs"] and "state     done" in printed["status"]
+    assert "mine  " in printed["list"]
 
 
 def test_the_token_appears_in_nothing_that_was_written(two_nodes, tmp_path_factory):

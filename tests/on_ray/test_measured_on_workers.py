@@ -40,6 +40,23 @@ def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, wr
     assert (record.execution, record.execution_reason) == (choice.execution, choice.reason)
 
 
+def fails(spec, workers):
+    raise RuntimeError("what comes first\nno CUDA device is here")
+
+
+def test_why_a_worker_could_not_measure_is_said_and_kept(asked, call, write, monkeypatch):
+    monkeypatch.setattr(nodes, "_choose_way", fails)
+    code, _, err = call("run", write(cycles=1, replicates=1, resources={"workers": 1}), "--driver", "ray")
+    assert code == 0, err
+    why = "no CUDA device is here"
+    assert asked == [why] and f"that failed ({why}); a rule of thumb decides" in err
+    ledger = Ledger(small_spec(write().parent).ledger)
+    record = ledger.search("small")
+    ledger.close()
+    assert record.execution_reason.endswith(f"; measuring on a worker failed ({why})")
+    assert f"measuring on a worker failed ({why})" in err.split(", up to 16", 1)[1]  # the search's first line
+
+
 def test_what_a_worker_refuses_is_said_in_its_words(tmp_path):
     optimizer = "tests.trials.test_engine:Odd"
     training = {"epochs": 1, "compile": True, "optimizer": {"name": optimizer, "arguments": {}}}

@@ -148,6 +148,19 @@ def test_a_damaged_value_is_a_line_that_names_search_and_row(edited, call, name)
     assert code == 0 and out.count("can't be read") == 1 and "other" in out and place.partition(" ")[0] in err
 
 
+def test_a_direction_that_is_gone_is_a_line_to_who_writes(edited):
+    gone = "DELETE FROM study_directions WHERE study_id = (SELECT max(study_id) FROM studies)"
+    named = "DELETE FROM study_system_attributes"
+    with (
+        closing(Ledger(edited(gone, named))) as ledger,
+        pytest.raises(Refused, match=r"study .* can't be read"),
+    ):
+        for name in ("invented", "other"):
+            ledger.summary_study(name)
+        for cycle in range(3):
+            ledger.cycle_study("invented", cycle)
+
+
 def test_a_run_that_is_gone_is_named(edited, caplog):
     read(edited("DELETE FROM oracle_runs"))
     assert "search 'invented' lacks 1 of its runs" in caplog.text
@@ -160,7 +173,8 @@ def test_a_decided_cycle_whose_rows_are_gone_is_named(edited, caplog):
         search = load_search(ledger, ledger.search("invented"))
         add_choices(ledger, "invented", [each.choice for each in search.decisions])
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database, database:
-        database.execute("DELETE FROM trials WHERE study_id = (SELECT max(study_id) FROM studies)")
+        last = "(SELECT study_id FROM studies WHERE study_name = 'invented/cycle-02')"
+        assert database.execute(f"DELETE FROM trials WHERE study_id = {last}").rowcount
     assert not caplog.text
     assert not read(url).done
     assert "cycle 2 was decided, and rows of what was trained are missing" in caplog.text

@@ -17,10 +17,10 @@ from tests.trials.toys import (
     toy_recipe,
     train,
 )
-from trials.datasets import Dataset
+from trials.datasets import Dataset, Split
 from trials.engine import StackedNetwork, evaluate, named_tensors
 from trials.engine.engine import Engine, worth_filling
-from trials.engine.evaluate import GraphEvaluation, evaluation_batch
+from trials.engine.evaluate import GraphEvaluation, evaluation_batch, largest_batch
 from trials.engine.graphs import Captured, as_traced, compile_all
 from trials.engine.steps import GraphStep
 from trials.losses import CrossEntropy
@@ -195,6 +195,35 @@ def scores(outputs, count):
     return evaluate.scores_of(outputs, RightAnswers(count, torch.device("cpu")), count)
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "batch_size", "largest"),
+    [
+        ((3, 32, 32), torch.uint8, 128, 1024),
+        ((3, 224, 224), torch.uint8, 32, 55),
+        ((3, 224, 224), torch.float32, 256, 256),
+        ((3, 4000, 4000), torch.uint8, 4, 4),
+        ((512,), torch.int64, 8, 1024),
+        ((2**20,), torch.int64, 1, 8),
+        ((6,), torch.float32, 4096, 1024),
+    ],
+)
+def test_a_validation_takes_so_many_bytes_at_a_time(shape, dtype, batch_size, largest):
+    inputs = torch.zeros((), dtype=dtype).expand(5000, *shape)
+    split = Split(inputs=inputs, labels=torch.zeros(5000, dtype=torch.int64))
+    assert largest_batch(split, batch_size) == largest
+    even = evaluation_batch(split, batch_size)
+    assert even <= largest and -(-5000 // even) == -(-5000 // largest)
+
+
+def test_no_batch_of_a_validation_is_larger(monkeypatch):
+    monkeypatch.setattr(evaluate, "EVALUATION_BYTES", 10 * 6 * 4)
+    module, data, seen = toy_network("fc"), toy_data(kind=Dataset), []
+    module.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    given = recipe(1, compiled=False)
+    train(module, data, given, RATES[:1], start=module.state_dict())
+    assert max(seen) == 10 and given.batch_size == 8
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_graph_counts_right_answers_as_the_eager_evaluation_does(size, monkeypatch):
     monkeypatch.setattr(
@@ -203,14 +232,14 @@ def test_a_graph_counts_right_answers_as_the_eager_evaluation_does(size, monkeyp
     module, data = Statistics(), toy_data(shape=(3, 8, 8))
     copies = StackedNetwork.of(module, double(named_tensors(module)), size, torch.device("cpu"))
     copies.flat.add_(torch.randn(copies.flat.shape, generator=torch.Generator().manual_seed(0)), alpha=0.1)
-    assert evaluation_batch(23) == 8  # the last batch has 7, of the 29 examples to test on 5
+    assert evaluation_batch(data.validation, 8) == 8  # the last batch has 7, of the 29 to test on 5
     graph = GraphEvaluation(module, size, 8, vectorised=size > 1)
     (graph.program,) = as_traced([graph.traced(copies, data)])
     for count in {size, max(1, size - 1)}:
         some = StackedNetwork.of(module, double(named_tensors(module)), count, torch.device("cpu"))
         some.flat.copy_(copies.flat[:count])
         for split in (data.validation, data.test):
-            expected, _ = scores(evaluate.eager_outputs(module, some, data, split, size > 1), count)
+            expected, _ = scores(evaluate.eager_outputs(module, some, data, split, size > 1, 10), count)
             found, finite = scores(graph.outputs(some, data, split), count)
             assert found.tolist() == expected.tolist() and finite.all() and found.shape == (count,)
     copies.flat[0, 0] = float("nan")

@@ -77,3 +77,12 @@ def test_what_can_t_be_looked_up_is_said_in_a_line(tmp_path, text, words):
 def test_what_only_begins_as_a_reference_is_refused(text):
     with pytest.raises(InvalidInput, match=r"is no reference: give \$\{env:NAME\} or"):
         check_references({"a": [text]})
+
+
+def test_what_is_one_is_taken_up_to_the_largest_file(tmp_path):
+    check_references({"token": "${env:A} and ${file:/b}", "plain": ["text", 1]})
+    (tmp_path / "most").write_text("a" * 65_536)
+    assert len(looked_up(f"${{file:{tmp_path}/most}}")) == 65_536
+    (tmp_path / "most").write_text("a" * 65_537)
+    with pytest.raises(InvalidInput, match="has more than 65,536 bytes"):
+        looked_up(f"${{file:{tmp_path}/most}}")

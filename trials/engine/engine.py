@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +15,14 @@ from trials.datasets import Dataset, Examples, beginning
 from trials.engine.compile_cache import find, is_compiled
 from trials.engine.cuda_graphs import CudaGraphSteps
 from trials.engine.evaluate import (
-    EVALUATION_BATCH,
     GraphEvaluation,
     eager_outputs,
     evaluation_batch,
+    largest_batch,
     scores_of,
 )
 from trials.engine.gradients import lone_gradients, packed_gradients, quiet_vmap
-from trials.engine.graphs import Program, Traced, as_traced, compile_all
+from trials.engine.graphs import Program, Traced, as_traced, compile_all, in_a_line
 from trials.engine.rows import Shared
 from trials.engine.stacked import StackedNetwork, named_tensors
 from trials.engine.steps import Batch, EagerStep, GraphStep, Step
@@ -30,6 +31,8 @@ from trials.metrics import scorer_of
 from trials.optimizers import build_optimizer
 from trials.recipe import Execution, Metric, Precision, Recipe
 from trials.seeding import global_draws_kept
+
+_T = TypeVar("_T")
 
 Compiler = Callable[[Sequence[Traced]], list[Program]]
 
@@ -97,7 +100,8 @@ class Engine:
             [K], float64, and [K], bool, on the copies' device.
         """
         execution, count = self.recipe.execution, copies.flat.shape[0]
-        outputs = eager_outputs(self.module, copies, data, split, execution.vectorised)
+        size = largest_batch(split, self.recipe.batch_size)
+        outputs = eager_outputs(self.module, copies, data, split, execution.vectorised, size)
         if self._evaluation is not None and worth_filling(count, execution):
             outputs = self._evaluation.outputs(copies, data, split)
         return scores_of(outputs, self._scorer(count, copies.flat.device), count)
@@ -106,7 +110,7 @@ class Engine:
     def some_outputs(self, copies: StackedNetwork, data: Dataset) -> tuple[Tensor, Tensor]:
         """Outputs [B, …] of the first copy for a few examples of the validation split, and their targets."""
         few = beginning(data.validation, 4)
-        ((outputs, targets),) = eager_outputs(self.module, copies.row(0), data, few, False)
+        ((outputs, targets),) = eager_outputs(self.module, copies.row(0), data, few, False, len(few))
         return outputs[0], targets
 
     def scores_of_nothing(self, copies: StackedNetwork, data: Dataset, split: Examples) -> float:
@@ -114,7 +118,9 @@ class Engine:
         outputs, _ = self.some_outputs(copies, data)
         nothing = (
             (outputs.new_zeros((1, len(targets), *outputs.shape[1:])), targets)
-            for _, targets in split.batches([torch.arange(len(split))], EVALUATION_BATCH)
+            for _, targets in split.batches(
+                [torch.arange(len(split))], largest_batch(split, self.recipe.batch_size)
+            )
         )
         return float(scores_of(nothing, self._scorer(1, copies.flat.device), 1)[0])
 
@@ -174,7 +180,7 @@ class Engine:
         eagerly = replace(recipe, execution=replace(recipe.execution, compiled=False, captured=False))
         inputs, labels = data.train.first(recipe.batch_size)
         inputs = data.normalise(inputs)
-        split = beginning(data.validation, evaluation_batch(len(data.validation)))
+        split = beginning(data.validation, evaluation_batch(data.validation, recipe.batch_size))
         rates = torch.linspace(0.5e-3, 1e-3, len(ours.flat), device=inputs.device, dtype=ours.flat.dtype)
         eager = Engine(module, eagerly)
         other = eager.begin(theirs, mask, data)
@@ -185,8 +191,7 @@ class Engine:
             step.settle()
             scores, finite = self.scores(ours, data, split)
         except Exception as error:  # whatever can't be traced or compiled is a reason: the eager step works
-            lines = [line for line in str(error).splitlines() if line][:2]  # one may only announce another
-            return ": ".join([type(error).__name__, " ".join(lines)]) if lines else type(error).__name__
+            return in_a_line(error)
         pairs = [*losses, (ours.flat, theirs.flat)]
         pairs += [(ours.buffers[name], theirs.buffers[name]) for name in ours.buffers]
         if not all(torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-4) for a, b in pairs):
@@ -247,7 +252,8 @@ class Engine:
         return steps, (data.normalise(inputs), labels)
 
     def _graph_evaluation(self, data: Dataset) -> GraphEvaluation:
-        execution, size = self.recipe.execution, evaluation_batch(len(data.validation))
+        execution = self.recipe.execution
+        size = evaluation_batch(data.validation, self.recipe.batch_size)
         return GraphEvaluation(self.module, execution.pack_size, size, vectorised=execution.vectorised)
 
 
@@ -282,11 +288,35 @@ def _autocast(precision: Precision, device: torch.device) -> torch.autocast:
 
 @contextmanager
 def _cuda_kernels(*, tf32: bool) -> Iterator[None]:
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
-    matmul.allow_tf32 = cudnn.allow_tf32 = tf32
-    cudnn.deterministic, cudnn.benchmark = True, False
+    """Sets torch's words for the precision of float32, the older and the newer ones alike.
+
+    What a module has set by the newer words is no longer read by the older ones, which raise, and may not be
+    changed by them either.
+    """
+    backends: Any = torch.backends  # torch annotates not all of them
+    cudnn, word = backends.cudnn, "tf32" if tf32 else "ieee"
+    kinds = (backends.cuda.matmul, cudnn.conv, cudnn.rnn)
+    # The older word for products is the CPU's, too.
+    before = [(kind, kind.fp32_precision) for kind in (*kinds, backends.mkldnn.matmul)]
+    products = _read(torch.get_float32_matmul_precision, "highest")
+    convolutions = _read(lambda: cudnn.allow_tf32, True)
+    chosen = cudnn.deterministic, cudnn.benchmark
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = tf32, True, False
+    for kind in kinds:
+        kind.fp32_precision = word
     try:
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+        torch.set_float32_matmul_precision(products)
+        cudnn.allow_tf32, (cudnn.deterministic, cudnn.benchmark) = convolutions, chosen
+        for kind, value in before:
+            kind.fp32_precision = value
+
+
+def _read(get: Callable[[], _T], default: _T) -> _T:
+    """A setting by torch's older words; its default where the newer ones say something else."""
+    try:
+        return get()
+    except RuntimeError:
+        return default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -16,25 +17,37 @@ from trials.engine.stacked import StackedNetwork
 from trials.metrics import Scorer
 
 EVALUATION_BATCH = 1024
+"""Most examples of a batch."""
+
+EVALUATION_BYTES = 2**25
+"""Most bytes of a batch's normalised inputs, but for as many examples as a training step takes: of images of
+32 by 32 pixels 1,024 are less, of those of ImageNet 55 are as much."""
 
 Outputs = Iterator[tuple[Tensor, Tensor]]
 """Outputs [K, B, …] of K copies on batch after batch of a split, and its targets [B, …]."""
 
 
-def evaluation_batch(count: int) -> int:
-    """Examples of a batch that splits ``count`` examples evenly: a graph is made for one size."""
-    batches = -(-count // EVALUATION_BATCH)  # as few as may be, and then as small as that many allow
-    return -(-count // batches)
+def largest_batch(split: Examples, batch_size: int) -> int:
+    """Most examples of a batch, where a step takes ``batch_size``: so many fit with their gradients, too."""
+    _, *shape = split.shape
+    bytes_each = 4 * math.prod(shape)
+    return min(EVALUATION_BATCH, max(batch_size, EVALUATION_BYTES // bytes_each))
+
+
+def evaluation_batch(split: Examples, batch_size: int) -> int:
+    """Examples of a batch that divides a split evenly: a graph is made for one size."""
+    batches = -(-len(split) // largest_batch(split, batch_size))  # few, and then as small as that many allow
+    return -(-len(split) // batches)
 
 
 @torch.no_grad()
 def eager_outputs(
-    module: nn.Module, copies: StackedNetwork, data: Dataset, split: Examples, together: bool
+    module: nn.Module, copies: StackedNetwork, data: Dataset, split: Examples, together: bool, size: int
 ) -> Outputs:
-    """The outputs of each copy on a split, one operation after another."""
+    """The outputs of each copy on a split, ``size`` examples at a time, one operation after another."""
     module.eval()
     forward = packed_outputs(module) if together else lone_outputs(module)
-    for inputs, targets in split.batches([torch.arange(len(split))], EVALUATION_BATCH):
+    for inputs, targets in split.batches([torch.arange(len(split))], size):
         yield forward(copies, data.normalise(inputs)), targets
 
 

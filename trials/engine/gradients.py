@@ -104,6 +104,8 @@ def packed_gradients(module: nn.Module, loss_of: Loss) -> Gradients:
         if rows is None:  # made once: fresh memory in every step costs more than what is written to it
             rows = torch.empty_like(copies.flat)
         parts, (losses, buffers) = vectorised(copies.parameters, copies.buffers, inputs, labels)
+        # Each call has weights of its own for autocast, which would keep a cast copy of them to its end.
+        torch.clear_autocast_cache()
         for name, buffer in buffers.items():
             copies.buffers[name].copy_(buffer)
         torch.cat([part.reshape(len(rows), -1) for part in parts.values()], dim=1, out=rows)

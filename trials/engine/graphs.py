@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trials.engine import compile_cache
+from trials.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,9 +74,9 @@ def compile_all(traced: Sequence[Traced]) -> list[Program]:
     """Compiles graphs, side by side where it takes long.
 
     Raises:
-        CompilerFailed: There is no compiler, or it can't compile one of them.
+        CompilerFailed: There is no compiler, or it can't compile one of them, or what it made can't be run.
     """
-    if any(tensor.device.type != "cpu" for each in traced for tensor in each.arguments):
+    if not all(map(_on_cpu, traced)):
         return [_just_in_time(each) for each in traced]
     wanted = [(compile_cache.folder_of(each.key()), each) for each in traced]
     sources = {folder: (each.graph, each.arguments) for folder, each in wanted}
@@ -120,9 +121,12 @@ class Captured:
     ) -> None:
         self._program, self._arguments = program, tuple(arguments)
         self._graph: torch.cuda.CUDAGraph | None = None
-        if self._arguments[0].is_cuda:
-            # torch annotates no Stream.
-            self._capture(torch.cuda.Stream() if stream is None else stream)  # type: ignore[no-untyped-call]
+        device = self._arguments[0].device
+        if device.type == "cuda":
+            with torch.cuda.device(device):  # which may be another one than this thread's
+                # torch annotates no Stream.
+                own = torch.cuda.Stream(device) if stream is None else stream  # type: ignore[no-untyped-call]
+                self._capture(own)
 
     def _capture(self, stream: torch.cuda.Stream) -> None:
         kept, before = [tensor.clone() for tensor in self._arguments], torch.cuda.current_stream()
@@ -159,6 +163,16 @@ class Captured:
         return self._outputs
 
 
+def in_a_line(error: Exception) -> str:
+    """An error in short."""
+    lines = [line for line in str(error).splitlines() if line][:2]  # one may only announce another
+    return ": ".join([type(error).__name__, " ".join(lines)]) if lines else type(error).__name__
+
+
+def _on_cpu(traced: Traced) -> bool:
+    return all(tensor.device.type == "cpu" for tensor in traced.arguments)
+
+
 @contextmanager
 def _no_collection() -> Iterator[None]:
     """Without the collection of cycles, which may come at any time."""
@@ -172,6 +186,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _just_in_time(traced: Traced) -> Program:
+    """Compiles a graph by calling it once, on clones: at a training's first step it would be too late."""
     compile_cache.compiler_folder()
     compiled: Program = torch.compile(traced.graph, dynamic=False, fullgraph=True, options=_COMPILER)
 
@@ -180,4 +195,12 @@ def _just_in_time(traced: Traced) -> Program:
             warnings.simplefilter("ignore")
             return compiled(*tensors)
 
+    try:
+        # As a step calls it: another mode would be another program.
+        with torch.no_grad(), torch.autocast(traced.arguments[0].device.type, enabled=False):
+            program(*(tensor.clone() for tensor in traced.arguments))
+    except Exception as error:  # the compiler's, of Triton's, of the driver's
+        if is_out_of_memory(error):
+            raise
+        raise compile_cache.CompilerFailed(in_a_line(error)) from error
     return program

@@ -13,6 +13,7 @@ import torch
 
 from trials.datasets import beginning
 from trials.engine import Engine, StackedNetwork, evaluation_batch, named_tensors
+from trials.memory import free_memory, is_out_of_memory
 from trials.recipe import Component, Recipe
 from trials.runner import Runner
 from trials.training import train_pack
@@ -65,9 +66,25 @@ def measure_speed(recipe: Recipe, runner: Runner, *, count: int, graphs: tuple[s
 
 
 def try_one_step(recipe: Recipe, runner: Runner) -> None:
-    """Takes one step of a whole pack on the runner's device, and one validation: does it fit into memory?"""
-    execution = dataclasses.replace(recipe.execution, compiled=False)
-    pack = _TrialPack(dataclasses.replace(recipe, execution=execution), runner, execution.pack_size)
+    """Takes one step of a whole pack on the runner's device, and one validation: does it fit into memory?
+
+    A pack that does not is halved, as trainings do it; one candidate alone must fit.
+    """
+    execution, size = dataclasses.replace(recipe.execution, compiled=False), recipe.execution.pack_size
+    while True:
+        some = dataclasses.replace(recipe, execution=dataclasses.replace(execution, pack_size=size))
+        try:
+            _take_one_step(some, runner)
+            return
+        except Exception as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+        size = -(-size // 2)
+        free_memory(runner.device)
+
+
+def _take_one_step(recipe: Recipe, runner: Runner) -> None:
+    pack = _TrialPack(recipe, runner, recipe.execution.pack_size)
     pack.train(1)
     pack.validate()
 
@@ -91,7 +108,7 @@ class _TrialPack:
         )
         self._module, self._device, self._count = runner.network(0).to(runner.device), runner.device, count
         # A batch of examples stands for the whole splits: those may take minutes.
-        size = evaluation_batch(len(runner.data.validation))
+        size = evaluation_batch(runner.data.validation, recipe.batch_size)
         validation, test = (beginning(split, size) for split in (runner.data.validation, runner.data.test))
         self._data = dataclasses.replace(
             runner.data,
