@@ -13,6 +13,7 @@ from oracle.errors import Refused
 from oracle.execution import choose_execution, room
 from oracle.identity import differences, identity, settled
 from oracle.ledger import Ledger, SearchRecord
+from oracle.restoring import begins_anew
 from oracle.spec import Spec, recorded_rule
 from silo.errors import InvalidInput, SiloOracleError
 from trials.own_code import code_digests
@@ -347,10 +348,7 @@ def _compared_with_itself(runner: Runner, initial: Sequence[WeightsFingerprint])
 
 def clear_failures(record: SearchRecord, ledger: Ledger) -> None:
     """Removes what failed under another spec of a search without results, as :func:`prepare` made sure."""
-    known = ledger.search(record.name)
-    if known is not None and (
-        known.execution != record.execution or differences(known.identity, record.identity)
-    ):
+    if begins_anew(ledger, record):
         ledger.begin_anew(record)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from oracle.cycles import Choice, Cycle
 from oracle.errors import Refused
-from oracle.identity import Keys
+from oracle.identity import Keys, differences
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.choices import read_choices
 from oracle.ledger.ledger import cycle_name
@@ -44,6 +44,17 @@ class Recorded:
     baseless: tuple[int, ...]
     known: tuple[Choice, ...]
     rounds: Mapping[int, Sequence[Round]]
+
+    @classmethod
+    def of(cls, ledger: Ledger, record: SearchRecord) -> Recorded:
+        """What is recorded of a search that is run now: nothing of one that begins anew.
+
+        Raises:
+            Refused: A row can't be read.
+        """
+        if begins_anew(ledger, record):
+            return cls(outcomes={}, prunings=(), choices=(), baseless=(), known=(), rounds={})
+        return cls.read(ledger, record.name)
 
     @classmethod
     def read(cls, ledger: Ledger, name: str) -> Recorded:
@@ -104,6 +115,14 @@ class Recorded:
                         f"back what was there, or delete study {cycle_name(record.name, each.cycle)!r} and "
                         "run the search again, which trains it anew"
                     )
+
+
+def begins_anew(ledger: Ledger, record: SearchRecord) -> bool:
+    """Whether a search that has no results is run under another spec than the one that is recorded."""
+    known = ledger.search(record.name)
+    return known is not None and bool(
+        known.execution != record.execution or differences(known.identity, record.identity)
+    )
 
 
 class _Check:

@@ -82,7 +82,7 @@ class Session:
         self.graphs = graphs
         self.observers = observers
         rules = search_rules(spec, record, attempts=attempts, workers=workers)
-        recorded = Recorded.read(ledger, spec.name)
+        recorded = Recorded.of(ledger, record)
         self._before = self._chosen_before(rules, recorded)
         self.search = recorded.search(rules, record, self._before)
         self.keys = Keys(record.identity, record.execution, self.search.decisions)

@@ -2,9 +2,11 @@
 
 import pytest
 
+import oracle
 from oracle.drivers import in_process
 from oracle.errors import Refused
 from oracle.ledger import Ledger
+from oracle.ledger.rounds import read_rounds
 from oracle.observers.protocol import Observer
 from oracle.results import Results
 from oracle.search import Search
@@ -110,3 +112,22 @@ def test_what_has_not_grown_is_asked_for_nothing():
     search = Search(before.rules, [each.choice for each in before.decisions], dict(enumerate(asked(before))))
     search.restore(before.outcomes(), [p for cycle in range(CYCLES) for p in before.prunings(cycle)])
     assert search.done
+
+
+def test_what_was_asked_for_and_never_trained_is_forgotten_with_another_grid(tmp_path):
+    class Interrupts(oracle.Observer):
+        def started(self, session):
+            raise KeyboardInterrupt
+
+    first = small_spec(tmp_path, policy=budget(share=0.5), cycles=1)
+    with pytest.raises(KeyboardInterrupt):
+        oracle.run(first, driver="in-process", observers=[Interrupts()])
+    assert read_rounds(Ledger(first.ledger), "small")
+    grid = {"low": 0.03, "high": 0.3, "points": 4}
+    found = oracle.run(
+        small_spec(tmp_path, policy=budget(share=0.5), cycles=1, grid=grid), driver="in-process"
+    )
+    fresh = small_spec(tmp_path / "fresh", policy=budget(share=0.5), cycles=1, grid=grid)
+    expected = oracle.run(fresh, driver="in-process")
+    assert found.trials.sha256.tolist() == expected.trials.sha256.tolist()
+    assert found.intervals.equals(expected.intervals)
