@@ -1,6 +1,7 @@
 """Servers that tests share, the command as a user calls it, and how tests are shared out among processes."""
 
 import shutil
+import signal
 import sys
 
 import pytest
@@ -9,6 +10,10 @@ from ruamel.yaml import YAML
 
 settings.register_profile("any machine", deadline=None)  # a slow one fails no test
 settings.load_profile("any machine")
+
+# As a shell has it for what it puts into the background.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SERVERS = {"browser", "bucket", "postgresql", "ray_cluster"}
 """Fixtures that start a program of somebody else's; a test that uses one is slow."""

@@ -40,11 +40,10 @@ def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, wr
     assert (record.execution, record.execution_reason) == (choice.execution, choice.reason)
 
 
-def fails(spec, workers):
-    raise RuntimeError("what comes first\nno CUDA device is here")
-
-
 def test_why_a_worker_could_not_measure_is_said_and_kept(asked, call, write, monkeypatch):
+    def fails(spec, workers):  # in here, as workers can't import this module
+        raise RuntimeError("what comes first\nno CUDA device is here")
+
     monkeypatch.setattr(nodes, "_choose_way", fails)
     code, _, err = call("run", write(cycles=1, replicates=1, resources={"workers": 1}), "--driver", "ray")
     assert code == 0, err
