@@ -185,7 +185,7 @@ def test_an_interrupt_that_a_library_swallows_comes_through(tmp_path, monkeypatc
 
 def test_it_says_what_it_knows(tmp_path):
     runs = {"run", "run_variants", "submit", "status", "stop", "Observer"}
-    assert runs | {"load", "Results", "Spec", "load_spec"} == set(oracle.__all__)
+    assert runs | {"load", "read_export", "Results", "Spec", "load_spec"} == set(oracle.__all__)
     assert all(getattr(oracle, name).__doc__ for name in oracle.__all__)
     with pytest.raises(AttributeError, match="no attribute 'runn'"):
         _ = oracle.runn
