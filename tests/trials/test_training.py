@@ -286,12 +286,11 @@ def test_the_loss_is_the_mean_since_the_last_validation(pack_size):
 
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("size", [1, 7, 23, 1024])
-def test_splits_are_counted_whole_in_any_portions(together, size, monkeypatch):
-    monkeypatch.setattr(evaluate, "EVALUATION_BATCH", size)
+def test_splits_are_counted_whole_in_any_portions(together, size):
     data, module = toy_data(), toy_network()
     copies = StackedNetwork.of(module, double(module.state_dict()), 2, torch.device("cpu"))
     copies.flat[1] *= -1
-    scores, finite = evaluated(module, copies, data, together)
+    scores, finite = evaluated(module, copies, data, together, size)
     expected = []
     for index in range(2):
         plain = toy_network().double().eval()
@@ -300,11 +299,11 @@ def test_splits_are_counted_whole_in_any_portions(together, size, monkeypatch):
     assert scores.tolist() == [right / 23 for right in expected] and expected[0] != expected[1]
     assert finite.tolist() == [True, True]
     copies.flat[1, 0] = float("inf")
-    assert evaluated(module, copies, data, together)[1].tolist() == [True, False]
+    assert evaluated(module, copies, data, together, size)[1].tolist() == [True, False]
 
 
-def evaluated(module, copies, data, together):
-    outputs = evaluate.eager_outputs(module, copies, data, data.validation, together)
+def evaluated(module, copies, data, together, size):
+    outputs = evaluate.eager_outputs(module, copies, data, data.validation, together, size)
     return evaluate.scores_of(outputs, RightAnswers(2, torch.device("cpu")), 2)
 
 
