@@ -18,11 +18,16 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 BLOCKING = f"""
+import importlib.machinery
 import sys
-class Blocked:
+class Blocked:  # to be looked for, as compilers do, is no fault
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {(*HEAVY, "psutil", "pytest")!r}:
-            raise ModuleNotFoundError(name)
+            return importlib.machinery.ModuleSpec(name, self)
+    def create_module(self, spec):
+        raise ModuleNotFoundError(spec.name)
+    def exec_module(self, module):
+        raise ModuleNotFoundError(module.__name__)
 sys.meta_path.insert(0, Blocked())
 """
 
@@ -98,4 +103,5 @@ def test_the_script_needs_torch_and_little_else_and_nothing_stops_it(tmp_path):
     )
     assert all(TRUE[name](each["found"]) for name, each in found.items())
     lines, found = run("speed_fp32", "choice", wait=["--seconds", "6"])
-    assert [each["state"] for each in found.values()] == ["late", "left out"], lines
+    first, second = (each["state"] for each in found.values())
+    assert first in ("late", "done") and second == "left out", lines  # a fast machine is in time

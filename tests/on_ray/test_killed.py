@@ -89,7 +89,7 @@ def test_an_interrupted_search_says_that_it_can_go_on(tmp_path, ray_cluster):
 
 
 def test_a_search_is_stopped_through_its_ledger(tmp_path, call):
-    spec_file = write_spec(tmp_path, **SEARCH)
+    spec_file = write_spec(tmp_path, **SEARCH | {"cycles": 25})  # longer than the driver needs to notice
     process = start(spec_file, "--driver", "in-process")
     while not rows(tmp_path):
         with pytest.raises(subprocess.TimeoutExpired):

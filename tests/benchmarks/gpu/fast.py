@@ -112,7 +112,11 @@ def speed(precision: Precision, scale: Scale, device: torch.device) -> Part:
             if isinstance(value, float):
                 rates[what] = value
             yield what, value
-    base, best = rates[STOCK], max(rates, key=lambda name: rates[name])
+    if not rates:
+        return "no way took a step"
+    best, base = max(rates, key=lambda name: rates[name]), rates.get(STOCK)
+    if base is None:
+        return f"{rates[best]:,.0f} images·copies/s ({best}), and a stock loop took no step"
     return (
         f"{rates[best]:,.0f} images·copies/s ({best}), {rates[best] / base:.1f}× a stock loop's {base:,.0f}"
     )
