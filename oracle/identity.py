@@ -92,10 +92,11 @@ def growth(recorded: Mapping[str, Any], policy: Policy) -> float:
 def _growth(began: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> float:
     if began is None or now is None or began.keys() != now.keys():
         return 1.0
-    (changed,) = changes if len(changes := [name for name in now if began[name] != now[name]]) == 1 else ("",)
-    if changed not in BUDGETS or None in (began[changed], now[changed]):
+    changed = [name for name in now if began[name] != now[name]]
+    if len(changed) != 1 or changed[0] not in BUDGETS:
         return 1.0
-    return max(float(now[changed] / began[changed]), 1.0)
+    before, after = began[changed[0]], now[changed[0]]
+    return max(float(after / before), 1.0) if before and after else 1.0
 
 
 def settled(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
