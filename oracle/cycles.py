@@ -19,9 +19,8 @@ from typing import Literal, TypedDict
 import numpy as np
 
 from oracle.measure import BY_ACCURACY, Measure
-from silo.accuracies import ROUNDING, grid_interval, optimized
-from silo.intervals import CycleInterval
 from silo.landscape import CycleBelief, CycleScores
+from silo.measured import ROUNDING, CycleInterval, grid_interval, optimized
 from trials.tasks import PrunedNetwork, Trial
 
 Rule = Literal["point", "posterior"]

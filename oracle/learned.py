@@ -8,8 +8,8 @@ import numpy as np
 
 from oracle.cycles import Candidate, Cycle
 from silo._arrays import FloatArray
-from silo.accuracies import TOLERANCE
 from silo.landscape import Known, Landscape
+from silo.measured import TOLERANCE
 
 
 class Learned:

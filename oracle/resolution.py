@@ -23,9 +23,9 @@ import numpy as np
 
 from oracle.spec import Spec
 from silo._arrays import FloatArray
-from silo.accuracies import optimized
 from silo.landscape import CycleScores, learn
-from silo.landscape.prior import PRIOR
+from silo.landscape.parts import PRIOR
+from silo.measured import optimized
 
 ACCURACY = 0.95
 _PLACE, _BELOW, _ABOVE = 2 / 3, math.log(3.3), math.log(1.8)

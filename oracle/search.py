@@ -17,7 +17,7 @@ from oracle.errors import Refused
 from oracle.grid import chunks
 from oracle.policies import CycleState, Round
 from oracle.rules import Rules, Signal
-from silo.landscape.begun import work
+from silo.landscape.adaptive import work
 from trials.tasks import (
     Damaged,
     Failed,

@@ -11,8 +11,7 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from dashboards.figures.rates import add_diagnosed
-from dashboards.figures.rates_axes import cycle_ticks, rate_axis
-from dashboards.figures.rates_data import RatesData, rates_data
+from dashboards.figures.rates_data import RatesData, cycle_ticks, rate_axis, rates_data
 from dashboards.style import (
     BLUE,
     GREEN,

@@ -59,7 +59,7 @@ def compare(
       oracle compare mine.yaml other
     """
     from dashboards.report.compare_report import report_text, write_compare_report
-    from dashboards.tables.forms import TerminalTable
+    from dashboards.tables.table import TerminalTable
 
     report = _report(targets, ledger, paper_table)
     folder = out or (_FOLDER if targets else None)

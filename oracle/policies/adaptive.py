@@ -19,12 +19,9 @@ from oracle.learned import Learned, last_known
 from oracle.measure import BY_ACCURACY, Measure
 from oracle.policies.on_grid import GridPolicy
 from oracle.policies.protocol import CycleState, Round
-from silo.accuracies import grid_interval
-from silo.intervals import CycleInterval
 from silo.landscape import CycleBelief, learn
-from silo.landscape.begun import Begun
-from silo.landscape.design import Pair
-from silo.landscape.rounds import Adaptive
+from silo.landscape.adaptive import Adaptive, Begun, Pair
+from silo.measured import CycleInterval, grid_interval
 from trials.tasks import PrunedNetwork, Trial
 
 BUDGETS = "share", "trainings"
@@ -36,7 +33,7 @@ _TURNS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptivePolicy(GridPolicy):
-    """Rounds of trainings that tell most, within a budget; see :mod:`silo.landscape.rounds`.
+    """Rounds of trainings that tell most, within a budget; see :mod:`silo.landscape.adaptive`.
 
     Attributes:
         share: The budget, as a share of what the whole grid takes in all replicates.

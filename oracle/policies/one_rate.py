@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from oracle.cycles import densities
 from oracle.policies.exhaustive import PointRule
 from oracle.policies.protocol import CycleState, Round, Span
-from silo.curve import SiloCurve
-from silo.depth import unlike
+from silo.curve import SiloCurve, unlike
 from trials.recipe import rate_at
 
 

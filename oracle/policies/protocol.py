@@ -31,7 +31,7 @@ class CycleState:
         trials: Rate to replicate to outcome of all that the policy has asked for in this cycle.
         decisions: The cycles before, with their outcomes.
         rounds: What it has asked for in this cycle, in turn.
-        spent: What the cycles before took, see :func:`silo.landscape.begun.work`.
+        spent: What the cycles before took, see :func:`silo.landscape.adaptive.work`.
         chance: The comparable score up to which a network may be guessing; None if that is not known.
         measure: How scores are compared.
         workers: How many packs of trainings go side by side.

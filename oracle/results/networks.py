@@ -12,7 +12,7 @@ from oracle.cycles import Cycle
 from oracle.errors import Refused
 from silo.checks import whole
 from silo.errors import InvalidInput
-from silo.intervals import cycles_in_words
+from silo.measured import cycles_in_words
 from trials.secrets import without_secrets
 from trials.tasks import PrunedNetwork, StoredFile, Trial
 

@@ -13,7 +13,7 @@ from oracle.search import Search
 from oracle.session import search_rules
 from oracle.spec import Spec, recorded_rule
 from oracle.spec_arguments import RECORDED
-from silo.intervals import cycles_in_words
+from silo.measured import cycles_in_words
 from trials.secrets import without_secrets
 
 

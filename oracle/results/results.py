@@ -29,13 +29,12 @@ from oracle.results.recorded import load_search, may_build, recorded_spec
 from oracle.results.verdict import point_verdict, verdict
 from oracle.search import Search
 from oracle.spec import DEFAULT_LEDGER, Spec
-from silo.curve import SiloCurve
-from silo.depth import unlike
+from silo.curve import SiloCurve, unlike
 from silo.fit import CurveFit, fit_curve
 from silo.fit.drawn_fits import drawn_fits
 from silo.fit.rivals import RivalTable, compare_rivals
-from silo.intervals import CycleInterval, cycles_in_words
 from silo.landscape import Advice, CycleBelief, JudgedCurve, Loss, advise, best_constant, judge, learn
+from silo.measured import CycleInterval, cycles_in_words
 from trials.recipe import Execution
 from trials.secrets import without_secrets
 from trials.tasks import PrunedNetwork, Trial

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from oracle.measure import Measure
-from silo.intervals import cycle_ranges, cycles_in_words
 from silo.landscape import CycleBelief, JudgedCurve, Loss
+from silo.measured import cycle_ranges, cycles_in_words
 
 if TYPE_CHECKING:
     from oracle.results.results import Results

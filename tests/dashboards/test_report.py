@@ -9,7 +9,7 @@ import plotly.io
 import pytest
 
 from dashboards.report import report_html, write_report
-from dashboards.report.provenance import spec_yaml, usage
+from dashboards.report.report import spec_yaml, usage
 from dashboards.tables.comparison import csv_text, markdown
 from oracle.ledger import Run
 from oracle.spec_file import parse_spec

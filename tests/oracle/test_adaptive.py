@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dashboards.tables.texts import units
+from dashboards.tables.comparison import units
 from oracle.cli.progress import told
 from oracle.cycles import Choice
 from oracle.drivers import in_process

@@ -11,7 +11,7 @@ import pytest
 
 from dashboards.figures.accuracy import accuracy_figure
 from dashboards.figures.cost import cost_figure
-from dashboards.figures.landscape import landscape_figure
+from dashboards.figures.trainings import landscape_figure
 from dashboards.optuna.summary_study import SummaryStudy
 from dashboards.report.compare_report import ENDINGS, compare_report, report_text
 from dashboards.report.report import figures_of, report_html

@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 import oracle
-from dashboards.figures.curves import curves_figure
+from dashboards.figures.trainings import curves_figure
 from dashboards.optuna.summary_study import SummaryStudy
 from dashboards.report.report import figures_of, report_html
 from oracle.cli.export import write_export
