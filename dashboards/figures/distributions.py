@@ -26,7 +26,7 @@ from dashboards.style import (
     template,
 )
 from oracle.results import Results
-from oracle.results.distributions import CycleDistributions
+from oracle.results.networks import CycleDistributions
 
 if TYPE_CHECKING:
     from trials.diagnostics import Histogram  # imports torch

@@ -20,7 +20,7 @@ from oracle.cycles import Cycle
 from oracle.ledger import Ledger
 from oracle.ledger.retrying import reason
 from oracle.measure import Measure
-from oracle.observers.protocol import Observer
+from oracle.observers import Observer
 from oracle.results import Results
 from oracle.session import Session
 from silo.landscape import CycleBelief

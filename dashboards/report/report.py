@@ -29,7 +29,7 @@ from dashboards.tables.comparison import csv_text, latex, markdown, to_json
 from dashboards.tables.table import comment
 from oracle.ledger import Run
 from oracle.results import Results
-from oracle.results.recommendation import curve_code
+from oracle.results.verdict import curve_code
 from oracle.spec_parts import ComponentSpec, NetworkSpec
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oracle.cli.show import LEDGER, console, open_searches, read_results
+from oracle.cli.show import LEDGER, console, open_searches, print_document, read_results
 from oracle.cli.specs import target_specs
-from oracle.cli.terminal import print_document
 from oracle.ledger import Ledger, SearchRecord
 from silo.errors import InvalidInput
 

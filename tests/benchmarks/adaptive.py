@@ -29,10 +29,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from oracle.grid import Grid
-from oracle.learned import Learned
+from oracle.cycles import Grid, Learned
 from oracle.policies import EdgePolicy
-from oracle.rules import Rules
+from oracle.search import Rules
 from oracle.testing.replay import replay
 from silo._arrays import FloatArray
 from silo.landscape import CycleScores, Known, Landscape

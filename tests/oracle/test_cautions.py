@@ -5,9 +5,9 @@ import json
 import pytest
 from sqlalchemy import create_engine, text
 
-from oracle.cautions import cautions, missing_places
 from oracle.ledger import Ledger
 from oracle.ledger.database import check_url
+from oracle.preflight import cautions, missing_places
 from tests.support import run_in_process, small_spec
 from trials.datasets.checks import folder_of
 
