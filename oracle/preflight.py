@@ -27,7 +27,7 @@ from trials.tasks import WeightsFingerprint
 
 if TYPE_CHECKING:
     from trials.datasets import Dataset, LoadDataset
-    from trials.pruning.prunable import NeverPruned
+    from trials.pruning.masks import NeverPruned
     from trials.runner import Runner
 
 
@@ -248,11 +248,10 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         InvalidInput: A name or an argument is wrong, the data can't be read or is broken, the batch is larger
             than the training split, or the network doesn't take the data.
     """
-    from trials.losses import make_loss
+    from trials.objectives import make_loss
     from trials.optimizers import build_optimizer
     from trials.pruning import prune
-    from trials.pruning.masks import full_masks
-    from trials.pruning.prunable import never_pruned, prunable_names
+    from trials.pruning.masks import full_masks, never_pruned, prunable_names
 
     recipe = runner.recipe
     with naming("training.optimizer", recipe.optimizer):
@@ -406,7 +405,7 @@ def _floor(runner: Runner) -> float | None:
         InvalidInput: The metric doesn't take the network's outputs, or gives no number for them.
     """
     from trials.engine import Engine, StackedNetwork, named_tensors
-    from trials.metrics import check_floor, tried
+    from trials.objectives import check_floor, tried
 
     recipe, data = runner.recipe, runner.data
     if recipe.metric.function is None:
@@ -443,8 +442,8 @@ def _initial_weights(runner: Runner, replicates: int) -> tuple[WeightsFingerprin
 
 def _compared_with_itself(runner: Runner, initial: Sequence[WeightsFingerprint]) -> tuple[str, ...]:
     """The warnings that a network deserves; of the user's own see :mod:`trials.self_comparison`."""
-    from trials.losses import LOSSES
     from trials.networks import NETWORKS
+    from trials.objectives import LOSSES
     from trials.self_comparison import compare_with_itself
 
     recipe = runner.recipe

@@ -25,8 +25,8 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from oracle.cycles import Grid, linear_values, log_values, stepped_values
 from silo.errors import InvalidInput
+from trials.paths import check_references
 from trials.recipe import Checkpoint, Component, Metric, Precision, rate_at
-from trials.references import check_references
 from trials.secrets import secret_in
 
 MOST = 10_000

@@ -16,8 +16,8 @@ from oracle.cycles import Candidate, Cycle
 from oracle.measure import Measure
 from oracle.results import Results
 from silo.measured import CycleInterval
-from trials.curves import thinned
 from trials.recipe import direction
+from trials.tasks import thinned
 
 _TOLERANCES_SHOWN = 5
 """The colours tell scores apart down to so many tolerances below the worst cycle's best."""

@@ -1,4 +1,4 @@
-"""A search's trained networks, to be taken home, and the distributions of gradients and activations in them."""
+"""A search's trained networks, to be taken home, and how their gradients and activations are distributed."""
 
 from __future__ import annotations
 
@@ -136,9 +136,8 @@ def _loaded(
     results: Results, runner: Runner, trial: Trial, start: PrunedNetwork | None
 ) -> tuple[nn.Module, dict[str, Tensor]]:
     from trials.checkpoints import unpack_start, without_rewind
-    from trials.pruning.masks import full_masks
-    from trials.pruning.prunable import prunable_names
-    from trials.state_fit import put_into
+    from trials.pruning.masks import full_masks, prunable_names
+    from trials.weights import put_into
 
     module = runner.built(trial.replicate).eval()
     if start is None:

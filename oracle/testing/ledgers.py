@@ -35,9 +35,16 @@ from oracle.ledger.rows import Axis
 from oracle.policies import OraclePolicy
 from oracle.search import Rules, Search, Signal
 from oracle.testing.replay import replay, replayed, replayed_trial
-from trials.curves import TrainingCurve, Validation
 from trials.recipe import Execution
-from trials.tasks import STATISTICS, PrunedNetwork, StoredFile, Trial, TrialDiagnostics
+from trials.tasks import (
+    STATISTICS,
+    PrunedNetwork,
+    StoredFile,
+    TrainingCurve,
+    Trial,
+    TrialDiagnostics,
+    Validation,
+)
 from trials.testing.assertions import require, require_same
 
 AXIS = Axis(low=0.01, high=0.1, log=True)

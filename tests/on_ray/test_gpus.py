@@ -18,7 +18,7 @@ from tests.support import open_session, results, run_in_process, small_spec
 from trials.devices import DeviceLost
 from trials.engine.choose import ChosenExecution
 from trials.recipe import Execution
-from trials.runners import Runners
+from trials.runner import Runners
 
 END_SECONDS = 60
 QUICK = {

@@ -22,7 +22,7 @@ from oracle.results import Results
 from oracle.testing.replay import replayed_trial
 from tests.oracle.invented import invent, make_record, make_spec, peak, write_ledger
 from tests.support import small_spec
-from trials.curves import MOST_POINTS, NO_CURVE, TrainingCurve, Validation, thinned
+from trials.tasks import MOST_POINTS, NO_CURVE, TrainingCurve, Validation, thinned
 
 AXIS = Axis(low=0.01, high=0.1, log=True)
 RMSE = {"metric": {"name": "rmse", "function": "mine:rmse", "goal": "min"}, "tolerance": "2 %"}
