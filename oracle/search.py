@@ -115,6 +115,7 @@ class Search:
         self._lost: set[tuple[int, int, float]] = set()
         self._out: set[Task] = set()
         self._failures: Counter[Task] = Counter()
+        self.hopeless: set[Task] = set()
         self._finished: Counter[int] = Counter()
         self._scan: Iterator[Task] | None = None
         self._check, self._unchecked = check, 0
@@ -167,7 +168,8 @@ class Search:
         """The next task, or why there is none."""
         if self.done:
             return Signal.DONE
-        if self.refusal is not None:
+        if self.refusal is not None or (self.hopeless and not self._outcomes):
+            # None has succeeded yet, and one failed as all would.
             return Signal.WAIT if self._out else Signal.STUCK
         # One look at all that is missing serves until a result adds to it; most only take away.
         self._scan = self._scan or self._missing()
@@ -182,6 +184,8 @@ class Search:
         self._out.discard(task)
         if isinstance(result, Failed | Damaged):
             hopeless = isinstance(result, Failed) and result.final
+            if hopeless:
+                self.hopeless.add(task)
             if not (isinstance(result, Failed) and result.memory and self._halve(task)):
                 self._failures[task] += self.rules.attempts if hopeless else 1
             self._scan = None

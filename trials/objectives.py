@@ -6,9 +6,12 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -66,7 +69,7 @@ class CrossEntropy:
         )
 
 
-LOSSES: dict[str, str] = {"cross_entropy": "trials.objectives:CrossEntropy"}
+LOSSES: dict[str, Callable[..., Loss]] = {"cross_entropy": CrossEntropy}
 """Those that come along; any other is ``package.module:name``, as ``torch.nn.functional:mse_loss`` is one."""
 
 
@@ -81,8 +84,7 @@ def make_loss(component: Component) -> Loss:
         InvalidInput: There is no such loss, or it doesn't take the arguments.
     """
     if component.name in LOSSES:
-        make: Callable[..., Loss] = resolve("loss", component.name, LOSSES)
-        return call("loss", component.name, make, component.arguments)
+        return call("loss", component.name, LOSSES[component.name], component.arguments)
     return bound("loss", component, LOSSES, "outputs", "targets")
 
 
@@ -169,7 +171,8 @@ class OfWholeSplit:
         """See :class:`Scorer`."""
         outputs, targets = torch.cat(self._outputs, dim=1), torch.cat(self._targets)
         return torch.tensor(
-            [number(self._name, self._function(row, targets)) for row in outputs], dtype=torch.float64
+            [number(f"metric {self._name!r}", self._function(row, targets)) for row in outputs],
+            dtype=torch.float64,
         )
 
 
@@ -188,7 +191,7 @@ class Accumulated:
 
     def scores(self) -> Tensor:
         """See :class:`Scorer`."""
-        found = [number(self._name, metric.compute()) for metric in self._metrics]
+        found = [number(f"metric {self._name!r}", metric.compute()) for metric in self._metrics]
         return torch.tensor(found, dtype=torch.float64)
 
 
@@ -228,18 +231,27 @@ def scorer_of(metric: Metric) -> MakeScorer:
     return lambda count, device: OfWholeSplit(component.name, function)
 
 
-def number(name: str, given: Any) -> float:
-    """A score that a metric gave, as a number, which may be infinite or NaN.
+def number(what: str, given: Any) -> float:
+    """A score that was given, as a number, which may be infinite or NaN.
+
+    Args:
+        what: What gave it, for messages: ``"metric 'package.module:name'"``.
+        given: A number of Python's or numpy's, or a tensor or an array of one.
 
     Raises:
         InvalidInput: It is none.
     """
-    if isinstance(given, Tensor) and given.numel() == 1:
-        given = given.item()
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        shape = f" of shape {tuple(given.shape)}" if isinstance(given, Tensor) else ""
-        raise InvalidInput(f"metric {name!r} gives {type(given).__name__}{shape}: it must give one number")
-    return float(given)
+    found = item(given)
+    if isinstance(found, bool) or not isinstance(found, int | float | Fraction | Decimal):
+        shape = f" of shape {tuple(given.shape)}" if isinstance(given, Tensor | np.ndarray) else ""
+        raise InvalidInput(f"{what} gives {type(given).__name__}{shape}: it must give one number")
+    return float(found)
+
+
+def item(given: Any) -> Any:
+    """The value of a tensor, an array or a scalar of numpy's that holds one; anything else as it is."""
+    is_one = isinstance(given, Tensor | np.ndarray | np.generic) and math.prod(given.shape) == 1
+    return given.item() if is_one else given
 
 
 def check_floor(metric: Metric, floor: float) -> None:

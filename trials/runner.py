@@ -12,6 +12,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -41,8 +42,10 @@ from trials.objectives import make_loss
 from trials.pruning import prune
 from trials.pruning.masks import Sparsity, alive, apply_masks, full_masks, norm_drop, prunable_names, sparsity
 from trials.recipe import Recipe, rate_at
+from trials.registry import one_line, resolve
 from trials.secrets import without_secrets
 from trials.seeding import derive_seed
+from trials.settings import settings_kept
 from trials.tasks import (
     Damaged,
     Failed,
@@ -112,6 +115,7 @@ class Runner:
         self._loaded, self._load, self._graphs = {} if loaded is None else loaded, load, graphs
         self._share, self._fits = share, recipe.execution.pack_size
         self._engine: Engine | None = None
+        self._imported = False
         keep_to_share(self.device, share)
 
     def begin(self, initial: Sequence[WeightsFingerprint]) -> None:
@@ -219,8 +223,10 @@ class Runner:
         """
 
         def first() -> Callable[[], Result]:
+            self._import_once()
             try:
-                return self._train(task) if isinstance(task, TrainPack) else self._prune(task)
+                with settings_kept():
+                    return self._train(task) if isinstance(task, TrainPack) else self._prune(task)
             except Exception as error:
                 raise_if_lost(error, self.device)
                 raise
@@ -229,6 +235,14 @@ class Runner:
         if isinstance(second, Failed) and second.memory:
             self._free()
         return partial(_answering, second) if callable(second) else lambda: second
+
+    def _import_once(self) -> None:
+        """Imports what the recipe names: what that sets holds for all tasks. Errors come with its use."""
+        if not self._imported:
+            self._imported = True
+            for component in self.recipe.components.values():
+                with suppress(Exception):
+                    resolve("component", component.name, {})
 
     def _train(self, task: TrainPack) -> Callable[[], tuple[Trial, ...]]:
         weights, masks = self._start(task)
@@ -445,6 +459,8 @@ def _answering(work: Callable[[], _T], hopeless: tuple[type[Exception], ...] = (
     except Exception as error:
         # Here, where it is known what references stood for.
         said, memory = traceback.format_exc(), is_out_of_memory(error)
+        if len(str(error).strip().splitlines()) > 1:
+            said += f"{type(error).__name__}: {one_line(error)}\n"
         if memory:
             said += f"out of memory: take a smaller batch_size, or give a worker more ({in_a_line(error)})"
         return Failed(

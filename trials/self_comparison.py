@@ -24,6 +24,7 @@ from trials.objectives import Loss, make_loss, scalar
 from trials.recipe import Recipe
 from trials.registry import one_line
 from trials.seeding import seed_global
+from trials.settings import settings_kept
 
 _INTERNAL = vars(nn.Module()).keys()
 
@@ -109,7 +110,7 @@ def compare_with_itself(build: Build, recipe: Recipe, data: Dataset) -> tuple[st
     inputs, labels = data.train.first(min(_EXAMPLES, recipe.batch_size))
     classes = data.num_classes if data.is_classified else None
     batch = _Batch(data.normalise(inputs), labels, classes, make_loss(recipe.loss))
-    with Engine(nn.Identity(), recipe).computing(_CPU):
+    with settings_kept(), Engine(nn.Identity(), recipe).computing(_CPU):
         return _compare(build, batch)
 
 

@@ -255,7 +255,9 @@ def told(decision: Cycle, before: float | None) -> str:
 
 def _trouble(session: Session, task: Task, reason: str) -> str:
     what = "training" if isinstance(task, TrainPack) else "pruning"
-    fate = "has failed too often" if task in session.search.failed else "is tried again"
+    fate = "is tried again"
+    if task in session.search.failed:
+        fate = "has failed" if task in session.search.hopeless else "has failed too often"
     last = reason.strip().splitlines()[-1]
     return f"{_cycle(session, task.cycle)}, replicate {task.replicate}: {what} {fate}: {last}"
 

@@ -11,6 +11,7 @@ from trials.datasets.images import StreamedSplit
 from trials.recipe import Recipe
 from trials.registry import call, resolve
 from trials.seeding import derive_seed, global_draws_kept, seed_global
+from trials.settings import settings_kept
 
 __all__ = ["DATASETS", "Dataset", "Examples", "Split", "StreamedSplit", "beginning", "load_dataset"]
 
@@ -47,7 +48,7 @@ def load_dataset(name: str, arguments: Mapping[str, Any], *, seed: int) -> Datas
         nothing = Split(inputs=torch.empty(0, 0), labels=torch.empty(0))
         return Dataset(train=nothing, validation=nothing, test=nothing)
     load: Callable[..., Any] = resolve("data set", name, DATASETS)
-    with global_draws_kept():
+    with global_draws_kept(), settings_kept():
         seed_global(seed)  # for those that draw, and don't by their seed
         dataset = call("data set", name, load, arguments, seed=seed)
     if not isinstance(dataset, Dataset):
