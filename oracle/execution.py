@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 if TYPE_CHECKING:
     from oracle.spec import Spec

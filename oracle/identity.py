@@ -14,9 +14,8 @@ from oracle.cycles import Cycle
 from oracle.policies import Policy
 from oracle.policies.adaptive import BUDGETS
 from oracle.spec import Spec
-from trials.recipe import Execution
 from trials.secrets import without_secrets
-from trials.tasks import WeightsFingerprint
+from trials.tasks import Execution, WeightsFingerprint
 
 _FIELDS = {"threads": "resources.cpus (threads)", "device": "resources.gpus (device)"}
 """Names that a spec has for the fields of a recipe that are made of those that may change."""

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from silo.errors import InvalidInput
-from trials.recipe import Component, Metric
 from trials.registry import call, one_line, resolve, with_values
+from trials.tasks import Component, Metric
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs [B, …], targets [B, …]) of a batch to its loss, a scalar."""

@@ -15,7 +15,7 @@ from oracle.results import Results
 from oracle.spec import Spec
 from oracle.spec_parts import ComponentSpec
 from silo.errors import InvalidInput
-from trials.recipe import direction
+from trials.tasks import direction
 
 SAME_DENSITY = 0.02
 """Densities that differ by no more than this share of themselves count as the same."""

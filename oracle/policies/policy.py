@@ -15,8 +15,7 @@ from typing import Any, ClassVar, Protocol
 from oracle.cycles import Cycle, Grid, Scale, decide, densities
 from oracle.measure import BY_ACCURACY, Measure
 from silo.curve import SiloCurve, unlike
-from trials.recipe import rate_at
-from trials.tasks import PrunedNetwork, Trial
+from trials.tasks import PrunedNetwork, Trial, rate_at
 
 Round = Mapping[int, tuple[float, ...]]
 """Replicate to the rates that it is to be trained with."""

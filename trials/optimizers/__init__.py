@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
-from trials.recipe import Component
 from trials.registry import call, resolve
+from trials.tasks import Component
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Bytes of a float to the integer that is as wide."""
