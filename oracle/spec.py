@@ -9,11 +9,14 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from oracle.bounds import LARGEST_SEED, MOST, MOST_PARTS, MOST_STEPS
 from oracle.cycles import Rule
 from oracle.measure import MAX_LR, Measure, parse_tolerance
 from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
+    LARGEST_SEED,
+    MOST,
+    MOST_PARTS,
+    MOST_STEPS,
     ComponentSpec,
     GridSpec,
     MayChange,

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from oracle.cli.main import cli
-from oracle.spec_file import parse_spec
+from oracle.spec_file import parse_specs
 from silo.cost import oracle_cost, silo_cost, silo_tuning_cost
 from tests.pages import ON_A_CLUSTER, PAGES, ROOT, blocks, commands
 from tests.support import SMALL
@@ -69,7 +69,7 @@ def test_the_names_that_come_along_are_all_there_are():
 
 def test_the_spec_is_valid():
     (text,) = blocks("oracle/README.md", "yaml")
-    assert parse_spec(text).grid.grid().values == (0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1)
+    assert parse_specs(text)[0].grid.grid().values == (0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1)
 
 
 def test_what_is_installed_is_what_was_tested():
@@ -208,7 +208,7 @@ def test_every_command_of_a_page_runs(page, folder, at_once, call, monkeypatch):
         assert code == 0, f"{command}: {err}"
         assert out
         if name == "init":
-            parse_spec((folder / arguments[0]).read_text(encoding="utf-8"))
+            parse_specs((folder / arguments[0]).read_text(encoding="utf-8"))
             write_spec(folder / arguments[0])
 
 

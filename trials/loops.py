@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from silo.errors import InvalidInput
-from trials.curves import Validation
 from trials.datasets import Dataset
 from trials.engine import named_tensors
-from trials.losses import bound
-from trials.metrics import item, number
+from trials.objectives import bound, item, number
 from trials.recipe import Component, Metric, Recipe, Unit
 from trials.schedules import multipliers
 from trials.seeding import derive_seed, global_draws_kept, seed_global
+from trials.tasks import Validation
 from trials.training import TrainedCopy, first_step
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from dashboards.figures.landscape import landscape_figure
 from dashboards.figures.rates import comparison_figure
+from dashboards.figures.trainings import landscape_figure
 from dashboards.optuna.summary_study import cycle_trial
 from dashboards.report.compare_report import compare_report, report_text
 from dashboards.report.report import report_html
 from dashboards.tables.comparison import latex, markdown, to_json
-from dashboards.tables.costs import COST_COLUMNS, cost_table
+from dashboards.tables.searches import cost_table
 from oracle.results import Results
 from tests.dashboards.test_report import run
 from tests.oracle.invented import invent, peak, took
@@ -68,7 +68,7 @@ def test_what_searches_took_stands_side_by_side_as_it_was_run(results):
     assert [record["worker_hours"] for record in table.records] == pytest.approx(
         [len(results.outcomes) / 100, 4 * 6 * 3 / 100]
     )
-    assert all(list(record) == list(COST_COLUMNS) for record in table.records)
+    assert all(list(record) == list(table.columns) for record in table.records)
     assert "What each search took" in report_text(compare_report([results, whole]), "markdown")
     assert table.records[0]["wall_hours"] is None
 

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from oracle.identity import differences, identity
 from oracle.ledger import Ledger
 from oracle.spec import Spec
-from oracle.spec_arguments import RECORDED
+from oracle.spec_parts import RECORDED
 from tests.support import small_data
 from tests.trials.test_image_folder import write_split
 from trials.runner import Runner

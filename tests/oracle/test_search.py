@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracle.grid import Grid
+from oracle.cycles import Grid
 from oracle.policies import OraclePolicy
-from oracle.rules import Rules, Signal
-from oracle.search import Search
+from oracle.search import Rules, Search, Signal
 from oracle.testing.replay import replay, replayed_trial
 from trials.tasks import Damaged, Failed, PrunedNetwork, PruneNetwork, StoredFile, TrainPack
 

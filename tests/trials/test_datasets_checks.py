@@ -2,8 +2,8 @@ import psutil
 import pytest
 
 from silo.errors import InvalidInput
-from trials.datasets import checks, load_dataset
-from trials.datasets.checks import available_memory, folder_of, require_memory, whole_number
+from trials.datasets import base, load_dataset
+from trials.datasets.base import available_memory, folder_of, require_memory, whole_number
 
 FREE = 5_000_000_000
 
@@ -44,7 +44,7 @@ def test_this_machine():
 
 
 def test_the_message_states_what_is_needed_and_what_there_is(monkeypatch):
-    monkeypatch.setattr(checks, "available_memory", lambda: 1_500_000_000)
+    monkeypatch.setattr(base, "available_memory", lambda: 1_500_000_000)
     require_memory("mine", 500_000, (3, 10, 100), remedy="")
     with pytest.raises(InvalidInput) as caught:
         require_memory("mine", 1_331_167, (3, 224, 224), remedy="take less")

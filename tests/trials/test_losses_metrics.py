@@ -14,9 +14,8 @@ from tests.trials.toys import Exact, assert_same_outcome, double, random_masks, 
 from trials.datasets import Split
 from trials.engine import Engine
 from trials.engine.graphs import as_traced, compile_all
-from trials.losses import CrossEntropy, make_loss
-from trials.metrics import check_floor, tried
 from trials.networks import build_network
+from trials.objectives import CrossEntropy, check_floor, make_loss, tried
 from trials.recipe import Component, Execution, Metric
 from trials.seeding import derive_seed
 from trials.training import TrainedCopy

@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from silo.errors import InvalidInput
-from trials.places import read_place
+from trials.paths import read_place
 from trials.recipe import Checkpoint
-from trials.weights import InitialWeightsChanged
-from trials.weights_file import WeightsFile
+from trials.weights import InitialWeightsChanged, WeightsFile
 
 
 class Net(nn.Module):

@@ -26,8 +26,7 @@ from trials.engine.graphs import Program, Traced, as_traced, compile_all, in_a_l
 from trials.engine.rows import Shared
 from trials.engine.stacked import StackedNetwork, named_tensors
 from trials.engine.steps import Batch, EagerStep, GraphStep, Step
-from trials.losses import make_loss
-from trials.metrics import scorer_of
+from trials.objectives import make_loss, scorer_of
 from trials.optimizers import build_optimizer
 from trials.recipe import Execution, Metric, Precision, Recipe
 from trials.seeding import global_draws_kept

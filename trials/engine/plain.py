@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from trials.losses import Loss, scalar
+from trials.objectives import Loss, scalar
 
 
 class PlainModule:

@@ -17,7 +17,7 @@ NETWORKS = {
     "fc": "trials.networks.fc:FullyConnected",
     "mobilenetv2": "trials.networks.mobilenet:MobileNetV2",
     "resnet20": "trials.networks.resnet:ResNet20",
-    "resnet50": "trials.networks.resnet50:resnet50",
+    "resnet50": "trials.networks.resnet:resnet50",
     "vgg19": "trials.networks.vgg:VGG19",
     "vit": "trials.networks.vit:vit",
     "vit_b_16": "trials.networks.vit:vit_b_16",
@@ -85,7 +85,7 @@ def _require_memory(
     name: str, builder: Callable[..., Any], arguments: Mapping[str, Any], **context: Any
 ) -> None:
     """Refuses a network of ours that this process could not hold, by one without values."""
-    from trials.datasets.checks import GIGABYTE, available_memory
+    from trials.datasets.base import GIGABYTE, available_memory
 
     with global_draws_kept(), torch.device("meta"):
         empty = call("network", name, builder, arguments, **context)
