@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -258,16 +259,17 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
     with naming("dataset", recipe.dataset):
         data, train = runner.data, len(runner.data.train.labels)
         fingerprint = data.fingerprint()
+        leaks = tuple(f"dataset {recipe.dataset.name!r}: {each}" for each in data.leaks())
     with naming("training.loss", recipe.loss):
         loss = make_loss(recipe.loss)
-    candidates = spec.policy_of_rates().rates if recipe.over is not None else None
-    extremes = [recipe] if not candidates else [recipe.of_candidate(candidates[at])[0] for at in (0, -1)]
-    steps = max(_check_training(each, data) for each in extremes)
+    steps = max(_steps(recipe, value, data) for value in _candidates(spec))
     with naming("network", recipe.network):
         module = runner.network(0)
         initial = _initial_weights(runner, spec.replicates)
         warnings = _compared_with_itself(runner, initial)
         floor = _floor(runner)
+    if floor is not None:
+        spec.measure().comparable(floor)
     weights = dict(module.named_parameters())
     names = prunable_names(module, keep=recipe.keep, also=recipe.also)
     with naming("pruning.pruner", recipe.pruner):
@@ -307,7 +309,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         never_pruned=never_pruned(module, names, recipe.keep),
         notes=tuple(without_secrets(list(data.notes))),
         floor=floor,
-        warnings=tuple(without_secrets(warnings)),
+        warnings=tuple(without_secrets([*leaks, *warnings])),
     )
 
 
@@ -368,6 +370,43 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
     return record
 
 
+def _candidates(spec: Spec) -> tuple[float, ...]:
+    """The values of ``grid.over``, with the next past each edge if they may be extended; else one rate.
+
+    A rate is a number that any optimizer takes; another field need not take all.
+    """
+    if spec.over is None or spec.grid is None:
+        return (1.0,)
+    grid = spec.grid.grid()
+    past = (grid.below(1), grid.above(1)) if spec.grid.extend else ()
+    return (*grid.values, *(value for value in past if value is not None))
+
+
+def _steps(recipe: Recipe, value: float, data: Dataset) -> int:
+    """The steps of a candidate's training, if it can be done.
+
+    Raises:
+        InvalidInput: It can't; of another field than the rate the message names the value.
+    """
+    from trials.objectives import make_loss
+    from trials.optimizers import build_optimizer
+
+    if recipe.over is None:
+        return _check_training(recipe, data)
+    candidate, _ = recipe.of_candidate(value)
+    try:
+        with naming("training.optimizer", candidate.optimizer):
+            build_optimizer(candidate.optimizer)
+        with naming("training.loss", candidate.loss):
+            make_loss(candidate.loss)
+        return _check_training(candidate, data)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"grid.over: training.{recipe.over} can't be {value:g}, which is in the grid, or past its edge "
+            f"with extend: {error}"
+        ) from error
+
+
 def _check_training(recipe: Recipe, data: Dataset) -> int:
     """The steps of a training, if it can be done; 0 for a loop of the user's own.
 
@@ -413,8 +452,16 @@ def _floor(runner: Runner) -> float | None:
     copies = StackedNetwork.of(module, named_tensors(module), 1, data.train.labels.device)
     engine = Engine(module, recipe)
     with engine.computing(data.train.labels.device):
-        tried(recipe.metric, *engine.some_outputs(copies, data))
+        examples = engine.some_outputs(copies, data)
+        first = tried(recipe.metric, *examples)
         floor = engine.scores_of_nothing(copies, data, data.validation)
+        again = tried(recipe.metric, *examples)
+    if again != first and not math.isnan(again):
+        raise InvalidInput(
+            f"metric {recipe.metric.name!r} gives another number for the same outputs and targets, so that a "
+            "score would depend on those before it: what it keeps belongs into the instance (self), which is "
+            "made anew for each score"
+        )
     check_floor(recipe.metric, floor)
     return floor if recipe.metric.diverged is None else recipe.metric.diverged
 

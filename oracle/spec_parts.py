@@ -304,6 +304,10 @@ class PruningSpec(Part):
         return cycles + max(math.ceil(more - _SAME), 0)
 
 
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
+
+
 class GridSpec(Part):
     """The candidates of every cycle: low and high with points or step, or values."""
 
@@ -319,7 +323,7 @@ class GridSpec(Part):
     """``linear``: constant difference; ``log``: constant ratio. Also how the grid extends."""
     values: Annotated[tuple[Rate, ...], Field(max_length=MOST)] | None = None
     """The values themselves, ascending, instead of low and high."""
-    over: str | None = Field(default=None, pattern=r"^training(\.[A-Za-z_][A-Za-z0-9_]*){1,3}$")
+    over: str | None = None
     """Instead of ``max_lr``, the number of the training that the candidates are values of, such as
     ``training.optimizer.arguments.weight_decay`` or ``training.batch_size``; ``training.max_lr`` is fixed
     then."""
@@ -327,6 +331,26 @@ class GridSpec(Part):
     """Whether a cycle's grid grows past an edge that its optimized interval touches."""
     limit: int = Field(default=8, ge=1, le=MOST)
     """Most values that are added past each edge in one cycle."""
+
+    @field_validator("over")
+    @classmethod
+    def _is_of_training(cls, over: str | None) -> str | None:
+        if over is not None and not re.fullmatch(r"training(\.[A-Za-z_]\w*){1,3}", over):
+            raise ValueError(
+                "must name a number of the training, such as training.optimizer.arguments.weight_decay or "
+                f"training.batch_size, got {over!r}"
+            )
+        return over
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _are_above_zero(cls, values: Any) -> Any:
+        if isinstance(values, list | tuple) and any(_is_zero(value) for value in values):
+            raise ValueError(
+                "must be above 0, as neighbours are compared by their ratio; for none of it take a small "
+                "value, such as 1e-6"
+            )
+        return values
 
     @model_validator(mode="after")
     def _complete(self) -> GridSpec:

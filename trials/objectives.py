@@ -6,6 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from silo.errors import InvalidInput
@@ -78,14 +79,39 @@ def make_loss(component: Component) -> Loss:
 
     Args:
         component: A key of LOSSES, or ``"package.module:name"``: a function ``(outputs, targets,
-            **arguments)`` that gives a scalar.
+            **arguments)`` that gives a scalar; or a class whose instances, made with the arguments, are
+            such functions, as those of ``torch.nn`` are.
 
     Raises:
-        InvalidInput: There is no such loss, or it doesn't take the arguments.
+        InvalidInput: There is no such loss, it doesn't take the arguments, or it has parameters of its own.
     """
     if component.name in LOSSES:
         return call("loss", component.name, LOSSES[component.name], component.arguments)
-    return bound("loss", component, LOSSES, "outputs", "targets")
+    found: Any = resolve("loss", component.name, LOSSES)
+    if not isinstance(found, type):
+        return bound("loss", component, LOSSES, "outputs", "targets")
+    made: Any = call("loss", component.name, found, component.arguments)
+    if not isinstance(made, nn.Module):
+        return bound("loss", replace(component, arguments={}), {component.name: made}, "outputs", "targets")
+    if own := [name for name, _ in made.named_parameters()]:
+        raise InvalidInput(
+            f"loss {component.name!r} has parameters of its own ({', '.join(own)}), which nothing would "
+            "train: put them into the network"
+        )
+    return _LossModule(made)
+
+
+class _LossModule:
+    """A loss that is a module, its buffers where the outputs are."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module, self._device = module, torch.device("cpu")
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.device != self._device:
+            self._module, self._device = self._module.to(outputs.device), outputs.device
+        loss: Tensor = self._module(outputs, targets)
+        return loss
 
 
 def bound(kind: str, component: Component, known: Mapping[str, Any], *positional: str) -> Callable[..., Any]:

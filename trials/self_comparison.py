@@ -154,10 +154,22 @@ def _compare(build: Build, batch: _Batch) -> tuple[str, ...]:
             f"{_BUFFER}, and layers in an nn.ModuleList"
         )
     return (
+        *_warnings_of_shapes(evaluated["outputs"], batch),
         *_warnings_of_evaluation(module, start, batch, evaluated, again),
         *_warnings_of_numbers(kept),
         *_warnings_of_gradients(unused),
     )
+
+
+def _warnings_of_shapes(outputs: Tensor, batch: _Batch) -> list[str]:
+    """Outputs [B, 1] less targets [B] are [B, B], and no error."""
+    given, wanted = tuple(outputs.shape), tuple(batch.labels.shape)
+    if batch.classes is not None or given == wanted or outputs.numel() != batch.labels.numel():
+        return []
+    return [
+        f"its outputs {given} and the targets {wanted} are as many numbers in other shapes: a loss or metric "
+        "that subtracts them compares each with each; give both one shape, as by outputs.squeeze(1)"
+    ]
 
 
 def _warnings_of_evaluation(

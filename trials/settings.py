@@ -41,8 +41,8 @@ def float32_precision() -> tuple[Any, ...]:
     """
     backends: Any = torch.backends  # torch annotates not all of them
     return (
-        _read(torch.get_float32_matmul_precision, "highest"),
-        _read(lambda: backends.cudnn.allow_tf32, True),
+        read_or(torch.get_float32_matmul_precision, "highest"),
+        read_or(lambda: backends.cudnn.allow_tf32, True),
         backends.cudnn.deterministic,
         backends.cudnn.benchmark,
         *(kind.fp32_precision for kind in _kinds()),
@@ -66,7 +66,7 @@ def _kinds() -> tuple[Any, ...]:
     return backends.cuda.matmul, cudnn.conv, cudnn.rnn, cpu.matmul, cpu.conv, cpu.rnn
 
 
-def _read(get: Callable[[], T], default: T) -> T:
+def read_or(get: Callable[[], T], default: T) -> T:
     """A setting by torch's older words; its default where the newer ones say something else."""
     try:
         return get()

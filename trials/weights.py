@@ -12,6 +12,7 @@ import hashlib
 import io
 import math
 import platform
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -382,9 +383,10 @@ def _tensors(data: bytes) -> tuple[dict[str, Tensor], str]:
             warnings.simplefilter("ignore")  # torch's, of its older formats
             found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a file of anybody's makes of the unpickler
+        more = re.search(r"GLOBAL ([\w.]+)", str(error))
+        why = f"it holds more than tensors: {more.group(1)}" if more else f"damaged: {one_line(error)[:160]}"
         raise InvalidInput(
-            "torch.load(weights_only=True) doesn't take it, as it is damaged or holds more than tensors "
-            f"({one_line(error)[:160]}); save model.state_dict()"
+            f"torch.load(weights_only=True) doesn't take it ({why}); save model.state_dict()"
         ) from error
     return _state_of(found)
 

@@ -1,4 +1,4 @@
-"""What is known of one cycle, counted in draws; what curves of rates lose; and which trainings would tell more."""
+"""What is known of one cycle, counted in draws; what curves of rates lose; and what would tell more."""
 
 from __future__ import annotations
 

@@ -169,6 +169,10 @@ class Examples(ABC):
                     f"the {name} split has {what} of type {type(given).__name__}: give a torch.Tensor, as by "
                     "torch.as_tensor"
                 )
+            if given.requires_grad:
+                raise InvalidInput(
+                    f"the {name} split has {what} that require gradients: give {what}.detach()"
+                )
         if len(self.shape) < 2 or self.dtype not in (torch.float32, *_INTEGERS):
             raise InvalidInput(
                 f"the {name} split has inputs of {self.described()}: "
@@ -257,11 +261,24 @@ class Split(Examples):
     def feed(self, digest: "hashlib._Hash", name: str) -> None:
         for tensor in (self.inputs, self.labels):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
+            digest.update(_bytes(tensor.flatten()).numpy().data)
+
+    def digests(self) -> list[bytes]:
+        """A digest of each example, its inputs and its label."""
+        parts = [
+            _bytes(tensor.flatten(1) if tensor.ndim > 1 else tensor[:, None])
+            for tensor in (self.inputs, self.labels)
+        ]
+        return [hashlib.blake2b(row.data, digest_size=16).digest() for row in torch.cat(parts, dim=1).numpy()]
 
     def _check_inputs(self, name: str) -> None:
         if self.dtype.is_floating_point:
             _check_finite(name, "inputs", self.inputs)
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    """A tensor's bytes, along its last dimension, on the CPU."""
+    return tensor.detach().cpu().contiguous().view(torch.uint8)
 
 
 def beginning(split: Examples, count: int) -> Split:
@@ -279,6 +296,12 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 _USUAL = "pad_crop_flip"
+
+_COMPARED = 2e9
+"""Bytes up to which a split's examples are compared with those of others."""
+
+_LEAK = 0.05
+"""Share of a split's examples that may be in another one, too, as twins are found in any collection."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -412,6 +435,26 @@ class Dataset:
         for name in SPLITS:
             getattr(self, name).feed(digest, name)
         return digest.hexdigest()
+
+    def leaks(self) -> Iterator[str]:
+        """A sentence for each split of which many examples, bit for bit, are in another one, too.
+
+        Splits that are streamed, or larger than 2 GB, are not looked at.
+        """
+        digests = {
+            name: split.digests()
+            for name in SPLITS
+            if isinstance(split := getattr(self, name), Split) and split.inputs.nbytes <= _COMPARED
+        }
+        for one, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
+            if one in digests and other in digests:
+                known = set(digests[other])
+                count = sum(each in known for each in digests[one])
+                if count > _LEAK * len(digests[one]):
+                    yield (
+                        f"{count:,} of {len(digests[one]):,} {one} examples are in the {other} split, too: "
+                        "its scores tell what was remembered; split them apart"
+                    )
 
     def check(self) -> None:
         """Refuses what can't be trained on.
