@@ -222,7 +222,7 @@ def _ordered(data: Any) -> Any:
 
 
 def _changes(old: Any, new: Any, prefix: str = "") -> list[str]:
-    before, after = _flat(old, prefix), _flat(new, prefix)
+    before, after = flat(old, prefix), flat(new, prefix)
     return [
         f"{name}: {_shown(name, before.get(name))} -> {_shown(name, after.get(name))}"
         for name in sorted({*before, *after})
@@ -236,13 +236,14 @@ def _by_field(recipe: Mapping[str, Any] | None) -> dict[str, Any]:
     return {_FIELDS.get(name, name): value for name, value in fields.items()}
 
 
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+def flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested fields by their dotted names."""
     if not isinstance(data, dict):
         return {prefix: data}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in data.items():
-        flat.update(_flat(value, f"{prefix}.{name}" if prefix else str(name)))
-    return flat
+        found.update(flat(value, f"{prefix}.{name}" if prefix else str(name)))
+    return found
 
 
 def _shown(field: str, value: Any) -> str:

@@ -250,7 +250,7 @@ class Floor:
 
     Attributes:
         score: The score.
-        highest: The same as a comparable score, see :class:`oracle.measure.Measure`.
+        highest: The same as a comparable score, see :class:`Measure`.
     """
 
     score: float

@@ -233,7 +233,7 @@ def accuracy_table(
     different data don't compete, and where there is nothing to compete with, nothing is bold.
 
     Searches that were pruned alike are matched by cycle, others by the nearest density within
-    :data:`~dashboards.tables.accuracy.SAME_DENSITY`; a density that only one has stands alone.
+    :data:`SAME_DENSITY`; a density that only one has stands alone.
 
     Args:
         searches: The searches; their names lose what all begin with.
