@@ -59,7 +59,11 @@ def recipe_path(over: str, training: TrainingSpec) -> str:
     if isinstance(component, ComponentSpec):
         if len(rest) == 2 and rest[0] == "arguments" and _is_number(component.arguments.get(rest[1], 0.0)):
             return f"{field}.arguments.{rest[1]}"
-    elif not rest and field in _SEARCHED and (component is not None or field == "clip"):
+    elif (
+        not rest
+        and field in _SEARCHED
+        and (component is not None or (field == "clip" and training.loop is None))
+    ):
         return _SEARCHED[field]
     numbers = [*_SEARCHED, "optimizer.arguments.…", "schedule.arguments.…", "loss.arguments.…", "arguments.…"]
     raise ValueError(

@@ -348,7 +348,7 @@ class GridSpec(Part):
         if isinstance(values, list | tuple) and any(_is_zero(value) for value in values):
             raise ValueError(
                 "must be above 0, as neighbours are compared by their ratio; for none of it take a small "
-                "value, such as 1e-6"
+                f"value, such as 1e-6, got {list(values)}"
             )
         return values
 
