@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from oracle.spec import Spec
     from trials.engine.choose import ChosenExecution
     from trials.engine.measure import Speed
-    from trials.recipe import Recipe
     from trials.runner import Runner
+    from trials.tasks import Recipe
 
 
 def cores() -> int:
