@@ -9,14 +9,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 if TYPE_CHECKING:
     from oracle.spec import Spec
     from trials.engine.choose import ChosenExecution
     from trials.engine.measure import Speed
-    from trials.recipe import Recipe
     from trials.runner import Runner
+    from trials.tasks import Recipe
 
 
 def cores() -> int:

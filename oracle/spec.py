@@ -34,7 +34,7 @@ from oracle.spec_parts import (
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from trials.paths import expanded
-from trials.recipe import COUNTED, Execution, Recipe
+from trials.tasks import COUNTED, Execution, Recipe
 
 _HALF_A_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?!//)")
 

@@ -20,7 +20,7 @@ import numpy as np
 
 import oracle
 from dashboards.figures.rates import comparison_figure
-from dashboards.files import images, replace_file
+from dashboards.style import images, replace_file
 from dashboards.tables.table import Table, markdown_grid, texts
 from oracle.results import Results
 from oracle.search import Rules

@@ -9,7 +9,7 @@ from oracle.spec import Spec
 from oracle.spec_file import load_spec, parse_specs
 from silo.errors import InvalidInput
 from tests.support import small_data, small_spec
-from trials.recipe import Execution, rate_at
+from trials.tasks import Execution, rate_at
 
 
 def parse(tmp_path, **changes):

@@ -18,7 +18,7 @@ from trials.devices import DeviceLost
 from trials.engine import choose, evaluate
 from trials.engine.engine import Engine
 from trials.engine.measure import Speed
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 
 def chosen(spec, workers=1):
