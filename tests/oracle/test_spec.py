@@ -159,7 +159,10 @@ def test_a_missing_field_says_what_it_is_for(tmp_path):
         ("- a\n- b\n", "a mapping of fields, got list"),
         ("name: [\n", "line"),
         ("name: a\nname: b\n", "duplicate key"),
-        ("", "a mapping of fields, got NoneType"),
+        ("", "a mapping of fields, got nothing; 'oracle init' writes one"),
+        ("# a comment\n", "got nothing"),
+        ("name: Größe\n", r"name: must be 1 to 63 of A-Z, a-z, 0-9 and '\._-', the first .* got 'Größe'"),
+        ("metric: {name: 100 %}\n", r"metric.name: must be 1 to 40 of .* and ' _\.@/-', .* got '100 %'"),
     ],
 )
 def test_a_text_that_is_no_spec_is_named(text, words):
