@@ -15,8 +15,7 @@ Networks, TMLR 08/2023, arXiv 2212.06144.
 from silo.curve import PHASES, SiloCurve, cycle_at_density, shape
 from silo.errors import InvalidInput, SiloOracleError
 from silo.fit import CurveFit, fit_curve
-from silo.fit.drawn_fits import DrawnFits
-from silo.fit.regions import Region
+from silo.fit.regions import DrawnFits, Region
 from silo.fit.rivals import Rival, RivalTable, compare_rivals
 from silo.landscape import CycleBelief, CycleScores, learn
 from silo.measured import CycleAccuracies, CycleInterval, check_intervals

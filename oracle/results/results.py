@@ -22,7 +22,7 @@ from oracle.errors import Refused
 from oracle.ledger import Ledger, Run, SearchRecord
 from oracle.measure import Chance, Floor, Measure, chance_of
 from oracle.policies import Policy, Span
-from oracle.policies.adaptive import restated
+from oracle.policies.adaptive import AdaptivePolicy, restated
 from oracle.restoring import Recorded
 from oracle.results import frames
 from oracle.results.costs import PolicyCost, policy_costs
@@ -40,13 +40,12 @@ from oracle.spec import DEFAULT_LEDGER, Spec, recorded_rule
 from oracle.spec_parts import RECORDED
 from silo.curve import SiloCurve, unlike
 from silo.fit import CurveFit, fit_curve
-from silo.fit.drawn_fits import drawn_fits
+from silo.fit.regions import drawn_fits
 from silo.fit.rivals import RivalTable, compare_rivals
 from silo.landscape import Advice, CycleBelief, JudgedCurve, Loss, advise, best_constant, judge, learn
 from silo.measured import CycleInterval, cycles_in_words
-from trials.recipe import Execution
 from trials.secrets import without_secrets
-from trials.tasks import PrunedNetwork, Trial
+from trials.tasks import Execution, PrunedNetwork, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -441,11 +440,31 @@ class Results:
 
     def advice_text(self) -> str:
         """The advice in a sentence or two, with the time that it takes here; empty without one."""
+        if isinstance(self.policy, AdaptivePolicy):
+            return self._larger_budget(self.policy)
         if self.advice is None:
             return ""
         seconds = 3600 * self.policy_costs[0].worker_hours / max(self.policy_costs[0].trainings, 1)
         about = "what SILO's curve loses" if self.advice.about == "verdict" else "the intervals' ends"
         return f"To know {about} in {cycles_in_words(self.advice.cycles)}: {self.advice.sentence(seconds)}"
+
+    def _larger_budget(self, policy: AdaptivePolicy) -> str:
+        """What to do about the cycles where an adaptive search can't tell; how much would do isn't known."""
+        judged = self.judged(self.predicted.max_lr) if self.predicted else None
+        replicates = self.search_spec.replicates
+        now = policy.expected(replicates)
+        more = min(2.0, policy.candidates * replicates / now)
+        if judged is None or not (cycles := judged.cycles("unknown")) or more <= 1:
+            return ""
+        counted = policy.trainings is not None
+        before = policy.trainings if counted else policy.share
+        assert before is not None
+        return (
+            f"To know more of what SILO's curve loses in {cycles_in_words(cycles)}: with a larger budget, "
+            f"such as {'trainings' if counted else 'share'}: {more * before:g} in place of {before:g}, the "
+            f"same search goes on, with about {(more - 1) * now * len(self.decided):.0f} more trainings "
+            "where they tell most."
+        )
 
     def gpus_text(self) -> str:
         """That candidates of a cycle are compared across kinds of GPU, in a sentence; empty if none are."""

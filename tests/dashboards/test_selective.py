@@ -1,6 +1,7 @@
 """Tables, figures and pages of a search that left trainings out."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from dashboards.report.report import report_html
 from dashboards.tables.comparison import latex, markdown, to_json
 from dashboards.tables.searches import cost_table
 from oracle.results import Results
+from silo.measured import cycles_in_words
 from tests.dashboards.test_report import run
 from tests.oracle.invented import invent, peak, took
 
@@ -50,6 +52,29 @@ def test_figures_and_tables_call_the_interval_what_it_is(results):
     assert "likeliest interval" in names and "point estimate" not in names
     assert "likelier within 0.5 % of the best than not" in markdown(results)
     assert "By likeliest intervals alone" in results.point_verdict()
+
+
+def test_where_it_can_not_tell_it_says_how_the_search_goes_on():
+    curve = {"q": 1, "beta": 5, "epsilon": 0.03, "delta": 0.06}
+    for arguments, now, then in (({"share": 0.2}, "0.2", "0.4"), ({"trainings": 9}, "9", "18")):
+        policy = {"name": "adaptive", "arguments": arguments}
+        spec, search = invent(noisy, policy=policy, decide="posterior", grid=GRID, silo=curve)
+        found = Results.of(spec, search, draws=0)
+        unknown = found.judged(found.predicted.max_lr).cycles("unknown")
+        name, budget = next(iter(arguments)), found.policy.expected(3)
+        assert unknown and found.advice_text() == (
+            f"To know more of what SILO's curve loses in {cycles_in_words(unknown)}: with a larger budget, "
+            f"such as {name}: {then} in place of {now}, the same search goes on, with about "
+            f"{budget * len(found.decided):.0f} more trainings where they tell most."
+        )
+    policy = {"name": "adaptive", "arguments": {"share": 1.0}}
+    spec, search = invent(noisy, policy=policy, decide="posterior", grid=GRID, silo=curve)
+    assert Results.of(spec, search, draws=0).advice_text() == ""
+
+
+def noisy(cycle, replicate, rate):
+    """A peak that the noise of three replicates hides."""
+    return peak(cycle, replicate, rate) + 0.02 * math.sin(1e4 * rate + 97 * replicate + 31 * cycle)
 
 
 def test_every_form_has_it(results):
