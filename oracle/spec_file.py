@@ -221,6 +221,8 @@ def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
         field = ".".join(str(part) for part in problem["loc"] if part not in TAGS)
         given = problem["input"]
+        if problem["type"] == "too_short" and len(given) >= problem["ctx"]["min_length"]:
+            continue  # counted without its wrong entries, which are named
         if problem["type"] == "extra_forbidden":
             known = _fields_at(problem["loc"][:-1])
             known += ["variants"] if len(problem["loc"]) == 1 else []

@@ -132,6 +132,8 @@ def test_the_recipe_holds_what_the_spec_says(tmp_path):
         ({"dataset": {"name": "digits", "checkpoint": "a.pt"}}, ["dataset.checkpoint"]),
         ({"observers": [{"nmae": "x"}]}, ["observers.0.nmae", "did you mean 'name'"]),
         ({"observers": 3}, ["observers: must be a list, got 3"]),
+        ({"pruning": {"rate": [20]}}, ["pruning.rate.0: Input should be less than 1, got 20"]),
+        ({"pruning": {"rate": []}}, ["pruning.rate: Tuple should have at least 1 item"]),
     ],
 )
 def test_bad_input_gets_one_line_that_names_field_value_and_way_out(tmp_path, changes, words):
