@@ -9,11 +9,14 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from oracle.bounds import LARGEST_SEED, MOST, MOST_PARTS, MOST_STEPS
 from oracle.cycles import Rule
 from oracle.measure import MAX_LR, Measure, parse_tolerance
 from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
+    LARGEST_SEED,
+    MOST,
+    MOST_PARTS,
+    MOST_STEPS,
     ComponentSpec,
     GridSpec,
     MayChange,
@@ -31,7 +34,7 @@ from oracle.spec_parts import (
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from trials.paths import expanded
-from trials.recipe import COUNTED, Execution, Recipe
+from trials.tasks import COUNTED, Execution, Recipe
 
 _HALF_A_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?!//)")
 
@@ -56,7 +59,11 @@ def recipe_path(over: str, training: TrainingSpec) -> str:
     if isinstance(component, ComponentSpec):
         if len(rest) == 2 and rest[0] == "arguments" and _is_number(component.arguments.get(rest[1], 0.0)):
             return f"{field}.arguments.{rest[1]}"
-    elif not rest and field in _SEARCHED and component is not None:
+    elif (
+        not rest
+        and field in _SEARCHED
+        and (component is not None or (field == "clip" and training.loop is None))
+    ):
         return _SEARCHED[field]
     numbers = [*_SEARCHED, "optimizer.arguments.…", "schedule.arguments.…", "loss.arguments.…", "arguments.…"]
     raise ValueError(

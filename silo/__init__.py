@@ -12,15 +12,13 @@ Source: Liu, Ghosh, Tan, Motani: Optimizing Learning Rate Schedules for Iterativ
 Networks, TMLR 08/2023, arXiv 2212.06144.
 """
 
-from silo.accuracies import CycleAccuracies
 from silo.curve import PHASES, SiloCurve, cycle_at_density, shape
 from silo.errors import InvalidInput, SiloOracleError
 from silo.fit import CurveFit, fit_curve
-from silo.fit.drawn_fits import DrawnFits
-from silo.fit.regions import Region
+from silo.fit.regions import DrawnFits, Region
 from silo.fit.rivals import Rival, RivalTable, compare_rivals
-from silo.intervals import CycleInterval, check_intervals
 from silo.landscape import CycleBelief, CycleScores, learn
+from silo.measured import CycleAccuracies, CycleInterval, check_intervals
 from silo.paper import AccuracyRow, AccuracyTable, OracleTable, load_table
 
 __all__ = [

@@ -1,5 +1,6 @@
 """Servers that tests share, the command as a user calls it, and how tests are shared out among processes."""
 
+import os
 import shutil
 import signal
 import sys
@@ -10,6 +11,8 @@ from ruamel.yaml import YAML
 
 settings.register_profile("any machine", deadline=None)  # a slow one fails no test
 settings.load_profile("any machine")
+
+os.environ["ORACLE_REMEASURE"] = "1"  # no test depends on what another one has measured, or its user
 
 # As a shell has it for what it puts into the background.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -89,7 +92,7 @@ def nothing_fails_unseen(request, monkeypatch):
 
     shows_nothing = request.node.nodeid.startswith(("tests/silo/", "tests/trials/"))
     if not shows_nothing and not request.node.get_closest_marker("shows_failures"):
-        monkeypatch.setattr("dashboards.attempts.failed", raised)
+        monkeypatch.setattr("dashboards.style.failed", raised)
 
 
 def pytest_collection_modifyitems(items):

@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from oracle.drivers.workers import OpenRunners, TaskQueue, Worker, open_runners
 from oracle.errors import Refused
-from oracle.rules import Signal
+from oracle.search import Signal
 from oracle.session import Session
 from trials.memory import says_out_of_memory
 from trials.tasks import Failed, Job, Result, Task

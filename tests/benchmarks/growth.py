@@ -40,7 +40,7 @@ from oracle.ledger import Ledger
 from oracle.observers import Observer
 from oracle.preflight import open_runner
 from oracle.results import Results
-from oracle.rules import Signal
+from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
 from oracle.testing.replay import replayed

@@ -28,15 +28,14 @@ from rich.table import Table
 
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
-from oracle.observers.protocol import Observer
+from oracle.observers import Observer
 from oracle.session import Session
 from oracle.spec import Spec
 from tests.benchmarks.machine import forget_peak, header, keep, peak_memory, proportional_memory
 from tests.support import open_session
 from trials.engine import EVALUATION_BATCH
-from trials.recipe import Component, Execution, Recipe
 from trials.runner import Runner
-from trials.tasks import TrainPack, Trial
+from trials.tasks import Component, Execution, Recipe, TrainPack, Trial
 
 # Network, its arguments, the shape of its inputs, the batch.
 NETWORKS: dict[str, tuple[str, dict[str, Any], list[int], int]] = {

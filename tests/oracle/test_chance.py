@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import pytest
 
-from oracle.chance_level import Chance, chance_of
+from oracle.measure import Chance, chance_of
 from oracle.results import Results
 from oracle.session import search_rules
 from oracle.testing.replay import replay
 from tests.support import small_spec
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 DEAD = """
 from torch import nn

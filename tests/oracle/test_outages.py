@@ -23,8 +23,7 @@ from oracle.testing.replay import replayed, replayed_trial
 from tests.benchmarks.sleeping import invented
 from tests.outages import Clock, answers_lost, cut_every, locked
 from tests.support import open_session, small_spec
-from trials.recipe import Execution
-from trials.tasks import PrunedNetwork, StoredFile
+from trials.tasks import Execution, PrunedNetwork, StoredFile
 
 AXIS = Axis(low=0.01, high=0.1, log=True)
 RECORD = SearchRecord(name="s", spec={}, identity={}, execution=Execution(), execution_reason="", created=1.0)

@@ -13,9 +13,9 @@ from trials.engine.gradients import functional_gradients, lone_gradients, packed
 from trials.engine.graphs import Captured, as_traced, trace
 from trials.engine.rows import Places
 from trials.engine.steps import EagerStep, GraphStep
-from trials.losses import CrossEntropy
+from trials.objectives import CrossEntropy
 from trials.optimizers import build_optimizer
-from trials.recipe import Component
+from trials.tasks import Component
 
 OPTIMIZERS = {
     "sgd": {"momentum": 0.9, "weight_decay": 1e-3},

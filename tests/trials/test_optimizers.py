@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from silo.errors import InvalidInput
-from trials.optimizers import build_optimizer
-from trials.optimizers.sgd import SGD
-from trials.recipe import Component
+from trials.optimizers import SGD, build_optimizer
+from trials.tasks import Component
 
 COPIES, SIZE = 3, 11
 ALL_ALIVE = torch.ones(SIZE, dtype=torch.float64)

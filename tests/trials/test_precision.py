@@ -15,7 +15,8 @@ from trials.engine import Engine, StackedNetwork, named_tensors
 from trials.engine import engine as engines
 from trials.engine.engine import computing
 from trials.engine.graphs import as_traced
-from trials.recipe import Execution
+from trials.settings import read_or
+from trials.tasks import Execution
 from trials.training import train_pack
 
 CPU = torch.device("cpu")
@@ -42,7 +43,7 @@ def settings():
     cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     newer = [kind.fp32_precision for kind in (cuda, cudnn.conv, cudnn.rnn, torch.backends.mkldnn.matmul)]
     older = [lambda: cuda.allow_tf32, lambda: cudnn.allow_tf32, torch.get_float32_matmul_precision]
-    return newer, [engines._read(get, "neither") for get in older]
+    return newer, [read_or(get, "neither") for get in older]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch.func import functional_call, grad, vmap
 
 from trials.engine.plain import PlainModule
 from trials.engine.stacked import StackedNetwork, as_real, named_tensors
-from trials.losses import Loss, scalar
+from trials.objectives import Loss, scalar
 
 TensorTree = dict[str, Tensor]
 """Tensors by name."""
