@@ -18,7 +18,7 @@ from oracle.ledger import Ledger, Retries, SearchRecord, lease, retrying
 from oracle.ledger import rows as optuna_rows
 from oracle.ledger.rows import Axis
 from oracle.results import Results
-from oracle.rules import Signal
+from oracle.search import Signal
 from oracle.testing.replay import replayed, replayed_trial
 from tests.benchmarks.sleeping import invented
 from tests.outages import Clock, answers_lost, cut_every, locked
