@@ -8,12 +8,10 @@ Everything here is made from :class:`oracle.results.Results` and changes nothing
 
 from dashboards.figures.accuracy import accuracy_figure
 from dashboards.figures.cost import cost_figure
-from dashboards.figures.curves import curves_figure
 from dashboards.figures.distributions import distributions_figure
-from dashboards.figures.landscape import landscape_figure
 from dashboards.figures.rates import comparison_figure
-from dashboards.figures.region import region_figure
-from dashboards.figures.slices import slice_figure
+from dashboards.figures.region import region_figure, slice_figure
+from dashboards.figures.trainings import curves_figure, landscape_figure
 from dashboards.optuna.summary_study import SummaryStudy, write_summary
 from dashboards.report import report_html, write_report
 from dashboards.tables.accuracy import accuracy_table

@@ -3,7 +3,7 @@
 Section 5.4 of the SILO paper (arXiv 2212.06144) defines the first two: the *Oracle optimized max_lr* has the
 best validation accuracy, the *Oracle optimized interval* is the range of rates within 0.5 % of it. Both are
 the point estimate, from the means alone, where every candidate has every replicate; which networks are pruned
-is a choice of its own, see :mod:`oracle.choice`. A policy that leaves trainings out states both by what the
+is a choice of its own, see :mod:`oracle.cycles`. A policy that leaves trainings out states both by what the
 model of the landscape tells, see :mod:`oracle.policies.adaptive`.
 """
 
@@ -14,15 +14,96 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal, TypedDict
 
 import numpy as np
 
 from oracle.measure import BY_ACCURACY, Measure
-from silo.accuracies import ROUNDING, grid_interval, optimized
-from silo.intervals import CycleInterval
-from silo.landscape import CycleBelief, CycleScores
+from silo._arrays import FloatArray
+from silo.landscape import CycleBelief, CycleScores, Known, Landscape
+from silo.measured import ROUNDING, TOLERANCE, CycleInterval, grid_interval, optimized
 from trials.tasks import PrunedNetwork, Trial
+
+Scale = Literal["linear", "log"]
+
+_LARGEST_EXPONENT = 700.0  # exp overflows a float soon after
+
+
+def linear_values(low: float, high: float, points: int) -> tuple[float, ...]:
+    """``points`` evenly spaced rates from ``low`` to ``high``, to 12 significant digits."""
+    step = (high - low) / (points - 1)
+    return tuple(_round(low + index * step, 12) for index in range(points))
+
+
+def stepped_values(low: float, high: float, step: float) -> tuple[float, ...]:
+    """Rates from ``low`` by ``step`` up to ``high`` (which is included if the step meets it)."""
+    count = math.floor((high - low) / step + 1e-9) + 1
+    return tuple(_round(low + index * step, 12) for index in range(count))
+
+
+def log_values(low: float, high: float, points: int) -> tuple[float, ...]:
+    """``points`` rates from ``low`` to ``high`` with a constant ratio, to 6 significant digits."""
+    ratio = (high / low) ** (1 / (points - 1))
+    return (low, *(_round(low * ratio**index, 6) for index in range(1, points - 1)), high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A cycle's first candidates and how they extend.
+
+    Attributes:
+        values: At least two rates, ascending, positive.
+        scale: Whether a step past an edge adds (``linear``) or multiplies (``log``).
+        limit: Most values that are added past each edge in one cycle; 0 turns extension off.
+    """
+
+    values: tuple[float, ...]
+    scale: Scale
+    limit: int
+
+    def below(self, count: int) -> float | None:
+        """The ``count``-th value below the grid, from 1; None past the limit or if it is not positive."""
+        return self._past(self.values[0], self.values[1], count)
+
+    def above(self, count: int) -> float | None:
+        """The ``count``-th value above the grid, from 1; None past the limit."""
+        return self._past(self.values[-1], self.values[-2], count)
+
+    @property
+    def reach(self) -> tuple[float, ...]:
+        """All values, with those that may be added past the edges, ascending."""
+        counts = range(1, self.limit + 1)
+        below = [value for count in counts if (value := self.below(count)) is not None]
+        above = [value for count in counts if (value := self.above(count)) is not None]
+        return (*reversed(below), *self.values, *above)
+
+    def _past(self, edge: float, neighbour: float, count: int) -> float | None:
+        if count > self.limit:
+            return None
+        value, before = (self._step(edge, neighbour, steps) for steps in (count, count - 1))
+        further = value > before if edge > neighbour else value < before
+        return value if further and 1e-9 * edge < value < math.inf else None
+
+    def _step(self, edge: float, neighbour: float, count: int) -> float:
+        if count == 0:
+            return edge
+        if self.scale == "linear":
+            return _round(edge + count * (edge - neighbour), 12)
+        exponent = math.log(edge) + count * math.log(edge / neighbour)
+        return _round(math.exp(exponent), 6) if exponent < _LARGEST_EXPONENT else math.inf
+
+
+def chunks(values: Sequence[float], size: int) -> tuple[tuple[float, ...], ...]:
+    """Splits values into the fewest runs of at most ``size``, as even as can be, in their order."""
+    count = math.ceil(len(values) / size)
+    bounds = [round(index * len(values) / count) for index in range(count + 1)]
+    return tuple(tuple(values[begin:end]) for begin, end in pairwise(bounds))
+
+
+def _round(value: float, digits: int) -> float:
+    return float(f"{value:.{digits}g}")
+
 
 Rule = Literal["point", "posterior"]
 
@@ -227,3 +308,87 @@ def _std(values: list[float]) -> float | None:
     if len(values) < 2 or any(map(math.isnan, values)):
         return None
     return statistics.stdev(values)
+
+
+class Learned:
+    """Learns from cycle after cycle. The same cycles give the same, whatever was asked before.
+
+    What was learned from a cycle is kept as long as it is one of those asked for, which saves time only.
+
+    Args:
+        tolerance: How far below the best a score may be, as a share; with 0 scores are measured in 0.005.
+        chance: The accuracy up to which a network may be guessing, if known.
+        rates: All that any cycle may try, ascending; by default those of the cycles asked for.
+    """
+
+    def __init__(self, tolerance: float, chance: float | None, rates: Sequence[float] | None = None) -> None:
+        self._tolerance, self._chance, self._rates = tolerance or TOLERANCE, chance, rates
+        self._candidates: list[tuple[Candidate, ...]] = []
+        self._known: list[Known | None] = []
+        self.landscape = self._on(np.array([1.0] if rates is None else rates))
+
+    def from_cycles(self, cycles: Sequence[Cycle]) -> list[Known | None]:
+        """What each of the cycles leaves, ascending; None of one that says nothing of the rates."""
+        if self._rates is None and cycles:
+            rates = np.unique(np.concatenate([each.grid for each in cycles]))
+            if not np.array_equal(rates, self.landscape.rates):
+                self.landscape, self._known, self._candidates = self._on(rates), [], []
+        same = 0
+        for kept, each in zip(self._candidates, cycles, strict=False):
+            if kept is not each.candidates:
+                break
+            same += 1
+        del self._known[same:], self._candidates[same:]
+        for each in cycles[same:]:
+            self._known.append(self.landscape.given(each.scores, last_known(self._known)))
+            self._candidates.append(each.candidates)
+        return list(self._known)
+
+    def _on(self, rates: FloatArray) -> Landscape:
+        return Landscape(rates, self._tolerance, self._chance)
+
+
+def last_known(known: Sequence[Known | None]) -> Known | None:
+    """What the last cycle that says something left; None without one."""
+    return next((each for each in reversed(known) if each is not None), None)
+
+
+_ALIKE = 1e-6
+"""Losses this close are equal, as shares of accuracy: machines differ in the last bits of a posterior."""
+
+
+class PosteriorChoice:
+    """Chooses cycle after cycle, from the trainings of each and of those before it.
+
+    The rule ``posterior``: it prunes what loses least by all that is known of the landscape, not by the
+    means. The best of noisy means is a lucky one as often as a good one, and its networks go on for all later
+    cycles. The landscape's model takes the neighbours of a rate, the cycles before and the edge of collapse
+    into account.
+
+    Args:
+        tolerance: How far below the best a score may be, as a share; 0 leaves every choice to the means.
+        chance: The accuracy up to which a network may be guessing, if known.
+    """
+
+    def __init__(self, tolerance: float, chance: float | None) -> None:
+        self._tolerance, self._learned = tolerance, Learned(tolerance, chance)
+
+    def __call__(self, cycles: Sequence[Cycle]) -> float | None:
+        """The rate whose networks lose least, of the last one of the cycles; the smaller among equals.
+
+        Args:
+            cycles: All cycles up to it, by the point rule; every candidate was trained in every replicate.
+
+        Returns:
+            None where the means decide: there is one candidate, no rate learned anything, or two humps are
+            good, which the model knows least of.
+        """
+        last = cycles[-1]
+        if self._tolerance <= 0 or len(last.candidates) < 2:
+            return None
+        known = self._learned.from_cycles(cycles)
+        (belief,) = self._learned.landscape.beliefs([last.scores], known[-1:])
+        if belief.silent or belief.two_humps:
+            return None
+        least = int(np.flatnonzero(belief.means <= belief.means.min() + _ALIKE)[0])
+        return last.candidates[least].max_lr

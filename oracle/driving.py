@@ -11,17 +11,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from oracle.errors import LeaseLost
+from oracle.errors import LeaseLost, Refused
 from oracle.execution import room
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from oracle.observers import Observer
 from oracle.results import Results
-from oracle.rules import Signal
+from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
 from trials.secrets import without_secrets
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from oracle.drivers.cluster import LocalStart
     from oracle.preflight import Facts
     from trials.datasets import LoadOnce
+
 
 Interrupt = Callable[[], None]
 
@@ -117,7 +118,6 @@ def drive(
 
 def _sessions(group: list[Prepared], stack: ExitStack, load: LoadOnce, interrupt: Interrupt) -> list[Session]:
     """Sessions under their leases, of the searches that are not done yet."""
-    from dashboards.optuna.settling import settle
     from dashboards.optuna.summary_study import SummaryStudy
     from oracle.preflight import open_runner
 
@@ -284,3 +284,51 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def settled(ledger: Ledger, results: Results) -> Results:
+    """The results, once the ledger says how their search ended where nobody runs it any more.
+
+    Nothing is done where a driver holds the lease, or where the ledger can't be written.
+    """
+    runs = results.recorded_runs
+    if runs and runs[-1].state == "done" and not results.done:
+        counts = len(results.decided), results.search_spec.cycles
+        logging.getLogger("oracle").warning(
+            "search %r was done, and %d of its %d cycles are decided: it was extended, or rows are missing; "
+            "run it again",
+            *(results.name, *counts),
+        )
+    if _is_settled(ledger, results) or ledger.holder(results.name) is not None:
+        return results
+    with suppress(Refused, *DATABASE_ERRORS), ledger.lease(results.name):
+        settle(ledger, results)
+        return replace(results, recorded_runs=ledger.runs(results.name))
+    return results
+
+
+def settle(ledger: Ledger, results: Results) -> None:
+    """Ends what the last run has left open, and rewrites the summary study; the search's lease is held.
+
+    A search that has every result is done, and was when the last one came; any other was interrupted.
+    """
+    if _is_settled(ledger, results):
+        return
+    from dashboards.optuna.summary_study import write_all  # imports plotly
+
+    ended = max((trial.ended for trial in results.outcomes), default=None)
+    state = "done" if results.done else "interrupted"
+    ledger.end_abandoned(results.name, state=state, ended=ended if results.done else None)
+    if not results.done:
+        state = ledger.runs(results.name)[-1].state if results.recorded_runs else state
+    try:
+        write_all(ledger, replace(results, draws=0), state=state)
+    except Exception as error:  # it is decoration, as it is while a search runs
+        logging.getLogger("oracle").warning("the summary study can't be written: %s", reason(error))
+
+
+def _is_settled(ledger: Ledger, results: Results) -> bool:
+    runs = results.recorded_runs
+    open_ended = bool(runs) and runs[-1].state == "running"
+    shown = ledger.summary_state(results.name)
+    return not open_ended and shown != "running" and not (results.done and shown != "done")

@@ -2,29 +2,147 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oracle.bounds import MOST_STEPS
 from oracle.errors import Refused
 from oracle.execution import choose_execution, room
 from oracle.identity import differences, identity, settled
 from oracle.ledger import Ledger, SearchRecord
+from oracle.ledger.database import look
 from oracle.restoring import begins_anew
 from oracle.spec import Spec, recorded_rule
+from oracle.spec_parts import MOST_STEPS
 from silo.errors import InvalidInput, SiloOracleError
 from trials.own_code import code_digests
+from trials.paths import unwritable
 from trials.recipe import Component, Execution, Recipe, rate_at
 from trials.secrets import without_secrets
 from trials.tasks import WeightsFingerprint
 
 if TYPE_CHECKING:
     from trials.datasets import Dataset, LoadDataset
-    from trials.pruning.prunable import NeverPruned
+    from trials.pruning.masks import NeverPruned
     from trials.runner import Runner
+
+
+_WIDE = 0.05
+"""Tolerances above are likely to be meant in percent."""
+
+_STEEP = 0.8
+"""Pruning rates from here on are likely to be meant as what is kept."""
+
+_LESS_IS_BETTER = ("loss", "error", "errors", "rmse", "mse", "mae", "mape", "perplexity", "nll", "entropy")
+"""Ends of the words that name metrics of which less is better."""
+
+_MORE_IS_BETTER = frozenset(
+    [
+        "accuracy",
+        "acc",
+        "f1",
+        "iou",
+        "miou",
+        "auc",
+        "auroc",
+        "dice",
+        "bleu",
+        "psnr",
+        "precision",
+        "recall",
+        "r2",
+    ]
+)
+"""Words that name metrics of which more is better."""
+
+_NEGATED = frozenset({"neg", "negative", "minus", "inverse", "one"})
+"""Words that turn a metric round."""
+
+_FAR = 5.0
+"""A curve beyond the grid by such a factor is likely to be given in other units."""
+
+
+def cautions(spec: Spec) -> tuple[str, ...]:
+    """What is allowed, and rarely meant; a sentence each."""
+    found = []
+    tolerance = spec.tolerance
+    if spec.metric.name == "accuracy" and isinstance(tolerance, float) and tolerance > _WIDE:
+        found.append(
+            f"tolerance: {tolerance:g} is {100 * tolerance:g} % of accuracy, in which nearly every "
+            f"rate lies; if {tolerance:g} % was meant, give {tolerance / 100:g}"
+        )
+    if line := _other_goal(spec):
+        found.append(line)
+    rate = spec.pruning.share()
+    if rate >= _STEEP and spec.cycles > 1:
+        found.append(
+            f"pruning.rate: {rate:g} removes {100 * rate:g} % of what is left at each pruning; if so much was"
+            f" to be kept, give {1 - rate:.2g}"
+        )
+    rates, curve = spec.policy_of_rates().rates, spec.silo
+    if rates and curve is not None:
+        low, high = curve.epsilon, curve.epsilon + curve.delta
+        if low > _FAR * rates[-1] or 0 < high < rates[0] / _FAR:
+            found.append(
+                f"silo: the curve's rates, {low:g} to {high:g}, are far from those that are trained, "
+                f"{rates[0]:g} to {rates[-1]:g}; papers print them in units such as 1e-2"
+            )
+    return tuple(found)
+
+
+def _other_goal(spec: Spec) -> str | None:
+    """That a metric by its name is likely to have the other goal; None where it isn't."""
+    words = set(re.findall(r"[a-z0-9]+", spec.metric.name.lower()))
+    if words & _NEGATED:
+        return None
+    less = any(word.endswith(_LESS_IS_BETTER) for word in words)
+    more = bool(words & _MORE_IS_BETTER)
+    likely = "min" if less and not more else "max" if more and not less else spec.metric.goal
+    if likely == spec.metric.goal:
+        return None
+    much = {"min": "less", "max": "more"}
+    return (
+        f"metric: goal {spec.metric.goal} takes {much[spec.metric.goal]} {spec.metric.name} for better; if "
+        f"{much[likely]} of it is, give goal: {likely}"
+    )
+
+
+def missing_places(spec: Spec) -> tuple[str, ...]:
+    """What keeps this machine from using a spec's ledger and storage, a sentence each; nothing is made.
+
+    Raises:
+        InvalidInput: They can't be used on any machine.
+    """
+    return tuple(filter(None, (_missing_ledger(spec), _missing_storage(spec))))
+
+
+def _missing_ledger(spec: Spec) -> str | None:
+    try:
+        look(spec.ledger)
+    except Refused as error:
+        return str(error)
+    return None
+
+
+def _missing_storage(spec: Spec) -> str | None:
+    from trials.checkpoints import Store  # imports torch
+
+    store = Store(spec.storage_root())
+    if store.is_local:
+        if reason := unwritable(Path(store.root)):
+            return f"storage {store.root}: it can't be written ({reason}); name a folder of yours"
+        return None
+    try:
+        store.check_writable()
+    except InvalidInput as error:
+        return str(without_secrets(str(error)))
+    return None
+
 
 _TRIED_EXAMPLES = 2
 """Examples per batch when a pruner is tried out: enough to see that it works."""
@@ -131,11 +249,10 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         InvalidInput: A name or an argument is wrong, the data can't be read or is broken, the batch is larger
             than the training split, or the network doesn't take the data.
     """
-    from trials.losses import make_loss
+    from trials.objectives import make_loss
     from trials.optimizers import build_optimizer
     from trials.pruning import prune
-    from trials.pruning.masks import full_masks
-    from trials.pruning.prunable import never_pruned, prunable_names
+    from trials.pruning.masks import full_masks, never_pruned, prunable_names
 
     recipe = runner.recipe
     with naming("training.optimizer", recipe.optimizer):
@@ -143,16 +260,17 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
     with naming("dataset", recipe.dataset):
         data, train = runner.data, len(runner.data.train.labels)
         fingerprint = data.fingerprint()
+        leaks = tuple(f"dataset {recipe.dataset.name!r}: {each}" for each in data.leaks())
     with naming("training.loss", recipe.loss):
         loss = make_loss(recipe.loss)
-    candidates = spec.policy_of_rates().rates if recipe.over is not None else None
-    extremes = [recipe] if not candidates else [recipe.of_candidate(candidates[at])[0] for at in (0, -1)]
-    steps = max(_check_training(each, data) for each in extremes)
+    steps = max(_steps(recipe, value, data) for value in _candidates(spec))
     with naming("network", recipe.network):
         module = runner.network(0)
         initial = _initial_weights(runner, spec.replicates)
         warnings = _compared_with_itself(runner, initial)
         floor = _floor(runner)
+    if floor is not None:
+        spec.measure().comparable(floor)
     weights = dict(module.named_parameters())
     names = prunable_names(module, keep=recipe.keep, also=recipe.also)
     with naming("pruning.pruner", recipe.pruner):
@@ -192,7 +310,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
         never_pruned=never_pruned(module, names, recipe.keep),
         notes=tuple(without_secrets(list(data.notes))),
         floor=floor,
-        warnings=tuple(without_secrets(warnings)),
+        warnings=tuple(without_secrets([*leaks, *warnings])),
     )
 
 
@@ -253,6 +371,43 @@ def prepare(spec: Spec, facts: Facts, ledger: Ledger) -> SearchRecord:
     return record
 
 
+def _candidates(spec: Spec) -> tuple[float, ...]:
+    """The values of ``grid.over``, with the next past each edge if they may be extended; else one rate.
+
+    A rate is a number that any optimizer takes; another field need not take all.
+    """
+    if spec.over is None or spec.grid is None:
+        return (1.0,)
+    grid = spec.grid.grid()
+    past = (grid.below(1), grid.above(1)) if spec.grid.extend else ()
+    return (*grid.values, *(value for value in past if value is not None))
+
+
+def _steps(recipe: Recipe, value: float, data: Dataset) -> int:
+    """The steps of a candidate's training, if it can be done.
+
+    Raises:
+        InvalidInput: It can't; of another field than the rate the message names the value.
+    """
+    from trials.objectives import make_loss
+    from trials.optimizers import build_optimizer
+
+    if recipe.over is None:
+        return _check_training(recipe, data)
+    candidate, _ = recipe.of_candidate(value)
+    try:
+        with naming("training.optimizer", candidate.optimizer):
+            build_optimizer(candidate.optimizer)
+        with naming("training.loss", candidate.loss):
+            make_loss(candidate.loss)
+        return _check_training(candidate, data)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"grid.over: training.{recipe.over} can't be {value:g}, which is in the grid, or past its edge "
+            f"with extend: {error}"
+        ) from error
+
+
 def _check_training(recipe: Recipe, data: Dataset) -> int:
     """The steps of a training, if it can be done; 0 for a loop of the user's own.
 
@@ -289,7 +444,7 @@ def _floor(runner: Runner) -> float | None:
         InvalidInput: The metric doesn't take the network's outputs, or gives no number for them.
     """
     from trials.engine import Engine, StackedNetwork, named_tensors
-    from trials.metrics import check_floor, tried
+    from trials.objectives import check_floor, tried
 
     recipe, data = runner.recipe, runner.data
     if recipe.metric.function is None:
@@ -298,8 +453,16 @@ def _floor(runner: Runner) -> float | None:
     copies = StackedNetwork.of(module, named_tensors(module), 1, data.train.labels.device)
     engine = Engine(module, recipe)
     with engine.computing(data.train.labels.device):
-        tried(recipe.metric, *engine.some_outputs(copies, data))
+        examples = engine.some_outputs(copies, data)
+        first = tried(recipe.metric, *examples)
         floor = engine.scores_of_nothing(copies, data, data.validation)
+        again = tried(recipe.metric, *examples)
+    if again != first and not math.isnan(again):
+        raise InvalidInput(
+            f"metric {recipe.metric.name!r} gives another number for the same outputs and targets, so that a "
+            "score would depend on those before it: what it keeps belongs into the instance (self), which is "
+            "made anew for each score"
+        )
     check_floor(recipe.metric, floor)
     return floor if recipe.metric.diverged is None else recipe.metric.diverged
 
@@ -326,8 +489,8 @@ def _initial_weights(runner: Runner, replicates: int) -> tuple[WeightsFingerprin
 
 def _compared_with_itself(runner: Runner, initial: Sequence[WeightsFingerprint]) -> tuple[str, ...]:
     """The warnings that a network deserves; of the user's own see :mod:`trials.self_comparison`."""
-    from trials.losses import LOSSES
     from trials.networks import NETWORKS
+    from trials.objectives import LOSSES
     from trials.self_comparison import compare_with_itself
 
     recipe = runner.recipe

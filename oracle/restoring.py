@@ -20,8 +20,7 @@ from oracle.ledger.ledger import cycle_name
 from oracle.ledger.rounds import read_rounds
 from oracle.ledger.values import reading
 from oracle.policies import Round
-from oracle.rules import Rules
-from oracle.search import Search
+from oracle.search import Rules, Search
 from trials.tasks import PrunedNetwork, Trial
 
 

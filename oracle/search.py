@@ -6,18 +6,17 @@ never on the order in which they came, so that a search that was interrupted end
 
 from __future__ import annotations
 
+import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from oracle.choice import PosteriorChoice
-from oracle.cycles import Choice, Cycle
+from oracle.cycles import Choice, Cycle, PosteriorChoice, Rule, chunks
 from oracle.errors import Refused
-from oracle.grid import chunks
-from oracle.policies import CycleState, Round
-from oracle.rules import Rules, Signal
-from silo.landscape.begun import work
+from oracle.measure import BY_ACCURACY, Measure
+from oracle.policies import CycleState, Policy, Round
+from silo.landscape.adaptive import work
 from trials.tasks import (
     Damaged,
     Failed,
@@ -29,6 +28,54 @@ from trials.tasks import (
     TrainPack,
     Trial,
 )
+
+
+class Signal(enum.Enum):
+    """The answers of ``ask`` when it has no task."""
+
+    WAIT = "wait"
+    """The cycle's remaining tasks are out: ask again after a result."""
+
+    DONE = "done"
+    """Every cycle is decided."""
+
+    STUCK = "stuck"
+    """A task failed too often, so that its cycle can't be decided; nothing is out any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The rules of a search.
+
+    Attributes:
+        policy: What sets the rates.
+        cycles: How many cycles there are; the first trains the dense network.
+        replicates: Independent seeds per candidate.
+        tolerance: How far below the best mean validation score the interval reaches, of comparable scores.
+        measure: How scores are compared.
+        decide: What chooses the networks to prune: the best mean, or the landscape's posterior.
+        chance: The comparable score up to which a network may be guessing; None if that is not known.
+        pack_size: Most candidates in one pack.
+        together: Most of them that are trained at a time; None for all.
+        workers: How many packs are trained side by side, as far as the policy is to make use of that.
+        attempts: How often a task is tried before the search is stuck.
+        growth: How many times the budget that the search began with it has now: cycles that are decided get
+            their part of what came, too, and what was chosen stays.
+    """
+
+    policy: Policy
+    cycles: int
+    replicates: int
+    tolerance: float
+    measure: Measure = BY_ACCURACY
+    decide: Rule = "point"
+    chance: float | None = None
+    pack_size: int = 1
+    together: int | None = None
+    workers: int = 1
+    attempts: int = 3
+    growth: float = 1.0
+
 
 Check = Callable[[Sequence[Cycle], Sequence[PrunedNetwork]], Iterable[PrunedNetwork]]
 """(decisions so far, pruned networks of the next cycle) to those of them that were made of other networks.
@@ -68,6 +115,7 @@ class Search:
         self._lost: set[tuple[int, int, float]] = set()
         self._out: set[Task] = set()
         self._failures: Counter[Task] = Counter()
+        self.hopeless: set[Task] = set()
         self._finished: Counter[int] = Counter()
         self._scan: Iterator[Task] | None = None
         self._check, self._unchecked = check, 0
@@ -120,7 +168,8 @@ class Search:
         """The next task, or why there is none."""
         if self.done:
             return Signal.DONE
-        if self.refusal is not None:
+        if self.refusal is not None or (self.hopeless and not self._outcomes):
+            # None has succeeded yet, and one failed as all would.
             return Signal.WAIT if self._out else Signal.STUCK
         # One look at all that is missing serves until a result adds to it; most only take away.
         self._scan = self._scan or self._missing()
@@ -135,6 +184,8 @@ class Search:
         self._out.discard(task)
         if isinstance(result, Failed | Damaged):
             hopeless = isinstance(result, Failed) and result.final
+            if hopeless:
+                self.hopeless.add(task)
             if not (isinstance(result, Failed) and result.memory and self._halve(task)):
                 self._failures[task] += self.rules.attempts if hopeless else 1
             self._scan = None

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from oracle.cautions import cautions
 from oracle.driving import Interrupt, Prepared, drive, interrupt_main
 from oracle.errors import LedgerFailed, Refused, TrialsFailed
 from oracle.interrupts import check, remembering
@@ -23,6 +22,7 @@ from oracle.ledger import Ledger, Retries, SearchRecord
 from oracle.ledger.database import check_url
 from oracle.ledger.retrying import DATABASE_ERRORS, reason
 from oracle.observers import Observer, careful, make_observers
+from oracle.preflight import cautions
 from oracle.results import Results
 from oracle.spec import Spec
 from oracle.spec_file import load_variants, naming_variant

@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oracle import interrupts
-from oracle.chance_level import chance_of
 from oracle.claim import claim_storage
 from oracle.cycles import Choice, Cycle
 from oracle.identity import Keys, checkpoint_sha256, growth, initial_weights
@@ -21,9 +20,10 @@ from oracle.ledger.choices import add_choices, forget_choices
 from oracle.ledger.lease import Lease
 from oracle.ledger.rounds import add_rounds
 from oracle.ledger.rows import Axis
-from oracle.observers.protocol import Observer
+from oracle.measure import chance_of
+from oracle.observers import Observer
 from oracle.restoring import Recorded
-from oracle.rules import Rules, Signal
+from oracle.search import Rules, Signal
 from oracle.spec import Spec, recorded_rule
 from silo.errors import InvalidInput
 from trials.recipe import Execution, Recipe

@@ -9,11 +9,14 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from oracle.bounds import LARGEST_SEED, MOST, MOST_PARTS, MOST_STEPS
 from oracle.cycles import Rule
 from oracle.measure import MAX_LR, Measure, parse_tolerance
 from oracle.policies import Policy, make_policy
 from oracle.spec_parts import (
+    LARGEST_SEED,
+    MOST,
+    MOST_PARTS,
+    MOST_STEPS,
     ComponentSpec,
     GridSpec,
     MayChange,
@@ -56,7 +59,7 @@ def recipe_path(over: str, training: TrainingSpec) -> str:
     if isinstance(component, ComponentSpec):
         if len(rest) == 2 and rest[0] == "arguments" and _is_number(component.arguments.get(rest[1], 0.0)):
             return f"{field}.arguments.{rest[1]}"
-    elif not rest and field in _SEARCHED and component is not None:
+    elif not rest and field in _SEARCHED and (component is not None or field == "clip"):
         return _SEARCHED[field]
     numbers = [*_SEARCHED, "optimizer.arguments.…", "schedule.arguments.…", "loss.arguments.…", "arguments.…"]
     raise ValueError(

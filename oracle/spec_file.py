@@ -14,10 +14,9 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from oracle.bounds import LARGEST, MOST_PARTS, check_bounds
 from oracle.errors import Refused
 from oracle.spec import Spec
-from oracle.spec_parts import TAGS
+from oracle.spec_parts import LARGEST, MOST_PARTS, TAGS, check_bounds
 from silo.checks import did_you_mean
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
@@ -97,19 +96,6 @@ def naming_variant(path: str | Path, variant: str) -> Iterator[None]:
         if not variant:
             raise
         raise type(error)(f"{path}: variants.{variant}: {error}") from error
-
-
-def parse_spec(text: str, *, source: str = "spec") -> Spec:
-    """The spec in a YAML text (YAML 1.2: ``1e-3`` is a number) that has no variants.
-
-    Args:
-        text: The YAML.
-        source: What errors call it.
-
-    Raises:
-        InvalidInput: The text is no YAML, no valid spec, or has variants; one line per problem.
-    """
-    return _only(parse_specs(text, source=source), source)
 
 
 def spec_name(path: str | Path) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,11 +20,145 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from ruamel.yaml import YAML
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent, ScalarEvent
 
-from oracle.bounds import LARGEST_BATCH, LONGEST_LIMIT, MOST, MOST_PARTS, MOST_STEPS
-from oracle.grid import Grid, linear_values, log_values, stepped_values
-from oracle.spec_arguments import RECORDED, Arguments
+from oracle.cycles import Grid, linear_values, log_values, stepped_values
+from silo.errors import InvalidInput
+from trials.paths import check_references
 from trials.recipe import Checkpoint, Component, Metric, Precision, rate_at
+from trials.secrets import secret_in
+
+MOST = 10_000
+"""Most cycles, replicates, rates, or cores of a worker: what is beyond was mistyped, and would never end."""
+
+MOST_PARTS = 1_000
+"""Most variants, observers, or names of weights."""
+
+MOST_STEPS = 20_000_000
+"""Most epochs or iterations of a training, for the same reason."""
+
+LARGEST_BATCH = 100_000_000
+"""Most examples of a step."""
+
+LONGEST_LIMIT = 1e9
+"""Seconds, some 30 years: what waits so long needs no limit."""
+
+LARGEST_SEED = 2**64 - 1
+"""Seeds of random generators are no larger."""
+
+LARGEST = 1_048_576
+"""Bytes of a spec."""
+
+DEEPEST = 50
+"""Lists and mappings inside each other."""
+
+MOST_VALUES = 100_000
+"""Values of a spec, those that aliases stand for counted each time."""
+
+LONGEST_NUMBER = 400
+"""Digits: more than the largest number that a computer calculates with has."""
+
+_NUMBER = re.compile(r"[-+.]?\d[\w.+-]*")
+
+
+def check_bounds(text: str) -> None:
+    """Looks at a text without building what it says.
+
+    Raises:
+        InvalidInput: It is too large, too deep, or stands for too much; the message begins with the line.
+        MarkedYAMLError: It is no YAML.
+    """
+    if len(text) > LARGEST:
+        raise InvalidInput(f"has more than {LARGEST:,} characters; a spec has a few hundred lines")
+    counted = _Counted()
+    events: Iterator[Any] = YAML(typ="safe", pure=True).parse(text)
+    for event in events:
+        if problem := counted.problem(event):
+            raise InvalidInput(f"line {event.start_mark.line + 1}: {problem}")
+
+
+def check_size(data: Any) -> None:
+    """Looks at lists and mappings that were built elsewhere, such as in Python.
+
+    Raises:
+        InvalidInput: As :func:`check_bounds`.
+    """
+    waiting, values = [(data, 0)], 0
+    while waiting:
+        each, depth = waiting.pop()
+        values += 1
+        if depth > DEEPEST:
+            raise InvalidInput(f"lists and mappings lie more than {DEEPEST} deep inside each other")
+        if values > MOST_VALUES:
+            raise InvalidInput(f"has more than {MOST_VALUES:,} values")
+        if isinstance(each, int) and abs(each) >= 10**LONGEST_NUMBER:
+            raise InvalidInput(f"has a number of more than {LONGEST_NUMBER} digits")
+        if isinstance(each, Mapping):
+            waiting += [(value, depth + 1) for value in each.values()]
+        elif isinstance(each, list | tuple):
+            waiting += [(value, depth + 1) for value in each]
+
+
+class _Counted:
+    """What the events so far stand for."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[str | None, int]] = []  # anchor, values before
+        self._anchored: dict[str, int] = {}
+        self._values = 0
+
+    def problem(self, event: Any) -> str | None:
+        """What is wrong with the next event, if anything is."""
+        if isinstance(event, CollectionEndEvent):
+            anchor, before = self._open.pop()
+            if anchor is not None:
+                self._anchored[anchor] = self._values - before
+            return None
+        if not isinstance(event, NodeEvent):
+            return None
+        if isinstance(event, AliasEvent):
+            if event.anchor in (anchor for anchor, _ in self._open):
+                return f"*{event.anchor} stands inside what it stands for"
+            self._values += self._anchored.get(event.anchor, 1)
+        else:
+            self._values += 1
+        if self._values > MOST_VALUES:
+            return f"it stands for more than {MOST_VALUES:,} values, aliases included: take fewer"
+        if isinstance(event, ScalarEvent):
+            if event.anchor is not None:
+                self._anchored[event.anchor] = 1
+            if event.style is None and len(event.value) > LONGEST_NUMBER and _NUMBER.fullmatch(event.value):
+                return f"a number of {len(event.value):,} digits; at most {LONGEST_NUMBER} are taken"
+        if isinstance(event, CollectionStartEvent):
+            self._open.append((event.anchor, self._values - 1))
+            if len(self._open) > DEEPEST:
+                return f"lists and mappings lie more than {DEEPEST} deep inside each other"
+        return None
+
+
+RECORDED = "recorded"
+"""Context of the validation of a spec that was taken already: what it holds is hidden where it is shown."""
+
+
+def _checked(arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    try:
+        check_size(arguments)
+        check_references(arguments)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error
+    if info.context != RECORDED and (found := secret_in(arguments)):
+        raise ValueError(
+            f"a secret seems to stand in {found}, and would stand in the ledger and in reports; give "
+            "${env:NAME} or ${file:/PATH} in its place, which workers look up"
+        )
+    return arguments
+
+
+Arguments = Annotated[dict[str, Any], AfterValidator(_checked)]
+"""Keyword arguments. ``${env:NAME}`` and ``${file:/PATH}`` stand for what a worker has,
+such as a password, which is then recorded nowhere, and plays no part in a search's identity."""
+
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -168,6 +304,10 @@ class PruningSpec(Part):
         return cycles + max(math.ceil(more - _SAME), 0)
 
 
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
+
+
 class GridSpec(Part):
     """The candidates of every cycle: low and high with points or step, or values."""
 
@@ -183,7 +323,7 @@ class GridSpec(Part):
     """``linear``: constant difference; ``log``: constant ratio. Also how the grid extends."""
     values: Annotated[tuple[Rate, ...], Field(max_length=MOST)] | None = None
     """The values themselves, ascending, instead of low and high."""
-    over: str | None = Field(default=None, pattern=r"^training(\.[A-Za-z_][A-Za-z0-9_]*){1,3}$")
+    over: str | None = None
     """Instead of ``max_lr``, the number of the training that the candidates are values of, such as
     ``training.optimizer.arguments.weight_decay`` or ``training.batch_size``; ``training.max_lr`` is fixed
     then."""
@@ -191,6 +331,26 @@ class GridSpec(Part):
     """Whether a cycle's grid grows past an edge that its optimized interval touches."""
     limit: int = Field(default=8, ge=1, le=MOST)
     """Most values that are added past each edge in one cycle."""
+
+    @field_validator("over")
+    @classmethod
+    def _is_of_training(cls, over: str | None) -> str | None:
+        if over is not None and not re.fullmatch(r"training(\.[A-Za-z_]\w*){1,3}", over):
+            raise ValueError(
+                "must name a number of the training, such as training.optimizer.arguments.weight_decay or "
+                f"training.batch_size, got {over!r}"
+            )
+        return over
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _are_above_zero(cls, values: Any) -> Any:
+        if isinstance(values, list | tuple) and any(_is_zero(value) for value in values):
+            raise ValueError(
+                "must be above 0, as neighbours are compared by their ratio; for none of it take a small "
+                "value, such as 1e-6"
+            )
+        return values
 
     @model_validator(mode="after")
     def _complete(self) -> GridSpec:

@@ -18,15 +18,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from silo.accuracies import CycleAccuracies
     from silo.curve import PHASES, SiloCurve, cycle_at_density, shape
     from silo.errors import InvalidInput, SiloOracleError
     from silo.fit import CurveFit, fit_curve
     from silo.fit.drawn_fits import DrawnFits
     from silo.fit.regions import Region
     from silo.fit.rivals import Rival, RivalTable, compare_rivals
-    from silo.intervals import CycleInterval, check_intervals
     from silo.landscape import CycleBelief, CycleScores, learn
+    from silo.measured import CycleAccuracies, CycleInterval, check_intervals
     from silo.paper import AccuracyRow, AccuracyTable, OracleTable, load_table
 
 __all__ = [
@@ -59,9 +58,9 @@ _HOMES = {
     "AccuracyRow": "silo.paper",
     "AccuracyTable": "silo.paper",
     "CurveFit": "silo.fit",
-    "CycleAccuracies": "silo.accuracies",
+    "CycleAccuracies": "silo.measured",
     "CycleBelief": "silo.landscape",
-    "CycleInterval": "silo.intervals",
+    "CycleInterval": "silo.measured",
     "CycleScores": "silo.landscape",
     "DrawnFits": "silo.fit.drawn_fits",
     "InvalidInput": "silo.errors",
@@ -72,7 +71,7 @@ _HOMES = {
     "RivalTable": "silo.fit.rivals",
     "SiloCurve": "silo.curve",
     "SiloOracleError": "silo.errors",
-    "check_intervals": "silo.intervals",
+    "check_intervals": "silo.measured",
     "compare_rivals": "silo.fit.rivals",
     "cycle_at_density": "silo.curve",
     "fit_curve": "silo.fit",

@@ -174,30 +174,6 @@ def silo_tuning_cost(
     )
 
 
-def compare_costs(values: int, cycles: int, replicates: int, *, q: int = 1) -> tuple[Cost, ...]:
-    """All of the above for one search, with n values for each of ε and δ, and β known.
-
-    Args:
-        values: n, at least 1.
-        cycles: k, the dense one included, at least 1.
-        replicates: r, at least 1.
-        q: SILO's delay, at least 0.
-
-    Returns:
-        SILO known, SILO tuned in both ways, the Oracle, the search of all sequences.
-
-    Raises:
-        InvalidInput: a number is no whole number in its range.
-    """
-    return (
-        silo_cost(cycles, replicates),
-        silo_tuning_cost(values, cycles, replicates, q_values=(q,)),
-        oracle_cost(values, cycles, replicates),
-        silo_tuning_cost(values, cycles, replicates, q_values=(q,), together=True),
-        joint_search_cost(values, cycles, replicates),
-    )
-
-
 def _sizes(values: object, cycles: object, replicates: object) -> tuple[int, int, int]:
     return (
         _at_least_one("values", values),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import erfcinv, erfcx
 
 from silo import checks
-from silo._arrays import BoolArray, FloatArray
+from silo._arrays import FloatArray
 from silo.errors import InvalidInput
 
 
@@ -129,57 +129,6 @@ def max_lr_bound(
     return _plain(rate * np.sqrt((1 + power) / (1 + power * _kept_power(cycle, pruning_rate))))
 
 
-def average_activation_norm(activations: npt.ArrayLike) -> float:
-    """E_AA(H) = E_X[(1/N)·Σᵢ hᵢ(X)²] (Definition 1): the mean square, though the paper calls it a norm.
-
-    Args:
-        activations: hᵢ(X), of shape (samples, N), finite real numbers; every sample weighs the same.
-
-    Returns:
-        At least 0, in units of a squared activation.
-
-    Raises:
-        InvalidInput: ``activations`` are not such a table, empty, not finite, or too large to be squared.
-    """
-    table = _numbers("activations", activations, "give finite floats of shape (samples, N)")
-    if table.ndim != 2 or not table.size:
-        raise InvalidInput(
-            f"activations must be a table that is not empty, not of shape {table.shape}: give (samples, N)"
-        )
-    return _mean_square("activations", table)
-
-
-def average_gradient_norm(
-    before: npt.ArrayLike, after: npt.ArrayLike, active: npt.ArrayLike | None = None
-) -> float:
-    """E_WG(W, W') = Eᵢ[(wᵢ − w'ᵢ)²] (Definition 2): the mean square, though the paper calls it a norm.
-
-    Args:
-        before: the weights before one epoch of training, of any shape, finite real numbers.
-        after: the weights after it, of the same shape.
-        active: which weights are unpruned, booleans of the same shape: the mean is over those alone. None
-            counts them all.
-
-    Returns:
-        At least 0, in units of a squared weight.
-
-    Raises:
-        InvalidInput: shapes differ, ``active`` is not boolean or nowhere True, or weights are empty, not
-            finite or too large for a squared change.
-    """
-    advice = "give finite floats, one per weight"
-    old, new = _numbers("before", before, advice), _numbers("after", after, advice)
-    if old.shape != new.shape:
-        raise InvalidInput(
-            f"after must have the shape of before, {old.shape}, not {new.shape}: give both alike"
-        )
-    if not old.size:
-        raise InvalidInput(f"before must not be empty, not of shape {old.shape}: give at least one weight")
-    with np.errstate(over="ignore"):
-        change = new - old
-    return _mean_square("the change", change if active is None else change[_mask(active, change.shape)])
-
-
 def _kept_power(cycle: npt.ArrayLike, pruning_rate: float) -> FloatArray:
     cycles = _numbers("cycle", cycle, "give 3 or range(25)")
     if (cycles < 0).any():
@@ -208,19 +157,6 @@ def _numbers(name: str, value: npt.ArrayLike, advice: str) -> FloatArray:
     return numbers
 
 
-def _mask(active: npt.ArrayLike, shape: tuple[int, ...]) -> BoolArray:
-    mask = _array("active", active, "give one boolean per weight")
-    if mask.dtype != np.bool_:
-        raise InvalidInput(f"active must hold booleans, not {mask.dtype}: give mask.astype(bool)")
-    if mask.shape != shape:
-        raise InvalidInput(
-            f"active must have the shape of before, {shape}, not {mask.shape}: give both alike"
-        )
-    if not mask.any():
-        raise InvalidInput(f"active must be True somewhere, not in 0 of {mask.size} places: keep a weight")
-    return mask
-
-
 def _array(name: str, value: npt.ArrayLike, advice: str) -> npt.NDArray[Any]:
     try:
         return np.asarray(value)
@@ -229,13 +165,3 @@ def _array(name: str, value: npt.ArrayLike, advice: str) -> npt.NDArray[Any]:
         raise InvalidInput(
             f"{name} must be an array, not {type(value).__name__} ({error}): {advice}"
         ) from None
-
-
-def _mean_square(name: str, values: FloatArray) -> float:
-    with np.errstate(over="ignore"):
-        mean = float(np.mean(np.square(values)))
-    if not np.isfinite(mean):
-        raise InvalidInput(
-            f"{name} must be smaller to be squared, not up to {np.abs(values).max():g}: scale it"
-        )
-    return mean

@@ -89,7 +89,7 @@ def nothing_fails_unseen(request, monkeypatch):
 
     shows_nothing = request.node.nodeid.startswith(("tests/silo/", "tests/trials/"))
     if not shows_nothing and not request.node.get_closest_marker("shows_failures"):
-        monkeypatch.setattr("dashboards.attempts.failed", raised)
+        monkeypatch.setattr("dashboards.style.failed", raised)
 
 
 def pytest_collection_modifyitems(items):

@@ -16,8 +16,7 @@ import safetensors.torch
 from torch import Tensor
 
 from silo.errors import InvalidInput, SiloOracleError
-from trials.paths import inside
-from trials.places import URI, open_remote
+from trials.paths import URI, inside, open_remote
 from trials.secrets import without_secrets
 from trials.tasks import StoredFile
 

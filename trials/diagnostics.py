@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from trials.datasets import Dataset
 from trials.engine import PlainModule, StackedNetwork, as_real, flat_rows
-from trials.losses import Loss
-from trials.pruning.prunable import prunable_names
+from trials.objectives import Loss
+from trials.pruning.masks import prunable_names
 from trials.seeding import generator
 
 BATCHES, BATCH_SIZE = 8, 128

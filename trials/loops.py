@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from silo.errors import InvalidInput
-from trials.curves import Validation
 from trials.datasets import Dataset
 from trials.engine import named_tensors
-from trials.losses import bound
-from trials.metrics import number
+from trials.objectives import bound, item, number
 from trials.recipe import Component, Metric, Recipe, Unit
 from trials.schedules import multipliers
 from trials.seeding import derive_seed, global_draws_kept, seed_global
+from trials.tasks import Validation
 from trials.training import TrainedCopy, first_step
 
 
@@ -114,8 +113,20 @@ class Training:
             step: Optimizer steps so far.
             score: Validation score.
             train_loss: Mean training loss since the validation before.
+
+        Raises:
+            InvalidInput: The step is no whole number or before the last one, or the others are no numbers.
         """
-        self._curve.append(Validation(step=int(step), score=float(score), train_loss=float(train_loss)))
+        steps = number("training.report: step", step)
+        last = self._curve[-1].step if self._curve else 0
+        if not steps.is_integer() or steps < last:
+            raise InvalidInput(
+                f"training.report: step is {step!r}: it must be the number of optimizer steps so far, {last} "
+                "or more"
+            )
+        reached = number("training.report: score", score)
+        loss = number("training.report: train_loss", train_loss)
+        self._curve.append(Validation(step=int(steps), score=reached, train_loss=loss))
 
     def apply_masks(self, network: nn.Module) -> None:
         """Sets the pruned weights of a network to 0.
@@ -180,7 +191,16 @@ def run_loop(
     with global_draws_kept(device), held(module, on_device, rewind_step) as watch:
         seed_global(seed, device)
         module.train()
-        outcome = _outcome(recipe, loop(module, training))
+        try:
+            given = loop(module, training)
+        except SystemExit as end:
+            if hasattr(end, "ray_terminate_msg"):  # the worker is told to end
+                raise
+            raise InvalidInput(
+                f"training.loop {recipe.loop.name!r} called sys.exit({end.code!r}): it must give its "
+                "validation score"
+            ) from end
+        outcome = _outcome(recipe, given)
     trained = outcome.network if outcome.network is not None else module
     state = _checked_state(recipe, trained, module, on_device, diverged=outcome.diverged)
     rewind = None
@@ -284,19 +304,27 @@ def _outcome(recipe: Recipe, given: Any) -> Outcome:
     name = f"training.loop {recipe.loop.name!r}"
     if isinstance(given, Outcome):
         outcome = given
-    elif isinstance(given, int | float | Tensor) and not isinstance(given, bool):
-        outcome = Outcome(score=number(name, given))
     else:
-        raise InvalidInput(
-            f"{name} gave {'nothing' if given is None else type(given).__name__}: it must give its "
-            "validation "
-            "score, a number, or trials.loops.Outcome(score=..., test_score=...)"
-        )
+        try:
+            outcome = Outcome(score=number(name, given))
+        except InvalidInput:
+            raise InvalidInput(
+                f"{name} gave {'nothing' if given is None else type(given).__name__}: it must give its "
+                "validation score, a number, or trials.loops.Outcome(score=..., test_score=...)"
+            ) from None
     if outcome.network is not None and not isinstance(outcome.network, nn.Module):
         raise InvalidInput(
             f"{name} gave a network of type {type(outcome.network).__name__}: it must be a torch.nn.Module"
         )
-    return outcome
+    diverged, best_step = item(outcome.diverged), item(outcome.best_step)
+    if not isinstance(diverged, bool):
+        raise InvalidInput(f"{name} gave diverged={outcome.diverged!r}: it must be True or False")
+    if best_step is not None and (type(best_step) is not int or best_step < 0):
+        raise InvalidInput(
+            f"{name} gave best_step={outcome.best_step!r}: it must be a number of optimizer steps, or None"
+        )
+    train_loss = number(f"{name}: train_loss", outcome.train_loss)
+    return replace(outcome, diverged=diverged, best_step=best_step, train_loss=train_loss)
 
 
 def _scores(recipe: Recipe, outcome: Outcome, data: Dataset) -> tuple[float, float]:
@@ -315,8 +343,7 @@ def _scores(recipe: Recipe, outcome: Outcome, data: Dataset) -> tuple[float, flo
         if metric == "accuracy" and not math.isnan(value) and not 0 <= value <= 1:
             raise InvalidInput(
                 f"{name} gave a {which} accuracy of {value:g}: give a share in [0, 1], or name another "
-                "metric "
-                "in the spec"
+                "metric in the spec"
             )
     return score, test_score
 
@@ -344,10 +371,8 @@ def _checked_state(
         if wrong and not diverged:
             raise InvalidInput(
                 f"{name} gave a network in which {wrong} pruned weights of {each!r} aren't 0: step the "
-                "network "
-                "that it was given by an optimizer of torch.optim, or call "
-                "training.apply_masks(network) after "
-                "each step, and on what averages its weights"
+                "network that it was given by an optimizer of torch.optim, or call "
+                "training.apply_masks(network) after each step, and on what averages its weights"
             )
     kept = given.state_dict().keys()
     return {key: tensor for key, tensor in _on_cpu(trained).items() if key in kept}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from silo.errors import InvalidInput
 from trials.registry import one_line
-from trials.state_fit import state_names
+from trials.weights import state_names
 
 _ONNX_NEEDS = ("onnx", "onnxscript")
 

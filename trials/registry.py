@@ -1,21 +1,166 @@
 """Things chosen by name: one of ours, or the user's own as ``package.module:name``."""
 
+from __future__ import annotations
+
 import importlib
 import inspect
 import os
 import re
 import sys
+import types
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
+import torch
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
 from silo.checks import did_you_mean
 from silo.errors import InvalidInput
-from trials.flags import misplaced_flag
-from trials.foreign import check_form, usual_name
-from trials.references import has_references, looked_up
+from trials.paths import has_references, looked_up
 from trials.secrets import without_secrets
 from trials.vision import is_missing_operator, load_torchvision
+
+_WORDS = ("no", "off", "on", "yes")
+"""What YAML 1.1 read as true or false, and YAML 1.2, which specs are written in, reads as text."""
+
+_HINT = "; YAML reads no, off, on and yes as text"
+
+
+def misplaced_flag(function: Callable[..., Any], arguments: Mapping[str, Any]) -> str | None:
+    """The first argument that is no bool where one belongs, or the reverse, and what would do.
+
+    A parameter says what belongs there by its annotation, or else by its default. Where neither says
+    anything, a word that looks like a bool is refused: it would be true whatever it says.
+
+    Args:
+        function: What takes the arguments, by keyword.
+        arguments: Name to value.
+
+    Returns:
+        None if there is none, else a sentence that begins with "argument".
+    """
+    parameters = _parameters(function)
+    for name, value in arguments.items():
+        kinds = _kinds(parameters.get(name))
+        is_word = isinstance(value, str) and value.lower() in _WORDS
+        if kinds == {bool} and value is not None and not isinstance(value, bool):
+            return f"argument {name!r} must be true or false, got {value!r}{_HINT if is_word else ''}"
+        if kinds and kinds <= {int, float, complex} and isinstance(value, bool):
+            return f"argument {name!r} must be a number, got {value!r}"
+        if not kinds and is_word:
+            return (
+                f"argument {name!r} is the text {value!r}: write true or false{_HINT}; where text is meant, "
+                "annotate the parameter with str"
+            )
+    return None
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function, eval_str=True).parameters
+    except Exception:  # some have no signature, and annotations may name what isn't imported
+        pass
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def _kinds(parameter: inspect.Parameter | None) -> set[Any]:
+    """The types that a parameter takes, None aside; empty where nothing is said."""
+    if parameter is None or parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        return set()
+    found: set[Any] = set()
+    if parameter.annotation is not inspect.Parameter.empty:
+        found = set(_flat(parameter.annotation)) - {types.NoneType, "None"}
+    if not found and parameter.default not in (inspect.Parameter.empty, None):
+        return {type(parameter.default)}
+    return found
+
+
+def _flat(annotation: Any) -> typing.Iterator[Any]:
+    """The parts of a union; a text that couldn't be evaluated is taken by its words."""
+    origin = typing.get_origin(annotation)
+    if isinstance(annotation, str):
+        known = {"bool": bool, "int": int, "float": float}
+        words = (part.strip() for part in annotation.removeprefix("Optional[").rstrip("]").split("|"))
+        yield from (known.get(word, word) for word in words)
+    elif origin is typing.Annotated:
+        yield from _flat(annotation.__origin__)
+    elif origin is typing.Literal:
+        yield from map(type, typing.get_args(annotation))
+    elif origin in (typing.Union, types.UnionType):
+        for part in typing.get_args(annotation):
+            yield from _flat(part)
+    elif annotation not in (Any, object):
+        yield annotation
+
+
+_FORMS: dict[str, tuple[type, str]] = {
+    "optimizer": (
+        torch.optim.Optimizer,
+        "holds one network's parameters, and here several are trained at once: take 'sgd', 'adam', 'adamw' "
+        "or 'rmsprop', or your own class with step(weights, gradients, mask, lr), see "
+        "trials.optimizers.Optimizer",
+    ),
+    "schedule": (
+        torch.optim.lr_scheduler.LRScheduler,
+        "holds an optimizer: take 'warmup_drops', 'linear_decay', 'cyclical', 'cosine', 'one_cycle' or "
+        "'constant', or your own function (*, steps, steps_per_unit) that gives a function of the step",
+    ),
+    "pruner": (
+        torch_prune.BasePruningMethod,
+        "puts hooks into modules: take 'global_magnitude', 'layer_magnitude', 'random' or another, or your "
+        "own function of a trials.pruning.TrainedNetwork that gives trials.pruning.Scores",
+    ),
+    "data set": (
+        torch.utils.data.Dataset,
+        "gives examples one by one, of one split: take 'cifar10', 'mnist', 'image_folder' or another, or "
+        "your own function (*, seed) that gives a trials.datasets.Dataset with three splits",
+    ),
+}
+"""Kind to the class of torch's that people give for it, and what that can't do and what would."""
+
+
+def check_form(kind: str, name: str, found: Any) -> None:
+    """Refuses what belongs to another kind of program.
+
+    Raises:
+        InvalidInput: It is torch's own class of that kind, or a network that was made already.
+    """
+    theirs, why = _FORMS.get(kind, (type(None), ""))
+    by_function = kind == "pruner" and getattr(found, "__module__", "") == torch_prune.__name__
+    if by_function or (isinstance(found, type) and issubclass(found, theirs)):
+        raise InvalidInput(f"{kind} {name!r} {why}")
+    if kind == "network" and isinstance(found, nn.Module):
+        raise InvalidInput(
+            f"network {name!r} is a network that was made already, and each replicate needs its own: name "
+            "the class or function that makes it"
+        )
+
+
+def usual_name(name: str) -> str | None:
+    """``package.module:name`` of a name that is nearly so: with a file's path, a dot or a call's brackets.
+
+    Returns:
+        None where it is so, or can't be read.
+    """
+    text = re.sub(r"\(.*\)$", "", name.strip()).replace("::", ":")
+    module, colon, attribute = text.partition(":")
+    if not colon and re.search(r"[/\\]|\.py$", text):
+        attribute = "NAME"
+    elif not colon:
+        module, _, attribute = text.rpartition(".")
+    parts = [part for part in re.split(r"[/\\]", module.strip().removesuffix(".py")) if part != "."]
+    if "" in parts or ".." in parts:  # of a path from elsewhere the last part is the module
+        parts = parts[-1:]
+    found = f"{'.'.join(parts)}:{attribute.strip()}"
+    readable = all(part.isidentifier() for part in re.split(r"[.:]", found))
+    return found if readable and found != name else None
+
 
 T = TypeVar("T")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -10,7 +11,8 @@ import os
 import platform
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -27,47 +29,40 @@ from trials.checkpoints import (
     unpack_start,
     with_rewind,
 )
-from trials.curves import TrainingCurve
 from trials.datasets import Dataset, LoadDataset, key_of, load_dataset, split_seed
-from trials.devices import DeviceLost, name_of, raise_if_lost
+from trials.devices import DeviceLost, check_answers, name_of, raise_if_lost
 from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
 from trials.engine.compile_cache import keep_to_own_folder
 from trials.engine.graphs import in_a_line
-from trials.initial_weights import initial_weights
 from trials.loops import run_loop
-from trials.losses import make_loss
 from trials.memory import free_memory, is_out_of_memory, keep_to_share, peak_memory
 from trials.networks import build_network
+from trials.objectives import make_loss
 from trials.pruning import prune
-from trials.pruning.masks import (
-    Sparsity,
-    alive,
-    apply_masks,
-    full_masks,
-    norm_drop,
-    sparsity,
-)
-from trials.pruning.prunable import prunable_names
+from trials.pruning.masks import Sparsity, alive, apply_masks, full_masks, norm_drop, prunable_names, sparsity
 from trials.recipe import Recipe, rate_at
+from trials.registry import one_line, resolve
 from trials.secrets import without_secrets
 from trials.seeding import derive_seed
+from trials.settings import settings_kept
 from trials.tasks import (
     Damaged,
     Failed,
+    Job,
     PrunedNetwork,
     PruneNetwork,
     Result,
     StoredFile,
     Task,
+    TrainingCurve,
     TrainPack,
     Trial,
     TrialDiagnostics,
     WeightsFingerprint,
 )
 from trials.training import TrainedCopy, train_pack
-from trials.weights import InitialWeightsChanged, check_initial
-from trials.weights_file import WeightsFile
+from trials.weights import InitialWeightsChanged, WeightsFile, check_initial, initial_weights
 
 _T = TypeVar("_T")
 
@@ -120,6 +115,7 @@ class Runner:
         self._loaded, self._load, self._graphs = {} if loaded is None else loaded, load, graphs
         self._share, self._fits = share, recipe.execution.pack_size
         self._engine: Engine | None = None
+        self._imported = False
         keep_to_share(self.device, share)
 
     def begin(self, initial: Sequence[WeightsFingerprint]) -> None:
@@ -177,7 +173,7 @@ class Runner:
         )
 
     def initial(self, replicate: int) -> dict[str, Tensor]:
-        """Parameters and buffers that a replicate begins with; see :func:`trials.initial_weights`."""
+        """Parameters and buffers that a replicate begins with; see :func:`trials.weights`."""
         return initial_weights(
             self.store, replicate, self._initial, lambda: named_tensors(self.network(replicate))
         )
@@ -227,8 +223,10 @@ class Runner:
         """
 
         def first() -> Callable[[], Result]:
+            self._import_once()
             try:
-                return self._train(task) if isinstance(task, TrainPack) else self._prune(task)
+                with settings_kept():
+                    return self._train(task) if isinstance(task, TrainPack) else self._prune(task)
             except Exception as error:
                 raise_if_lost(error, self.device)
                 raise
@@ -237,6 +235,14 @@ class Runner:
         if isinstance(second, Failed) and second.memory:
             self._free()
         return partial(_answering, second) if callable(second) else lambda: second
+
+    def _import_once(self) -> None:
+        """Imports what the recipe names: what that sets holds for all tasks. Errors come with its use."""
+        if not self._imported:
+            self._imported = True
+            for component in self.recipe.components.values():
+                with suppress(Exception):
+                    resolve("component", component.name, {})
 
     def _train(self, task: TrainPack) -> Callable[[], tuple[Trial, ...]]:
         weights, masks = self._start(task)
@@ -453,6 +459,8 @@ def _answering(work: Callable[[], _T], hopeless: tuple[type[Exception], ...] = (
     except Exception as error:
         # Here, where it is known what references stood for.
         said, memory = traceback.format_exc(), is_out_of_memory(error)
+        if len(str(error).strip().splitlines()) > 1:
+            said += f"{type(error).__name__}: {one_line(error)}\n"
         if memory:
             said += f"out of memory: take a smaller batch_size, or give a worker more ({in_a_line(error)})"
         return Failed(
@@ -467,3 +475,59 @@ def _load(module: nn.Module, trained: dict[str, Tensor]) -> None:
     for name, tensor in named_tensors(module).items():
         if name in trained or name in parameters:
             tensor.copy_(trained[name])
+
+
+class Runners:
+    """A worker's side of several searches: a runner for each, made when it is first needed.
+
+    Args:
+        jobs: The searches by name.
+        load: Loads the data sets, on the CPU.
+
+    Raises:
+        DeviceLost: This process can't use the device that one of them trains on.
+    """
+
+    def __init__(
+        self,
+        jobs: Mapping[str, Job],
+        *,
+        load: LoadDataset = load_dataset,
+    ) -> None:
+        self._jobs, self._load = jobs, load
+        self._runners: dict[str, Runner] = {}
+        self._loaded: dict[str, Dataset] = {}
+        for device in {job.recipe.device for job in jobs.values()}:
+            check_answers(torch.device(device))
+
+    def run(self, name: str, task: Task) -> Result:
+        """Runs a task of a search; see :meth:`Runner.run`."""
+        return self.compute(name, task)()
+
+    def prepare(self, name: str) -> None:
+        """Makes a search's runner and loads its data; what fails here fails in its first task, too."""
+        with contextlib.suppress(Exception):
+            _ = self._runner(name).data
+
+    def compute(self, name: str, task: Task) -> Callable[[], Result]:
+        """The first half of a task of a search, and the second to be called; see :meth:`Runner.compute`."""
+        if isinstance(
+            task, TrainPack
+        ):  # recorded graphs hold a device's memory, whether they are used or not
+            for other in self._runners.keys() - {name}:
+                self._runners[other].forget_recordings()
+        return self._runner(name).compute(task)
+
+    def _runner(self, name: str) -> Runner:
+        if name not in self._runners:
+            job = self._jobs[name]
+            self._runners[name] = Runner(
+                job.recipe,
+                storage=job.storage,
+                graphs=job.graphs,
+                initial=job.initial,
+                share=job.share,
+                loaded=self._loaded,
+                load=self._load,
+            )
+        return self._runners[name]

@@ -1,6 +1,6 @@
 """Keeps secrets out of what is printed, recorded and exported: by their names, their form, and their values.
 
-A spec that holds one is refused (:func:`secret_in`); a reference stands for it, see :mod:`trials.references`.
+A spec that holds one is refused (:func:`secret_in`); a reference stands for it, see :mod:`trials.paths`.
 All that leaves a process goes through :func:`without_secrets`, too, for those that come another way.
 """
 

@@ -6,9 +6,13 @@ parameters and buffers, or draws otherwise than by the global generators, is the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,11 +20,62 @@ from silo.errors import InvalidInput
 from trials.datasets import Dataset
 from trials.engine import Engine, PlainModule, StackedNetwork, as_real, named_tensors
 from trials.engine.gradients import lone_gradients
-from trials.kept_attributes import changed, kept_attributes
-from trials.losses import Loss, make_loss, scalar
+from trials.objectives import Loss, make_loss, scalar
 from trials.recipe import Recipe
 from trials.registry import one_line
 from trials.seeding import seed_global
+from trials.settings import settings_kept
+
+_INTERNAL = vars(nn.Module()).keys()
+
+_MOST_ITEMS = 1000
+"""Items of a container that are looked at: longer ones are known by their length."""
+
+
+def kept_attributes(module: nn.Module) -> dict[str, Any]:
+    """Name to a picture of its value, for each attribute of a module and its parts that holds plain data."""
+    found = {}
+    for path, part in module.named_modules():
+        for name, value in vars(part).items():
+            if name not in _INTERNAL and (picture := _picture(value)) is not None:
+                found[f"{path}.{name}" if path else name] = picture
+    return found
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, bool]:
+    """Names of the attributes that changed, and whether each is a number or a generator of random ones."""
+    return {
+        name: picture[0] in ("number", "generator")
+        for name, picture in after.items()
+        if picture != before.get(name)
+    }
+
+
+def _picture(value: Any) -> tuple[str, Any] | None:
+    """Kind and content of a value; None for what isn't plain data, or follows from other tensors."""
+    if isinstance(value, bool | int | float | complex | np.number):
+        return "number", repr(value)
+    if value is None or isinstance(value, str | bytes):
+        return "text", value
+    if isinstance(value, torch.Generator):
+        return "generator", bytes(value.get_state().numpy())
+    if isinstance(value, random.Random):
+        return "generator", repr(value.getstate())
+    if isinstance(value, np.random.Generator):
+        return "generator", repr(value.bit_generator.state)
+    if isinstance(value, np.random.RandomState):
+        return "generator", repr(value.get_state())
+    if isinstance(value, Tensor):
+        plain = value.grad_fn is None and not isinstance(value, nn.Parameter)
+        return ("tensor", repr(value.detach().cpu().double().sum().item())) if plain else None
+    if isinstance(value, np.ndarray):
+        return "array", value.tobytes()
+    if isinstance(value, Mapping):
+        return "container", [len(value), *map(_picture, [*value.values()][:_MOST_ITEMS])]
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return "container", [len(value), *map(_picture, [*value][:_MOST_ITEMS])]
+    return None
+
 
 _EXAMPLES = 4
 """Examples of the batch: enough for batch normalisation, and little work."""
@@ -55,7 +110,7 @@ def compare_with_itself(build: Build, recipe: Recipe, data: Dataset) -> tuple[st
     inputs, labels = data.train.first(min(_EXAMPLES, recipe.batch_size))
     classes = data.num_classes if data.is_classified else None
     batch = _Batch(data.normalise(inputs), labels, classes, make_loss(recipe.loss))
-    with Engine(nn.Identity(), recipe).computing(_CPU):
+    with settings_kept(), Engine(nn.Identity(), recipe).computing(_CPU):
         return _compare(build, batch)
 
 
@@ -99,10 +154,22 @@ def _compare(build: Build, batch: _Batch) -> tuple[str, ...]:
             f"{_BUFFER}, and layers in an nn.ModuleList"
         )
     return (
+        *_warnings_of_shapes(evaluated["outputs"], batch),
         *_warnings_of_evaluation(module, start, batch, evaluated, again),
         *_warnings_of_numbers(kept),
         *_warnings_of_gradients(unused),
     )
+
+
+def _warnings_of_shapes(outputs: Tensor, batch: _Batch) -> list[str]:
+    """Outputs [B, 1] less targets [B] are [B, B], and no error."""
+    given, wanted = tuple(outputs.shape), tuple(batch.labels.shape)
+    if batch.classes is not None or given == wanted or outputs.numel() != batch.labels.numel():
+        return []
+    return [
+        f"its outputs {given} and the targets {wanted} are as many numbers in other shapes: a loss or metric "
+        "that subtracts them compares each with each; give both one shape, as by outputs.squeeze(1)"
+    ]
 
 
 def _warnings_of_evaluation(

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from silo.errors import InvalidInput
-from trials.curves import Validation
 from trials.datasets import Dataset
 from trials.diagnostics import Statistics, Watch, active_weights, statistics_of_copy
 from trials.engine import Engine, StackedNetwork, flat_mask
@@ -21,6 +20,7 @@ from trials.pruning.masks import apply_masks
 from trials.recipe import Recipe, direction
 from trials.schedules import multipliers
 from trials.seeding import derive_seed, generator, seed_global
+from trials.tasks import Validation
 
 _SCORES = ("score", "test_score", "best_step", "diverged", "train_loss")
 

@@ -10,8 +10,15 @@ from itertools import pairwise
 import plotly.graph_objects as go
 
 from dashboards.style import density_text, log_ticks, rounded, template
-from dashboards.tables.accuracy import short_names
-from dashboards.tables.accuracy_series import AccuracySeries, Place, Point, measure_of, places, series_of
+from dashboards.tables.accuracy import (
+    AccuracySeries,
+    Place,
+    Point,
+    measure_of,
+    places,
+    series_of,
+    short_names,
+)
 from oracle.results import Results
 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")

@@ -11,8 +11,7 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from dashboards.figures.rates import add_diagnosed
-from dashboards.figures.rates_axes import cycle_ticks, rate_axis
-from dashboards.figures.rates_data import RatesData, rates_data
+from dashboards.figures.rates_data import RatesData, cycle_ticks, rate_axis, rates_data
 from dashboards.style import (
     BLUE,
     GREEN,
@@ -27,7 +26,7 @@ from dashboards.style import (
     template,
 )
 from oracle.results import Results
-from oracle.results.distributions import CycleDistributions
+from oracle.results.networks import CycleDistributions
 
 if TYPE_CHECKING:
     from trials.diagnostics import Histogram  # imports torch

@@ -21,14 +21,14 @@ from dashboards.figures.rates_data import (
     runs,
 )
 from dashboards.style import VERMILLION, density_text, plain_rate_text, rate_text
-from dashboards.tables.texts import INSIDE, MARKS, OUTSIDE, interval_text
+from dashboards.tables.comparison import INSIDE, MARKS, OUTSIDE, interval_text
 from oracle.measure import BY_ACCURACY, Measure
 from oracle.results.verdict import doubts, loss_text, where
 from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from silo.fit.rivals import RivalTable
-from silo.intervals import CycleInterval, cycles_in_words
 from silo.landscape import CycleBelief, best_constant, judge
+from silo.measured import CycleInterval, cycles_in_words
 
 _STRIP = 44
 _LOG_FROM = 5.0

@@ -8,8 +8,19 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboards.figures import rates_axes
-from dashboards.figures.rates_data import RIVAL_LOOKS, DrawnCurve, Points, RatesData, rates_data
+from dashboards.figures.rates_data import (
+    RIVAL_LOOKS,
+    DrawnCurve,
+    Points,
+    RatesData,
+    cycle_axes,
+    density_axes,
+    percentages,
+    rate_axis,
+    rates_data,
+    smooth,
+    steps,
+)
 from dashboards.style import (
     BLUE,
     GREY,
@@ -23,7 +34,7 @@ from dashboards.style import (
     template,
 )
 from oracle.results import Results
-from silo.intervals import CycleInterval
+from silo.measured import CycleInterval
 
 Across = Literal["cycle", "density"]
 """The axis across: the pruning cycle m, or the density λ."""
@@ -110,7 +121,7 @@ def _layout(data: RatesData) -> go.Layout:
             "matches": "x",
             "showgrid": False,
         },
-        yaxis={"title": {"text": data.axis}, **rates_axes.rate_axis(data)},
+        yaxis={"title": {"text": data.axis}, **rate_axis(data)},
     )
 
 
@@ -125,10 +136,10 @@ def _add_upper_axis(figure: go.Figure, data: RatesData) -> None:
 def _lay_across(figure: go.Figure, data: RatesData, across: Across, *, buttons: bool) -> None:
     """Puts the points over cycles or densities, and adds the buttons that change it."""
     cycles = [trace.x for trace in figure.data]
-    densities = [rates_axes.percentages(data, x) for x in cycles]
+    densities = [percentages(data, x) for x in cycles]
     choices = [
-        Choice(label="cycle m", x=cycles, layout=rates_axes.cycle_axes(data)),
-        Choice(label="density λ", x=densities, layout=rates_axes.density_axes(data)),
+        Choice(label="cycle m", x=cycles, layout=cycle_axes(data)),
+        Choice(label="density λ", x=densities, layout=density_axes(data)),
     ]
     add_switch(figure, choices, ("cycle", "density").index(across), buttons=buttons and bool(figure.data))
 
@@ -214,7 +225,7 @@ def _add_curve(figure: go.Figure, drawn: DrawnCurve) -> None:
     _add_points(
         figure,
         drawn.name,
-        rates_axes.smooth(drawn.curve, drawn.last),
+        smooth(drawn.curve, drawn.last),
         line={"color": drawn.color, "width": 2.5, "dash": drawn.dash},
     )
     if drawn.misses:
@@ -245,7 +256,7 @@ def _add_rivals(figure: go.Figure, data: RatesData) -> None:
     """The other curves, drawn once they are clicked in the legend."""
     for rival in data.rivals.rivals if data.rivals else ():
         if rival.name in RIVAL_LOOKS:
-            cycles = rates_axes.steps(data.intervals[-1].cycle)
+            cycles = steps(data.intervals[-1].cycle)
             rates = [rounded(rate) for rate in rival.max_lr(np.array(cycles))]
             _add_points(figure, rival.name, (cycles, rates), line=RIVAL_LOOKS[rival.name].line())
             figure.data[-1].visible = "legendonly"
@@ -255,7 +266,7 @@ def _add_band(figure: go.Figure, data: RatesData) -> None:
     """The central 90 % of the curves fitted to draws of what the trainings tell, cycle by cycle."""
     if data.fit is None or data.fit.drawn is None:
         return
-    cycles = rates_axes.steps(data.intervals[-1].cycle)
+    cycles = steps(data.intervals[-1].cycle)
     low, high = data.fit.drawn.band(cycles)
     # A rate of 0 has no place on a logarithmic axis, and would break the outline.
     floor = data.rates[0] / 1e3 if data.scale == "log" else 0.0

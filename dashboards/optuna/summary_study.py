@@ -13,17 +13,15 @@ import plotly.graph_objects as go
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, create_trial
 
-from dashboards.attempts import attempt, failed_figure
-from dashboards.figures.curves import curves_figure, has_curves
-from dashboards.figures.landscape import landscape_figure
 from dashboards.figures.rates import DISPENSABLE, comparison_figure
-from dashboards.style import rounded
+from dashboards.figures.trainings import curves_figure, has_curves, landscape_figure
+from dashboards.style import attempt, failed_figure, rounded
 from dashboards.tables.comparison import markdown
 from oracle.cycles import Cycle
 from oracle.ledger import Ledger
 from oracle.ledger.retrying import reason
 from oracle.measure import Measure
-from oracle.observers.protocol import Observer
+from oracle.observers import Observer
 from oracle.results import Results
 from oracle.session import Session
 from silo.landscape import CycleBelief

@@ -10,18 +10,14 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from dashboards.attempts import attempt, failed_figure, failed_table
 from dashboards.figures.accuracy import accuracy_figure
 from dashboards.files import replace_file
-from dashboards.report.pages import figure_html, page
-from dashboards.tables.accuracy import accuracy_table
-from dashboards.tables.accuracy_series import AccuracySeries, measure_of, series_of
-from dashboards.tables.costs import cost_table
-from dashboards.tables.forms import csv_text, heading_text, markdown, to_json
-from dashboards.tables.latex import latex
+from dashboards.report.report import figure_html, page
+from dashboards.style import attempt, failed_figure, failed_table
+from dashboards.tables.accuracy import AccuracySeries, accuracy_table, measure_of, series_of
 from dashboards.tables.paper import paper_table
-from dashboards.tables.searches import search_table
-from dashboards.tables.table import Table
+from dashboards.tables.searches import cost_table, search_table
+from dashboards.tables.table import Table, csv_text, heading_text, latex, markdown, to_json
 from oracle.results import Results
 from silo.errors import InvalidInput
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dashboards.style import hours_text
-from dashboards.tables.comparison import comparison_table
+from dashboards.tables.comparison import comparison_table, progress, subject
 from dashboards.tables.table import Table
-from dashboards.tables.texts import progress, subject
 from oracle.measure import Measure
 from oracle.results import Results
 from oracle.results.costs import PolicyCost, mean_test_accuracy, shared_cycles
@@ -19,8 +18,8 @@ from silo.curve import SiloCurve
 from silo.fit import CurveFit
 from silo.fit.drawn_fits import DrawnFits, percent
 from silo.fit.rivals import RivalTable
-from silo.intervals import cycle_ranges, cycles_in_words
 from silo.landscape import JudgedCurve, Verdict
+from silo.measured import cycle_ranges, cycles_in_words
 
 _SYMBOLS: dict[Parameter, str] = {"q": "q", "beta": "β", "epsilon": "ε", "delta": "δ"}
 

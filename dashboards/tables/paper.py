@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dashboards.style import RATE_UNIT_TEXT, density_text, percent_text, rate_text
-from dashboards.tables.accuracy import NOT_COMPARED, accuracy_table
-from dashboards.tables.accuracy_series import AccuracySeries, Point
+from dashboards.tables.accuracy import NOT_COMPARED, AccuracySeries, Point, accuracy_table
+from dashboards.tables.comparison import INSIDE, OUTSIDE, interval_text
 from dashboards.tables.table import Cell, Table, texts
-from dashboards.tables.texts import INSIDE, OUTSIDE, interval_text
-from silo.accuracies import TOLERANCE
 from silo.errors import InvalidInput
 from silo.fit import fit_curve
-from silo.intervals import cycles_in_words
+from silo.measured import TOLERANCE, cycles_in_words
 from silo.paper import AccuracyRow, AccuracyTable, OracleTable, load_table
 
 _RATE = f"({RATE_UNIT_TEXT})"

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oracle.cli.show import LEDGER, console, open_searches, read_results
+from oracle.cli.show import LEDGER, console, open_searches, print_document, read_results
 from oracle.cli.specs import target_specs
-from oracle.cli.terminal import print_document
 from oracle.ledger import Ledger, SearchRecord
 from silo.errors import InvalidInput
 
@@ -59,7 +58,7 @@ def compare(
       oracle compare mine.yaml other
     """
     from dashboards.report.compare_report import report_text, write_compare_report
-    from dashboards.tables.forms import TerminalTable
+    from dashboards.tables.table import TerminalTable
 
     report = _report(targets, ledger, paper_table)
     folder = out or (_FOLDER if targets else None)

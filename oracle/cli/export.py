@@ -17,8 +17,7 @@ from oracle.cli.show import LEDGER, TARGET, open_searches, read_results
 from oracle.cli.specs import JSON, echo_json
 from oracle.measure import MAX_LR
 from oracle.results import Results
-from oracle.results.frames import meanings
-from oracle.results.trial_columns import STATISTICS
+from oracle.results.frames import STATISTICS, meanings
 from silo.errors import InvalidInput
 
 if TYPE_CHECKING:

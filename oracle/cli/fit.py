@@ -14,14 +14,13 @@ from oracle.cli.show import LEDGER, console, open_search, read_results
 from oracle.cli.specs import JSON, echo_json
 from oracle.measure import BY_ACCURACY, Measure, parse_tolerance
 from silo import checks
-from silo.accuracies import CycleAccuracies, grid_interval, intervals_and_accuracies, optimized
 from silo.csv_file import load_csv, load_scores
 from silo.errors import InvalidInput
 from silo.fit import fit_curve
 from silo.fit.drawn_fits import drawn_fits
 from silo.fit.rivals import compare_rivals
-from silo.intervals import CycleInterval
 from silo.landscape import CycleScores, learn
+from silo.measured import CycleAccuracies, CycleInterval, grid_interval, intervals_and_accuracies, optimized
 from silo.paper import OracleTable, load_table
 from trials.recipe import ACCURACY, Metric
 
@@ -129,8 +128,8 @@ def fit(
     else:
         view = _of_table(table, options) if table is not None else _of_csv(csv_file, options)
     if figure is not None:
-        from dashboards.attempts import attempt, failed_figure
         from dashboards.files import write_figure
+        from dashboards.style import attempt, failed_figure
 
         write_figure(attempt("the figure", lambda: fit_figure(view), failed_figure), figure)
     if as_json:

@@ -21,10 +21,9 @@ from oracle.cli.jobs import logs, stop, submit
 from oracle.cli.network import network
 from oracle.cli.report import report
 from oracle.cli.run import run
-from oracle.cli.show import list_searches, status
+from oracle.cli.show import list_searches, plain_streams, status
 from oracle.cli.sparsity import sparsity
 from oracle.cli.specs import init, plan, schema, validate
-from oracle.cli.terminal import plain_streams
 from oracle.errors import LeaseLost, Refused
 from oracle.interrupts import interrupt_on_signals, remembering
 from oracle.ledger.retrying import DATABASE_ERRORS, reason

@@ -15,10 +15,10 @@ from oracle.ledger import Ledger, SearchRecord
 from oracle.results import Results
 from oracle.spec import Spec
 from silo.errors import InvalidInput
-from silo.intervals import cycles_in_words
+from silo.measured import cycles_in_words
 
 if TYPE_CHECKING:
-    from dashboards.paper_width import Columns
+    from dashboards.files import Columns
 
 
 @click.command()
@@ -99,7 +99,7 @@ def show_comparisons(
 
     Several are also shown side by side.
     """
-    from dashboards.attempts import attempt
+    from dashboards.style import attempt
     from dashboards.tables.accuracy import side_by_side
 
     found, data = [], []
@@ -124,10 +124,10 @@ def _show(
     cycles: Sequence[int] | None,
 ) -> dict[str, Any]:
     """Writes a report, and prints the comparison unless it is wanted as JSON, which it gives."""
-    from dashboards.attempts import attempt, failed_table
     from dashboards.report import write_report
+    from dashboards.style import attempt, failed_table
     from dashboards.tables.comparison import terminal_table, to_json
-    from dashboards.tables.forms import TerminalTable
+    from dashboards.tables.table import TerminalTable
 
     if missing := sorted(set(cycles or ()) - {each.cycle for each in results.decided}):
         raise InvalidInput(

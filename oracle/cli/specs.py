@@ -120,9 +120,8 @@ def validate(spec_file: Path, as_json: bool) -> None:
     Example:
       oracle validate mine.yaml
     """
-    from oracle.cautions import cautions, missing_places
-    from oracle.preflight import examine, open_runner
-    from oracle.resolution import resolution_of
+    from oracle.plan import resolution_of
+    from oracle.preflight import cautions, examine, missing_places, open_runner
 
     specs = load_variants(spec_file)
     found, lacking = [], []

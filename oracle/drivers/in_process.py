@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oracle.rules import Signal
+from oracle.search import Signal
 from oracle.session import Session
 
 if TYPE_CHECKING:

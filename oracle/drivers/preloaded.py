@@ -5,4 +5,4 @@ import os
 if "ORACLE_TASK_QUEUE" not in os.environ:
     import oracle.drivers.workers  # noqa: F401
     import trials.networks
-    import trials.runners  # noqa: F401
+    import trials.runner  # noqa: F401

@@ -27,7 +27,7 @@ from oracle.drivers import ray_internals
 from oracle.drivers.task_queue import TaskQueue
 from oracle.drivers.workers import OpenRunners, Worker, open_runners
 from oracle.errors import Refused
-from oracle.rules import Signal
+from oracle.search import Signal
 from oracle.session import Session
 from trials.memory import says_out_of_memory
 from trials.tasks import Failed, Job, Result, Task

@@ -28,12 +28,12 @@ class Computes(Protocol):
 
 
 OpenRunners = Callable[..., Computes]
-"""Makes it in the worker, from its jobs and its way to their data: see :class:`trials.runners.Runners`."""
+"""Makes it in the worker, from its jobs and its way to their data: see :class:`trials.runner.Runners`."""
 
 
 def open_runners(jobs: Mapping[str, Job], *, load: SharedData) -> Computes:
     """The worker's side that trains and prunes."""
-    from trials.runners import Runners  # imports torch, which a worker's thread does while Ray goes on
+    from trials.runner import Runners  # imports torch, which a worker's thread does while Ray goes on
 
     return Runners(jobs, load=load)
 

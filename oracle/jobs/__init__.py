@@ -1,7 +1,6 @@
 """Searches as Ray jobs: what travels to a cluster, and what is asked of it afterwards."""
 
 from oracle.jobs.calls import status, stop, submit
-from oracle.jobs.client import Job, Jobs
-from oracle.jobs.package import Package, make_package
+from oracle.jobs.client import Job, Jobs, Package, make_package
 
 __all__ = ["Job", "Jobs", "Package", "make_package", "status", "stop", "submit"]

@@ -11,8 +11,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from oracle.errors import Refused, TrialsFailed
-from oracle.jobs.client import PREFLIGHT_PASSED, Job, Jobs
-from oracle.jobs.package import make_package
+from oracle.jobs.client import PREFLIGHT_PASSED, Job, Jobs, make_package
 from oracle.ledger import Ledger
 from oracle.spec import DEFAULT_LEDGER, Spec
 from oracle.spec_file import is_spec_file, load_specs, spec_name

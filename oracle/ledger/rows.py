@@ -28,8 +28,7 @@ from sqlalchemy.orm import Session
 
 from oracle.ledger.digests import digest
 from oracle.ledger.values import LATEST, DamagedValue, checked, parsed
-from trials.curves import TrainingCurve
-from trials.tasks import STATISTICS, StoredFile, Trial, TrialDiagnostics, numbers_of
+from trials.tasks import STATISTICS, StoredFile, TrainingCurve, Trial, TrialDiagnostics, numbers_of
 
 _ELSEWHERE = ("cycle", "max_lr", "score")
 """Fields of a trial that its row tells by its study, its parameter and its value."""

@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from oracle.observers.protocol import Observer
+from oracle.cycles import Cycle
 from silo.errors import InvalidInput, SiloOracleError
 from trials.secrets import without_secrets
+from trials.tasks import PrunedNetwork, Task, Trial
 
 if TYPE_CHECKING:
-    from oracle.cycles import Cycle
     from oracle.session import Session
     from oracle.spec import Spec
-    from trials.tasks import PrunedNetwork, Task, Trial
 
 __all__ = ["Observer", "careful", "make_observers"]
+
+
+class Observer:
+    """Hears of a search's progress, always in the driver's thread. Every method does nothing by default."""
+
+    def started(self, session: Session) -> None:
+        """The search starts, or goes on."""
+
+    def trained(self, session: Session, outcomes: Sequence[Trial]) -> None:
+        """Trials have finished and are in the ledger."""
+
+    def pruned(self, session: Session, pruned: PrunedNetwork) -> None:
+        """A network has been pruned."""
+
+    def retried(self, session: Session, task: Task, reason: str) -> None:
+        """A task has failed, or a file that it needs is lost; it is tried again if the rules allow."""
+
+    def halved(self, session: Session, task: Task, together: int) -> None:
+        """A pack ran out of memory; from now on at most so many candidates are trained at a time."""
+
+    def decided(self, session: Session, decision: Cycle) -> None:
+        """A cycle is decided."""
+
+    def ended(self, session: Session, state: str) -> None:
+        """The search ends: ``done``, ``failed``, ``interrupted``, or ``taken over`` by another driver."""
+
 
 KNOWN = {
     "tensorboard": "oracle.observers.tensorboard:TensorBoard",
@@ -107,3 +133,23 @@ class _Careful(Observer):
                 type(error).__name__,
                 without_secrets(lines[0]),
             )
+
+
+def cycle_numbers(session: Session, decision: Cycle) -> dict[str, float]:
+    """Name to number: rates are peak learning rates, densities shares in [0, 1], scores in their own unit.
+
+    A score is named for the metric: ``validation_accuracy``. One that is missing is left out.
+    """
+    interval, selected, key = decision.interval, decision.selected, decision.measure.key
+    pruned = session.search.prunings(decision.cycle)
+    density = sum(each.alive / each.prunable for each in pruned) / len(pruned) if pruned else 1.0
+    found = {
+        "optimum": interval.optimum,
+        "chosen": decision.chosen,
+        "interval_low": interval.low,
+        "interval_high": interval.high,
+        f"validation_{key}": selected.score,
+        f"test_{key}": selected.test_score,
+        "density": density,
+    }
+    return {name: number for name, number in found.items() if not math.isnan(number)}

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from oracle.cycles import Cycle
-from oracle.observers.numbers import cycle_numbers
-from oracle.observers.protocol import Observer
+from oracle.observers import Observer, cycle_numbers
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
 

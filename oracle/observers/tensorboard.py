@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oracle.cycles import Cycle
-from oracle.observers.numbers import cycle_numbers
-from oracle.observers.protocol import Observer
+from oracle.observers import Observer, cycle_numbers
 from silo.errors import InvalidInput
 from trials.paths import expanded
 from trials.tasks import Trial

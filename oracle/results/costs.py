@@ -10,9 +10,9 @@ from typing import TypedDict
 
 from oracle.cycles import Candidate, Cycle
 from oracle.measure import BY_ACCURACY, Measure
-from silo.accuracies import ROUNDING
 from silo.cost import silo_cost, silo_tuning_cost
 from silo.curve import SiloCurve
+from silo.measured import ROUNDING
 from trials.tasks import Trial
 
 _POLICIES = {

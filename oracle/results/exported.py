@@ -13,15 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from oracle.chance_level import chance_of
 from oracle.cycles import Cycle, decide
+from oracle.measure import chance_of
 from oracle.policies.adaptive import modelled_cycle, restated
-from oracle.results.columns import FLOAT, INT, TRUTH, Columns
-from oracle.results.frames import columns_of
+from oracle.results.frames import FLOAT, INT, SCORE_COLUMNS, TRUTH, Columns, columns_of
 from oracle.results.results import DRAWS, Results
-from oracle.results.trial_columns import SCORE_COLUMNS
 from oracle.spec import Spec
-from oracle.spec_arguments import RECORDED
+from oracle.spec_parts import RECORDED
 from silo.errors import InvalidInput
 from trials.tasks import STATISTICS, StoredFile, Trial, TrialDiagnostics, numbers_of
 

@@ -7,38 +7,140 @@ Rates are as they are, not in units of 1e-2. Columns of scores are named for the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from oracle.measure import BY_ACCURACY, MAX_LR, Measure
-from oracle.results.columns import (
-    FLOAT,
-    INT,
-    MAYBE,
-    TEXT,
-    TIME,
-    TRUTH,
-    Column,
-    Columns,
-    Parts,
-    records,
-    series,
-)
-from oracle.results.simpler import simpler_rates
-from oracle.results.trial_columns import DENSITY, STATISTICS, TRIALS, trial_rows
+from oracle.results.verdict import simpler_rates
 from silo.curve import SiloCurve
 from silo.landscape import CycleBelief, Loss
 from silo.landscape.belief import Verdict
 from trials.secrets import without_secrets
+from trials.tasks import Meaning, Trial, TrialDiagnostics, numbers_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from oracle.results.results import Results
+
+
+INT, FLOAT, TRUTH, MAYBE, TEXT, TIME = "int64", "float64", "bool", "boolean", "string", "datetime64[us, UTC]"
+
+Parts = Mapping[str, Any]
+"""The parts of a row by name; ``row`` is the object that it is about."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        kind: Its type.
+        meaning: What it holds, with its unit.
+        place: Dotted path of its value from a row's parts, or from what the row is about; by default the
+            column's name.
+    """
+
+    kind: str
+    meaning: str
+    place: str = ""
+
+
+Columns = dict[str, Column]
+
+
+def records(rows: Iterable[Parts], columns: Columns) -> list[dict[str, Any]]:
+    """A dict per row."""
+    return [{name: _value(row, each.place or name) for name, each in columns.items()} for row in rows]
+
+
+def _value(parts: Parts, place: str) -> Any:
+    """The value at a dotted path; None where something on the way is not there, or it is an empty text."""
+    first, *rest = place.split(".")
+    value = parts[first] if first in parts else getattr(parts["row"], first, None)
+    for name in rest:
+        value = None if value is None else getattr(value, name)
+    return None if value == "" or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def series(values: list[Any], kind: str) -> pd.Series[Any]:
+    """A column of a frame; what is None is missing, what is several is a text."""
+    import pandas as pd
+
+    if kind == TIME:
+        values = [None if value is None else datetime.fromtimestamp(value, UTC) for value in values]
+    elif kind == TEXT:
+        values = [_listed(value) if isinstance(value, tuple) else value for value in values]
+    return pd.Series(values, dtype=kind)
+
+
+def _listed(values: Iterable[float | None]) -> str | None:
+    """``0.01;0.02``, nothing between where one is not known; None where there are no values."""
+    return ";".join("" if value is None else repr(value) for value in values) or None
+
+
+DENSITY = "share of the prunable weights that is left, in (0, 1]"
+
+_SCORES: Columns = {
+    "score": Column(FLOAT, "{range}, at the best validation; {diverged} if it diverged", "score"),
+    "test_score": Column(FLOAT, "{range}, of the same weights", "test_score"),
+}
+
+SCORE_COLUMNS = {"score": "validation_{key}", "test_score": "test_{key}"}
+"""What a trial's scores are called in tables."""
+
+_KINDS = {int: INT, float: FLOAT, bool: TRUTH, str: TEXT}
+
+STATISTICS: Columns = {
+    name: Column(FLOAT, meaning.text, f"diagnostics.{name}")
+    for name, (_, meaning) in numbers_of(TrialDiagnostics).items()
+}
+"""Columns of a trial's statistics."""
+
+
+def _columns() -> Columns:
+    found: Columns = {}
+    for name, (kind, meaning) in numbers_of(Trial).items():
+        if name in _SCORES:
+            found[SCORE_COLUMNS[name]] = _SCORES[name]
+        else:
+            found[name] = _column(name, kind, meaning)
+        if name == "max_lr":
+            found["density"] = Column(FLOAT, DENSITY)
+        if name == "train_loss":
+            found["selected"] = Column(
+                TRUTH, "whether its cycle is decided and its rate chosen: the network pruned next"
+            )
+            found |= STATISTICS
+    return found
+
+
+def _column(name: str, kind: type, meaning: Meaning) -> Column:
+    return Column(TIME if meaning.time else _KINDS[kind], meaning.text, name)
+
+
+TRIALS: Columns = {
+    **_columns(),
+    "checkpoint": Column(
+        TEXT, "file of the weights, below the search's storage; deleted unless selected", "checkpoint.path"
+    ),
+    "sha256": Column(TEXT, "its checksum", "checkpoint.sha256"),
+}
+
+
+def trial_rows(results: Results) -> Iterator[Parts]:
+    """A trial, the density of its network, and whether it was selected."""
+    left = {(pruned.cycle, pruned.replicate): pruned.alive / pruned.prunable for pruned in results.prunings}
+    chosen = {each.cycle: each.chosen for each in results.decided}
+    for trial in results.outcomes:
+        density = left.get((trial.cycle, trial.replicate), 1.0 if trial.cycle == 0 else math.nan)
+        yield {"row": trial, "density": density, "selected": chosen.get(trial.cycle) == trial.max_lr}
 
 
 def frame(name: str, results: Results) -> pd.DataFrame:

@@ -7,6 +7,7 @@ results.candidates.query("inside")
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,28 +15,35 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from oracle.chance_level import Chance, Floor, chance_of
+from pydantic import ValidationError
+
 from oracle.cycles import Cycle
+from oracle.errors import Refused
 from oracle.ledger import Ledger, Run, SearchRecord
-from oracle.measure import Measure
+from oracle.measure import Chance, Floor, Measure, chance_of
 from oracle.policies import Policy, Span
-from oracle.policies.adaptive import restated
+from oracle.policies.adaptive import AdaptivePolicy, restated
+from oracle.restoring import Recorded
 from oracle.results import frames
 from oracle.results.costs import PolicyCost, policy_costs
-from oracle.results.distributions import CycleDistributions, cycle_distributions, diagnosed_rates
-from oracle.results.networks import TrainedNetwork, trained_network
-from oracle.results.recommendation import Recommendation, recommend
-from oracle.results.recorded import load_search, may_build, recorded_spec
-from oracle.results.verdict import point_verdict, verdict
+from oracle.results.networks import (
+    CycleDistributions,
+    TrainedNetwork,
+    cycle_distributions,
+    diagnosed_rates,
+    trained_network,
+)
+from oracle.results.verdict import Recommendation, point_verdict, recommend, verdict
 from oracle.search import Search
-from oracle.spec import DEFAULT_LEDGER, Spec
-from silo.curve import SiloCurve
-from silo.depth import unlike
+from oracle.session import search_rules
+from oracle.spec import DEFAULT_LEDGER, Spec, recorded_rule
+from oracle.spec_parts import RECORDED
+from silo.curve import SiloCurve, unlike
 from silo.fit import CurveFit, fit_curve
 from silo.fit.drawn_fits import drawn_fits
 from silo.fit.rivals import RivalTable, compare_rivals
-from silo.intervals import CycleInterval, cycles_in_words
 from silo.landscape import Advice, CycleBelief, JudgedCurve, Loss, advise, best_constant, judge, learn
+from silo.measured import CycleInterval, cycles_in_words
 from trials.recipe import Execution
 from trials.secrets import without_secrets
 from trials.tasks import PrunedNetwork, Trial
@@ -45,6 +53,83 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trials.runner import Runner
+
+
+def recorded_spec(record: SearchRecord) -> Spec:
+    """The spec that a search was last run with.
+
+    Raises:
+        Refused: It is not one that this version reads.
+    """
+    try:
+        given = {**record.spec, "decide": recorded_rule(record.spec)}
+        return Spec.model_validate(given, context=RECORDED)
+    except ValidationError as error:
+        field = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise Refused(
+            f"search {record.name!r}: its recorded spec was written by another version of this program "
+            f"(field {field!r}: {error.errors()[0]['msg']}); use that version"
+        ) from error
+
+
+def spec_to_build(record: SearchRecord, own: Spec | None, *, trust: bool) -> Spec:
+    """The spec by which a recorded search's network and data set may be built here: see :func:`may_build`."""
+    recorded = recorded_spec(record)
+    may_build(recorded, own, trust=trust)
+    return recorded if own is None else own.model_copy(update={"storage": recorded.storage})
+
+
+def may_build(recorded: Spec, own: Spec | None, *, trust: bool) -> None:
+    """Makes sure that a recorded search's network and data set may be built here.
+
+    Whoever can write the ledger chooses what the recorded spec names, and to build that runs it: so it is the
+    user's own spec, or names nothing but what this project has, or the user trusts all who write there.
+
+    Args:
+        recorded: Its spec as the ledger has it.
+        own: The user's own spec of it; None where a name was given.
+        trust: Whether the recorded spec may run whatever it names.
+
+    Raises:
+        Refused: It names other code, or the user's own spec is another one.
+    """
+    if own is not None:
+        # As the ledger has it: in Python a list may be a tuple.
+        given, known = (without_secrets(each.model_dump(mode="json")) for each in (own, recorded))
+        for field in ("network", "dataset", "pruning"):
+            if given[field] != known[field]:
+                raise Refused(
+                    f"search {recorded.name!r} was run with another {field} than this spec has; give the "
+                    "spec that it was run with, or its name"
+                )
+        return
+    parts = {"network": recorded.network, "dataset": recorded.dataset}
+    foreign = [f"{field} {each.name!r}" for field, each in parts.items() if ":" in each.name]
+    if recorded.dataset.arguments.get("download"):
+        foreign.append(f"a download of data set {recorded.dataset.name!r}")
+    if foreign and not trust:
+        raise Refused(
+            f"search {recorded.name!r}: the ledger names {' and '.join(foreign)}, which would run here, and "
+            "whoever can write the ledger chooses it; give your own spec file of the search in place of its "
+            "name, or --trust (in Python, trust=True) if you trust all who can write there"
+        )
+
+
+def load_search(ledger: Ledger, record: SearchRecord) -> Search:
+    """The state of a search, from what its ledger holds.
+
+    Raises:
+        Refused: The recorded spec is not one that this version reads, or a row does not belong to the search.
+    """
+    recorded = Recorded.read(ledger, record.name)
+    search = recorded.search(search_rules(recorded_spec(record), record), record)
+    if undone := recorded.undone(search):
+        logging.getLogger("oracle").warning(
+            "search %r: %s decided, and rows of what was trained are missing; run it again, which trains "
+            "them anew",
+            *(record.name, f"{cycles_in_words(undone)} {'was' if len(undone) == 1 else 'were'}"),
+        )
+    return search
 
 
 DRAWS = 300
@@ -356,11 +441,31 @@ class Results:
 
     def advice_text(self) -> str:
         """The advice in a sentence or two, with the time that it takes here; empty without one."""
+        if isinstance(self.policy, AdaptivePolicy):
+            return self._larger_budget(self.policy)
         if self.advice is None:
             return ""
         seconds = 3600 * self.policy_costs[0].worker_hours / max(self.policy_costs[0].trainings, 1)
         about = "what SILO's curve loses" if self.advice.about == "verdict" else "the intervals' ends"
         return f"To know {about} in {cycles_in_words(self.advice.cycles)}: {self.advice.sentence(seconds)}"
+
+    def _larger_budget(self, policy: AdaptivePolicy) -> str:
+        """What to do about the cycles where an adaptive search can't tell; how much would do isn't known."""
+        judged = self.judged(self.predicted.max_lr) if self.predicted else None
+        replicates = self.search_spec.replicates
+        now = policy.expected(replicates)
+        more = min(2.0, policy.candidates * replicates / now)
+        if judged is None or not (cycles := judged.cycles("unknown")) or more <= 1:
+            return ""
+        counted = policy.trainings is not None
+        before = policy.trainings if counted else policy.share
+        assert before is not None
+        return (
+            f"To know more of what SILO's curve loses in {cycles_in_words(cycles)}: with a larger budget, "
+            f"such as {'trainings' if counted else 'share'}: {more * before:g} in place of {before:g}, the "
+            f"same search goes on, with about {(more - 1) * now * len(self.decided):.0f} more trainings "
+            "where they tell most."
+        )
 
     def gpus_text(self) -> str:
         """That candidates of a cycle are compared across kinds of GPU, in a sentence; empty if none are."""
@@ -424,7 +529,7 @@ class Results:
         Raises:
             InvalidInput: There is no such cycle or replicate, or the network or data set can't be built.
             Refused: Its file is missing or damaged, the network's code builds another one by now, or it isn't
-                to be trusted: see :func:`oracle.results.recorded.may_build`.
+                to be trusted: see :func:`oracle.results.results.may_build`.
         """
         may_build(self.search_spec, self.own, trust=trust)
         return trained_network(self, self._runner, cycle, replicate)

@@ -24,8 +24,8 @@ from optuna.trial import TrialState
 
 from oracle.cycles import Cycle
 from oracle.ledger import Ledger
-from oracle.observers.protocol import Observer
-from oracle.rules import Signal
+from oracle.observers import Observer
+from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
 from oracle.testing.sessions import Place, open_session, results, run_in_process, small_spec

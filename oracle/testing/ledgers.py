@@ -26,20 +26,25 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from oracle.cycles import Choice
+from oracle.cycles import Choice, Grid
 from oracle.errors import Refused
-from oracle.grid import Grid
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.choices import add_choices, read_choices
 from oracle.ledger.rounds import add_rounds, read_rounds
 from oracle.ledger.rows import Axis
 from oracle.policies import OraclePolicy
-from oracle.rules import Rules, Signal
-from oracle.search import Search
+from oracle.search import Rules, Search, Signal
 from oracle.testing.replay import replay, replayed, replayed_trial
-from trials.curves import TrainingCurve, Validation
 from trials.recipe import Execution
-from trials.tasks import STATISTICS, PrunedNetwork, StoredFile, Trial, TrialDiagnostics
+from trials.tasks import (
+    STATISTICS,
+    PrunedNetwork,
+    StoredFile,
+    TrainingCurve,
+    Trial,
+    TrialDiagnostics,
+    Validation,
+)
 from trials.testing.assertions import require, require_same
 
 AXIS = Axis(low=0.01, high=0.1, log=True)

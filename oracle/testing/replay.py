@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oracle.rules import Rules, Signal
-from oracle.search import Search
+from oracle.search import Rules, Search, Signal
 from trials.tasks import PrunedNetwork, Result, StoredFile, Task, TrainPack, Trial
 
 Accuracy = Callable[[int, int, float], float]

@@ -12,7 +12,7 @@ from oracle import preflight
 from oracle.drivers import in_process
 from oracle.execution import room
 from oracle.ledger import Ledger
-from oracle.observers.protocol import Observer
+from oracle.observers import Observer
 from oracle.session import Session
 from oracle.spec import Spec
 

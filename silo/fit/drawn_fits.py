@@ -10,25 +10,24 @@ import numpy.typing as npt
 
 from silo import checks
 from silo._arrays import BoolArray, FloatArray, IntArray
-from silo.accuracies import grid_interval
-from silo.curve import SiloCurve, check_cycles, shape
-from silo.depth import depth
+from silo.curve import SiloCurve, check_cycles, depth, shape
 from silo.errors import InvalidInput
-from silo.fit.branch_and_bound import Items
-from silo.fit.families import betas_at, silo_family
-from silo.fit.least_squares import Targets, minima
-from silo.fit.parameter_ranges import parameter_ranges
-from silo.fit.problem import (
+from silo.fit.branch_and_bound import Items, parameter_ranges
+from silo.fit.least_squares import (
     EXACT_LOSS,
     WITHIN_SLACK,
     Problem,
+    Targets,
     Weighting,
+    betas_at,
     free_part,
     make_problem,
+    minima,
+    silo_family,
     weights_of,
 )
-from silo.intervals import SLACK
 from silo.landscape import CycleBelief
+from silo.measured import SLACK, grid_interval
 
 Parameter = Literal["q", "beta", "epsilon", "delta"]
 

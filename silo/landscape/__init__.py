@@ -4,16 +4,14 @@
         cycle.inside  # the chance that each candidate lies in the optimized interval
         cycle.loss(0.05).verdict  # inside, outside, or unknown
 
-``scores`` has the trainings, ``prior`` what is supposed beforehand, ``noise``, ``curve`` and ``collapse`` the
-three parts of the model that ``model`` joins, ``belief`` what follows for a cycle, ``curves`` what curves of
-rates lose, and ``advice`` which trainings would tell more.
+``parts`` and ``curve`` have the parts of the model that ``model`` joins, ``belief`` what follows for a cycle
+and what curves of rates lose, ``advice`` which trainings would tell more, and ``adaptive`` which come next.
 """
 
 from silo.landscape.advice import Advice, MoreTrainings, advise
-from silo.landscape.belief import CycleBelief, Loss, Verdict
-from silo.landscape.curves import JudgedCurve, best_constant, judge
+from silo.landscape.belief import CycleBelief, JudgedCurve, Loss, Verdict, best_constant, judge
 from silo.landscape.model import Known, Landscape, learn
-from silo.landscape.scores import CycleScores
+from silo.measured import CycleScores
 
 __all__ = [
     "Advice",

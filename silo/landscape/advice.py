@@ -21,9 +21,9 @@ from typing import Literal
 import numpy as np
 
 from silo._arrays import FloatArray, IntArray
-from silo.intervals import cycles_in_words
 from silo.landscape.belief import SURE, CycleBelief
-from silo.landscape.prior import PRIOR
+from silo.landscape.parts import PRIOR
+from silo.measured import cycles_in_words
 
 #: The numbers of more replicates that are tried.
 NUMBERS = (1, 2, 4, 8, 16)

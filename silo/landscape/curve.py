@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from silo._arrays import FloatArray, IntArray
-from silo.landscape.prior import Prior
+from silo.landscape.parts import Prior
 
 # A component that weighs less than this share of the heaviest plays no part any more.
 _FORGOTTEN = 1e-4

@@ -20,14 +20,11 @@ import numpy as np
 
 from silo import checks
 from silo._arrays import FloatArray, IntArray
-from silo.accuracies import TOLERANCE, CycleAccuracies, check_accuracies
 from silo.errors import InvalidInput
-from silo.landscape import collapse, curve
+from silo.landscape import curve
 from silo.landscape.belief import CycleBelief
-from silo.landscape.draws import Drawn, fixed_numbers
-from silo.landscape.noise import NoiseLevel, collapsed
-from silo.landscape.prior import PRIOR, Prior
-from silo.landscape.scores import CycleScores, check_scores
+from silo.landscape.parts import PRIOR, Drawn, EdgeGrid, NoiseLevel, Prior, collapsed, fixed_numbers
+from silo.measured import TOLERANCE, CycleAccuracies, CycleScores, check_accuracies, check_scores
 
 SAMPLES = 1024
 # Where the best score falls by so many clips, and replicates disagree, too, nothing trains.
@@ -83,9 +80,9 @@ class Landscape:
         return curve.Components(np.log(self.rates), self.prior)
 
     @cached_property
-    def edges(self) -> collapse.EdgeGrid:
+    def edges(self) -> EdgeGrid:
         """The edge's settings on this grid."""
-        return collapse.EdgeGrid(np.log(self.rates), self.prior)
+        return EdgeGrid(np.log(self.rates), self.prior)
 
     def given(self, scores: CycleScores, before: Known | None = None) -> Known | None:
         """What is known with a cycle's trainings so far; their order plays no part.

@@ -13,7 +13,7 @@ from typing import Literal, overload
 
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
-from silo.intervals import CycleInterval
+from silo.measured import CycleInterval
 
 _CURVES = {
     10: SiloCurve(q=1, beta=5.0, epsilon=0.04, delta=0.06, pruning_rate=0.2),

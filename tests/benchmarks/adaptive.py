@@ -8,7 +8,7 @@ without its noise (smooth):
 
     means      the Oracle's rule on the means of all rates' trainings
     model      what ``silo.landscape`` tells of all rates' trainings
-    adaptive   ``silo.landscape.rounds`` with a share of the trainings that 3 replicates of all rates take
+    adaptive   ``silo.landscape.adaptive`` with a share of the trainings that 3 replicates of all rates take
     edge       the rule of the edge of collapse
 
 at the time of each cycle's decision ("then"), and with what later cycles tell of it ("in the end"). A grid of
@@ -29,17 +29,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from oracle.grid import Grid
-from oracle.learned import Learned
+from oracle.cycles import Grid, Learned
 from oracle.policies import EdgePolicy
-from oracle.rules import Rules
+from oracle.search import Rules
 from oracle.testing.replay import replay
 from silo._arrays import FloatArray
-from silo.accuracies import TOLERANCE
 from silo.landscape import CycleScores, Known, Landscape
-from silo.landscape.begun import Begun
-from silo.landscape.design import Pair
-from silo.landscape.rounds import Adaptive
+from silo.landscape.adaptive import Adaptive, Begun, Pair
+from silo.measured import TOLERANCE
 from tests.benchmarks.confidence import Figures, Truth, draws, point
 from tests.benchmarks.landscapes import NAMES, Recorded, recorded
 from tests.benchmarks.machine import header, keep

@@ -28,7 +28,7 @@ from rich.table import Table
 from oracle.cycles import Cycle
 from oracle.policies.adaptive import restated
 from oracle.results.results import Results
-from silo.accuracies import TOLERANCE
+from silo.measured import TOLERANCE
 from tests.benchmarks.agreement import Setting, results
 from tests.benchmarks.confidence import Figures, Truth
 from tests.benchmarks.landscapes import recorded

@@ -28,8 +28,8 @@ from rich.table import Table
 
 from silo import SiloCurve
 from silo._arrays import FloatArray, IntArray
-from silo.accuracies import TOLERANCE, CycleAccuracies, optimized
 from silo.landscape import CycleBelief, CycleScores, Known, Landscape, learn
+from silo.measured import TOLERANCE, CycleAccuracies, optimized
 from tests.benchmarks.landscapes import NAMES, Recorded, recorded
 from tests.benchmarks.machine import header, keep
 

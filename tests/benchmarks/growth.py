@@ -33,7 +33,7 @@ from oracle.drivers import in_process
 from oracle.ledger import Ledger
 from oracle.preflight import open_runner
 from oracle.results import Results
-from oracle.rules import Signal
+from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
 from oracle.testing.replay import replayed

@@ -27,7 +27,7 @@ from rich.table import Table
 from ruamel.yaml import YAML
 
 import oracle
-from oracle.learned import Learned
+from oracle.cycles import Learned
 from oracle.results.results import Results
 from tests.benchmarks.machine import header, keep
 

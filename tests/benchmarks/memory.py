@@ -28,7 +28,7 @@ from rich.table import Table
 
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
-from oracle.observers.protocol import Observer
+from oracle.observers import Observer
 from oracle.session import Session
 from oracle.spec import Spec
 from tests.benchmarks.machine import forget_peak, header, keep, peak_memory, proportional_memory

@@ -23,11 +23,9 @@ from typing import Any
 
 import torch
 
-from oracle.cycles import Cycle
-from oracle.grid import Grid, log_values
+from oracle.cycles import Cycle, Grid, log_values
 from oracle.policies import OraclePolicy
-from oracle.rules import Rules, Signal
-from oracle.search import Search
+from oracle.search import Rules, Search, Signal
 from silo.errors import InvalidInput
 from tests.benchmarks.machine import header, keep
 from trials.checkpoints import Store

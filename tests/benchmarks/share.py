@@ -33,7 +33,7 @@ from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
 from oracle.execution import cores
 from oracle.spec import Spec
-from oracle.spec_file import parse_spec
+from oracle.spec_file import parse_specs
 from tests.benchmarks.breakdown import breakdown, share_once_warm
 from tests.benchmarks.machine import header, keep
 from tests.support import open_session
@@ -59,7 +59,7 @@ WORDS = {
 def demo(folder: Path, workers: int) -> Spec:
     """The demo's search."""
     places = {"storage": str(folder), "ledger": f"sqlite:///{folder}/ledger.db"}
-    spec = parse_spec(example())
+    spec = parse_specs(example())[0]
     return spec.model_copy(
         update={**places, "resources": spec.resources.model_copy(update={"workers": workers})}
     )

@@ -21,10 +21,9 @@ import numpy as np
 import oracle
 from dashboards.figures.rates import comparison_figure
 from dashboards.files import images, replace_file
-from dashboards.tables.forms import markdown_grid
-from dashboards.tables.table import Table, texts
+from dashboards.tables.table import Table, markdown_grid, texts
 from oracle.results import Results
-from oracle.rules import Rules
+from oracle.search import Rules
 from oracle.spec_parts import ComponentSpec
 from oracle.testing.replay import replay
 from tests.benchmarks.confidence import Figures, Truth

@@ -26,7 +26,7 @@ from oracle.cli.specs import example
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
 from oracle.spec import Spec
-from oracle.spec_file import parse_spec
+from oracle.spec_file import parse_specs
 from oracle.spec_parts import ComponentSpec
 from tests.benchmarks import baselines
 from tests.benchmarks.breakdown import share_once_warm
@@ -78,7 +78,7 @@ def measure(repeats: int, names: list[str]) -> dict[str, list[dict[str, Any]]]:
         for name in names[:: 1 if repeat % 2 == 0 else -1]:
             folder = Path(tempfile.mkdtemp(prefix="oracle-benchmark-"))
             places = {"storage": str(folder), "ledger": f"sqlite:///{folder}/ledger.db"}
-            spec = parse_spec(example()).model_copy(update=places)
+            spec = parse_specs(example())[0].model_copy(update=places)
             whole = spec.cycles * spec.replicates * spec.policy_of_rates().candidates
             if name == ADAPTIVE:
                 spec = spec.model_copy(update={"policy": ComponentSpec(name="adaptive")})

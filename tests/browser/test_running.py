@@ -9,7 +9,7 @@ from dashboards.optuna.summary_study import SummaryStudy
 from dashboards.report import write_report
 from oracle.drivers import in_process
 from oracle.ledger import Ledger
-from oracle.observers.protocol import Observer
+from oracle.observers import Observer
 from oracle.results import Results
 from tests.browser.conftest import dashboard
 from tests.postgresql import PASSWORD

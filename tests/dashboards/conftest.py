@@ -10,8 +10,7 @@ import pytest
 
 from oracle.policies import OraclePolicy
 from oracle.results import Results
-from oracle.rules import Rules
-from oracle.search import Search
+from oracle.search import Rules, Search
 from oracle.spec import Spec
 from oracle.testing.replay import Accuracy, replay
 

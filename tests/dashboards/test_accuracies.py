@@ -4,11 +4,17 @@ from itertools import combinations
 import pytest
 
 from dashboards.figures.accuracy import accuracy_figure
-from dashboards.tables.accuracy import ACCURACY_COLUMNS, accuracy_table, short_names
-from dashboards.tables.accuracy_series import AccuracySeries, Point, places
-from dashboards.tables.forms import TerminalTable, csv_text, json_able
+from dashboards.tables.accuracy import (
+    ACCURACY_COLUMNS,
+    AccuracySeries,
+    Point,
+    accuracy_table,
+    places,
+    short_names,
+)
 from dashboards.tables.paper import paper_series
 from dashboards.tables.searches import SEARCH_COLUMNS, search_table
+from dashboards.tables.table import TerminalTable, csv_text, json_able
 from tests.dashboards.conftest import parabola
 from tests.dashboards.printing import printed
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from dashboards.report.provenance import usage
-from dashboards.report.report import figures_of
+from dashboards.report.report import figures_of, usage
 from silo import SiloCurve
 
 DENSITIES = tuple(0.8**m for m in range(5))

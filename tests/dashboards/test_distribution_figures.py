@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dashboards.figures.distributions import distributions_figure
-from oracle.results.distributions import CycleDistributions
+from oracle.results.networks import CycleDistributions
 from tests.dashboards.conftest import with_parts
 from tests.dashboards.printing import traces
 from trials.diagnostics import Histogram

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from dashboards.figures.fit_view import FitView, fit_figure
-from dashboards.figures.landscape import landscape_figure
 from dashboards.figures.rates import DISPENSABLE, comparison_figure
-from oracle.chance_level import Chance
+from dashboards.figures.trainings import landscape_figure
+from oracle.measure import Chance
 from tests.dashboards.conftest import renamed, with_parts
 from tests.dashboards.printing import traces
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dashboards.tables.latex import comment, escaped, latex
 from dashboards.tables.paper import paper_table
-from dashboards.tables.table import Table, texts
+from dashboards.tables.table import Table, comment, escaped, latex, texts
 from tests.dashboards.printing import golden
 
 SPECIALS = "\\{}$&#%_~^<>|\"±×≤≥✓✗†‡–—…·→−²≈√∞λβγδεθσ[*(-`'?!,"

@@ -1,8 +1,7 @@
 import pytest
 
-from dashboards.tables.forms import TerminalTable, csv_text, markdown
-from dashboards.tables.latex import latex
 from dashboards.tables.paper import paper_series, paper_table
+from dashboards.tables.table import TerminalTable, csv_text, latex, markdown
 from silo.errors import InvalidInput
 from silo.paper import load_table
 from tests.dashboards.printing import golden, printed

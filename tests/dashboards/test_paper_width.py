@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from dashboards.files import _still, images
-from dashboards.paper_width import MILLIMETRES, SMALLEST_POINTS, fitted
+from dashboards.files import MILLIMETRES, SMALLEST_POINTS, _still, fitted, images
 from dashboards.report import figures_of
 from oracle.results import Results
 from tests.oracle.invented import invent, took

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dashboards.figures.region import region_figure
-from dashboards.figures.slices import slice_figure, slice_of
+from dashboards.figures.region import region_figure, slice_figure, slice_of
 from silo import CycleInterval, SiloCurve, fit_curve, load_table
 from tests.dashboards.printing import traces
 

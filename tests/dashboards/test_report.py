@@ -9,10 +9,10 @@ import plotly.io
 import pytest
 
 from dashboards.report import report_html, write_report
-from dashboards.report.provenance import spec_yaml, usage
+from dashboards.report.report import spec_yaml, usage
 from dashboards.tables.comparison import csv_text, markdown
 from oracle.ledger import Run
-from oracle.spec_file import parse_spec
+from oracle.spec_file import parse_specs
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from tests.dashboards.conftest import renamed
@@ -139,7 +139,7 @@ def test_the_spec_on_the_page_is_the_spec(results):
     text = spec_yaml(results)
     assert text.startswith("name: parabola\nnetwork:\n  name: fc\n")
     assert "iterations: null\n" in text
-    assert parse_spec(text) == results.search_spec
+    assert parse_specs(text)[0] == results.search_spec
 
 
 def test_the_page_says_how_to_compute_the_same_again(results):
@@ -151,7 +151,7 @@ def test_the_page_says_how_to_compute_the_same_again(results):
     for field in fields.split(", "):
         text, count = re.subn(rf"^  {field.partition(':')[0]}: null$", f"  {field}", text, flags=re.MULTILINE)
         assert count == 1, "what is there already can't be added"
-    training = parse_spec(text).training
+    training = parse_specs(text)[0].training
     assert (training.pack, training.compile, training.channels_last) == (7, True, False)
     assert "Trainings were computed" not in report_html(results)
 

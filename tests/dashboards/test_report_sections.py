@@ -12,7 +12,7 @@ import pytest
 from dashboards.report import figures_of, report_html, write_report
 from oracle.results import Results
 from oracle.results.verdict import loss_text
-from silo.intervals import cycles_in_words
+from silo.measured import cycles_in_words
 from tests.dashboards.conftest import with_parts
 from tests.dashboards.test_report import Page, made, run
 from tests.oracle.invented import invent, noted, peak, took

@@ -1,18 +1,20 @@
 """Tables, figures and pages of a search that left trainings out."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
 
-from dashboards.figures.landscape import landscape_figure
 from dashboards.figures.rates import comparison_figure
+from dashboards.figures.trainings import landscape_figure
 from dashboards.optuna.summary_study import cycle_trial
 from dashboards.report.compare_report import compare_report, report_text
 from dashboards.report.report import report_html
 from dashboards.tables.comparison import latex, markdown, to_json
-from dashboards.tables.costs import COST_COLUMNS, cost_table
+from dashboards.tables.searches import cost_table
 from oracle.results import Results
+from silo.measured import cycles_in_words
 from tests.dashboards.test_report import run
 from tests.oracle.invented import invent, peak, took
 
@@ -52,6 +54,29 @@ def test_figures_and_tables_call_the_interval_what_it_is(results):
     assert "By likeliest intervals alone" in results.point_verdict()
 
 
+def test_where_it_can_not_tell_it_says_how_the_search_goes_on():
+    curve = {"q": 1, "beta": 5, "epsilon": 0.03, "delta": 0.06}
+    for arguments, now, then in (({"share": 0.2}, "0.2", "0.4"), ({"trainings": 9}, "9", "18")):
+        policy = {"name": "adaptive", "arguments": arguments}
+        spec, search = invent(noisy, policy=policy, decide="posterior", grid=GRID, silo=curve)
+        found = Results.of(spec, search, draws=0)
+        unknown = found.judged(found.predicted.max_lr).cycles("unknown")
+        name, budget = next(iter(arguments)), found.policy.expected(3)
+        assert unknown and found.advice_text() == (
+            f"To know more of what SILO's curve loses in {cycles_in_words(unknown)}: with a larger budget, "
+            f"such as {name}: {then} in place of {now}, the same search goes on, with about "
+            f"{budget * len(found.decided):.0f} more trainings where they tell most."
+        )
+    policy = {"name": "adaptive", "arguments": {"share": 1.0}}
+    spec, search = invent(noisy, policy=policy, decide="posterior", grid=GRID, silo=curve)
+    assert Results.of(spec, search, draws=0).advice_text() == ""
+
+
+def noisy(cycle, replicate, rate):
+    """A peak that the noise of three replicates hides."""
+    return peak(cycle, replicate, rate) + 0.02 * math.sin(1e4 * rate + 97 * replicate + 31 * cycle)
+
+
 def test_every_form_has_it(results):
     page = report_html(results)
     assert "Traceback" not in page and results.name in page
@@ -68,7 +93,7 @@ def test_what_searches_took_stands_side_by_side_as_it_was_run(results):
     assert [record["worker_hours"] for record in table.records] == pytest.approx(
         [len(results.outcomes) / 100, 4 * 6 * 3 / 100]
     )
-    assert all(list(record) == list(COST_COLUMNS) for record in table.records)
+    assert all(list(record) == list(table.columns) for record in table.records)
     assert "What each search took" in report_text(compare_report([results, whole]), "markdown")
     assert table.records[0]["wall_hours"] is None
 

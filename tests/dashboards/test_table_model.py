@@ -8,9 +8,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dashboards.report.pages import table_html
-from dashboards.tables.forms import TerminalTable, csv_text, markdown, markdown_text, to_json
-from dashboards.tables.table import Cell, Table, header_lines, one_line, texts
+from dashboards.report.report import page
+from dashboards.tables.table import (
+    Cell,
+    Table,
+    TerminalTable,
+    csv_text,
+    header_lines,
+    markdown,
+    markdown_text,
+    one_line,
+    texts,
+    to_json,
+)
 from tests.dashboards.printing import printed
 
 SPECIALS = st.sampled_from("<>&\"'|\\`*_[]()~#:! \nab1")
@@ -19,6 +29,12 @@ SPECIALS = st.sampled_from("<>&\"'|\\`*_[]()~#:! \nab1")
 def table(*rows, **fields):
     given_ = {"headers": ("name", "one\ntwo"), "align": "lr", "title": "t"}
     return Table(**{**given_, **fields}, rows=tuple(rows))
+
+
+def table_html(shown):
+    """The table in a page of its own, without what stands around it."""
+    html = page("compare.html", title="t", figure=None, tables=[shown])
+    return html.split("</h1>")[1].split("</body>")[0].strip()
 
 
 def row(name, text, mark="", bold=False):

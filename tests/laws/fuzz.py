@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from oracle.drivers import in_process
-from oracle.rules import Signal
+from oracle.search import Signal
 from oracle.testing.sessions import open_session
 from tests.laws.edits import edit
 from tests.laws.kills import RUN, command, prepare

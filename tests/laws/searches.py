@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from oracle.chance_level import Chance
 from oracle.ledger import Run
+from oracle.measure import Chance
 from oracle.results import Results
 from oracle.search import Search
 from oracle.session import search_rules

@@ -12,7 +12,7 @@ from tests.laws.random_modules import PARTS, random_module
 from tests.trials.toys import toy_data
 from trials.datasets import Dataset
 from trials.engine import why_not_packed
-from trials.losses import CrossEntropy
+from trials.objectives import CrossEntropy
 from trials.seeding import global_draws_kept, seed_global
 from trials.self_comparison import compare_with_itself
 

@@ -11,14 +11,14 @@ import ray
 
 from oracle.drivers import nodes, ray_tune
 from oracle.drivers.cluster import cluster
-from oracle.observers.protocol import Observer
-from oracle.rules import Signal
+from oracle.observers import Observer
+from oracle.search import Signal
 from tests.on_ray.networks import breaking
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.devices import DeviceLost
 from trials.engine.choose import ChosenExecution
 from trials.recipe import Execution
-from trials.runners import Runners
+from trials.runner import Runners
 
 END_SECONDS = 60
 QUICK = {

@@ -11,8 +11,8 @@ from oracle import preflight
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
 from oracle.drivers.shared_data import SharedData, share
-from oracle.observers.protocol import Observer
-from oracle.rules import Signal
+from oracle.observers import Observer
+from oracle.search import Signal
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.datasets import LoadOnce, dataset_key, load_dataset
 

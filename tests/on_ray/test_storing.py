@@ -10,8 +10,8 @@ import psutil
 
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
-from oracle.observers.protocol import Observer
-from oracle.rules import Signal
+from oracle.observers import Observer
+from oracle.search import Signal
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.checkpoints import Store
 

@@ -14,8 +14,8 @@ from oracle.drivers.cluster import cluster
 from oracle.drivers.nodes import worker_count
 from oracle.drivers.task_queue import TaskQueue
 from oracle.errors import Refused
-from oracle.observers.protocol import Observer
-from oracle.rules import Signal
+from oracle.observers import Observer
+from oracle.search import Signal
 from oracle.testing.drivers import DRIVER_CHECKS
 from tests.on_ray.networks import slow
 from tests.support import open_session, results, run_in_process, small_spec

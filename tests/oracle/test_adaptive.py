@@ -8,19 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dashboards.tables.texts import units
-from oracle.cli.progress import told
-from oracle.cycles import Choice
+from dashboards.tables.comparison import units
+from oracle.cli.run import told
+from oracle.cycles import Choice, Grid
 from oracle.drivers import in_process
-from oracle.grid import Grid
 from oracle.ledger import Ledger
 from oracle.ledger.rounds import read_rounds
-from oracle.observers.protocol import Observer
+from oracle.observers import Observer
 from oracle.policies import AdaptivePolicy, EdgePolicy, make_policy
 from oracle.policies.adaptive import restated
 from oracle.results import Results
-from oracle.rules import Rules, Signal
-from oracle.search import Search
+from oracle.search import Rules, Search, Signal
 from oracle.testing.replay import replay, replayed
 from silo.errors import InvalidInput
 from silo.landscape import learn

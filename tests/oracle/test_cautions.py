@@ -5,11 +5,11 @@ import json
 import pytest
 from sqlalchemy import create_engine, text
 
-from oracle.cautions import cautions, missing_places
 from oracle.ledger import Ledger
 from oracle.ledger.database import check_url
+from oracle.preflight import cautions, missing_places
 from tests.support import run_in_process, small_spec
-from trials.datasets.checks import folder_of
+from trials.datasets.base import folder_of
 
 QUICK = {
     "cycles": 1,

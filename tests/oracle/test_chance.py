@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from oracle.chance_level import Chance, chance_of
+from oracle.measure import Chance, chance_of
 from oracle.results import Results
 from oracle.session import search_rules
 from oracle.testing.replay import replay

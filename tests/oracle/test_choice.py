@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 from sqlalchemy import delete, update
 
-from oracle.choice import PosteriorChoice
-from oracle.cycles import Choice
+from oracle.cycles import Choice, Grid, PosteriorChoice
 from oracle.errors import Refused
-from oracle.grid import Grid
 from oracle.ledger import Ledger, database
 from oracle.ledger.choices import add_choices, forget_choices, read_choices
 from oracle.policies import FixedPolicy, OraclePolicy
 from oracle.results import Results
-from oracle.rules import Rules
-from oracle.search import Search
+from oracle.search import Rules, Search
 from oracle.testing.replay import replay
 from silo.landscape import Landscape
 from tests.support import results, run_in_process, small_spec

@@ -11,8 +11,7 @@ from ruamel.yaml import YAML
 from oracle.cli.export import FORMATS, write_export
 from oracle.ledger import Run
 from oracle.results import Results
-from oracle.results.columns import FLOAT, INT, MAYBE, TIME, TRUTH
-from oracle.results.frames import FRAMES
+from oracle.results.frames import FLOAT, FRAMES, INT, MAYBE, TIME, TRUTH
 from tests.oracle.invented import invent, make_spec, noted, write_ledger
 
 SECRET = {"storage": "s3://id:hunter2@bucket/a", "ledger": "postgresql+psycopg://me:hunter2@host/db"}

@@ -9,7 +9,7 @@ import pytest
 import oracle.testing
 import trials.testing
 from oracle.ledger import Ledger
-from oracle.rules import Signal
+from oracle.search import Signal
 from oracle.testing import ledgers
 from oracle.testing.drivers import check_outcomes
 

@@ -11,7 +11,7 @@ from oracle.ledger import Ledger
 from oracle.ledger import rows as optuna_rows
 from oracle.ledger.choices import add_choices
 from oracle.results import Results
-from oracle.results.recorded import load_search
+from oracle.results.results import load_search
 from tests.oracle.invented import invent, make_record, write_ledger
 
 OURS = (

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import pytest
 
-from oracle.results.distributions import STATISTICS, CycleDistributions, cycle_distributions, diagnosed_rates
+from oracle.results.networks import STATISTICS, CycleDistributions, cycle_distributions, diagnosed_rates
 from tests.oracle.invented import invent, noted
 from tests.support import harm, run_in_process, small_spec
 from trials.diagnostics import BINS

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import oracle
-from oracle.chance_level import Chance
 from oracle.cli.export import BRIEF, write_export
+from oracle.measure import Chance
 from oracle.results import Results
 from silo.errors import InvalidInput
 from tests.oracle.invented import invent, noted, peak

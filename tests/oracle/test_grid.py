@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oracle.grid import Grid, chunks, linear_values, log_values, stepped_values
+from oracle.cycles import Grid, chunks, linear_values, log_values, stepped_values
 
 
 def test_stepped_values_are_the_papers_grid_to_the_last_digit():

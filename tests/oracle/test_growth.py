@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from dashboards.optuna import summary_study
-from oracle.rules import Signal
+from oracle.search import Signal
 from oracle.testing.replay import replayed
 from tests.benchmarks.sleeping import invented
 from tests.support import open_session, small_spec

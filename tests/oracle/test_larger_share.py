@@ -7,7 +7,7 @@ from oracle.drivers import in_process
 from oracle.errors import Refused
 from oracle.ledger import Ledger
 from oracle.ledger.rounds import read_rounds
-from oracle.observers.protocol import Observer
+from oracle.observers import Observer
 from oracle.results import Results
 from oracle.search import Search
 from oracle.testing.replay import replay

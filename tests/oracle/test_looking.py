@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import oracle
-from oracle.cli.terminal import PlainConsole, plain
+from oracle.cli.show import PlainConsole, plain
 from oracle.ledger import Ledger
 from oracle.ledger.database import check_url
 from silo.errors import InvalidInput

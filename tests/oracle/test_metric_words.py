@@ -11,18 +11,17 @@ import pytest
 
 from dashboards.figures.accuracy import accuracy_figure
 from dashboards.figures.cost import cost_figure
-from dashboards.figures.landscape import landscape_figure
+from dashboards.figures.trainings import landscape_figure
 from dashboards.optuna.summary_study import SummaryStudy
 from dashboards.report.compare_report import ENDINGS, compare_report, report_text
 from dashboards.report.report import figures_of, report_html
 from dashboards.tables.accuracy import accuracy_table
 from dashboards.tables.comparison import latex, markdown, terminal_table, to_json
-from oracle.chance_level import Floor
 from oracle.cli.export import write_export
-from oracle.cli.progress import progress_observer
+from oracle.cli.run import progress_observer
 from oracle.ledger import Ledger
-from oracle.measure import BY_ACCURACY, Measure
-from oracle.observers.numbers import cycle_numbers
+from oracle.measure import BY_ACCURACY, Floor, Measure
+from oracle.observers import cycle_numbers
 from oracle.results import Results
 from oracle.results.verdict import loss_text
 from silo.errors import InvalidInput

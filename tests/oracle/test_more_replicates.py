@@ -4,16 +4,14 @@ import dataclasses
 
 import pytest
 
-from oracle.cycles import Choice, decide
+from oracle.cycles import Choice, Grid, decide
 from oracle.errors import Refused
-from oracle.grid import Grid
 from oracle.ledger import Ledger
 from oracle.ledger.choices import read_choices
 from oracle.policies import AllrPolicy, OraclePolicy
 from oracle.restoring import Recorded
 from oracle.results import Results
-from oracle.rules import Rules, Signal
-from oracle.search import Search
+from oracle.search import Rules, Search, Signal
 from oracle.testing.replay import replay, replayed
 from tests.oracle.test_choice import old
 from tests.processes import raw_rows

@@ -7,9 +7,9 @@ import pytest
 import oracle
 from oracle.claim import MARK
 from oracle.drivers import in_process
-from oracle.observers.protocol import Observer
+from oracle.observers import Observer
 from oracle.preflight import open_runner
-from oracle.rules import Signal
+from oracle.search import Signal
 from tests.object_store import BUCKET
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.tasks import Failed, PruneNetwork

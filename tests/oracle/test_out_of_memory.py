@@ -6,13 +6,12 @@ import pytest
 import torch
 
 import trials.runner
-from oracle.cli.progress import progress_observer
+from oracle.cli.run import progress_observer
 from oracle.errors import Refused
 from oracle.ledger import Ledger
-from oracle.observers.protocol import Observer
+from oracle.observers import Observer
 from oracle.preflight import examine, open_runner, prepare
-from oracle.rules import Signal
-from oracle.search import Search
+from oracle.search import Search, Signal
 from tests.oracle.test_search import RULES, finish
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.tasks import Failed

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from oracle.jobs import make_package, package
+from oracle.jobs import client, make_package
 from oracle.spec_file import load_spec
 from silo.errors import InvalidInput
 
@@ -62,9 +62,9 @@ def test_a_spec_in_its_working_directory_does_not_travel_as_it_is(write, tmp_pat
     path = write(ledger="postgresql+psycopg://me:pass-word@host/data")
     (tmp_path / "out").mkdir()
     made = make_package(path, tmp_path / "out", working_dir=tmp_path)
-    with zipfile.ZipFile(made.path) as package:
-        for name in package.namelist():
-            assert b"pass-word" not in package.read(name), name
+    with zipfile.ZipFile(made.path) as zipped:
+        for name in zipped.namelist():
+            assert b"pass-word" not in zipped.read(name), name
     (tmp_path / "other.yml").write_text("ledger: postgresql+psycopg://me:pass-word@host/data")
     (tmp_path / "again").mkdir()
     with pytest.raises(InvalidInput, match=r"a secret stands in other\.yml, and everybody"):
@@ -77,7 +77,7 @@ def test_too_much_is_named_with_its_size(write, tmp_path, monkeypatch):
     generator = random.Random(0)
     for name, size in (("largest.bin", 1_600_000), ("large.bin", 800_000), ("small.py", 10)):
         (folder / name).write_bytes(generator.randbytes(size))
-    monkeypatch.setattr(package, "LARGEST", 2 * 1024**2)
+    monkeypatch.setattr(client, "LARGEST", 2 * 1024**2)
     with pytest.raises(InvalidInput) as refused:
         make_package(write(), tmp_path, working_dir=folder)
     assert "packs to 2.3 MiB, and Ray takes 2.0 MiB; the largest: largest.bin (1.5 MiB), large.bin" in str(

@@ -7,8 +7,7 @@ import pytest
 
 from oracle.policies import AllrPolicy, CurvePolicy, FixedPolicy, make_policy
 from oracle.results import Results
-from oracle.rules import Rules, Signal
-from oracle.search import Search
+from oracle.search import Rules, Search, Signal
 from oracle.testing.replay import replayed_trial
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput

@@ -1,6 +1,7 @@
 """What is looked at before a search starts: the device, the spec under which a search failed, the variant."""
 
 import json
+from typing import ClassVar
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from ruamel.yaml import YAML
 from oracle.identity import differences, identity
 from oracle.ledger import Ledger
 from oracle.spec import Spec
-from oracle.spec_arguments import RECORDED
+from oracle.spec_parts import RECORDED
 from tests.support import small_data
 from tests.trials.test_image_folder import write_split
+from trials.datasets import Dataset, Split
 from trials.runner import Runner
 from trials.tasks import Failed
 
@@ -159,3 +161,130 @@ def test_replicates_that_begin_alike_are_warned_of(call, write, network):
     code, _, err = call("run", spec_file, "--driver", "in-process")
     assert code == 0 and line in err
     assert call("validate", write(network="tests.trials.selves:Drawn"))[2] == ""
+
+
+class SharedByAll:
+    """A metric whose list is the class's: every score is one of all before."""
+
+    seen: ClassVar = []
+
+    def update(self, outputs, targets):
+        self.seen.append(float((outputs.argmax(1) == targets).float().mean()))
+
+    def compute(self):
+        return sum(self.seen) / len(self.seen) + len(self.seen)
+
+
+def above_or_below(outputs, targets):
+    """Below 0 for outputs of zeros, as R² is."""
+    return float((outputs.argmax(1) == targets).float().mean()) - 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"metric": {"name": "q", "function": f"{__name__}:SharedByAll"}, "tolerance": 0.1},
+            "gives another number for the same outputs and targets",
+        ),
+        (
+            {"metric": {"name": "q", "function": f"{__name__}:above_or_below"}, "tolerance": "1 %"},
+            "tolerance: a share of the best q needs scores above 0, got -0.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [("validate",), ("run", "--driver", "in-process")])
+def test_a_metric_that_can_t_decide_is_refused_before_anything_is_trained(
+    call, write, tmp_path, command, changes, words
+):
+    code, _, err = call(command[0], write(**changes, silo=None), *command[1:])
+    assert code == 2 and err.count("\n") == 1 and words in err
+    assert not (tmp_path / "ledger.db").exists()
+
+
+DECAY = "training.optimizer.arguments.weight_decay"
+MOMENTUM = "training.optimizer.arguments.momentum"
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        (
+            {"over": MOMENTUM, "values": [0.5, 0.9, 1.5], "extend": False},
+            "momentum can't be 1.5, which",
+        ),
+        (
+            {"over": MOMENTUM, "low": 0.5, "high": 0.9, "points": 3, "scale": "linear"},
+            "momentum can't be 1.1",
+        ),
+        ({"over": DECAY.replace("decay", "decoy"), "values": [0.1, 0.2]}, "did you mean 'weight_decay'?"),
+        ({"over": DECAY, "values": [0, 0.1]}, "grid.values: must be above 0, as neighbours are compared"),
+        ({"over": "pruning.rate", "values": [0.1, 0.2]}, "grid.over: must name a number of the training"),
+    ],
+)
+def test_every_value_of_another_number_is_tried_before_anything_is_trained(call, write, grid, words):
+    training = {"epochs": 1, "batch_size": 64, "max_lr": 0.1}
+    code, _, err = call("validate", write(grid=grid, training=training, silo=None))
+    assert code == 2 and err.count("\n") == 1 and words in err
+    fine = {"over": MOMENTUM, "values": [0.5, 0.9], "extend": False}
+    assert call("validate", write(grid=fine, training=training, silo=None))[0] == 0
+    clip = {"over": "training.clip", "values": [0.1, 1], "extend": False}
+    assert call("validate", write(grid=clip, training=training, silo=None))[0] == 0
+
+
+INPUTS = torch.randn(120, 6, generator=torch.Generator().manual_seed(0))
+
+
+def splits(validation, test, targets=None):
+    targets = INPUTS[:, 0] if targets is None else targets
+    chosen = {"train": range(60), "validation": validation, "test": test}
+    return Dataset(
+        **{name: Split(inputs=INPUTS[list(of)], labels=targets[list(of)]) for name, of in chosen.items()}
+    )
+
+
+def apart(*, seed):
+    return splits(range(60, 90), range(90, 120))
+
+
+def remembered(*, seed):
+    return splits(range(40, 70), range(90, 120))
+
+
+def told_twice(*, seed):
+    return splits(range(60, 90), range(80, 120))
+
+
+def column(*, seed):
+    return splits(range(60, 90), range(90, 120), INPUTS[:, :1])
+
+
+@pytest.mark.parametrize(
+    ("data", "warned"),
+    [
+        (
+            "remembered",
+            ["20 of 30 validation examples are in the train split", "(4, 1) and the targets (4,)"],
+        ),
+        ("told_twice", ["10 of 40 test examples are in the validation split", "(4, 1) and the targets (4,)"]),
+        ("apart", ["outputs (4, 1) and the targets (4,) are as many numbers in other shapes"]),
+        ("column", []),
+    ],
+)
+def test_what_is_mostly_not_meant_is_warned_of(call, write, data, warned):
+    spec_file = write(
+        dataset=f"{__name__}:{data}",
+        network={"name": "fc", "arguments": {"hidden": [4], "num_classes": 1}},
+        training={"epochs": 1, "batch_size": 20, "loss": f"{__name__}:squared"},
+        metric={"name": "rmse", "function": f"{__name__}:squared", "goal": "min"},
+        tolerance="5 %",
+        silo=None,
+        cycles=1,
+    )
+    code, out, err = call("validate", spec_file)
+    assert code == 0 and ": valid." in out and err.count("\n") == len(warned), err
+    assert all(words in err for words in warned)
+
+
+def squared(outputs, targets):
+    return (outputs - targets).square().mean()

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from oracle.cli import progress
-from oracle.cli.progress import progress_observer
+from oracle.cli import run
+from oracle.cli.run import progress_observer
 from oracle.drivers import in_process
 from tests.support import open_session, small_spec
 from trials.recipe import Execution
@@ -73,11 +73,11 @@ def test_the_opening_says_how_it_trains_and_what_kept_it_from_another_way():
     record = SimpleNamespace(
         execution=Execution(pack_size=7, compiled=True), execution_reason="measured: 7 together 3 s"
     )
-    assert progress._way(SimpleNamespace(record=record)) == "up to 7 candidates together, compiled"
+    assert run._way(SimpleNamespace(record=record)) == "up to 7 candidates together, compiled"
     record = SimpleNamespace(
         execution=Execution(), execution_reason="measured: alone 9 s; this network can't be packed: why"
     )
-    shown = progress._way(SimpleNamespace(record=record))
+    shown = run._way(SimpleNamespace(record=record))
     assert shown == "each candidate alone (this network can't be packed: why)"
 
 
@@ -87,6 +87,6 @@ def test_the_time_that_is_left_is_that_of_what_is_missing_of_new_replicates():
         cycles=3, replicates=3, policy=SimpleNamespace(expected=lambda replicates: 5 * replicates)
     )
     search = SimpleNamespace(rules=rules, cycle=0, planned=lambda: 15, finished=finished.get)
-    counter = progress._Counter()
+    counter = run._Counter()
     counter.count, counter.rate = 1, lambda: 1.0
     assert counter.left(SimpleNamespace(search=search)) == "0:00:10"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from oracle.results import Results
-from oracle.results.recommendation import recommend
+from oracle.results.verdict import recommend
 from silo import SiloCurve
 from silo.scheduler import RateTableLR, SiloLR
 from tests.oracle.invented import invent

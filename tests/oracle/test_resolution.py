@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from oracle.resolution import Resolution, resolution, resolution_of
+from oracle.plan import Resolution, resolution, resolution_of
 from tests.support import small_spec
 
 
@@ -40,7 +40,7 @@ def test_more_examples_and_replicates_resolve_more_and_a_finer_grid_no_more():
 
 def test_every_k_th_rate_of_a_very_fine_grid_tells_about_what_all_of_them_do(monkeypatch):
     fine = of(points=60, replicates=5)
-    monkeypatch.setattr("oracle.resolution._MOST_RATES", 20)
+    monkeypatch.setattr("oracle.plan._MOST_RATES", 20)
     thinned = of(points=60, replicates=5)
     assert thinned.candidates == 60 and thinned.steps % 3 == 0
     assert fine.factor / 1.5 < thinned.factor < 1.5 * fine.factor

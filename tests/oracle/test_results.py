@@ -16,11 +16,11 @@ from oracle.errors import Refused
 from oracle.ledger import Ledger
 from oracle.results import Results
 from oracle.results.frames import COLUMNS, FRAMES
-from silo.accuracies import CycleAccuracies
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from silo.fit import fit_curve
 from silo.fit.rivals import compare_rivals
+from silo.measured import CycleAccuracies
 from tests.oracle.invented import invent, noted, took, write_ledger
 
 

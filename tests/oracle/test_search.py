@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracle.grid import Grid
+from oracle.cycles import Grid
 from oracle.policies import OraclePolicy
-from oracle.rules import Rules, Signal
-from oracle.search import Search
+from oracle.search import Rules, Search, Signal
 from oracle.testing.replay import replay, replayed_trial
 from trials.tasks import Damaged, Failed, PrunedNetwork, PruneNetwork, StoredFile, TrainPack
 
@@ -49,13 +48,23 @@ def finish(task, accuracy=None, sha="0"):
 
 def test_what_cannot_succeed_is_tried_once():
     search = Search(RULES)
-    first = search.ask()
+    first, second = search.ask(), search.ask()
     search.tell(first, Failed(error="no such file", final=True))
-    assert search.failed == (first,)
+    assert search.failed == (first,) and search.ask() is Signal.WAIT  # none has succeeded: so would all fail
+    search.tell(second, finish(second))
     while not isinstance(task := search.ask(), Signal):
         assert task != first
         search.tell(task, Failed(error="no such file", final=True))
-    assert task is Signal.STUCK and len(search.failed) == 6
+    assert task is Signal.STUCK and len(search.failed) == 5
+
+
+def test_nothing_more_is_tried_where_the_first_fails_as_all_would():
+    search = Search(RULES)
+    task = search.ask()
+    search.tell(task, Failed(error="it may pass"))
+    assert search.ask() == task
+    search.tell(task, Failed(error="no such file", final=True))
+    assert search.ask() is Signal.STUCK and search.failed == (task,)
 
 
 def decided(search):

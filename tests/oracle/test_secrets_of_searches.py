@@ -10,7 +10,7 @@ from tests.support import small_data
 from trials import secrets
 
 MODULE = """
-from trials.datasets.digits import digits
+from trials.datasets.builtin import digits
 from trials.networks.fc import FullyConnected
 
 WORD = "open sesame, please"

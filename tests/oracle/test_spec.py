@@ -6,7 +6,7 @@ from ruamel.yaml import YAML
 
 from oracle.cli.specs import example
 from oracle.spec import Spec
-from oracle.spec_file import load_spec, parse_spec
+from oracle.spec_file import load_spec, parse_specs
 from silo.errors import InvalidInput
 from tests.support import small_data, small_spec
 from trials.recipe import Execution, rate_at
@@ -54,7 +54,7 @@ def test_every_field_is_documented():
 
 
 def test_yaml_numbers_without_a_dot_are_numbers(tmp_path):
-    spec = parse_spec(example().replace("weight_decay: 1.0e-4", "weight_decay: 1e-4"))
+    spec = parse_specs(example().replace("weight_decay: 1.0e-4", "weight_decay: 1e-4"))[0]
     assert spec.training.optimizer.arguments["weight_decay"] == 1e-4
 
 
@@ -150,7 +150,7 @@ def test_each_of_several_problems_has_a_line(tmp_path):
 
 def test_a_missing_field_says_what_it_is_for(tmp_path):
     with pytest.raises(InvalidInput, match=r"cycles: is missing; Cycles, the first of which"):
-        parse_spec("name: a\nnetwork: fc\ndataset: digits\ngrid: {values: [1, 2]}\ntraining: {epochs: 1}\n")
+        parse_specs("name: a\nnetwork: fc\ndataset: digits\ngrid: {values: [1, 2]}\ntraining: {epochs: 1}\n")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_missing_field_says_what_it_is_for(tmp_path):
 )
 def test_a_text_that_is_no_spec_is_named(text, words):
     with pytest.raises(InvalidInput, match=words):
-        parse_spec(text)
+        parse_specs(text)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

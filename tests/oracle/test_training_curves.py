@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 import oracle
-from dashboards.figures.curves import curves_figure
+from dashboards.figures.trainings import curves_figure
 from dashboards.optuna.summary_study import SummaryStudy
 from dashboards.report.report import figures_of, report_html
 from oracle.cli.export import write_export
@@ -22,7 +22,7 @@ from oracle.results import Results
 from oracle.testing.replay import replayed_trial
 from tests.oracle.invented import invent, make_record, make_spec, peak, write_ledger
 from tests.support import small_spec
-from trials.curves import MOST_POINTS, NO_CURVE, TrainingCurve, Validation, thinned
+from trials.tasks import MOST_POINTS, NO_CURVE, TrainingCurve, Validation, thinned
 
 AXIS = Axis(low=0.01, high=0.1, log=True)
 RMSE = {"metric": {"name": "rmse", "function": "mine:rmse", "goal": "min"}, "tolerance": "2 %"}

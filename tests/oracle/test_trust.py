@@ -14,7 +14,7 @@ from oracle.ledger import Ledger
 
 PLANTED = "from pathlib import Path\nPath('it-ran').touch()\n"
 NET = "from trials.networks.fc import FullyConnected as net\n"
-DATA = "from trials.datasets.digits import digits as load\n"
+DATA = "from trials.datasets.builtin import digits as load\n"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from dashboards.tables.accuracy import short_names, side_by_side
 from oracle.drivers import in_process
 from oracle.ledger import Ledger
 from oracle.results import Results
-from oracle.rules import Signal
+from oracle.search import Signal
 from oracle.spec_file import load_spec, load_specs, parse_specs
 from silo.errors import InvalidInput
 from tests.support import run_in_process, small_data

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from silo.cost import (
     Cost,
-    compare_costs,
     joint_search_cost,
     oracle_cost,
     silo_cost,
@@ -92,10 +91,20 @@ def test_beta_has_no_effect_one_cycle_after_q_when_half_is_pruned() -> None:
     assert trainings(sequences) == 2 + 2 * (1 + 3 * 2) < 2 + 2 * 3 * 3
 
 
+def compared(n: int, k: int, r: int, *, q: int = 1) -> tuple[Cost, ...]:
+    return (
+        silo_cost(k, r),
+        silo_tuning_cost(n, k, r, q_values=(q,)),
+        oracle_cost(n, k, r),
+        silo_tuning_cost(n, k, r, q_values=(q,), together=True),
+        joint_search_cost(n, k, r),
+    )
+
+
 @settings(deadline=None)
 @given(n=st.integers(1, 50), k=st.integers(1, 40), r=st.integers(1, 5), q=st.integers(0, 39))
 def test_how_they_compare(n: int, k: int, r: int, q: int) -> None:
-    known, tuned, oracle, together, joint = (cost.trainings for cost in compare_costs(n, k, r, q=q))
+    known, tuned, oracle, together, joint = (cost.trainings for cost in compared(n, k, r, q=q))
     assert known * n == oracle
     assert oracle - tuned == (n - 1) * min(q, k - 1) * r
     assert known <= tuned <= oracle <= together <= joint
@@ -103,7 +112,7 @@ def test_how_they_compare(n: int, k: int, r: int, q: int) -> None:
 
 def test_golden_numbers() -> None:
     """19 rates, 25 cycles, 5 replicates."""
-    assert [cost.trainings for cost in compare_costs(19, 25, 1)] == [
+    assert [cost.trainings for cost in compared(19, 25, 1)] == [
         25,
         457,
         475,
@@ -128,7 +137,7 @@ def test_the_formulas_are_what_was_counted() -> None:
         "r·n·(1 + Q + b·n·Σ_q (k − 1 − q))": r * n * (1 + 3 + b * n * rises),
     }
     costs = [
-        *compare_costs(n, k, r, q=q),
+        *compared(n, k, r, q=q),
         joint_search_cost(n, k, r, share_prefixes=False),
         silo_tuning_cost(n, k, r, q_values=(0, 1, 3), beta_values=b),
         silo_tuning_cost(n, k, r, q_values=(3, 1, 0), beta_values=b, together=True),

@@ -2,6 +2,7 @@
 
 import functools
 import random
+import warnings
 
 import numpy
 import torch
@@ -62,6 +63,16 @@ class Clamped(Plain):
         with torch.no_grad():
             self.top.weight.clamp_(-0.1, 0.1)
         return super().forward(x)
+
+
+class Scripted(Plain):
+    """A part of it compiled by torch.jit, whose parameters are in no dictionary."""
+
+    def __init__(self, **given):
+        super().__init__(**given)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.body = torch.jit.script(nn.Sequential(self.body, nn.BatchNorm1d(self.body.out_features)))
 
 
 class Recurrent(Plain):

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from silo.errors import InvalidInput
 from trials.datasets import Dataset, Split, load_dataset
 from trials.datasets.augment import pad_crop, pad_crop_flip
-from trials.datasets.base import channel_statistics
-from trials.datasets.splits import split_indices
+from trials.datasets.base import channel_statistics, split_indices
 from trials.vision import load_torchvision
 
 # What the first release computed.

@@ -1,9 +1,10 @@
 import psutil
 import pytest
+import torch
 
 from silo.errors import InvalidInput
-from trials.datasets import checks, load_dataset
-from trials.datasets.checks import available_memory, folder_of, require_memory, whole_number
+from trials.datasets import Dataset, Split, base, load_dataset
+from trials.datasets.base import available_memory, folder_of, require_memory, whole_number
 
 FREE = 5_000_000_000
 
@@ -44,7 +45,7 @@ def test_this_machine():
 
 
 def test_the_message_states_what_is_needed_and_what_there_is(monkeypatch):
-    monkeypatch.setattr(checks, "available_memory", lambda: 1_500_000_000)
+    monkeypatch.setattr(base, "available_memory", lambda: 1_500_000_000)
     require_memory("mine", 500_000, (3, 10, 100), remedy="")
     with pytest.raises(InvalidInput) as caught:
         require_memory("mine", 1_331_167, (3, 224, 224), remedy="take less")
@@ -70,3 +71,21 @@ def test_a_root_that_is_no_folder(root):
 def test_a_root_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert folder_of("~/data") == tmp_path / "data"
+
+
+def test_a_fingerprint_is_of_what_is_in_tensors_not_of_how_they_lie():
+    inputs, labels = torch.randn(12, 8), torch.arange(12) % 3
+
+    def fingerprint(inputs, labels):
+        split = Split(inputs=inputs, labels=labels)
+        return Dataset(train=split, validation=split, test=split, num_classes=3).fingerprint()
+
+    strided, spread = inputs.repeat_interleave(2, dim=1)[:, ::2], labels.repeat(2, 1).T.contiguous()[:, 0]
+    assert not strided.is_contiguous() and not spread.is_contiguous()
+    assert fingerprint(strided, spread) == fingerprint(inputs, labels) != fingerprint(inputs + 1, labels)
+
+
+def test_inputs_that_require_gradients_are_refused():
+    split = Split(inputs=torch.randn(4, 2).requires_grad_(), labels=torch.tensor([0, 1, 0, 1]))
+    with pytest.raises(InvalidInput, match=r"inputs that require gradients: give inputs.detach\(\)"):
+        Dataset(train=split, validation=split, test=split, num_classes=2).check()

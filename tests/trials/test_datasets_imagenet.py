@@ -7,8 +7,8 @@ from PIL import Image
 
 from silo.errors import InvalidInput
 from tests.trials.test_image_folder import write_split
-from trials.datasets import checks, load_dataset
-from trials.datasets.imagenet import imagenet
+from trials.datasets import base, load_dataset
+from trials.datasets.image_folder import imagenet
 
 MODULE = sys.modules[imagenet.__module__]  # the package's attribute is the function
 SIZE = 14  # of which 256/224 is 16
@@ -105,7 +105,7 @@ def test_greys_become_rgb_and_broken_files_are_named(root):
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_read(root, monkeypatch):
-    for module in (MODULE, checks):
+    for module in (MODULE, base):
         monkeypatch.setattr(module, "available_memory", lambda: 20_000)
     monkeypatch.setattr(MODULE, "split_of", lambda *_, **__: pytest.fail("decoded"))
     with pytest.raises(InvalidInput, match=r"^data set 'imagenet' needs 0.0 GB .*\(36 examples") as caught:

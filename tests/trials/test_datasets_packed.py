@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trials.datasets import Dataset, LoadOnce, Split, StreamedSplit, load_dataset
-from trials.datasets.listing import Listing
+from trials.datasets.images import Listing
 from trials.datasets.packed import pack
 
 

@@ -16,9 +16,9 @@ from torch import nn
 from silo.errors import InvalidInput
 from tests.trials.test_image_folder import write_split
 from tests.trials.toys import assert_bitwise_equal, random_masks, toy_recipe
-from trials.datasets import Split, StreamedSplit, load_dataset, streaming
+from trials.datasets import Split, StreamedSplit, images, load_dataset
 from trials.datasets.base import SPLITS
-from trials.datasets.imagenet import imagenet
+from trials.datasets.image_folder import imagenet
 from trials.pruning import prune
 from trials.pruning.masks import full_masks, prunable_names
 from trials.recipe import Component, Execution
@@ -175,8 +175,8 @@ def test_the_check_opens_one_image_of_each_split(root, monkeypatch):
         opened.append(list(files))
         return decode_files(files, *arguments)
 
-    decode_files = streaming.decode_files
-    monkeypatch.setattr(streaming, "decode_files", count)
+    decode_files = images.decode_files
+    monkeypatch.setattr(images, "decode_files", count)
     data = load(root, stream=True, mean=[0.5] * 3, std=[0.2] * 3)
     assert opened == [getattr(data, name).listing.files[:1] for name in SPLITS]
     assert (data.mean, data.std) == ((0.5,) * 3, (0.2,) * 3)

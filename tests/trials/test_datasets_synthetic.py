@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from silo.errors import InvalidInput
-from trials.datasets import checks, load_dataset
+from trials.datasets import base, load_dataset
 
 SMALL = {"train_size": 40, "validation_size": 20, "test_size": 20}
 DIGEST = "f41cd2781f3ffa89dea893d15550b6920c2ec8044f08a90a38df3296d40e0d57"
@@ -133,7 +133,7 @@ def test_a_small_convolutional_network_learns_it():
 
 
 def test_more_than_there_is_memory_for(monkeypatch):
-    monkeypatch.setattr(checks, "available_memory", lambda: 1000)
+    monkeypatch.setattr(base, "available_memory", lambda: 1000)
     with pytest.raises(
         InvalidInput, match=r"'synthetic' needs .*80 examples of 3×32×32 bytes.*smaller sizes"
     ):

@@ -23,8 +23,7 @@ from trials.engine.engine import Engine, worth_filling
 from trials.engine.evaluate import GraphEvaluation, evaluation_batch, largest_batch
 from trials.engine.graphs import Captured, as_traced, compile_all
 from trials.engine.steps import GraphStep
-from trials.losses import CrossEntropy
-from trials.metrics import RightAnswers
+from trials.objectives import CrossEntropy, RightAnswers
 from trials.recipe import Component, Execution
 
 RATES = [0.01, 0.02, 0.05]

@@ -15,8 +15,8 @@ from trials.engine.gradients import (
     packed_outputs,
     why_not_packed,
 )
-from trials.losses import CrossEntropy
 from trials.networks import build_network
+from trials.objectives import CrossEntropy
 
 CPU = torch.device("cpu")
 

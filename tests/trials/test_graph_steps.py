@@ -13,7 +13,7 @@ from trials.engine.gradients import functional_gradients, lone_gradients, packed
 from trials.engine.graphs import Captured, as_traced, trace
 from trials.engine.rows import Places
 from trials.engine.steps import EagerStep, GraphStep
-from trials.losses import CrossEntropy
+from trials.objectives import CrossEntropy
 from trials.optimizers import build_optimizer
 from trials.recipe import Component
 

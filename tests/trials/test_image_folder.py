@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from silo.errors import InvalidInput
-from trials.datasets import checks, load_dataset
+from trials.datasets import base, load_dataset
 
 
 def pixels_of(split, label, index, size):
@@ -137,10 +137,10 @@ def test_arguments_that_are_refused(root, arguments, message):
 
 
 def test_what_does_not_fit_into_memory_is_refused(root, monkeypatch):
-    monkeypatch.setattr(checks, "available_memory", lambda: 1871)
+    monkeypatch.setattr(base, "available_memory", lambda: 1871)
     with pytest.raises(InvalidInput, match=r"'image_folder' needs .*\(26 examples of 3×6×4 bytes\).*resize"):
         load(root)
-    monkeypatch.setattr(checks, "available_memory", lambda: 1872)
+    monkeypatch.setattr(base, "available_memory", lambda: 1872)
     assert len(load(root).train) == 18
 
 

@@ -10,8 +10,7 @@ from PIL import Image
 
 from silo.errors import InvalidInput
 from tests.trials.test_image_folder import load, write_split
-from trials.datasets.images import open_image
-from trials.datasets.listing import Lister
+from trials.datasets.images import Lister, open_image
 
 
 @pytest.fixture

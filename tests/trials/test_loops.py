@@ -1,7 +1,10 @@
 """Training loops of one's own: what they are given, what is held, and what is refused."""
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -141,6 +144,33 @@ def nan(network, training):
     return math.nan
 
 
+def exits(network, training):
+    raise SystemExit(3)
+
+
+def word_for_diverged(network, training):
+    return Outcome(score=1.0, diverged="no")
+
+
+def half_a_step(network, training):
+    return Outcome(score=1.0, best_step=2.5)
+
+
+def vector_of_losses(network, training):
+    return Outcome(score=1.0, train_loss=torch.ones(2))
+
+
+def named_step(network, training):
+    training.report("last", 1.0)
+    return 1.0
+
+
+def backwards(network, training):
+    training.report(2, 1.0)
+    training.report(1, 1.0)
+    return 1.0
+
+
 def accuracy_of_93(network, training):
     return Outcome(score=0.5, test_score=93.0)
 
@@ -175,6 +205,10 @@ REFUSED = {
     "nothing": "gave nothing: it must give its validation score, a number, or trials.loops.Outcome",
     "a_text": "gave str: it must give its validation score",
     "flag": "gave bool: it must give",
+    "exits": r"called sys.exit\(3\): it must give its validation score",
+    "word_for_diverged": "gave diverged='no': it must be True or False",
+    "half_a_step": "gave best_step=2.5: it must be a number of optimizer steps, or None",
+    "vector_of_losses": r"train_loss gives Tensor of shape \(2,\): it must give one number",
     "nan": "gave the score nan: of a training that came to nothing",
     "other_network": r"gave a network of other tensors \(first.weight, first.bias, norm.weight\)",
     "wrapped": "of a wrapper, give what it wraps",
@@ -188,6 +222,41 @@ def test_what_a_loop_gives_back_is_looked_at(name):
     with pytest.raises(InvalidInput, match=REFUSED[name]) as caught:
         run(name)
     assert "\n" not in str(caught.value) and f"{HERE}:{name}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("named_step", "step gives str: it must give one number"),
+        ("backwards", "step is 1: .* so far, 2 or more"),
+    ],
+)
+def test_a_report_is_of_a_step_further_on(name, said):
+    with pytest.raises(InvalidInput, match=f"training.report: {said}"):
+        run(name)
+
+
+NUMBERS = (
+    np.float32(0.5),
+    np.array(0.5),
+    np.array([0.5]),
+    torch.tensor([[0.5]]),
+    Fraction(1, 2),
+    Decimal("0.5"),
+)
+
+
+def any_number(network, training, *, index):
+    given = NUMBERS[index]
+    training.report(np.int64(1), given)
+    return Outcome(score=given, test_score=given, diverged=np.bool_(False), best_step=torch.tensor(7))
+
+
+@pytest.mark.parametrize("index", range(len(NUMBERS)))
+def test_a_number_may_be_numpy_s_or_a_tensor_s(index):
+    found, _, _ = run("any_number", index=index)
+    assert (found.score, found.test_score, found.curve[0].score, found.best_step) == (0.5, 0.5, 0.5, 7)
+    assert found.diverged is False and type(found.best_step) is int
 
 
 def test_an_accuracy_is_a_share():

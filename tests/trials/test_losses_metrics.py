@@ -14,9 +14,8 @@ from tests.trials.toys import Exact, assert_same_outcome, double, random_masks, 
 from trials.datasets import Split
 from trials.engine import Engine
 from trials.engine.graphs import as_traced, compile_all
-from trials.losses import CrossEntropy, make_loss
-from trials.metrics import check_floor, tried
 from trials.networks import build_network
+from trials.objectives import CrossEntropy, check_floor, make_loss, tried
 from trials.recipe import Component, Execution, Metric
 from trials.seeding import derive_seed
 from trials.training import TrainedCopy
@@ -42,6 +41,31 @@ def f1(outputs, targets):
     """Of class 0: no mean over batches."""
     found, there = outputs.argmax(1) == 0, targets == 0
     return 2 * (found & there).sum() / (found.sum() + there.sum()).clamp(min=1)
+
+
+class Focal(nn.Module):
+    """With a buffer, as torch.nn's losses hold their weights."""
+
+    def __init__(self, *, gamma):
+        super().__init__()
+        self.register_buffer("gamma", torch.tensor(gamma))
+
+    def forward(self, outputs, targets):
+        chances = outputs.softmax(1).gather(1, targets[:, None])
+        return -((1 - chances) ** self.gamma * chances.log()).mean()
+
+
+class Learned(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, outputs, targets):
+        return (self.scale * (outputs - targets)).square().mean()
+
+
+class NoCall:
+    """A class whose instances are no functions."""
 
 
 class Largest:
@@ -126,6 +150,13 @@ CASES = {
         Metric(name="rmse", function=Component(name=f"{HERE}:rmse"), goal="min"),
         0.05,
     ),
+    "a module's": (
+        data(numbers(WIDTH), classes, num_classes=CLASSES),
+        fc(CLASSES),
+        Component(name=f"{HERE}:Focal", arguments={"gamma": 1.5}),
+        ACCURACY,
+        None,
+    ),
     "targets of another shape": (
         data(numbers(WIDTH), weights),
         fc(3),
@@ -165,7 +196,10 @@ def plain_loss(loss, outputs, targets):
         return functional.cross_entropy(outputs, targets, **given)
     if loss.name.startswith("torch"):
         return functional.cross_entropy(outputs, targets)
-    return globals()[loss.name.partition(":")[2]](outputs, targets, **loss.arguments)
+    found = globals()[loss.name.partition(":")[2]]
+    if isinstance(found, type):
+        return found(**loss.arguments)(outputs, targets)
+    return found(outputs, targets, **loss.arguments)
 
 
 def plain_training(module, start, masks, data, loss, metric, clip, max_lr, seed=5):
@@ -309,6 +343,12 @@ def test_a_loss_that_is_no_number_is_refused(name, words):
     [
         (Component(name=f"{HERE}:one_argument"), r"can't be called as function\(outputs, targets, …\)"),
         (Component(name=f"{HERE}:smooth_l1", arguments={"gamma": 1}), "gamma"),
+        (
+            Component(name=f"{HERE}:Learned"),
+            r"has parameters of its own \(scale\), which nothing",
+        ),
+        (Component(name=f"{HERE}:NoCall"), "is no function but NoCall"),
+        (Component(name="torch.nn:MSELoss", arguments={"power": 3}), "power"),
         (Component(name="cross_entropi"), "unknown loss 'cross_entropi'.*did you mean 'cross_entropy'"),
         (Component(name="cross_entropy", arguments={"label_smoothing": 2}), r"in \[0, 1\], got 2"),
         (

@@ -10,8 +10,8 @@ from silo.errors import InvalidInput
 from tests.trials.thin import make_thin
 from trials.checkpoints import Store
 from trials.engine import why_not_packed
-from trials.losses import CrossEntropy
 from trials.networks import NETWORKS, build_network
+from trials.objectives import CrossEntropy
 from trials.testing import check_network
 
 CIFAR = (3, 32, 32)

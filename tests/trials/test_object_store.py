@@ -9,7 +9,7 @@ from silo.errors import InvalidInput
 from tests.object_store import BUCKET
 from trials import checkpoints
 from trials.checkpoints import DamagedFile, Store
-from trials.places import read_place
+from trials.paths import read_place
 
 SECRET = "wJalrXUtnFEMI"
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from silo.errors import InvalidInput
-from trials.optimizers import build_optimizer
-from trials.optimizers.sgd import SGD
+from trials.optimizers import SGD, build_optimizer
 from trials.recipe import Component
 
 COPIES, SIZE = 3, 11

@@ -14,8 +14,7 @@ from tests.trials.workers import pack, recipe, runner, without_times
 from trials.engine import measure
 from trials.memory import is_out_of_memory, keep_to_share
 from trials.recipe import Execution
-from trials.runner import Runner
-from trials.runners import Runners
+from trials.runner import Runner, Runners
 from trials.tasks import Failed, Job
 from trials.training import train_pack
 

@@ -16,8 +16,8 @@ from tests.trials.toys import (
     train,
 )
 from trials.engine import why_not_packed
-from trials.losses import CrossEntropy
 from trials.networks import NETWORKS
+from trials.objectives import CrossEntropy
 from trials.recipe import Component, Execution
 
 STEPS = 30

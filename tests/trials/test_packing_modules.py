@@ -7,7 +7,7 @@ from torch.nn.utils import parametrizations, prune
 
 from tests.trials.toys import assert_same_outcome, random_masks, toy_data, toy_recipe, train
 from trials.engine import why_not_packed
-from trials.losses import CrossEntropy
+from trials.objectives import CrossEntropy
 
 SHAPE = (12,)
 RATES = [0.01, 0.02, 0.05]

@@ -16,6 +16,7 @@ from trials.engine import engine as engines
 from trials.engine.engine import computing
 from trials.engine.graphs import as_traced
 from trials.recipe import Execution
+from trials.settings import read_or
 from trials.training import train_pack
 
 CPU = torch.device("cpu")
@@ -42,7 +43,7 @@ def settings():
     cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     newer = [kind.fp32_precision for kind in (cuda, cudnn.conv, cudnn.rnn, torch.backends.mkldnn.matmul)]
     older = [lambda: cuda.allow_tf32, lambda: cudnn.allow_tf32, torch.get_float32_matmul_precision]
-    return newer, [engines._read(get, "neither") for get in older]
+    return newer, [read_or(get, "neither") for get in older]
 
 
 @pytest.fixture
@@ -121,8 +122,8 @@ def test_copies_that_normalise_batches_train_together_in_bf16(captured):
         ("fp32", Execution()),
     ):
         recipe = toy_recipe(length=1, execution=execution, precision=precision)
-        start = {"module": module, "start": named_tensors(module), "masks": {}, "data": data, "recipe": recipe}
-        (trained, _) = train_pack(**start, cycle=0, replicate=0, max_lrs=[0.05, 0.1])
+        arguments = {"start": named_tensors(module), "masks": {}, "data": data, "recipe": recipe}
+        (trained, _) = train_pack(module=module, **arguments, cycle=0, replicate=0, max_lrs=[0.05, 0.1])
         found.append(trained.state)
     *rough, exact = found
     for each in rough:

@@ -10,8 +10,7 @@ from tests.trials.pruning_toys import pruned
 from tests.trials.toys import toy_data
 from trials.datasets import Dataset
 from trials.pruning import PRUNERS
-from trials.pruning.masks import full_masks
-from trials.pruning.prunable import never_pruned, prunable_names
+from trials.pruning.masks import full_masks, never_pruned, prunable_names
 
 
 class Own(nn.Module):

@@ -16,11 +16,11 @@ from silo.errors import InvalidInput
 from tests.trials.pruning_toys import Plain, image_data, linears, pruned, toy, trained_network
 from tests.trials.toys import Exact, toy_data
 from trials.datasets import Dataset, Split
+from trials.pruning import global_gradient, lamp
 from trials.pruning.masks import (
     full_masks,
     prunable_names,
 )
-from trials.pruning.scores import global_gradient, lamp
 
 
 def test_global_magnitude_ranks_over_the_whole_net_and_layer_magnitude_in_each_tensor():

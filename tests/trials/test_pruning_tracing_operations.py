@@ -2,7 +2,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from trials.pruning.tracing.operations import keeps_zero, leave, passes_of
+from trials.pruning.tracing.follow import keeps_zero, leave, passes_of
 
 MODULES = [
     *[nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(), nn.PReLU(), nn.ELU(), nn.SELU(), nn.CELU(), nn.GELU()],

@@ -4,9 +4,9 @@ import pytest
 
 from silo.errors import InvalidInput
 from trials import secrets
-from trials.losses import make_loss
+from trials.objectives import make_loss
+from trials.paths import check_references, has_references, looked_up
 from trials.recipe import Component
-from trials.references import check_references, has_references, looked_up
 from trials.registry import call
 from trials.secrets import without_secrets
 

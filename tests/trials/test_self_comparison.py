@@ -32,6 +32,7 @@ TRAINED = [
     "Clipped",
     "Clamped",
     "Recurrent",
+    "Scripted",
     "Normed",
     "Parallel",
     "Wide",

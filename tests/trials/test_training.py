@@ -21,7 +21,7 @@ from tests.trials.toys import (
 from trials.datasets import Dataset, Split
 from trials.engine import StackedNetwork, evaluate
 from trials.engine.engine import Engine
-from trials.metrics import RightAnswers
+from trials.objectives import RightAnswers
 from trials.recipe import Component, Metric
 from trials.seeding import generator
 from trials.training import batches, training_steps

@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from silo.errors import InvalidInput
-from trials.places import read_place
+from trials.paths import read_place
 from trials.recipe import Checkpoint
-from trials.weights import InitialWeightsChanged
-from trials.weights_file import WeightsFile
+from trials.weights import InitialWeightsChanged, WeightsFile
 
 
 class Net(nn.Module):
@@ -201,9 +200,9 @@ def write(path, content):
         (b"", "neither a safetensors file nor one of torch.save; it is empty"),
         (b"version https://git-lfs.github.com/spec/v1", "it begins with b'version https://git-lfs."),
         (safetensors.torch.save({"a": torch.ones(9)})[:-3], "a damaged safetensors file ("),
-        (b"PK\x03\x04 cut off", "torch.load(weights_only=True) doesn't take it, as it is damaged or"),
-        (b"\x80\x02cbuiltins\neval\nq\x00.", "torch.load(weights_only=True) doesn't take it"),
-        (made(), "torch.load(weights_only=True) doesn't take it"),
+        (b"PK\x03\x04 cut off", "torch.load(weights_only=True) doesn't take it (damaged: "),
+        (b"\x80\x02cbuiltins\neval\nq\x00.", "doesn't take it (it holds more than tensors: eval); save"),
+        (made(), "torch.load(weights_only=True) doesn't take it (it holds more than tensors: "),
         ([torch.ones(2)], "it holds a list, no tensors by name; save model.state_dict()"),
         (torch.ones(2), "it holds a Tensor, no tensors by name"),
         ({"epoch": 3, "model": {}}, "it has no tensors by name, but 'epoch', 'model'; save model"),

@@ -7,23 +7,24 @@ import torch
 
 from silo.errors import InvalidInput
 from trials.datasets.base import Dataset, Examples, Split, beginning
-from trials.datasets.streaming import StreamedSplit
+from trials.datasets.images import StreamedSplit
 from trials.recipe import Recipe
 from trials.registry import call, resolve
 from trials.seeding import derive_seed, global_draws_kept, seed_global
+from trials.settings import settings_kept
 
 __all__ = ["DATASETS", "Dataset", "Examples", "Split", "StreamedSplit", "beginning", "load_dataset"]
 
 DATASETS = {
-    "digits": "trials.datasets.digits:digits",
-    "cifar10": "trials.datasets.published:cifar10",
-    "cifar100": "trials.datasets.published:cifar100",
-    "mnist": "trials.datasets.published:mnist",
-    "fashion_mnist": "trials.datasets.published:fashion_mnist",
-    "svhn": "trials.datasets.published:svhn",
-    "imagenet": "trials.datasets.imagenet:imagenet",
+    "digits": "trials.datasets.builtin:digits",
+    "cifar10": "trials.datasets.builtin:cifar10",
+    "cifar100": "trials.datasets.builtin:cifar100",
+    "mnist": "trials.datasets.builtin:mnist",
+    "fashion_mnist": "trials.datasets.builtin:fashion_mnist",
+    "svhn": "trials.datasets.builtin:svhn",
+    "imagenet": "trials.datasets.image_folder:imagenet",
     "image_folder": "trials.datasets.image_folder:image_folder",
-    "synthetic": "trials.datasets.synthetic:synthetic",
+    "synthetic": "trials.datasets.builtin:synthetic",
 }
 
 NO_DATASET = "none"
@@ -47,7 +48,7 @@ def load_dataset(name: str, arguments: Mapping[str, Any], *, seed: int) -> Datas
         nothing = Split(inputs=torch.empty(0, 0), labels=torch.empty(0))
         return Dataset(train=nothing, validation=nothing, test=nothing)
     load: Callable[..., Any] = resolve("data set", name, DATASETS)
-    with global_draws_kept():
+    with global_draws_kept(), settings_kept():
         seed_global(seed)  # for those that draw, and don't by their seed
         dataset = call("data set", name, load, arguments, seed=seed)
     if not isinstance(dataset, Dataset):

@@ -8,13 +8,83 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
 from trials.datasets.augment import AUGMENTATIONS, Change, changes, sent
+from trials.paths import expanded
 from trials.registry import resolve
+
+
+def folder_of(root: Any) -> Path:
+    """A folder's path, ``~`` and environment variables expanded; the folder need not exist.
+
+    Raises:
+        InvalidInput: It is no path, or the home folder or variable it names doesn't exist.
+    """
+    if not isinstance(root, str | Path) or not str(root) or "\0" in str(root):
+        raise InvalidInput(f"root {root!r} can't be used: give a folder, such as data")
+    return Path(expanded(str(root), "root"))
+
+
+def whole_number(name: str, value: Any, *, least: int = 1) -> int:
+    """The value itself.
+
+    Raises:
+        InvalidInput: It is no integer (a bool is none) or below ``least``; ``name`` says which argument it
+            was.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidInput(f"{name} must be a whole number from {least} on: given was {value!r}")
+    return value
+
+
+GIGABYTE = 1e9
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+def require_memory(name: str, count: int, shape: Sequence[int], *, remedy: str) -> None:
+    """Refuses a data set that this process could not hold.
+
+    Args:
+        name: The data set's name, for the message.
+        count: Examples of all splits.
+        shape: Shape of one, in bytes (uint8).
+        remedy: A way out, for the message.
+
+    Raises:
+        InvalidInput: It needs more than there is; the message states both.
+    """
+    needed, there = count * math.prod(shape), available_memory()
+    if needed > there:
+        raise InvalidInput(
+            f"data set {name!r} needs {needed / GIGABYTE:,.1f} GB of memory in every worker "
+            f"({count:,} examples of {'×'.join(map(str, shape))} bytes), "
+            f"{there / GIGABYTE:,.1f} GB are available: {remedy}"
+        )
+
+
+def available_memory(control_group: Path = _CONTROL_GROUP) -> int:
+    """Bytes that this process can take: what the machine has free, or the container's limit (Linux control
+    groups, version 2) less what can't be taken back from it, if that is less.
+
+    Args:
+        control_group: Folder with the container's ``memory.max`` and ``memory.stat``.
+    """
+    import psutil  # which data that is made in memory already does without
+
+    there = psutil.virtual_memory().available
+    try:
+        limit = int((control_group / "memory.max").read_text())
+        statistics = (control_group / "memory.stat").read_text().split()
+        held = int(statistics[statistics.index("anon") + 1])
+    except (OSError, ValueError):  # no such system, or no limit: "max"
+        return there
+    return max(0, min(there, limit - held))
 
 
 class Examples(ABC):
@@ -98,6 +168,10 @@ class Examples(ABC):
                 raise InvalidInput(
                     f"the {name} split has {what} of type {type(given).__name__}: give a torch.Tensor, as by "
                     "torch.as_tensor"
+                )
+            if given.requires_grad:
+                raise InvalidInput(
+                    f"the {name} split has {what} that require gradients: give {what}.detach()"
                 )
         if len(self.shape) < 2 or self.dtype not in (torch.float32, *_INTEGERS):
             raise InvalidInput(
@@ -187,11 +261,24 @@ class Split(Examples):
     def feed(self, digest: "hashlib._Hash", name: str) -> None:
         for tensor in (self.inputs, self.labels):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
+            digest.update(_bytes(tensor.flatten()).numpy().data)
+
+    def digests(self) -> list[bytes]:
+        """A digest of each example, its inputs and its label."""
+        parts = [
+            _bytes(tensor.flatten(1) if tensor.ndim > 1 else tensor[:, None])
+            for tensor in (self.inputs, self.labels)
+        ]
+        return [hashlib.blake2b(row.data, digest_size=16).digest() for row in torch.cat(parts, dim=1).numpy()]
 
     def _check_inputs(self, name: str) -> None:
         if self.dtype.is_floating_point:
             _check_finite(name, "inputs", self.inputs)
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    """A tensor's bytes, along its last dimension, on the CPU."""
+    return tensor.detach().cpu().contiguous().view(torch.uint8)
 
 
 def beginning(split: Examples, count: int) -> Split:
@@ -209,6 +296,12 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 _USUAL = "pad_crop_flip"
+
+_COMPARED = 2e9
+"""Bytes up to which a split's examples are compared with those of others."""
+
+_LEAK = 0.05
+"""Share of a split's examples that may be in another one, too, as twins are found in any collection."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -333,7 +426,7 @@ class Dataset:
         """SHA-256 (hexadecimal) over all that a training sees: shapes, dtypes, bytes, normalisation.
 
         Of a streamed split it covers the files' names and sizes in place of the images' bytes: see
-        :class:`trials.datasets.streaming.StreamedSplit`.
+        :class:`trials.datasets.images.StreamedSplit`.
         """
         digest = hashlib.sha256()
         digest.update(repr((self.num_classes, tuple(self.mean), tuple(self.std), self.augment)).encode())
@@ -342,6 +435,26 @@ class Dataset:
         for name in SPLITS:
             getattr(self, name).feed(digest, name)
         return digest.hexdigest()
+
+    def leaks(self) -> Iterator[str]:
+        """A sentence for each split of which many examples, bit for bit, are in another one, too.
+
+        Splits that are streamed, or larger than 2 GB, are not looked at.
+        """
+        digests = {
+            name: split.digests()
+            for name in SPLITS
+            if isinstance(split := getattr(self, name), Split) and split.inputs.nbytes <= _COMPARED
+        }
+        for one, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
+            if one in digests and other in digests:
+                known = set(digests[other])
+                count = sum(each in known for each in digests[one])
+                if count > _LEAK * len(digests[one]):
+                    yield (
+                        f"{count:,} of {len(digests[one]):,} {one} examples are in the {other} split, too: "
+                        "its scores tell what was remembered; split them apart"
+                    )
 
     def check(self) -> None:
         """Refuses what can't be trained on.
@@ -435,3 +548,70 @@ def statistics_of(chunks: Iterable[Tensor]) -> tuple[tuple[float, ...], tuple[fl
     variance = (squares / count / scale**2 - mean.square()).clamp(min=0)
     std = torch.where(variance > 1e-12, variance.sqrt(), 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def split_indices(labels: Tensor, sizes: Sequence[int], *, seed: int) -> tuple[Tensor, ...]:
+    """Draws disjoint sets of examples, each with the classes in the proportions of the whole.
+
+    Within a class every example is as likely as any other. Where a class's share is no whole number, the
+    largest remainders are rounded up (the lower class first among equals), so that every size is met
+    exactly.
+
+    Args:
+        labels: [N], int64 from 0 on.
+        sizes: How many examples each set takes.
+        seed: Seed of the draw. The same labels, sizes and seed give the same sets; the global random state
+            plays no part.
+
+    Returns:
+        Index vectors (int64, ascending), one per size, and last the one of all examples that no set took.
+
+    Raises:
+        InvalidInput: A size is below 1, or together they leave nothing.
+    """
+    if any(size < 1 for size in sizes) or sum(sizes) >= len(labels):
+        raise InvalidInput(
+            f"can't split {len(labels)} examples into parts of {list(sizes)} and a rest to train on: "
+            "every part needs at least one example"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    waiting = []
+    for label in range(int(labels.max()) + 1):
+        members = (labels == label).nonzero().squeeze(1)
+        waiting.append(members[torch.randperm(len(members), generator=generator)])
+    parts = []
+    for size in sizes:
+        taken = _apportion(size, [len(members) for members in waiting])
+        parts.append(torch.cat([members[:count] for members, count in zip(waiting, taken, strict=True)]))
+        waiting = [members[count:] for members, count in zip(waiting, taken, strict=True)]
+    return tuple(part.sort().values for part in (*parts, torch.cat(waiting)))
+
+
+def part_off(split: Split, size: int, *, seed: int) -> tuple[Split, Split]:
+    """Divides a split into one of ``size`` examples and the rest, by :func:`split_indices`."""
+    part, rest = (
+        Split(inputs=split.inputs[chosen], labels=split.labels[chosen])
+        for chosen in split_indices(split.labels, [size], seed=seed)
+    )
+    return part, rest
+
+
+def share_of(name: str, share: float, count: int) -> int:
+    """The number of examples that a share of ``count`` comes to, rounded.
+
+    Raises:
+        InvalidInput: The share is not between 0 and 1; ``name`` says which argument it was.
+    """
+    if not 0 < share < 1:
+        raise InvalidInput(f"{name} must be above 0 and below 1, such as 0.2: given was {share}")
+    return round(share * count)
+
+
+def _apportion(size: int, counts: Sequence[int]) -> list[int]:
+    # Whole numbers throughout: quotas as floats would round differently for large counts.
+    total = sum(counts)
+    shares = [size * count // total for count in counts]
+    by_remainder = sorted(range(len(counts)), key=lambda index: -(size * counts[index] % total))
+    for index in by_remainder[: size - sum(shares)]:
+        shares[index] += 1
+    return shares

@@ -18,7 +18,7 @@ from trials.devices import DeviceLost, raise_if_lost
 from trials.engine import Engine, why_not_packed
 from trials.engine.compile_cache import lacks_place
 from trials.engine.measure import Speed, measure_speed
-from trials.losses import make_loss
+from trials.objectives import make_loss
 from trials.recipe import Execution, Recipe
 from trials.runner import Runner
 from trials.secrets import without_secrets

@@ -26,11 +26,11 @@ from trials.engine.graphs import Program, Traced, as_traced, compile_all, in_a_l
 from trials.engine.rows import Shared
 from trials.engine.stacked import StackedNetwork, named_tensors
 from trials.engine.steps import Batch, EagerStep, GraphStep, Step
-from trials.losses import make_loss
-from trials.metrics import scorer_of
+from trials.objectives import make_loss, scorer_of
 from trials.optimizers import build_optimizer
 from trials.recipe import Execution, Metric, Precision, Recipe
 from trials.seeding import global_draws_kept
+from trials.settings import float32_precision, set_float32_precision
 
 _T = TypeVar("_T")
 
@@ -288,35 +288,14 @@ def _autocast(precision: Precision, device: torch.device) -> torch.autocast:
 
 @contextmanager
 def _cuda_kernels(*, tf32: bool) -> Iterator[None]:
-    """Sets torch's words for the precision of float32, the older and the newer ones alike.
-
-    What a module has set by the newer words is no longer read by the older ones, which raise, and may not be
-    changed by them either.
-    """
+    """Sets torch's words for the precision of float32, the older and the newer ones alike."""
     backends: Any = torch.backends  # torch annotates not all of them
-    cudnn, word = backends.cudnn, "tf32" if tf32 else "ieee"
-    kinds = (backends.cuda.matmul, cudnn.conv, cudnn.rnn)
-    # The older word for products is the CPU's, too.
-    before = [(kind, kind.fp32_precision) for kind in (*kinds, backends.mkldnn.matmul)]
-    products = _read(torch.get_float32_matmul_precision, "highest")
-    convolutions = _read(lambda: cudnn.allow_tf32, True)
-    chosen = cudnn.deterministic, cudnn.benchmark
+    cudnn, before = backends.cudnn, float32_precision()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = tf32, True, False
-    for kind in kinds:
-        kind.fp32_precision = word
+    for kind in (backends.cuda.matmul, cudnn.conv, cudnn.rnn):
+        kind.fp32_precision = "tf32" if tf32 else "ieee"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(products)
-        cudnn.allow_tf32, (cudnn.deterministic, cudnn.benchmark) = convolutions, chosen
-        for kind, value in before:
-            kind.fp32_precision = value
-
-
-def _read(get: Callable[[], _T], default: _T) -> _T:
-    """A setting by torch's older words; its default where the newer ones say something else."""
-    try:
-        return get()
-    except RuntimeError:
-        return default
+        set_float32_precision(before)

@@ -14,7 +14,7 @@ from trials.datasets import Dataset, Examples
 from trials.engine.gradients import lone_outputs, over_copies, packed_outputs
 from trials.engine.graphs import Program, Traced, trace
 from trials.engine.stacked import StackedNetwork
-from trials.metrics import Scorer
+from trials.objectives import Scorer
 
 EVALUATION_BATCH = 1024
 """Most examples of a batch."""

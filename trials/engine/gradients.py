@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from trials.engine.plain import PlainModule
 from trials.engine.stacked import StackedNetwork, as_real, named_tensors
-from trials.losses import Loss, scalar
+from trials.objectives import Loss, scalar
 
 TensorTree = dict[str, Tensor]
 """Tensors by name."""

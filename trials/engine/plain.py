@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from trials.losses import Loss, scalar
+from trials.objectives import Loss, scalar
 
 
 class PlainModule:
@@ -76,7 +76,7 @@ class PlainModule:
         finally:
             torch.clear_autocast_cache()
             for name, (own, place, leaf) in self._own.items():
-                now, given = place.get(leaf), tensors[name].detach()
+                now, given = dict(place.items()).get(leaf), tensors[name].detach()
                 place[leaf] = own
                 if now is not None and now.data_ptr() != given.data_ptr():  # it was assigned anew
                     given.copy_(now.detach())

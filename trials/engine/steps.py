@@ -20,7 +20,7 @@ from trials.engine.gradients import Gradients, TensorTree, functional_gradients,
 from trials.engine.graphs import Captured, Program, Traced, trace
 from trials.engine.rows import Places, Rows, Shared
 from trials.engine.stacked import StackedNetwork
-from trials.losses import Loss
+from trials.objectives import Loss
 from trials.optimizers import MaskBits, Optimizer, Stateful, build_optimizer
 from trials.recipe import Component
 

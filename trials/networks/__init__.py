@@ -1,7 +1,6 @@
 """The networks that can be pruned, by name, and the parts that they share."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 from silo.errors import InvalidInput
 from trials.registry import call, one_line, refused_keyword, resolve, taken
 from trials.seeding import global_draws_kept, seed_global
+from trials.settings import settings_kept
 
 NETWORKS = {
     "alexnet": "trials.networks.alexnet:AlexNet",
@@ -18,7 +18,7 @@ NETWORKS = {
     "fc": "trials.networks.fc:FullyConnected",
     "mobilenetv2": "trials.networks.mobilenet:MobileNetV2",
     "resnet20": "trials.networks.resnet:ResNet20",
-    "resnet50": "trials.networks.resnet50:resnet50",
+    "resnet50": "trials.networks.resnet:resnet50",
     "vgg19": "trials.networks.vgg:VGG19",
     "vit": "trials.networks.vit:vit",
     "vit_b_16": "trials.networks.vit:vit_b_16",
@@ -68,7 +68,7 @@ def build_network(
     context = {key: value for key, value in given.items() if value is not None}
     if name in NETWORKS and arguments:  # which may be sizes
         _require_memory(name, builder, arguments, **context)
-    with global_draws_kept(), _defaults_kept(), torch.device("cpu"):
+    with global_draws_kept(), settings_kept(), torch.enable_grad(), torch.device("cpu"):
         network, told = _construct(name, builder, arguments, context, seed)
         if not isinstance(network, nn.Module):
             raise InvalidInput(
@@ -86,7 +86,7 @@ def _require_memory(
     name: str, builder: Callable[..., Any], arguments: Mapping[str, Any], **context: Any
 ) -> None:
     """Refuses a network of ours that this process could not hold, by one without values."""
-    from trials.datasets.checks import GIGABYTE, available_memory
+    from trials.datasets.base import GIGABYTE, available_memory
 
     with global_draws_kept(), torch.device("meta"), _Undrawn():
         empty = call("network", name, builder, arguments, **context)
@@ -127,17 +127,6 @@ def _construct(
             if name in NETWORKS or refused not in told:
                 raise
             del told[refused]
-
-
-@contextmanager
-def _defaults_kept() -> Iterator[None]:
-    """Sets torch's default type and gradients back: what a constructor sets is not for what comes after."""
-    before = torch.get_default_dtype()
-    with torch.enable_grad():
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(before)
 
 
 def _try_out(name: str, network: nn.Module, inputs: torch.Tensor) -> Any:

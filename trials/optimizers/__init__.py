@@ -13,24 +13,6 @@ from silo.errors import InvalidInput
 from trials.recipe import Component
 from trials.registry import call, resolve
 
-OPTIMIZERS = {
-    "sgd": "trials.optimizers.sgd:SGD",
-    "adam": "trials.optimizers.adam:Adam",
-    "adamw": "trials.optimizers.adam:adamw",
-    "rmsprop": "trials.optimizers.rmsprop:RMSprop",
-}
-
-
-def build_optimizer(optimizer: Component) -> Optimizer:
-    """A fresh optimizer without state.
-
-    Raises:
-        InvalidInput: The optimizer is unknown or an argument is wrong.
-    """
-    kind: Callable[..., Optimizer] = resolve("optimizer", optimizer.name, OPTIMIZERS)
-    return call("optimizer", optimizer.name, kind, optimizer.arguments)
-
-
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Bytes of a float to the integer that is as wide."""
 
@@ -158,3 +140,210 @@ def read_betas(value: object) -> tuple[float, float]:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class SGD:
+    """Stochastic gradient descent as ``torch.optim.SGD`` defines it, with masked gradients and momentum.
+
+    Args:
+        momentum: Momentum in [0, 1).
+        weight_decay: L2 penalty, added to the gradient of every parameter, even of one that the loss
+            doesn't use (which torch leaves alone).
+        nesterov: Whether the momentum is Nesterov's.
+
+    Raises:
+        InvalidInput: An argument is out of its range.
+    """
+
+    STATE = ("velocity",)
+
+    def __init__(self, *, momentum: float = 0.9, weight_decay: float = 1e-4, nesterov: bool = False) -> None:
+        self.momentum = read_share("momentum", momentum)
+        self.weight_decay = read_not_negative("weight_decay", weight_decay)
+        self.nesterov = nesterov
+        if nesterov and momentum == 0.0:
+            raise InvalidInput("optimizer.nesterov needs a momentum above 0, got momentum 0")
+        self.velocity: Tensor | None = None
+        self.pruned = MaskBits()
+
+    def begin(self, weights: Tensor) -> None:
+        """See :class:`trials.optimizers.Stateful`."""
+        self.velocity = torch.zeros_like(weights) if self.momentum else None
+
+    def step(self, weights: Tensor, gradients: Tensor, mask: Tensor, lr: Tensor) -> None:
+        """See :class:`trials.optimizers.Optimizer`."""
+        if self.weight_decay:
+            gradients.add_(weights, alpha=self.weight_decay)
+        self.pruned.zero(gradients, mask)
+        direction = gradients
+        if self.momentum and self.velocity is None:
+            self.begin(weights)
+        if self.velocity is not None:
+            self.velocity.mul_(self.momentum).add_(gradients)
+            direction = gradients.add_(self.velocity, alpha=self.momentum) if self.nesterov else self.velocity
+        weights.addcmul_(lr.unsqueeze(1), direction, value=-1.0)
+        self.pruned.zero(weights, mask)
+
+
+class Adam:
+    """Adam as ``torch.optim.Adam`` defines it, with its defaults, and masked gradients and moments.
+
+    All copies have taken the same number of steps, so they share the bias corrections.
+
+    Args:
+        betas: Decay of the gradient's mean and of its mean square, each in [0, 1).
+        eps: Added to the root of the mean square; above 0.
+        weight_decay: L2 penalty, added to the gradient of every parameter, even of one that the loss
+            doesn't use (which torch leaves alone).
+        amsgrad: Whether to divide by the largest mean square so far.
+        decoupled_weight_decay: Whether the weights are scaled by 1 - lr · weight_decay instead.
+
+    Raises:
+        InvalidInput: An argument is out of its range.
+    """
+
+    STATE = ("steps", "mean", "square", "largest_square")
+
+    def __init__(
+        self,
+        *,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        self.betas, self.eps = read_betas(betas), read_eps(eps)
+        self.weight_decay = read_not_negative("weight_decay", weight_decay)
+        self.amsgrad = amsgrad
+        self.decoupled_weight_decay = decoupled_weight_decay
+        self.steps: Tensor | None = None
+        self.mean: Tensor | None = None
+        self.square: Tensor | None = None
+        self.largest_square: Tensor | None = None
+        self.pruned = MaskBits()
+
+    def begin(self, weights: Tensor) -> None:
+        """See :class:`trials.optimizers.Stateful`."""
+        # A tensor, so that one compiled graph serves every step.
+        self.steps = torch.zeros((), dtype=torch.float64, device=weights.device)
+        self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
+        self.largest_square = torch.zeros_like(weights) if self.amsgrad else None
+
+    def step(self, weights: Tensor, gradients: Tensor, mask: Tensor, lr: Tensor) -> None:
+        """See :class:`trials.optimizers.Optimizer`."""
+        if self.steps is None:
+            self.begin(weights)
+        assert self.steps is not None and self.mean is not None and self.square is not None
+        if self.weight_decay and self.decoupled_weight_decay:
+            weights.mul_((1.0 - lr * self.weight_decay).unsqueeze(1))
+        elif self.weight_decay:
+            gradients.add_(weights, alpha=self.weight_decay)
+        self.pruned.zero(gradients, mask)
+        self.steps.add_(1.0)
+        beta1, beta2 = self.betas
+        self.mean.lerp_(gradients, 1.0 - beta1)
+        self.square.mul_(beta2).addcmul_(gradients, gradients, value=1.0 - beta2)
+        square = self.square
+        if self.largest_square is not None:
+            square = torch.maximum(self.largest_square, self.square, out=self.largest_square)
+        # The gradient is spent: its memory holds the denominator, then the direction.
+        denominator = self.pruned.root(square, mask, out=gradients)
+        denominator.div_((1.0 - beta2**self.steps).sqrt_()).add_(self.eps)
+        direction = torch.div(self.mean, denominator, out=denominator)
+        weights.addcmul_((lr / (1.0 - beta1**self.steps)).unsqueeze(1), direction, value=-1.0)
+        self.pruned.zero(weights, mask)
+
+
+def adamw(
+    *,
+    betas: Sequence[float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 1e-2,
+    amsgrad: bool = False,
+) -> Adam:
+    """Adam with decoupled weight decay, as ``torch.optim.AdamW`` defines it; arguments as of Adam."""
+    return Adam(betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, decoupled_weight_decay=True)
+
+
+class RMSprop:
+    """RMSprop as ``torch.optim.RMSprop`` defines it, with its defaults, and masked gradients and state.
+
+    Args:
+        alpha: Decay of the gradient's mean square, in [0, 1).
+        eps: Added to the root of the mean square; above 0.
+        weight_decay: L2 penalty, added to the gradient of every parameter, even of one that the loss
+            doesn't use (which torch leaves alone).
+        momentum: Momentum in [0, 1).
+        centered: Whether to divide by the estimated standard deviation instead of the root of the mean
+            square.
+
+    Raises:
+        InvalidInput: An argument is out of its range.
+    """
+
+    STATE = ("square", "mean", "velocity")
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
+        self.alpha, self.eps = read_share("alpha", alpha), read_eps(eps)
+        self.weight_decay = read_not_negative("weight_decay", weight_decay)
+        self.momentum = read_share("momentum", momentum)
+        self.centered = centered
+        self.square: Tensor | None = None
+        self.mean: Tensor | None = None
+        self.velocity: Tensor | None = None
+        self._denominator = torch.empty(0)
+        self.pruned = MaskBits()
+
+    def begin(self, weights: Tensor) -> None:
+        """See :class:`trials.optimizers.Stateful`."""
+        self.square, self._denominator = torch.zeros_like(weights), torch.empty_like(weights)
+        self.mean = torch.zeros_like(weights) if self.centered else None
+        self.velocity = torch.zeros_like(weights) if self.momentum else None
+
+    def step(self, weights: Tensor, gradients: Tensor, mask: Tensor, lr: Tensor) -> None:
+        """See :class:`trials.optimizers.Optimizer`."""
+        if self.square is None:
+            self.begin(weights)
+        assert self.square is not None
+        if self.weight_decay:
+            gradients.add_(weights, alpha=self.weight_decay)
+        self.pruned.zero(gradients, mask)
+        self.square.mul_(self.alpha).addcmul_(gradients, gradients, value=1.0 - self.alpha)
+        square = self.square
+        if self.mean is not None:
+            self.mean.lerp_(gradients, 1.0 - self.alpha)
+            square = torch.addcmul(square, self.mean, self.mean, value=-1.0, out=self._denominator)
+        denominator = self.pruned.root(square, mask, out=self._denominator).add_(self.eps)
+        if self.velocity is not None:
+            direction = self.velocity.mul_(self.momentum).addcdiv_(gradients, denominator)
+        else:
+            direction = gradients.div_(denominator)
+        weights.addcmul_(lr.unsqueeze(1), direction, value=-1.0)
+        self.pruned.zero(weights, mask)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": adamw,
+    "rmsprop": RMSprop,
+}
+
+
+def build_optimizer(optimizer: Component) -> Optimizer:
+    """A fresh optimizer without state.
+
+    Raises:
+        InvalidInput: The optimizer is unknown or an argument is wrong.
+    """
+    kind = resolve("optimizer", optimizer.name, OPTIMIZERS)
+    return call("optimizer", optimizer.name, kind, optimizer.arguments)

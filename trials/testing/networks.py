@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from trials.datasets import Dataset, load_dataset
 from trials.engine import named_tensors, why_not_packed
-from trials.losses import CrossEntropy
 from trials.networks import build_network
-from trials.pruning.prunable import prunable_names
+from trials.objectives import CrossEntropy
+from trials.pruning.masks import prunable_names
 from trials.recipe import Component, Execution, Recipe
 from trials.testing.assertions import no_global_draws, require, require_equal
 from trials.training import train_pack

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from trials.datasets import Dataset, load_dataset
 from trials.pruning import Scope, prune
-from trials.pruning.masks import alive, apply_masks, full_masks
-from trials.pruning.prunable import prunable_names
+from trials.pruning.masks import alive, apply_masks, full_masks, prunable_names
 from trials.testing.assertions import no_global_draws, require, require_equal
 
 

@@ -11,9 +11,9 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from oracle.grid import Grid, log_values
+from oracle.cycles import Grid, log_values
 from oracle.policies import OraclePolicy
-from oracle.rules import Rules
+from oracle.search import Rules
 from tests.benchmarks import search as whole_search
 from tests.benchmarks.gpu.scale import ALONE, Part, Scale, Value, built, recipe_of, synchronised, tried
 from tests.benchmarks.steps import stepping, stock, timed

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from silo import CurveFit, CycleInterval, Region, SiloCurve
-from silo.intervals import SLACK
+from silo.measured import SLACK
 
 
 def around(

@@ -8,8 +8,7 @@ from scipy.optimize import linprog
 from scipy.special import expit, logit
 
 from silo._arrays import FloatArray
-from silo.fit.branch_and_bound import Items
-from silo.fit.fewest_misses import FewestMisses, fewest_misses
+from silo.fit.branch_and_bound import FewestMisses, Items, fewest_misses
 from tests.effort import tries
 
 BOUNDS = (0.5, 20.0)

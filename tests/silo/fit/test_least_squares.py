@@ -5,8 +5,7 @@ import pytest
 from scipy.optimize import minimize, nnls
 
 from silo._arrays import FloatArray, IntArray
-from silo.fit.families import Family, Kind
-from silo.fit.least_squares import LinearFits, Members, Targets, least_squares, losses, minima
+from silo.fit.least_squares import Family, Kind, LinearFits, Members, Targets, least_squares, losses, minima
 from tests.effort import tries
 
 KINDS = get_args(Kind)

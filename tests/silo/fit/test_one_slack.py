@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from silo import CycleInterval, SiloCurve, fit_curve
 from silo.curve import shape
-from silo.intervals import SLACK
+from silo.measured import SLACK
 from tests.effort import tries
 from tests.silo.fit.all_lines import crossings, misses
 from tests.silo.fit.consistency import check_regions, missed_by

@@ -17,7 +17,7 @@ import pytest
 
 from silo import CurveFit, fit_curve
 from silo._arrays import FloatArray
-from silo.fit.widest_margin import widest_margin
+from silo.fit.regions import widest_margin
 from tests.silo.fit.all_lines import reach
 from tests.silo.fit.written_out import (
     BOUNDS,

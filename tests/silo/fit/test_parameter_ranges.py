@@ -8,8 +8,7 @@ from scipy.optimize import linprog
 from scipy.special import expit
 
 from silo._arrays import FloatArray
-from silo.fit.branch_and_bound import Items
-from silo.fit.parameter_ranges import Extents, extents, parameter_ranges
+from silo.fit.branch_and_bound import Extents, Items, extents, parameter_ranges
 from tests.effort import tries
 
 BOUNDS = (0.5, 20.0)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from silo._arrays import FloatArray, IntArray
-from silo.fit.widest_margin import Profile, valleys, widest_margin
+from silo.fit.regions import Profile, valleys, widest_margin
 from tests.effort import tries
 
 

@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from silo.accuracies import TOLERANCE
 from silo.landscape import CycleBelief, learn
+from silo.measured import TOLERANCE
 from tests.silo.landscape.worlds import KINDS, World, world
 
 SEEDS = 2

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from silo.accuracies import optimized
 from silo.landscape import CycleScores, best_constant, judge, learn
+from silo.measured import optimized
 
 RATES = np.geomspace(0.01, 0.4, 14)
 

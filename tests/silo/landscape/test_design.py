@@ -8,10 +8,8 @@ import pytest
 
 from silo import InvalidInput
 from silo.landscape import CycleScores, Landscape
-from silo.landscape.begun import Begun
-from silo.landscape.design import Pair, most_telling
-from silo.landscape.draws import Drawn
-from silo.landscape.rounds import Adaptive, Decision
+from silo.landscape.adaptive import Adaptive, Begun, Decision, Pair, most_telling
+from silo.landscape.parts import Drawn
 from tests.silo.landscape.worlds import world
 
 Cycle = tuple[Begun, dict[Pair, float], list[Decision]]

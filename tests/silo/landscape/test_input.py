@@ -9,10 +9,8 @@ import pytest
 from silo import CycleAccuracies
 from silo.errors import InvalidInput
 from silo.landscape import CycleBelief, CycleScores, best_constant, judge, learn
-from silo.landscape.begun import Begun, Round
-from silo.landscape.design import Pair
+from silo.landscape.adaptive import Adaptive, Begun, Pair, Round
 from silo.landscape.model import Landscape
-from silo.landscape.rounds import Adaptive
 from tests.silo.landscape.worlds import CHANCE, world
 
 GRID = np.array([0.01, 0.02, 0.04])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from silo import CycleAccuracies
 from silo.landscape import CycleBelief, CycleScores, best_constant, judge, learn
 from silo.landscape.curve import Components, evidence
-from silo.landscape.prior import PRIOR
+from silo.landscape.parts import PRIOR
 from tests.effort import tries
 from tests.silo.landscape.worlds import KINDS, world
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from silo import CycleAccuracies
-from silo.accuracies import TOLERANCE, optimized
+from silo.measured import TOLERANCE, optimized
 
 CHANCE = 0.1
 # What a collapsed training reaches: guessing, or with this chance some more, up to 0.6 more.
