@@ -16,9 +16,10 @@ from tests.support import open_session, small_spec
 
 
 def rays():
-    """Ray's processes below this one."""
-    found = [each.name() for each in psutil.Process().children(recursive=True)]
-    return [name for name in found if name in ("raylet", "gcs_server")]
+    """Ray's processes below this one that run."""
+    below = psutil.Process().children(recursive=True)
+    names = [each.name() for each in below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    return [name for name in names if name in ("raylet", "gcs_server")]
 
 
 def test_workers_are_processes_that_were_there_before(tmp_path):
