@@ -79,10 +79,8 @@ class LocalStart:
         try:
             with _connected(options, None):
                 # Ray starts a process for each CPU; by this environment the queue takes none of them.
-                queue = ray.remote(num_cpus=0, runtime_env={"env_vars": {"ORACLE_TASK_QUEUE": "1"}})(
-                    TaskQueue
-                )
-                self.desk = queue.remote()
+                own = {"env_vars": {"ORACLE_TASK_QUEUE": "1"}}
+                self.desk = ray.remote(num_cpus=0, runtime_env=own)(TaskQueue).remote()
                 self._up.set()
                 self._over.wait()
                 self.desk = None

@@ -243,6 +243,25 @@ def test_a_gpu_takes_packs_of_all_candidates(tmp_path, monkeypatch, long):
     assert max(execution.pack_size for execution in asked) == 40
 
 
+def test_a_plan_says_what_other_precisions_bring_on_a_gpu(tmp_path, monkeypatch):
+    def measure(spec, runner, execution, *, count, graphs=()):
+        if spec.training.precision == "bf16":
+            raise RuntimeError("no such kernel")
+        return Speed(step={"fp32": 1.0, "tf32": 0.75}[spec.training.precision], validation=0.0, first=1.0)
+
+    spec = small_spec(tmp_path)
+    on_cpu = plan.make_plan(spec)
+    assert on_cpu.precisions == {} and "precision" not in dict(on_cpu.lines())
+    monkeypatch.setattr(plan, "measure_speed", measure)
+    runner, exact = open_runner(spec), Speed(step=1.0, validation=0.0, first=1.0)
+    found = plan._precisions(spec, runner, on_cpu.facts, 1, exact)
+    assert found == {"tf32": 0.75}
+    line = dict(dataclasses.replace(on_cpu, precisions=found).lines())["precision"]
+    assert line == (
+        "training.precision: tf32 75 % of that time on this GPU, measured; each rounds in its own way"
+    )
+
+
 def test_what_was_compiled_before_is_tried_in_a_short_search_too(tmp_path, monkeypatch, long):
     speeds(monkeypatch, lambda execution: 0.02 / (1 + 9 * execution.compiled))
     monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, engine: None)
