@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 if TYPE_CHECKING:
     from oracle.spec import Spec
     from trials.engine.choose import ChosenExecution
     from trials.engine.measure import Speed
     from trials.runner import Runner
+    from trials.tasks import Recipe
 
 
 def cores() -> int:
@@ -45,6 +50,10 @@ def measured_on_workers(spec: Spec) -> bool:
 def choose_execution(spec: Spec, runner: Runner, workers: int) -> ChosenExecution:
     """How to compute a search's trainings, and why.
 
+    What was measured on a quiet machine is kept in this user's cache, and holds for the next search of the
+    same trainings with the same code on such a machine: it begins sooner, and is computed alike. With
+    ``ORACLE_REMEASURE`` in the environment it is measured anew.
+
     Args:
         spec: The spec; the parts of an execution that its training fixes are not chosen.
         runner: A worker for this process, with whose device and threads executions are measured.
@@ -62,24 +71,89 @@ def choose_execution(spec: Spec, runner: Runner, workers: int) -> ChosenExecutio
         return ChosenExecution(Execution(), f"they differ by {spec.over}", ())
 
     training, policy = spec.training, spec.policy_of_rates()
-    return choose.choose_execution(
-        spec.recipe(execution=Execution()),
-        runner,
-        Wishes(
-            pack=training.pack,
-            compile=training.compile,
-            cuda_graph=training.cuda_graph,
-            channels_last=training.channels_last,
-        ),
-        Workload(
-            cycles=spec.cycles,
-            candidates=policy.together,
-            turns=policy.turns,
-            replicates=spec.replicates,
-            workers=workers,
-            device=spec.device,
-        ),
+    wishes = Wishes(
+        pack=training.pack,
+        compile=training.compile,
+        cuda_graph=training.cuda_graph,
+        channels_last=training.channels_last,
     )
+    workload = Workload(
+        cycles=spec.cycles,
+        candidates=policy.together,
+        turns=policy.turns,
+        replicates=spec.replicates,
+        workers=workers,
+        device=spec.device,
+    )
+    recipe = spec.recipe(execution=Execution())
+    place = _place_of_choice(recipe, runner, wishes, workload)
+    if place is not None and (kept := _kept_choice(place)) is not None:
+        return kept
+    quiet = _is_quiet()
+    chosen = choose.choose_execution(recipe, runner, wishes, workload)
+    if place is not None and quiet and _MEASURED in chosen.reason:
+        _keep_choice(place, chosen)
+    return chosen
+
+
+_MEASURED = "measured for this search"
+"""What the reason of a measured choice has in it."""
+
+
+def _is_quiet() -> bool:
+    """Whether this machine has had little else to do for a minute, so that what is measured tells."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] < cores() / 2
+
+
+def _place_of_choice(recipe: Recipe, runner: Runner, *terms: Any) -> Path | None:
+    """The file that would hold the choice; None without a folder that is this user's alone.
+
+    Its name is a digest of all that speed depends on: recipe, data, code of the user's own and of the engine,
+    versions, processor and device.
+    """
+    import torch
+
+    from trials import engine
+    from trials.devices import name_of
+    from trials.engine.compile_cache import CompilerFailed, cache_folder, processor
+    from trials.own_code import code_digests
+
+    data = runner.data
+    parts = (
+        *(recipe, *terms, tuple(data.input_shape), *(len(part) for part in (data.train, data.validation))),
+        code_digests(component.name for component in recipe.components.values()),
+        [path.read_bytes() for path in sorted(Path(engine.__file__).parent.glob("*.py"))],
+        *(torch.__version__, torch.get_num_threads(), processor(), cores(), name_of(runner.device)),
+    )
+    try:
+        return cache_folder("executions") / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.json"
+    except CompilerFailed:
+        return None
+
+
+def _kept_choice(place: Path) -> ChosenExecution | None:
+    """The choice that a file holds, if there is one, and what was compiled for it is still there."""
+    from trials.engine.choose import ChosenExecution
+    from trials.engine.compile_cache import folder_of, is_built
+
+    if os.environ.get("ORACLE_REMEASURE"):
+        return None
+    try:
+        kept = json.loads(place.read_text(encoding="utf-8"))
+        chosen = ChosenExecution(Execution(**kept["execution"]), kept["reason"], tuple(kept["graphs"]))
+    except (OSError, ValueError, KeyError, TypeError):  # none, or another version's
+        return None
+    return chosen if all(is_built(folder_of(graph)) for graph in chosen.graphs) else None
+
+
+def _keep_choice(place: Path, chosen: ChosenExecution) -> None:
+    content = chosen._asdict() | {"execution": dataclasses.asdict(chosen.execution)}
+    written = place.with_suffix(f".{os.getpid()}")
+    try:
+        written.write_text(json.dumps(content), encoding="utf-8")
+        written.replace(place)
+    except OSError:  # no space: it is measured again
+        written.unlink(missing_ok=True)
 
 
 def measure_speed(

@@ -14,9 +14,8 @@ from oracle.cycles import Cycle
 from oracle.policies import Policy
 from oracle.policies.adaptive import BUDGETS
 from oracle.spec import Spec
-from trials.recipe import Execution
 from trials.secrets import without_secrets
-from trials.tasks import WeightsFingerprint
+from trials.tasks import Execution, WeightsFingerprint
 
 _FIELDS = {"threads": "resources.cpus (threads)", "device": "resources.gpus (device)"}
 """Names that a spec has for the fields of a recipe that are made of those that may change."""
@@ -223,7 +222,7 @@ def _ordered(data: Any) -> Any:
 
 
 def _changes(old: Any, new: Any, prefix: str = "") -> list[str]:
-    before, after = _flat(old, prefix), _flat(new, prefix)
+    before, after = flat(old, prefix), flat(new, prefix)
     return [
         f"{name}: {_shown(name, before.get(name))} -> {_shown(name, after.get(name))}"
         for name in sorted({*before, *after})
@@ -237,13 +236,14 @@ def _by_field(recipe: Mapping[str, Any] | None) -> dict[str, Any]:
     return {_FIELDS.get(name, name): value for name, value in fields.items()}
 
 
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+def flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested fields by their dotted names."""
     if not isinstance(data, dict):
         return {prefix: data}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in data.items():
-        flat.update(_flat(value, f"{prefix}.{name}" if prefix else str(name)))
-    return flat
+        found.update(flat(value, f"{prefix}.{name}" if prefix else str(name)))
+    return found
 
 
 def _shown(field: str, value: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from silo._arrays import FloatArray
 from silo.errors import InvalidInput
-from trials.recipe import ACCURACY, Metric, direction
+from trials.tasks import ACCURACY, Metric, direction
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 _SHARE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*%\s*")
@@ -250,7 +250,7 @@ class Floor:
 
     Attributes:
         score: The score.
-        highest: The same as a comparable score, see :class:`oracle.measure.Measure`.
+        highest: The same as a comparable score, see :class:`Measure`.
     """
 
     score: float

@@ -22,9 +22,8 @@ from oracle.spec_parts import MOST_STEPS
 from silo.errors import InvalidInput, SiloOracleError
 from trials.own_code import code_digests
 from trials.paths import unwritable
-from trials.recipe import Component, Execution, Recipe, rate_at
 from trials.secrets import without_secrets
-from trials.tasks import WeightsFingerprint
+from trials.tasks import Component, Execution, Recipe, WeightsFingerprint, rate_at
 
 if TYPE_CHECKING:
     from trials.datasets import Dataset, LoadDataset

@@ -27,8 +27,8 @@ from oracle.results import Results
 from oracle.spec import Spec
 from oracle.spec_file import load_variants, naming_variant
 from silo.errors import InvalidInput, SiloOracleError
-from trials.recipe import Execution
 from trials.secrets import without_secrets
+from trials.tasks import Execution
 
 if TYPE_CHECKING:
     from oracle.drivers.cluster import LocalStart

@@ -26,13 +26,14 @@ from oracle.restoring import Recorded
 from oracle.search import Rules, Signal
 from oracle.spec import Spec, recorded_rule
 from silo.errors import InvalidInput
-from trials.recipe import Execution, Recipe
 from trials.secrets import without_secrets
 from trials.tasks import (
     Damaged,
+    Execution,
     Failed,
     PrunedNetwork,
     PruneNetwork,
+    Recipe,
     Result,
     Task,
     TrainPack,

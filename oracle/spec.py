@@ -34,7 +34,7 @@ from oracle.spec_parts import (
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from trials.paths import expanded
-from trials.recipe import COUNTED, Execution, Recipe
+from trials.tasks import COUNTED, Execution, Recipe
 
 _HALF_A_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?!//)")
 
@@ -59,7 +59,11 @@ def recipe_path(over: str, training: TrainingSpec) -> str:
     if isinstance(component, ComponentSpec):
         if len(rest) == 2 and rest[0] == "arguments" and _is_number(component.arguments.get(rest[1], 0.0)):
             return f"{field}.arguments.{rest[1]}"
-    elif not rest and field in _SEARCHED and (component is not None or field == "clip"):
+    elif (
+        not rest
+        and field in _SEARCHED
+        and (component is not None or (field == "clip" and training.loop is None))
+    ):
         return _SEARCHED[field]
     numbers = [*_SEARCHED, "optimizer.arguments.…", "schedule.arguments.…", "loss.arguments.…", "arguments.…"]
     raise ValueError(

@@ -26,8 +26,8 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from oracle.cycles import Grid, linear_values, log_values, stepped_values
 from silo.errors import InvalidInput
 from trials.paths import check_references
-from trials.recipe import Checkpoint, Component, Metric, Precision, rate_at
 from trials.secrets import secret_in
+from trials.tasks import Checkpoint, Component, Metric, Precision, rate_at
 
 MOST = 10_000
 """Most cycles, replicates, rates, or cores of a worker: what is beyond was mistyped, and would never end."""
@@ -348,7 +348,7 @@ class GridSpec(Part):
         if isinstance(values, list | tuple) and any(_is_zero(value) for value in values):
             raise ValueError(
                 "must be above 0, as neighbours are compared by their ratio; for none of it take a small "
-                "value, such as 1e-6"
+                f"value, such as 1e-6, got {list(values)}"
             )
         return values
 

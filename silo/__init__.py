@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from silo.curve import PHASES, SiloCurve, cycle_at_density, shape
     from silo.errors import InvalidInput, SiloOracleError
     from silo.fit import CurveFit, fit_curve
-    from silo.fit.drawn_fits import DrawnFits
-    from silo.fit.regions import Region
+    from silo.fit.regions import DrawnFits, Region
     from silo.fit.rivals import Rival, RivalTable, compare_rivals
     from silo.landscape import CycleBelief, CycleScores, learn
     from silo.measured import CycleAccuracies, CycleInterval, check_intervals
@@ -62,7 +61,7 @@ _HOMES = {
     "CycleBelief": "silo.landscape",
     "CycleInterval": "silo.measured",
     "CycleScores": "silo.landscape",
-    "DrawnFits": "silo.fit.drawn_fits",
+    "DrawnFits": "silo.fit.regions",
     "InvalidInput": "silo.errors",
     "OracleTable": "silo.paper",
     "PHASES": "silo.curve",

@@ -145,7 +145,13 @@ def _plain(values: FloatArray) -> float | FloatArray:
 
 def _numbers(name: str, value: npt.ArrayLike, advice: str) -> FloatArray:
     """``value`` as finite float64; what it can't take raises InvalidInput, which ends with ``advice``."""
-    given = _array(name, value, advice)
+    try:
+        given = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        # Lists of uneven lengths, and tensors that need .detach() or .cpu(): the error says which.
+        raise InvalidInput(
+            f"{name} must be an array, not {type(value).__name__} ({error}): {advice}"
+        ) from None
     if given.dtype.kind not in "iuf":
         raise InvalidInput(f"{name} must hold real numbers, not {given.dtype}: {advice}")
     with np.errstate(over="ignore"):
@@ -155,13 +161,3 @@ def _numbers(name: str, value: npt.ArrayLike, advice: str) -> FloatArray:
         share = f" in {wrong.size} of {numbers.size} places" if numbers.ndim else ""
         raise InvalidInput(f"{name} must be finite, not {float(wrong[0])!r}{share}: {advice}")
     return numbers
-
-
-def _array(name: str, value: npt.ArrayLike, advice: str) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        # Lists of uneven lengths, and tensors that need .detach() or .cpu(): the error says which.
-        raise InvalidInput(
-            f"{name} must be an array, not {type(value).__name__} ({error}): {advice}"
-        ) from None

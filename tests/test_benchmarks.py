@@ -13,7 +13,7 @@ from torch import nn
 from oracle.testing.replay import replayed_trial
 from tests.benchmarks import steps
 from tests.benchmarks.breakdown import breakdown, share_once_warm
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 
 def pack(worker, cycle, started, ended, size=2):

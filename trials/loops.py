@@ -21,10 +21,9 @@ from silo.errors import InvalidInput
 from trials.datasets import Dataset
 from trials.engine import named_tensors
 from trials.objectives import bound, item, number
-from trials.recipe import Component, Metric, Recipe, Unit
 from trials.schedules import multipliers
 from trials.seeding import derive_seed, global_draws_kept, seed_global
-from trials.tasks import Validation
+from trials.tasks import Component, Metric, Recipe, Unit, Validation
 from trials.training import TrainedCopy, first_step
 
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from silo.errors import InvalidInput
-from trials.recipe import Component, Metric
 from trials.registry import call, one_line, resolve, with_values
+from trials.tasks import Component, Metric
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs [B, …], targets [B, …]) of a batch to its loss, a scalar."""
@@ -176,7 +176,6 @@ class RightAnswers:
         self._seen += len(targets)
 
     def scores(self) -> Tensor:
-        """See :class:`Scorer`."""
         return self._right.double() / self._seen
 
 
@@ -189,12 +188,10 @@ class OfWholeSplit:
         self._targets: list[Tensor] = []
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """See :class:`Scorer`."""
         self._outputs.append(outputs.float() if outputs.dtype == torch.bfloat16 else outputs)
         self._targets.append(targets)
 
     def scores(self) -> Tensor:
-        """See :class:`Scorer`."""
         outputs, targets = torch.cat(self._outputs, dim=1), torch.cat(self._targets)
         return torch.tensor(
             [number(f"metric {self._name!r}", self._function(row, targets)) for row in outputs],
@@ -211,12 +208,10 @@ class Accumulated:
         self._name, self._metrics = name, [made, *(copy.deepcopy(made) for _ in range(count - 1))]
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """See :class:`Scorer`."""
         for metric, row in zip(self._metrics, outputs, strict=True):
             metric.update(row.float() if row.dtype == torch.bfloat16 else row, targets)
 
     def scores(self) -> Tensor:
-        """See :class:`Scorer`."""
         found = [number(f"metric {self._name!r}", metric.compute()) for metric in self._metrics]
         return torch.tensor(found, dtype=torch.float64)
 

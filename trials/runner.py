@@ -41,7 +41,6 @@ from trials.networks import build_network
 from trials.objectives import make_loss
 from trials.pruning import prune
 from trials.pruning.masks import Sparsity, alive, apply_masks, full_masks, norm_drop, prunable_names, sparsity
-from trials.recipe import Recipe, rate_at
 from trials.registry import one_line, resolve
 from trials.secrets import without_secrets
 from trials.seeding import derive_seed
@@ -52,6 +51,7 @@ from trials.tasks import (
     Job,
     PrunedNetwork,
     PruneNetwork,
+    Recipe,
     Result,
     StoredFile,
     Task,
@@ -60,6 +60,7 @@ from trials.tasks import (
     Trial,
     TrialDiagnostics,
     WeightsFingerprint,
+    rate_at,
 )
 from trials.training import TrainedCopy, train_pack
 from trials.weights import InitialWeightsChanged, WeightsFile, check_initial, initial_weights

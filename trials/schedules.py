@@ -17,8 +17,8 @@ from typing import TypeGuard
 
 from silo.errors import InvalidInput
 from silo.warmup import multiplier
-from trials.recipe import Component
 from trials.registry import call, resolve
+from trials.tasks import Component
 
 Schedule = Callable[[int], float]
 

@@ -28,10 +28,9 @@ from silo.checks import did_you_mean
 from silo.errors import InvalidInput, SiloOracleError
 from trials.checkpoints import Store
 from trials.paths import read_place
-from trials.recipe import Checkpoint
 from trials.registry import listed, one_line
 from trials.secrets import without_secrets
-from trials.tasks import WeightsFingerprint
+from trials.tasks import Checkpoint, WeightsFingerprint
 
 _FREQUENCIES = (1.0, 0.5 * (5**0.5 - 1))
 """Radians from one weight to the next of the waves that the weights are projected on."""

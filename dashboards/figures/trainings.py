@@ -16,8 +16,7 @@ from oracle.cycles import Candidate, Cycle
 from oracle.measure import Measure
 from oracle.results import Results
 from silo.measured import CycleInterval
-from trials.recipe import direction
-from trials.tasks import thinned
+from trials.tasks import direction, thinned
 
 _TOLERANCES_SHOWN = 5
 """The colours tell scores apart down to so many tolerances below the worst cycle's best."""

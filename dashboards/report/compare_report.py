@@ -11,9 +11,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from dashboards.figures.accuracy import accuracy_figure
-from dashboards.files import replace_file
 from dashboards.report.report import figure_html, page
-from dashboards.style import attempt, failed_figure, failed_table
+from dashboards.style import attempt, failed_figure, failed_table, replace_file
 from dashboards.tables.accuracy import AccuracySeries, accuracy_table, measure_of, series_of
 from dashboards.tables.paper import paper_table
 from dashboards.tables.searches import cost_table, search_table

@@ -15,7 +15,7 @@ from oracle.results import Results
 from oracle.spec import Spec
 from oracle.spec_parts import ComponentSpec
 from silo.errors import InvalidInput
-from trials.recipe import direction
+from trials.tasks import direction
 
 SAME_DENSITY = 0.02
 """Densities that differ by no more than this share of themselves count as the same."""
@@ -233,7 +233,7 @@ def accuracy_table(
     different data don't compete, and where there is nothing to compete with, nothing is bold.
 
     Searches that were pruned alike are matched by cycle, others by the nearest density within
-    :data:`~dashboards.tables.accuracy.SAME_DENSITY`; a density that only one has stands alone.
+    :data:`SAME_DENSITY`; a density that only one has stands alone.
 
     Args:
         searches: The searches; their names lose what all begin with.

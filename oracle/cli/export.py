@@ -100,7 +100,7 @@ def write_export(results: Results, folder: Path, kind: str) -> list[Path]:
     Raises:
         InvalidInput: The folder can't be written.
     """
-    from dashboards.files import replace_file
+    from dashboards.style import replace_file
 
     if kind in _WRITERS:
         contents = _many_files(results, _WRITERS[kind], kind)

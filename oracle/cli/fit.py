@@ -17,12 +17,12 @@ from silo import checks
 from silo.csv_file import load_csv, load_scores
 from silo.errors import InvalidInput
 from silo.fit import fit_curve
-from silo.fit.drawn_fits import drawn_fits
+from silo.fit.regions import drawn_fits
 from silo.fit.rivals import compare_rivals
 from silo.landscape import CycleScores, learn
 from silo.measured import CycleAccuracies, CycleInterval, grid_interval, intervals_and_accuracies, optimized
 from silo.paper import OracleTable, load_table
-from trials.recipe import ACCURACY, Metric
+from trials.tasks import ACCURACY, Metric
 
 if TYPE_CHECKING:
     from dashboards.figures.fit_view import FitView
@@ -128,8 +128,7 @@ def fit(
     else:
         view = _of_table(table, options) if table is not None else _of_csv(csv_file, options)
     if figure is not None:
-        from dashboards.files import write_figure
-        from dashboards.style import attempt, failed_figure
+        from dashboards.style import attempt, failed_figure, write_figure
 
         write_figure(attempt("the figure", lambda: fit_figure(view), failed_figure), figure)
     if as_json:

@@ -19,9 +19,8 @@ from oracle.cli.export import export
 from oracle.cli.fit import fit
 from oracle.cli.jobs import logs, stop, submit
 from oracle.cli.network import network
-from oracle.cli.report import report
 from oracle.cli.run import run
-from oracle.cli.show import list_searches, plain_streams, status
+from oracle.cli.show import list_searches, plain_streams, report, status
 from oracle.cli.sparsity import sparsity
 from oracle.cli.specs import init, plan, schema, validate
 from oracle.errors import LeaseLost, Refused

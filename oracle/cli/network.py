@@ -12,7 +12,7 @@ from oracle.cli.show import LEDGER, TARGET, TRUST, open_search, own_spec
 from oracle.cli.specs import JSON, echo_json
 from oracle.measure import Measure
 from oracle.results import Results
-from trials.recipe import Metric
+from trials.tasks import Metric
 
 
 @click.command()

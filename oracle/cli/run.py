@@ -13,8 +13,7 @@ from typing import TextIO
 import click
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from oracle.cli.report import show_comparisons
-from oracle.cli.show import PlainConsole
+from oracle.cli.show import PlainConsole, show_comparisons
 from oracle.cli.specs import JSON, SPEC
 from oracle.cycles import Candidate, Cycle
 from oracle.errors import ReportFailed

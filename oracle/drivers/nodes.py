@@ -18,9 +18,8 @@ from oracle.session import Session
 from oracle.spec import Spec
 from silo.errors import SiloOracleError
 from trials.memory import is_out_of_memory
-from trials.recipe import Execution
 from trials.secrets import without_secrets
-from trials.tasks import StoredFile
+from trials.tasks import Execution, StoredFile
 
 if TYPE_CHECKING:
     from trials.engine.choose import ChosenExecution

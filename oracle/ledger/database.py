@@ -41,7 +41,7 @@ from oracle.ledger.retrying import DATABASE_ERRORS, Retries, is_away, reason
 from oracle.ledger.values import LATEST, DamagedValue, checked, parsed, reading
 from silo.errors import InvalidInput
 from trials.paths import expanded, unwritable
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 SCHEMA_VERSION = 4
 

@@ -39,8 +39,7 @@ from oracle.ledger.rows import (
     write_rows,
 )
 from oracle.ledger.values import LATEST, DamagedValue, checked, parsed, reading
-from trials.recipe import Metric
-from trials.tasks import PrunedNetwork, StoredFile, Trial
+from trials.tasks import Metric, PrunedNetwork, StoredFile, Trial
 
 _PRUNING = ("cycle", "replicate", "alive", "prunable", "parameters", "norm_drop")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from oracle.cycles import Cycle
+from oracle.identity import flat
 from oracle.observers import Observer, cycle_numbers
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
@@ -55,7 +55,7 @@ class MLflow(Observer):
             self._client.update_run(self._run, status="RUNNING")
         else:
             self._run = self._client.create_run(place, run_name=name, tags={_SEARCH: mark}).info.run_id
-            for field, value in _flat(without_secrets(session.spec.model_dump(mode="json"))).items():
+            for field, value in flat(without_secrets(session.spec.model_dump(mode="json"))).items():
                 self._client.log_param(self._run, field, str(value)[:_LONGEST])
         written = {metric.step for metric in self._client.get_metric_history(self._run, "optimum")}
         for decision in session.search.decisions:
@@ -76,13 +76,3 @@ class MLflow(Observer):
     def ended(self, session: Session, state: str) -> None:
         """Ends the run, as the search did."""
         self._client.set_terminated(self._run, _STATES.get(state, "FAILED"))
-
-
-def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

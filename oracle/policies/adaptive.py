@@ -47,15 +47,12 @@ class AdaptivePolicy(GridPolicy):
 
     @property
     def together(self) -> int:
-        """See :class:`Policy`."""
         return min(Adaptive.probes + 1, self.candidates)
 
     def expected(self, replicates: int) -> float:
-        """See :class:`Policy`."""
         return max(self._settings(replicates).share * self.candidates, 1) * replicates
 
     def next_round(self, state: CycleState) -> Round:
-        """See :class:`Policy`."""
         reach = self._reach(state)
         places = {rate: place for place, rate in enumerate(reach)}
         decision = self._settings(state.replicates, state.growth).decide(
@@ -73,7 +70,6 @@ class AdaptivePolicy(GridPolicy):
         return {replicate: tuple(asked[replicate]) for replicate in sorted(asked)}
 
     def decided(self, state: CycleState) -> Cycle:
-        """See :class:`Policy`."""
         reach, landscape = self._reach(state), self._learned(state).landscape
         places = {rate: place for place, rate in enumerate(reach)}
         pairs = _pairs(state.trials, places, state.measure)

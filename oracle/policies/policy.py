@@ -15,8 +15,7 @@ from typing import Any, ClassVar, Protocol
 from oracle.cycles import Cycle, Grid, Scale, decide, densities
 from oracle.measure import BY_ACCURACY, Measure
 from silo.curve import SiloCurve, unlike
-from trials.recipe import rate_at
-from trials.tasks import PrunedNetwork, Trial
+from trials.tasks import PrunedNetwork, Trial, rate_at
 
 Round = Mapping[int, tuple[float, ...]]
 """Replicate to the rates that it is to be trained with."""
@@ -147,21 +146,17 @@ class GridPolicy:
 
     @property
     def candidates(self) -> int:
-        """See :class:`oracle.policies.Policy`."""
         return len(self.grid.values)
 
     @property
     def extension(self) -> int:
-        """See :class:`oracle.policies.Policy`."""
         return 2 * self.grid.limit
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """See :class:`oracle.policies.Policy`."""
         return self.grid.values
 
     def span(self, cycles: int) -> Span:
-        """See :class:`oracle.policies.Policy`."""
         return Span(low=self.grid.values[0], high=self.grid.values[-1], scale=self.grid.scale)
 
 
@@ -173,7 +168,6 @@ class PointRule(ABC):
 
     @property
     def together(self) -> int:
-        """See :class:`Policy`."""
         return self.candidates
 
     @property
@@ -182,11 +176,9 @@ class PointRule(ABC):
         """See :class:`Policy`."""
 
     def expected(self, replicates: int) -> float:
-        """See :class:`Policy`."""
         return self.candidates * replicates
 
     def decided(self, state: CycleState) -> Cycle:
-        """See :class:`Policy`."""
         return decide(
             state.cycle, state.trials, state.prunings, tolerance=state.tolerance, measure=state.measure
         )
@@ -200,7 +192,6 @@ class OraclePolicy(GridPolicy, PointRule):
     """
 
     def next_round(self, state: CycleState) -> Round:
-        """See :class:`Policy`."""
         return state.everywhere(self._extension(state) if state.trials else self.grid.values)
 
     def _extension(self, state: CycleState) -> tuple[float, ...]:
@@ -221,12 +212,10 @@ class _OneRate(PointRule):
 
     @property
     def candidates(self) -> int:
-        """See :class:`Policy`."""
         return 1
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """See :class:`Policy`."""
         return ()
 
 
@@ -241,7 +230,6 @@ class CurvePolicy(_OneRate):
     curve: SiloCurve
 
     def next_round(self, state: CycleState) -> Round | None:
-        """See :class:`Policy`."""
         if state.trials:
             return {}
         if state.cycle and len(state.prunings) < state.replicates:
@@ -265,15 +253,12 @@ class FixedPolicy(_OneRate):
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """See :class:`Policy`."""
         return (self.max_lr,)
 
     def next_round(self, state: CycleState) -> Round:
-        """See :class:`Policy`."""
         return state.everywhere(() if state.trials else (self.max_lr,))
 
     def span(self, cycles: int) -> Span:
-        """See :class:`Policy`."""
         return Span(low=self.max_lr, high=self.max_lr, scale="linear")
 
 
@@ -293,7 +278,6 @@ class AllrPolicy(_OneRate):
     pruning_rate: float | tuple[float, ...]
 
     def next_round(self, state: CycleState) -> Round | None:
-        """See :class:`Policy`."""
         if state.trials:
             return {}
         if state.cycle == 0:
@@ -305,6 +289,5 @@ class AllrPolicy(_OneRate):
         return state.everywhere((self.max_lr * share,))
 
     def span(self, cycles: int) -> Span:
-        """See :class:`Policy`."""
         low = self.max_lr * (self.minimum if cycles > 1 else 1.0)
         return Span(low=low, high=self.max_lr, scale="linear")

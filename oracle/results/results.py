@@ -40,13 +40,12 @@ from oracle.spec import DEFAULT_LEDGER, Spec, recorded_rule
 from oracle.spec_parts import RECORDED
 from silo.curve import SiloCurve, unlike
 from silo.fit import CurveFit, fit_curve
-from silo.fit.drawn_fits import drawn_fits
+from silo.fit.regions import drawn_fits
 from silo.fit.rivals import RivalTable, compare_rivals
 from silo.landscape import Advice, CycleBelief, JudgedCurve, Loss, advise, best_constant, judge, learn
 from silo.measured import CycleInterval, cycles_in_words
-from trials.recipe import Execution
 from trials.secrets import without_secrets
-from trials.tasks import PrunedNetwork, Trial
+from trials.tasks import Execution, PrunedNetwork, Trial
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -35,9 +35,9 @@ from oracle.ledger.rows import Axis
 from oracle.policies import OraclePolicy
 from oracle.search import Rules, Search, Signal
 from oracle.testing.replay import replay, replayed, replayed_trial
-from trials.recipe import Execution
 from trials.tasks import (
     STATISTICS,
+    Execution,
     PrunedNetwork,
     StoredFile,
     TrainingCurve,

@@ -9,7 +9,6 @@ import numpy as np
 
 from silo import checks
 from silo.curve import SiloCurve
-from silo.fit.drawn_fits import DrawnFits, drawn_fits
 from silo.fit.least_squares import (
     EXACT_LOSS,
     Family,
@@ -24,7 +23,7 @@ from silo.fit.least_squares import (
     minima,
     silo_family,
 )
-from silo.fit.regions import Region, best_region, regions
+from silo.fit.regions import DrawnFits, Region, best_region, drawn_fits, regions
 from silo.landscape import learn
 from silo.landscape.model import SAMPLES
 from silo.measured import TOLERANCE, CycleAccuracies, CycleInterval, intervals_and_accuracies

@@ -4,12 +4,21 @@
         cycle.inside  # the chance that each candidate lies in the optimized interval
         cycle.loss(0.05).verdict  # inside, outside, or unknown
 
-``parts`` and ``curve`` have the parts of the model that ``model`` joins, ``belief`` what follows for a cycle
-and what curves of rates lose, ``advice`` which trainings would tell more, and ``adaptive`` which come next.
+``parts`` has the parts of the model that ``model`` joins, ``belief`` what follows for a cycle, what curves of
+rates lose and which trainings would tell more, and ``adaptive`` which an adaptive search trains next.
 """
 
-from silo.landscape.advice import Advice, MoreTrainings, advise
-from silo.landscape.belief import CycleBelief, JudgedCurve, Loss, Verdict, best_constant, judge
+from silo.landscape.belief import (
+    Advice,
+    CycleBelief,
+    JudgedCurve,
+    Loss,
+    MoreTrainings,
+    Verdict,
+    advise,
+    best_constant,
+    judge,
+)
 from silo.landscape.model import Known, Landscape, learn
 from silo.measured import CycleScores
 

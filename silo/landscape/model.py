@@ -21,9 +21,22 @@ import numpy as np
 from silo import checks
 from silo._arrays import FloatArray, IntArray
 from silo.errors import InvalidInput
-from silo.landscape import curve
 from silo.landscape.belief import CycleBelief
-from silo.landscape.parts import PRIOR, Drawn, EdgeGrid, NoiseLevel, Prior, collapsed, fixed_numbers
+from silo.landscape.parts import (
+    PRIOR,
+    Components,
+    CurveState,
+    Drawn,
+    EdgeGrid,
+    NoiseLevel,
+    Prior,
+    collapsed,
+    curve_evidence,
+    curve_given,
+    curve_predicted,
+    curves_drawn,
+    fixed_numbers,
+)
 from silo.measured import TOLERANCE, CycleAccuracies, CycleScores, check_accuracies, check_scores
 
 SAMPLES = 1024
@@ -50,7 +63,7 @@ class Known:
     """
 
     scores: CycleScores
-    curve: curve.CurveState
+    curve: CurveState
     edge: FloatArray
     noise: NoiseLevel
     depth: tuple[float, int]
@@ -75,9 +88,9 @@ class Landscape:
     prior: Prior = field(default=PRIOR)
 
     @cached_property
-    def components(self) -> curve.Components:
+    def components(self) -> Components:
         """The curve's settings on this grid."""
-        return curve.Components(np.log(self.rates), self.prior)
+        return Components(np.log(self.rates), self.prior)
 
     @cached_property
     def edges(self) -> EdgeGrid:
@@ -108,8 +121,8 @@ class Landscape:
         ahead = self.predicted(before, scores.cycle, scores.grid)
         kept, varied = ~failed, scores.score > limit  # those cut off at the limit don't show how they differ
         noise = ahead.noise.given(place[varied], scores.replicate[varied], value[varied])
-        found = curve.evidence(self.components, place[kept], scores.replicate[kept], value[kept])
-        state = curve.given(self.components, ahead.curve, found, noise.variance, first=before is None)
+        found = curve_evidence(self.components, place[kept], scores.replicate[kept], value[kept])
+        state = curve_given(self.components, ahead.curve, found, noise.variance, first=before is None)
         depth = ahead.depth
         if failed.any():  # further up the edge collapses are deeper, and of no account: all is lost there
             lowest = failed & (place == place[failed].min())
@@ -141,7 +154,7 @@ class Landscape:
             )  # fmt: skip
         gap = cycle - before.scores.cycle
         return Known(
-            scores=scores, curve=curve.predicted(self.components, before.curve, gap),
+            scores=scores, curve=curve_predicted(self.components, before.curve, gap),
             edge=self.edges.predicted(before.edge, gap), noise=before.noise, depth=before.depth,
             best=before.best, gap=gap,
         )  # fmt: skip
@@ -225,7 +238,7 @@ class Landscape:
         ends = np.floor(np.cumsum(weight) * samples + 0.5).astype(int)
         which = np.searchsorted(ends, np.arange(samples), side="right").clip(max=weight.size - 1)
         which = which[np.random.default_rng(3).permutation(samples)]
-        curves = curve.drawn(self.components, [one.curve for one in told], gaps, which, normal, uniform[0])
+        curves = curves_drawn(self.components, [one.curve for one in told], gaps, which, normal, uniform[0])
         collapses = self.edges.drawn([one.edge for one in told], gaps, uniform[1])
         root = np.linalg.cholesky(self.components.neighbours + 1e-6 * np.eye(n))
         factor, shared = self.components.table[last.curve.kept[which]][:, [0, 4]].T

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from oracle.spec import Spec
-from trials.recipe import Execution
-from trials.tasks import TrainPack
+from trials.tasks import Execution, TrainPack
 
 Run = dict[str, Any]
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from scipy.optimize import differential_evolution
 
 from silo import CycleAccuracies, CycleInterval, SiloCurve, compare_rivals, fit_curve, learn, shape
-from silo.fit.drawn_fits import drawn_fits
+from silo.fit.regions import drawn_fits
 from tests.benchmarks.machine import header, keep
 
 _DRAWN, _DRAWS = "fits to draws, per fit of 1,000", 1000

@@ -34,9 +34,8 @@ from oracle.spec import Spec
 from tests.benchmarks.machine import forget_peak, header, keep, peak_memory, proportional_memory
 from tests.support import open_session
 from trials.engine import EVALUATION_BATCH
-from trials.recipe import Component, Execution, Recipe
 from trials.runner import Runner
-from trials.tasks import TrainPack, Trial
+from trials.tasks import Component, Execution, Recipe, TrainPack, Trial
 
 # Network, its arguments, the shape of its inputs, the batch.
 NETWORKS: dict[str, tuple[str, dict[str, Any], list[int], int]] = {

@@ -29,9 +29,8 @@ from oracle.search import Rules, Search, Signal
 from silo.errors import InvalidInput
 from tests.benchmarks.machine import header, keep
 from trials.checkpoints import Store
-from trials.recipe import Component, Execution, Recipe
 from trials.runner import Runner
-from trials.tasks import Damaged, Failed, TrainPack
+from trials.tasks import Component, Damaged, Execution, Failed, Recipe, TrainPack
 
 
 def main() -> None:

@@ -40,9 +40,8 @@ from tests.support import open_session
 from trials.checkpoints import Store
 from trials.engine import Engine
 from trials.engine.steps import EagerStep, GraphStep
-from trials.recipe import Execution
 from trials.runner import Runner
-from trials.tasks import TrainPack
+from trials.tasks import Execution, TrainPack
 
 EPOCHS = 600
 WORDS = {

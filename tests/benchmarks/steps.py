@@ -35,7 +35,7 @@ from trials.datasets import Dataset, Split
 from trials.engine import Engine, StackedNetwork, Step, named_tensors
 from trials.engine.engine import computing
 from trials.networks import build_network
-from trials.recipe import Component, Execution, Recipe
+from trials.tasks import Component, Execution, Recipe
 
 SGD = Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
 STOCK = "stock loop"

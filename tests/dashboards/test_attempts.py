@@ -79,10 +79,10 @@ def test_a_table_that_fails_says_so_in_its_file(two_rates, monkeypatch, tmp_path
 @pytest.mark.parametrize(
     ("place", "left"),
     [
-        ("dashboards.report.findings._losses", "Would a simpler curve do?"),
-        ("dashboards.report.findings.comparison_table", "The fitted curve"),
-        ("dashboards.report.findings._curves", "Use the fitted curve"),
-        ("dashboards.report.findings._cost", "Use the fitted curve"),
+        ("dashboards.report.report._losses", "Would a simpler curve do?"),
+        ("dashboards.report.report.comparison_table", "The fitted curve"),
+        ("dashboards.report.report._curves", "Use the fitted curve"),
+        ("dashboards.report.report._cost", "Use the fitted curve"),
         ("dashboards.report.report.provenance", "What it costs"),
         ("dashboards.report.report.usage", "What was searched"),
         ("oracle.results.results.verdict", "What was searched"),

@@ -6,7 +6,7 @@ import pytest
 
 from dashboards.figures.cost import cost_figure
 from dashboards.figures.rates import comparison_figure
-from dashboards.files import write_figure
+from dashboards.style import write_figure
 from silo.errors import InvalidInput
 
 BROWSERS = ("chromium", "google-chrome", "chrome", "chromium-browser")

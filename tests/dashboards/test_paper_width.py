@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from dashboards.files import MILLIMETRES, SMALLEST_POINTS, _still, fitted, images
 from dashboards.report import figures_of
+from dashboards.style import MILLIMETRES, SMALLEST_POINTS, _still, fitted, images
 from oracle.results import Results
 from tests.oracle.invented import invent, took
 

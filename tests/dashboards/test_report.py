@@ -16,7 +16,7 @@ from oracle.spec_file import parse_specs
 from silo.curve import SiloCurve
 from silo.errors import InvalidInput
 from tests.dashboards.conftest import renamed
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 FILES = {"report.html", *(f"comparison.{ending}" for ending in ("md", "tex", "csv", "json"))}
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -12,7 +12,7 @@ from dashboards.optuna.summary_study import SummaryStudy
 from dashboards.tables.comparison import markdown
 from oracle.ledger import Ledger
 from oracle.results import Results
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 FIGURES = {"oracle-and-silo", "validation-accuracy"}
 

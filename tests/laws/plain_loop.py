@@ -8,8 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from tests.trials.toys import random_masks, toy_recipe
 from trials.engine import named_tensors
-from trials.recipe import Component
 from trials.seeding import derive_seed, generator
+from trials.tasks import Component
 from trials.training import train_pack
 
 STEPS, BATCH, MOMENTUM, DECAY = 5, 8, 0.9, 5e-3

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from oracle.testing.sessions import SMALL
 from tests.effort import THOROUGH
 from trials.engine.choose import ChosenExecution
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 COUNT = 500 if THOROUGH else 30
 

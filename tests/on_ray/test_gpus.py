@@ -17,8 +17,8 @@ from tests.on_ray.networks import breaking
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.devices import DeviceLost
 from trials.engine.choose import ChosenExecution
-from trials.recipe import Execution
 from trials.runner import Runners
+from trials.tasks import Execution
 
 END_SECONDS = 60
 QUICK = {

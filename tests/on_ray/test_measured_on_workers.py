@@ -9,7 +9,7 @@ from oracle.drivers import cluster, nodes
 from oracle.ledger import Ledger
 from silo.errors import InvalidInput
 from tests.support import open_session, small_spec
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 
 @pytest.fixture

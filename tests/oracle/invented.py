@@ -15,8 +15,7 @@ from oracle.search import Search
 from oracle.session import search_rules
 from oracle.spec import Spec
 from oracle.testing.replay import Accuracy, replay
-from trials.recipe import Execution
-from trials.tasks import StoredFile, Trial, TrialDiagnostics
+from trials.tasks import Execution, StoredFile, Trial, TrialDiagnostics
 
 Change = Callable[[Trial], Trial]
 

@@ -11,7 +11,7 @@ from oracle.results import Results
 from oracle.session import search_rules
 from oracle.testing.replay import replay
 from tests.support import small_spec
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 DEAD = """
 from torch import nn

@@ -17,8 +17,7 @@ from tests.trials.workers import chain, opened, pack, runner
 from trials.checkpoints import Store
 from trials.engine import named_tensors
 from trials.networks import build_network
-from trials.recipe import Checkpoint
-from trials.tasks import Failed
+from trials.tasks import Checkpoint, Failed
 from trials.weights import weights_fingerprint
 
 HIDDEN = [12, 8]

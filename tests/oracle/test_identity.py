@@ -19,7 +19,7 @@ from silo.errors import InvalidInput
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.checkpoints import StorageFailed
 from trials.own_code import _digest
-from trials.recipe import Checkpoint, Component, Execution, Metric, Recipe
+from trials.tasks import Checkpoint, Component, Execution, Metric, Recipe
 from trials.weights import alike, weights_fingerprint
 
 NETWORK = """

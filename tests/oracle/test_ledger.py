@@ -15,7 +15,7 @@ from oracle.ledger.rows import Axis, to_row
 from oracle.testing.ledgers import LEDGER_CHECKS
 from oracle.testing.replay import replayed_trial
 from silo.errors import InvalidInput
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 AXIS = Axis(low=0.01, high=0.1, log=True)
 

@@ -28,7 +28,7 @@ from silo.errors import InvalidInput
 from silo.landscape import Loss
 from tests.dashboards.printing import printed
 from tests.oracle.invented import invent, make_record, make_spec, peak, took, write_ledger
-from trials.recipe import Metric
+from trials.tasks import Metric
 
 RMSE = {"name": "rmse", "function": "mine:rmse", "goal": "min"}
 IOU = {"name": "Mean IoU", "function": "mine:iou"}

@@ -20,8 +20,7 @@ from oracle.ledger.rows import Axis
 from oracle.testing.replay import replayed_trial
 from tests.outages import Clock, answers_lost, locked
 from tests.support import open_session, small_spec
-from trials.recipe import Execution
-from trials.tasks import PrunedNetwork, StoredFile
+from trials.tasks import Execution, PrunedNetwork, StoredFile
 
 AXIS = Axis(low=0.01, high=0.1, log=True)
 RECORD = SearchRecord(name="s", spec={}, identity={}, execution=Execution(), execution_reason="", created=1.0)

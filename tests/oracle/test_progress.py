@@ -9,9 +9,8 @@ from oracle.cli import run
 from oracle.cli.run import progress_observer
 from oracle.drivers import in_process
 from tests.support import open_session, small_spec
-from trials.recipe import Execution
 from trials.runner import Runner
-from trials.tasks import Failed, TrainPack
+from trials.tasks import Execution, Failed, TrainPack
 
 SHORT = {"training": {"epochs": 1, "batch_size": 64, "pack": 5}}
 

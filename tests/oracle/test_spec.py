@@ -9,7 +9,7 @@ from oracle.spec import Spec
 from oracle.spec_file import load_spec, parse_specs
 from silo.errors import InvalidInput
 from tests.support import small_data, small_spec
-from trials.recipe import Execution, rate_at
+from trials.tasks import Execution, rate_at
 
 
 def parse(tmp_path, **changes):
@@ -89,7 +89,7 @@ def test_the_recipe_holds_what_the_spec_says(tmp_path):
         ({"grid": {"low": 0.1, "high": 0.2, "points": 1}}, ["grid.points", "got 1"]),
         ({"grid": {"values": [0.1]}}, ["grid", "at least two values", "[0.1]"]),
         ({"grid": {"values": [0.2, 0.1]}}, ["grid", "ascend", "[0.2, 0.1]"]),
-        ({"grid": {"values": [0.0, 0.1]}}, ["grid.values.0", "greater than 0"]),
+        ({"grid": {"values": [0.0, 0.1]}}, ["grid.values", "above 0", "such as 1e-6, got [0.0, 0.1]"]),
         ({"grid": {"low": 0.1, "high": 0.2}}, ["grid", "exactly one of points and step"]),
         ({"grid": {"low": 0.1, "high": 0.2, "step": 0.05}}, ["grid", "step goes with scale: linear"]),
         (
@@ -250,7 +250,11 @@ FIXED = {"epochs": 1, "max_lr": 0.1}
             "is no number of the training",
         ),
         ({"grid": SEARCHED | {"over": "training.optimizer.arguments"}}, "is no number of the training"),
-        ({"grid": SEARCHED | {"over": "training.clip"}}, "is no number of the training that the spec gives"),
+        ({"grid": SEARCHED | {"over": "training.iterations"}}, "is no number of the training that the spec"),
+        (
+            {"grid": SEARCHED | {"over": "training.clip"}, "training": {"loop": "m:f", "max_lr": 0.1}},
+            "is no number of the training",
+        ),
         ({"grid": SEARCHED | {"over": "training.batch_size"}}, "takes whole numbers, got 0.001"),
         ({"grid": {"over": "training.epochs", "values": [1, 2]}}, "takes whole numbers: set extend to false"),
     ],

@@ -1,6 +1,8 @@
 """The choice of a way to train: by measuring where that pays, and the same one for ever after."""
 
 import dataclasses
+import json
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,7 +19,7 @@ from trials.devices import DeviceLost
 from trials.engine import choose, evaluate
 from trials.engine.engine import Engine
 from trials.engine.measure import Speed
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 
 def chosen(spec, workers=1):
@@ -72,6 +74,59 @@ def test_what_is_fastest_for_the_whole_search_is_taken(tmp_path, monkeypatch, lo
     # Two replicates of five candidates are two packs: with four workers two would idle.
     assert chosen(spec, workers=4)[0] == Execution(pack_size=3)
     assert chosen(spec, workers=10)[0] == Execution()
+
+
+@pytest.fixture
+def quiet(monkeypatch, tmp_path):
+    """A machine with nothing else to do, and a user who has measured nothing yet."""
+    monkeypatch.delenv("ORACLE_REMEASURE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 2.0, 3.0))
+    monkeypatch.setattr(executions, "cores", lambda: 2)
+    return tmp_path / "cache" / "silo-oracle" / "executions"
+
+
+def test_what_was_measured_on_a_quiet_machine_is_kept(tmp_path, monkeypatch, long, quiet):
+    def asked(spec, workers=1):
+        found = speeds(monkeypatch, lambda execution: 0.001 * execution.pack_size**0.5)
+        assert chosen(spec, workers)[0].pack_size > 1
+        return bool(found)
+
+    spec = small_spec(tmp_path)
+    assert asked(spec) and not asked(spec)
+    renamed = small_spec(tmp_path, name="other", storage=str(tmp_path / "elsewhere"))
+    assert not asked(renamed)
+    for change in ({"network": {"name": "fc", "arguments": {"hidden": [9]}}}, {"replicates": 3}, {"seed": 1}):
+        assert asked(small_spec(tmp_path, **change)), change
+    assert asked(spec, workers=4)
+    monkeypatch.setattr("trials.engine.compile_cache.processor", lambda: "another")
+    assert asked(spec) and not asked(spec)
+    monkeypatch.setenv("ORACLE_REMEASURE", "1")
+    assert asked(spec)
+
+
+def test_a_choice_is_measured_again_where_it_is_damaged_or_what_it_needs_is_gone(
+    tmp_path, monkeypatch, long, quiet
+):
+    found = speeds(monkeypatch, lambda execution: 0.001 * execution.pack_size**0.5)
+    first = chosen(small_spec(tmp_path))
+    (kept,) = quiet.iterdir()
+    whole = json.loads(kept.read_text())
+    assert Execution(**whole["execution"]) == first[0] and whole["reason"] == first[1]
+    for content in ("", "{}", "[]", '{"execution": {"pack": 3}, "reason": "", "graphs": []}'):
+        kept.write_text(content)
+        found.clear()
+        assert chosen(small_spec(tmp_path)) == first and found
+    kept.write_text(json.dumps(whole | {"graphs": ["not-there"]}))
+    found.clear()
+    assert chosen(small_spec(tmp_path)) == first and found
+
+
+def test_what_was_measured_on_a_busy_machine_is_not_kept(tmp_path, monkeypatch, long, quiet):
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 0.0, 0.0))
+    speeds(monkeypatch, lambda execution: 0.001 * execution.pack_size)
+    chosen(small_spec(tmp_path))
+    assert not list(quiet.iterdir())
 
 
 def test_packs_that_do_not_pay_are_not_taken(tmp_path, monkeypatch, long):
@@ -171,6 +226,7 @@ def on_gpu(tmp_path, **training):
 
 def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
     tried = []
+    monkeypatch.setattr("trials.devices.name_of", lambda device: "a card")
     monkeypatch.setattr(
         choose._Chooser, "_why_not_traced", lambda self, engine: tried.append(engine.recipe.execution)
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from silo.landscape import CycleScores, learn
-from silo.landscape.advice import NUMBERS, Advice, MoreTrainings, advise
+from silo.landscape.belief import NUMBERS, Advice, MoreTrainings, advise
 from silo.measured import cycles_in_words
 
 RATES = np.geomspace(0.01, 0.4, 12)

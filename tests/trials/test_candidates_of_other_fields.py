@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tests.trials.toys import toy_recipe
-from trials.recipe import Component
 from trials.runner import Runner
-from trials.tasks import TrainPack
+from trials.tasks import Component, TrainPack
 
 SGD = Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-4})
 

@@ -21,7 +21,7 @@ from trials.datasets.base import SPLITS
 from trials.datasets.image_folder import imagenet
 from trials.pruning import prune
 from trials.pruning.masks import full_masks, prunable_names
-from trials.recipe import Component, Execution
+from trials.tasks import Component, Execution
 from trials.training import train_pack
 
 WORKERS = (0, 2)

@@ -5,9 +5,8 @@ import torch
 
 from tests.trials.workers import pack, recipe, runner
 from trials.devices import DeviceLost, name_of, raise_if_lost
-from trials.recipe import Component
 from trials.runner import Runners
-from trials.tasks import Failed, Job
+from trials.tasks import Component, Failed, Job
 
 ASSERTED = "CUDA error: device-side assert triggered\nCompile with `TORCH_USE_CUDA_DSA`"
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -24,7 +24,7 @@ from trials.engine.evaluate import GraphEvaluation, evaluation_batch, largest_ba
 from trials.engine.graphs import Captured, as_traced, compile_all
 from trials.engine.steps import GraphStep
 from trials.objectives import CrossEntropy, RightAnswers
-from trials.recipe import Component, Execution
+from trials.tasks import Component, Execution
 
 RATES = [0.01, 0.02, 0.05]
 NETWORKS = {

@@ -12,8 +12,8 @@ from silo.errors import InvalidInput
 from trials.datasets import Dataset, Split, load_dataset
 from trials.networks import build_network
 from trials.optimizers import build_optimizer
-from trials.recipe import Component
 from trials.registry import call
+from trials.tasks import Component
 
 
 def by_default(*, flag=True): ...

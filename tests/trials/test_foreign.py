@@ -11,9 +11,9 @@ from trials.datasets import Dataset, Split, load_dataset
 from trials.networks import build_network
 from trials.optimizers import build_optimizer
 from trials.pruning import PRUNERS
-from trials.recipe import Component
 from trials.registry import resolve
 from trials.schedules import SCHEDULES
+from trials.tasks import Component
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from trials.engine.rows import Places
 from trials.engine.steps import EagerStep, GraphStep
 from trials.objectives import CrossEntropy
 from trials.optimizers import build_optimizer
-from trials.recipe import Component
+from trials.tasks import Component
 
 OPTIMIZERS = {
     "sgd": {"momentum": 0.9, "weight_decay": 1e-3},

@@ -9,8 +9,8 @@ import torch
 from tests.support import harm
 from tests.trials.workers import chain, opened, pack, pruning, runner
 from trials.engine import named_tensors
-from trials.recipe import Component
 from trials.runner import Runner
+from trials.tasks import Component
 from trials.weights import weights_fingerprint, weights_sha256
 
 SHORT = {"length": 1, "pack_size": 1, "schedule": Component(name="constant")}

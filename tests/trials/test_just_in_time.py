@@ -8,7 +8,7 @@ from trials.datasets import Dataset
 from trials.engine import Engine, compile_if_possible, graphs
 from trials.engine.compile_cache import CompilerFailed
 from trials.engine.graphs import as_traced, compile_all, trace
-from trials.recipe import Execution
+from trials.tasks import Execution
 
 
 def counted(values, numbers):

@@ -14,8 +14,8 @@ from tests.trials.toys import toy_recipe
 from trials.datasets import load_dataset
 from trials.loops import Outcome, held, run_loop
 from trials.networks import build_network
-from trials.recipe import Component, Metric
 from trials.schedules import multipliers
+from trials.tasks import Component, Metric
 
 HERE = __name__
 CPU = torch.device("cpu")

@@ -16,8 +16,8 @@ from trials.engine import Engine
 from trials.engine.graphs import as_traced, compile_all
 from trials.networks import build_network
 from trials.objectives import CrossEntropy, check_floor, make_loss, tried
-from trials.recipe import Component, Execution, Metric
 from trials.seeding import derive_seed
+from trials.tasks import Component, Execution, Metric
 from trials.training import TrainedCopy
 
 HERE = __name__

@@ -12,7 +12,7 @@ from tests.trials.toys import toy_data, toy_recipe
 from trials.datasets import Dataset
 from trials.engine import named_tensors
 from trials.networks import build_network
-from trials.recipe import Component
+from trials.tasks import Component
 from trials.training import train_pack
 
 CASES = [

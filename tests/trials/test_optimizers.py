@@ -5,7 +5,7 @@ import torch
 
 from silo.errors import InvalidInput
 from trials.optimizers import SGD, build_optimizer
-from trials.recipe import Component
+from trials.tasks import Component
 
 COPIES, SIZE = 3, 11
 ALL_ALIVE = torch.ones(SIZE, dtype=torch.float64)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trials.optimizers import OPTIMIZERS, build_optimizer
-from trials.recipe import Component
+from trials.tasks import Component
 from trials.testing import check_optimizer
 from trials.testing.optimizers import tensors_of
 

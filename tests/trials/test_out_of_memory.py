@@ -13,9 +13,8 @@ import trials.runner
 from tests.trials.workers import pack, recipe, runner, without_times
 from trials.engine import measure
 from trials.memory import is_out_of_memory, keep_to_share
-from trials.recipe import Execution
 from trials.runner import Runner, Runners
-from trials.tasks import Failed, Job
+from trials.tasks import Execution, Failed, Job
 from trials.training import train_pack
 
 FIVE = (0.01, 0.02, 0.05, 0.1, 0.2)

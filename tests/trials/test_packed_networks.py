@@ -18,7 +18,7 @@ from tests.trials.toys import (
 from trials.engine import why_not_packed
 from trials.networks import NETWORKS
 from trials.objectives import CrossEntropy
-from trials.recipe import Component, Execution
+from trials.tasks import Component, Execution
 
 STEPS = 30
 TAME, SLOW = (0.02, 0.05, 0.1), (1e-4, 2e-4, 5e-4)

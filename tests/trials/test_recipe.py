@@ -4,7 +4,7 @@ import pickle
 import pytest
 
 from tests.trials.toys import toy_recipe
-from trials.recipe import Checkpoint, Component, Execution, Metric, Recipe
+from trials.tasks import Checkpoint, Component, Execution, Metric, Recipe
 
 FULL = {
     "network": Component(name="resnet20", arguments={"shortcut": "conv"}),

@@ -6,9 +6,9 @@ from silo.errors import InvalidInput
 from trials import secrets
 from trials.objectives import make_loss
 from trials.paths import check_references, has_references, looked_up
-from trials.recipe import Component
 from trials.registry import call
 from trials.secrets import without_secrets
+from trials.tasks import Component
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.trials.toys import random_masks, toy_data, toy_network, toy_recipe, train
-from trials.recipe import Component
+from trials.tasks import Component
 from trials.training import batches, first_step, training_steps
 
 DROPS = Component(name="warmup_drops", arguments={"warmup": 1, "drops": [3, 4]})

@@ -10,9 +10,8 @@ import torch
 
 from tests.trials.workers import RATES, chain, pack, pruning, recipe, runner, without_times
 from trials.pruning.masks import full_masks, prunable_names
-from trials.recipe import Component
 from trials.runner import Runner
-from trials.tasks import Damaged, Failed, PrunedNetwork, StoredFile
+from trials.tasks import Component, Damaged, Failed, PrunedNetwork, StoredFile
 from trials.training import train_pack
 
 CONSTANT = Component(name="constant")

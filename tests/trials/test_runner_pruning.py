@@ -5,8 +5,8 @@ from tests.trials.workers import RATES, WARM, chain, opened, pack, pruning, reci
 from trials.engine import named_tensors
 from trials.pruning import PRUNERS, prune
 from trials.pruning.masks import alive, full_masks, prunable_names
-from trials.recipe import Component
 from trials.seeding import derive_seed
+from trials.tasks import Component
 from trials.training import train_pack
 
 RETRAINING = pytest.mark.parametrize("retraining", ["weight_rewinding", "lr_rewinding", "fine_tuning"])

@@ -9,8 +9,8 @@ from torch.optim.lr_scheduler import ChainedScheduler, LambdaLR, LinearLR, Multi
 
 from silo.errors import InvalidInput
 from tests.trials.toys import toy_recipe
-from trials.recipe import Component
 from trials.schedules import multipliers
+from trials.tasks import Component
 from trials.training import rate_multipliers
 
 NAN, INF = float("nan"), float("inf")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LinearLR, OneCycleLR, SequentialLR
 
-from trials.recipe import Component
 from trials.schedules import multipliers
+from trials.tasks import Component
 
 EXACT = {"rel": 1e-12, "abs": 1e-12}
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silo.errors import InvalidInput
-from trials.recipe import Component
 from trials.schedules import SCHEDULES, multipliers
+from trials.tasks import Component
 
 NAN, INF = float("nan"), float("inf")
 

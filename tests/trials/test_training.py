@@ -22,8 +22,8 @@ from trials.datasets import Dataset, Split
 from trials.engine import StackedNetwork, evaluate
 from trials.engine.engine import Engine
 from trials.objectives import RightAnswers
-from trials.recipe import Component, Metric
 from trials.seeding import generator
+from trials.tasks import Component, Metric
 from trials.training import batches, training_steps
 
 

@@ -18,7 +18,7 @@ from tests.trials.toys import (
     watch,
 )
 from trials.datasets import load_dataset
-from trials.recipe import Component
+from trials.tasks import Component
 from trials.training import train_pack
 
 HUGE = 1e100

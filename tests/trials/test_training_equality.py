@@ -16,8 +16,8 @@ from tests.trials.toys import (
     toy_recipe,
     train,
 )
-from trials.recipe import Component
 from trials.seeding import derive_seed
+from trials.tasks import Component
 from trials.training import TrainedCopy
 
 STEPS, PER_EPOCH, BATCH = 30, 6, 8

@@ -14,8 +14,8 @@ from trials.datasets import Dataset, augment
 from trials.datasets.augment import AUGMENTATIONS, changes
 from trials.engine import Engine, StackedNetwork, named_tensors
 from trials.engine.graphs import Captured
-from trials.recipe import Execution
 from trials.runner import Runner
+from trials.tasks import Execution
 from trials.training import BestWeights, batches
 
 SHAPE = (3, 8, 8)

@@ -11,7 +11,7 @@ from torch import nn
 
 from silo.errors import InvalidInput
 from trials.paths import read_place
-from trials.recipe import Checkpoint
+from trials.tasks import Checkpoint
 from trials.weights import InitialWeightsChanged, WeightsFile
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional
 from trials.datasets import Dataset, Split
 from trials.networks import build_network
 from trials.pruning.masks import prunable_names
-from trials.recipe import Component, Execution, Recipe
+from trials.tasks import Component, Execution, Recipe
 from trials.training import train_pack
 
 

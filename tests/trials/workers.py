@@ -3,9 +3,8 @@
 import dataclasses
 
 from tests.trials.toys import toy_recipe
-from trials.recipe import Component
 from trials.runner import Runner
-from trials.tasks import Failed, PrunedNetwork, PruneNetwork, TrainPack
+from trials.tasks import Component, Failed, PrunedNetwork, PruneNetwork, TrainPack
 
 RATES = (0.05, 0.2)
 WARM = Component(name="warmup_drops", arguments={"warmup": 1, "drops": [1.5], "factor": 0.5})

@@ -20,9 +20,9 @@ from trials.engine import Engine, why_not_packed
 from trials.engine.compile_cache import lacks_place
 from trials.engine.measure import Speed, measure_speed
 from trials.objectives import make_loss
-from trials.recipe import Execution, Recipe
 from trials.runner import Runner
 from trials.secrets import without_secrets
+from trials.tasks import Execution, Recipe
 from trials.training import count_validations, training_steps
 
 

@@ -89,6 +89,18 @@ def folder_of(key: str) -> Path:
     return _cache() / "graphs" / key
 
 
+def cache_folder(name: str) -> Path:
+    """A folder of this user's alone for what may be lost.
+
+    Raises:
+        CompilerFailed: As :func:`folder_of`, or it can't be made.
+    """
+    folder = _cache() / name
+    _make(folder.parent)  # by itself: parents are made as the umask has it
+    _make(folder)
+    return folder
+
+
 def compiler_folder() -> Path:
     """Settles where torch's compiler keeps what it makes, and loads again: in ``$TORCHINDUCTOR_CACHE_DIR`` if
     that is this user's alone, else in a folder beside the libraries.
@@ -99,12 +111,8 @@ def compiler_folder() -> Path:
     Raises:
         CompilerFailed: As :func:`folder_of`, or it can't be made.
     """
-    given = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    if given and _is_mine(Path(given)):
-        folder = Path(given)
-    else:
-        folder = _cache() / "compiler"
-        _make(folder.parent)  # by itself: parents are made as the umask has it
+    given = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or "")
+    folder = given if given.name and _is_mine(given) else cache_folder("compiler")
     _make(folder)
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     return folder
@@ -301,12 +309,12 @@ def _constants(graph: GraphModule) -> dict[str, Tensor]:
 
 def _place(arguments: Sequence[Tensor]) -> str:
     """A checksum over the machine, torch's version and threads, and the arguments' layouts."""
-    parts = (_FORM, _processor(), torch.__version__, torch.get_num_threads(), _layouts(arguments))
+    parts = (_FORM, processor(), torch.__version__, torch.get_num_threads(), _layouts(arguments))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 @cache
-def _processor() -> str:
+def processor() -> str:
     """The processor, as far as a library's instructions depend on it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []

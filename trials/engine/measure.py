@@ -14,8 +14,8 @@ import torch
 from trials.datasets import beginning
 from trials.engine import Engine, StackedNetwork, evaluation_batch, named_tensors
 from trials.memory import free_memory, is_out_of_memory
-from trials.recipe import Component, Recipe
 from trials.runner import Runner
+from trials.tasks import Component, Recipe
 from trials.training import train_pack
 
 _STEPS, _REPEATS = 12, 3

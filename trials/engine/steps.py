@@ -22,7 +22,7 @@ from trials.engine.rows import Places, Rows, Shared
 from trials.engine.stacked import StackedNetwork
 from trials.objectives import Loss
 from trials.optimizers import MaskBits, Optimizer, Stateful, build_optimizer
-from trials.recipe import Component
+from trials.tasks import Component
 
 Batch = tuple[Tensor, Tensor]
 """Normalised inputs [B, …] and labels [B]."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from silo.errors import InvalidInput
-from trials.recipe import Component
 from trials.registry import call, resolve
+from trials.tasks import Component
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Bytes of a float to the integer that is as wide."""
@@ -167,11 +167,9 @@ class SGD:
         self.pruned = MaskBits()
 
     def begin(self, weights: Tensor) -> None:
-        """See :class:`trials.optimizers.Stateful`."""
         self.velocity = torch.zeros_like(weights) if self.momentum else None
 
     def step(self, weights: Tensor, gradients: Tensor, mask: Tensor, lr: Tensor) -> None:
-        """See :class:`trials.optimizers.Optimizer`."""
         if self.weight_decay:
             gradients.add_(weights, alpha=self.weight_decay)
         self.pruned.zero(gradients, mask)
@@ -224,14 +222,12 @@ class Adam:
         self.pruned = MaskBits()
 
     def begin(self, weights: Tensor) -> None:
-        """See :class:`trials.optimizers.Stateful`."""
         # A tensor, so that one compiled graph serves every step.
         self.steps = torch.zeros((), dtype=torch.float64, device=weights.device)
         self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
         self.largest_square = torch.zeros_like(weights) if self.amsgrad else None
 
     def step(self, weights: Tensor, gradients: Tensor, mask: Tensor, lr: Tensor) -> None:
-        """See :class:`trials.optimizers.Optimizer`."""
         if self.steps is None:
             self.begin(weights)
         assert self.steps is not None and self.mean is not None and self.square is not None
@@ -304,13 +300,11 @@ class RMSprop:
         self.pruned = MaskBits()
 
     def begin(self, weights: Tensor) -> None:
-        """See :class:`trials.optimizers.Stateful`."""
         self.square, self._denominator = torch.zeros_like(weights), torch.empty_like(weights)
         self.mean = torch.zeros_like(weights) if self.centered else None
         self.velocity = torch.zeros_like(weights) if self.momentum else None
 
     def step(self, weights: Tensor, gradients: Tensor, mask: Tensor, lr: Tensor) -> None:
-        """See :class:`trials.optimizers.Optimizer`."""
         if self.square is None:
             self.begin(weights)
         assert self.square is not None

@@ -13,7 +13,7 @@ from trials.engine import named_tensors, why_not_packed
 from trials.networks import build_network
 from trials.objectives import CrossEntropy
 from trials.pruning.masks import prunable_names
-from trials.recipe import Component, Execution, Recipe
+from trials.tasks import Component, Execution, Recipe
 from trials.testing.assertions import no_global_draws, require, require_equal
 from trials.training import train_pack
 

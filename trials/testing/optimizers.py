@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trials.optimizers import Optimizer, Stateful, build_optimizer
-from trials.recipe import Component
+from trials.tasks import Component
 from trials.testing.assertions import require, require_equal
 
 _COPIES, _SIZE, _STEPS = 3, 67, 6

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from tests.benchmarks.gpu.scale import Part, Scale, freed, recipe_of
 from trials.devices import DeviceLost
 from trials.networks import build_network
-from trials.recipe import Component, Execution
 from trials.runner import Runner
-from trials.tasks import Failed, Result, TrainPack
+from trials.tasks import Component, Execution, Failed, Result, TrainPack
 
 HERE = "tests.benchmarks.gpu.breaks"
 _HARM = "CUDA error: device-side assert triggered"

@@ -19,8 +19,8 @@ from tests.benchmarks.gpu.scale import ALONE, Part, Scale, Value, built, recipe_
 from tests.benchmarks.steps import stepping, stock, timed
 from trials.devices import name_of
 from trials.engine.choose import Wishes, Workload, choose_execution
-from trials.recipe import Execution, Precision
 from trials.runner import Runner
+from trials.tasks import Execution, Precision
 
 STOCK = "stock loop, torch's defaults"
 

@@ -16,8 +16,8 @@ from torch import nn
 from tests.benchmarks.steps import SGD
 from trials.datasets import Dataset, Split
 from trials.networks import build_network
-from trials.recipe import Component, Execution, Recipe
 from trials.seeding import generator
+from trials.tasks import Component, Execution, Recipe
 
 Value = float | int | bool | str | None
 Part = Generator[tuple[str, Value], None, str]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from silo import CycleAccuracies, CycleInterval, DrawnFits, InvalidInput, SiloCurve, fit_curve, learn
-from silo.fit.drawn_fits import drawn_fits
+from silo.fit.regions import drawn_fits
 
 TRUE = SiloCurve(q=1, beta=4, epsilon=0.03, delta=0.06, pruning_rate=0.2)
 RATES = np.geomspace(0.01, 0.2, 14)

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from silo import CycleAccuracies
 from silo.landscape import CycleBelief, CycleScores, best_constant, judge, learn
-from silo.landscape.curve import Components, evidence
-from silo.landscape.parts import PRIOR
+from silo.landscape.parts import PRIOR, Components, curve_evidence
 from tests.effort import tries
 from tests.silo.landscape.worlds import KINDS, world
 
@@ -169,7 +168,9 @@ def test_cycles_with_grids_of_their_own_share_one_lattice() -> None:
 def test_a_cycles_level_is_no_evidence() -> None:
     one = scores()[0]
     components = Components(np.log(one.grid), PRIOR)
-    low, high = (evidence(components, one.index, one.replicate, one.score / 0.005 + up) for up in (0, 300))
+    low, high = (
+        curve_evidence(components, one.index, one.replicate, one.score / 0.005 + up) for up in (0, 300)
+    )
     np.testing.assert_allclose(low.vector, high.vector, atol=1e-6)
     np.testing.assert_allclose(low.square, high.square, rtol=1e-6)
     np.testing.assert_allclose(low.precision.sum(axis=2), 0, atol=1e-9)
