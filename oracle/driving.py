@@ -27,6 +27,7 @@ from oracle.spec import Spec
 from trials.secrets import without_secrets
 
 if TYPE_CHECKING:
+    from oracle.drivers.cluster import LocalStart
     from oracle.preflight import Facts
     from trials.datasets import LoadOnce
 
@@ -68,10 +69,12 @@ def drive(
     address: str | None,
     load: LoadOnce,
     interrupt: Interrupt = interrupt_main,
+    start: LocalStart | None = None,
 ) -> dict[str, str | None]:
     """Runs groups of searches one after the other, those of a group side by side, each under its lease.
 
-    Whatever can refuse one of them does so before the first of them begins.
+    Whatever can refuse one of them does so before the first of them begins. On Ray a cluster is started here
+    unless there is one: at the address, or one that starts already.
 
     Returns:
         The first error of each search that is stuck.
@@ -93,7 +96,7 @@ def drive(
             from oracle.drivers.shared_data import share
 
             with _keeping_signals():  # Ray sets a handler of its own
-                workers = stack.enter_context(cluster([group[0].spec for group in groups], address))
+                workers = stack.enter_context(cluster([group[0].spec for group in groups], address, start))
             groups = [
                 [_measured(_on_cluster(session, address, count), count) for session in group]
                 for group, count in zip(groups, workers, strict=True)
@@ -105,8 +108,10 @@ def drive(
                 for sessions in groups:
                     check_workers(sessions, shared)
         errors: dict[str, str | None] = {}
+        desk = None if start is None else start.desk
         for sessions, held, count in zip(groups, leases, workers, strict=True):
-            errors.update(_begin(sessions, driver, count, load, shared))
+            errors.update(_begin(sessions, driver, count, load, shared, desk))
+            desk = None  # it is closed
             held.close()  # a search that is stuck doesn't run any more, though this process does
         return errors
 
@@ -192,7 +197,7 @@ def _measured(session: Session, workers: int) -> Session:
 
 
 def _begin(
-    sessions: list[Session], driver: str, workers: int, load: LoadOnce, shared: Mapping[str, Any]
+    sessions: list[Session], driver: str, workers: int, load: LoadOnce, shared: Mapping[str, Any], desk: Any
 ) -> dict[str, str | None]:
     """Runs searches side by side; gives the first error of those that are stuck."""
     from oracle.preflight import clear_failures
@@ -203,7 +208,7 @@ def _begin(
         session.start()
         name = session.spec.name
         runs[name] = session.ledger.start_run(name, driver=driver, host=platform.node(), versions=_versions())
-    return _run(sessions, runs, driver, workers, load, shared)
+    return _run(sessions, runs, driver, workers, load, shared, desk)
 
 
 def _run(
@@ -213,6 +218,7 @@ def _run(
     workers: int,
     load: LoadOnce,
     shared: Mapping[str, Any],
+    desk: Any,
 ) -> dict[str, str | None]:
     signals: dict[str, Signal] = {}
     state, broken = "failed", None
@@ -220,7 +226,7 @@ def _run(
         if driver == "ray":
             from oracle.drivers import ray_tune
 
-            signals = ray_tune.run(sessions, workers, shared)
+            signals = ray_tune.run(sessions, workers, shared, desk=desk)
         else:
             from oracle.drivers import in_process
 

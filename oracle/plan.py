@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +197,7 @@ class Plan:
         facts: What was found by building the search's parts.
         resolution: What the grid and the replicates will tell; None where that makes no sense.
         cautions: What the spec says and may not mean, one sentence each.
+        precisions: Of a search in fp32 on a GPU, the share of its time that each other precision would take.
     """
 
     trainings: int
@@ -213,6 +214,7 @@ class Plan:
     facts: Facts
     resolution: Resolution | None = None
     cautions: tuple[str, ...] = ()
+    precisions: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-able data."""
@@ -225,6 +227,10 @@ class Plan:
             f"about {_duration(self.seconds)} on {self.workers} worker{'s' * (self.workers != 1)} "
             f"({self.step_seconds * 1e3:.2f} ms a step and pack, measured)"
         )
+
+    def _precision(self) -> str:
+        shares = " and ".join(f"{name} {100 * share:.0f} %" for name, share in self.precisions.items())
+        return f"training.precision: {shares} of that time on this GPU, measured; each rounds in its own way"
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and text of each line of the plan."""
@@ -246,6 +252,7 @@ class Plan:
             ("trainings", f"{self.trainings:,}; up to {self.most_trainings:,} if every cycle's grid extends"),
             ("packs", f"{facts.execution}: {facts.execution_reason}"),
             ("time", self._time()),
+            *([("precision", self._precision())] if self.precisions else []),
             ("disk", f"{_size(self.kept_bytes)} kept, {_size(self.passing_bytes)} in passing{free}"),
         ]
         if facts.never_pruned is not None:
@@ -270,6 +277,25 @@ def _speed(spec: Spec, runner: Runner, facts: Facts, count: int) -> Speed | None
         ) from error
 
 
+def _precisions(spec: Spec, runner: Runner, facts: Facts, count: int, exact: Speed) -> dict[str, float]:
+    """Share of the time of fp32 that each other precision takes on a GPU; what fails there is left out."""
+    from trials.devices import raise_if_lost
+
+    found = {}
+    training = exact.training(facts.steps, evaluations(spec, facts.train))
+    for precision in ("tf32", "bf16"):
+        other = spec.training.model_copy(update={"precision": precision})
+        try:
+            speed = measure_speed(
+                spec.model_copy(update={"training": other}), runner, facts.execution, count=count
+            )
+        except Exception as error:
+            raise_if_lost(error, runner.device)
+            continue
+        found[precision] = speed.training(facts.steps, evaluations(spec, facts.train)) / training
+    return found
+
+
 def make_plan(spec: Spec) -> Plan:
     """Builds the search's parts, measures a few steps and counts.
 
@@ -285,7 +311,9 @@ def make_plan(spec: Spec) -> Plan:
     packs = math.ceil(policy.together / facts.execution.pack_size)
     workers = max(1, room(spec))
     measuring = runner.on(spec.device) if has_device else runner
-    speed = _speed(spec, measuring, facts, math.ceil(policy.together / packs))
+    count = math.ceil(policy.together / packs)
+    speed = _speed(spec, measuring, facts, count)
+    wanted = has_device and spec.training.precision == "fp32"
     turns = policy.turns * math.ceil(packs * spec.replicates / workers)
     state = facts.parameters * _FLOAT_BYTES
     per_cycle = math.ceil(policy.expected(spec.replicates))
@@ -305,6 +333,7 @@ def make_plan(spec: Spec) -> Plan:
         last_density=spec.pruning.densities(spec.cycles)[-1],
         missing=_missing(spec) + missing_places(spec),
         cautions=cautions(spec),
+        precisions=_precisions(spec, measuring, facts, count, speed) if wanted and speed else {},
         facts=facts,
         resolution=resolution_of(spec, facts.validation),
     )

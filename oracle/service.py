@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,10 +26,12 @@ from oracle.preflight import cautions
 from oracle.results import Results
 from oracle.spec import Spec
 from oracle.spec_file import load_variants, naming_variant
-from silo.errors import InvalidInput
+from silo.errors import InvalidInput, SiloOracleError
 from trials.secrets import without_secrets
+from trials.tasks import Execution
 
 if TYPE_CHECKING:
+    from oracle.drivers.cluster import LocalStart
     from trials.datasets import LoadOnce
 
     Source = Spec | str | Path
@@ -161,11 +163,12 @@ def searching(
     if address and driver != "ray":
         raise InvalidInput(f"an address goes with driver 'ray', got {address!r} with {driver!r}")
     watching = careful(observers)  # once for all searches: after its first error one hears of none
-    import torch  # which takes longer than to refuse a spec
-
-    from trials.datasets import LoadOnce, load_dataset
-
     with remembering(), _saying_that_a_ledger_failed(specs.values()), ExitStack() as stack:
+        start = stack.enter_context(_starting(list(specs.values()), driver, address))
+        import torch  # which takes longer than to refuse a spec
+
+        from trials.datasets import LoadOnce, load_dataset
+
         stack.callback(torch.set_num_threads, torch.get_num_threads())  # workers' threads are the spec's
         prepared, load = [], LoadOnce(load_dataset)
         retries = Retries(_log.warning)
@@ -173,7 +176,7 @@ def searching(
             check()
             with naming_variant(path or "spec", variant):
                 prepared.append(_prepare(spec, driver, stack, load, retries, watching))
-        errors = drive(_groups(prepared, driver), driver, address, load, interrupt)
+        errors = drive(_groups(prepared, driver), driver, address, load, interrupt, start)
         yield [
             Finished(
                 ledger=each.ledger,
@@ -183,6 +186,39 @@ def searching(
             )
             for each in prepared
         ]
+
+
+def _starting(
+    specs: Sequence[Spec], driver: DriverName, address: str | None
+) -> AbstractContextManager[LocalStart | None]:
+    """Ray and its workers, where they can start here while everything is checked.
+
+    Not for workers that have a GPU, nor beside measurements that take more than this process's own thread;
+    nor for searches that were done, which may need no workers.
+    """
+    few = all(spec.resources.gpus == 0 and spec.recipe(execution=Execution()).threads == 1 for spec in specs)
+    if driver != "ray" or address is not None or not few or all(map(_was_done, specs)):
+        return nullcontext()
+    import ray
+
+    from oracle.drivers.cluster import starting
+
+    return nullcontext() if ray.is_initialized() else starting(specs)
+
+
+def _was_done(spec: Spec) -> bool:
+    """Whether a ledger on this machine says that the search has run to its end."""
+    if not spec.ledger.startswith("sqlite"):
+        return False
+    try:
+        with closing(Ledger(spec.ledger)) as ledger:
+            runs = ledger.runs(spec.name)
+    except (
+        SiloOracleError,
+        *DATABASE_ERRORS,
+    ):  # there is none yet; what else it is is said later
+        return False
+    return bool(runs) and runs[-1].state == "done"
 
 
 @contextmanager

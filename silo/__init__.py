@@ -12,14 +12,20 @@ Source: Liu, Ghosh, Tan, Motani: Optimizing Learning Rate Schedules for Iterativ
 Networks, TMLR 08/2023, arXiv 2212.06144.
 """
 
-from silo.curve import PHASES, SiloCurve, cycle_at_density, shape
-from silo.errors import InvalidInput, SiloOracleError
-from silo.fit import CurveFit, fit_curve
-from silo.fit.regions import DrawnFits, Region
-from silo.fit.rivals import Rival, RivalTable, compare_rivals
-from silo.landscape import CycleBelief, CycleScores, learn
-from silo.measured import CycleAccuracies, CycleInterval, check_intervals
-from silo.paper import AccuracyRow, AccuracyTable, OracleTable, load_table
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from silo.curve import PHASES, SiloCurve, cycle_at_density, shape
+    from silo.errors import InvalidInput, SiloOracleError
+    from silo.fit import CurveFit, fit_curve
+    from silo.fit.regions import DrawnFits, Region
+    from silo.fit.rivals import Rival, RivalTable, compare_rivals
+    from silo.landscape import CycleBelief, CycleScores, learn
+    from silo.measured import CycleAccuracies, CycleInterval, check_intervals
+    from silo.paper import AccuracyRow, AccuracyTable, OracleTable, load_table
 
 __all__ = [
     "PHASES",
@@ -46,3 +52,40 @@ __all__ = [
     "load_table",
     "shape",
 ]
+
+_HOMES = {
+    "AccuracyRow": "silo.paper",
+    "AccuracyTable": "silo.paper",
+    "CurveFit": "silo.fit",
+    "CycleAccuracies": "silo.measured",
+    "CycleBelief": "silo.landscape",
+    "CycleInterval": "silo.measured",
+    "CycleScores": "silo.landscape",
+    "DrawnFits": "silo.fit.regions",
+    "InvalidInput": "silo.errors",
+    "OracleTable": "silo.paper",
+    "PHASES": "silo.curve",
+    "Region": "silo.fit.regions",
+    "Rival": "silo.fit.rivals",
+    "RivalTable": "silo.fit.rivals",
+    "SiloCurve": "silo.curve",
+    "SiloOracleError": "silo.errors",
+    "check_intervals": "silo.measured",
+    "compare_rivals": "silo.fit.rivals",
+    "cycle_at_density": "silo.curve",
+    "fit_curve": "silo.fit",
+    "learn": "silo.landscape",
+    "load_table": "silo.paper",
+    "shape": "silo.curve",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is asked for: a worker that trains needs no SciPy."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

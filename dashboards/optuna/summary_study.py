@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +25,7 @@ from oracle.observers import Observer
 from oracle.results import Results
 from oracle.session import Session
 from silo.landscape import CycleBelief
+from trials.tasks import Trial
 
 LARGEST_FIGURE_BYTES = 60_000
 """Optuna keeps a figure in rows of 2,045 characters: what makes one larger is left out, or all of it."""
@@ -42,9 +44,14 @@ _PIECE = 2045
 _EACH = 25
 """Cycles: up to twice as many all is written anew at each, and then the rarer the more there are."""
 
+_REST = 30.0
+"""How many times as long as the last writing took nothing is drawn anew: workers wait for this process."""
+
 
 class SummaryStudy(Observer):
     """Rewrites the summary study of the search when it starts, when a cycle is decided, and when it ends.
+
+    Where cycles take moments, what is decided is shown some seconds later.
 
     The studies of decided cycles are told what was decided. What looks at every cycle, as figures do, is
     written anew when there are a few percent more of them: so a cycle costs as much in a search of a
@@ -55,7 +62,8 @@ class SummaryStudy(Observer):
     def __init__(self) -> None:
         self._written: tuple[str, int] | None = None
         self._described = 0
-        self._warned = False
+        self._warned = self._late = False
+        self._rested = -math.inf
 
     def started(self, session: Session) -> None:
         """Shows what the ledger holds already."""
@@ -64,10 +72,16 @@ class SummaryStudy(Observer):
     def decided(self, session: Session, decision: Cycle) -> None:
         """Adds the cycle."""
         decided = len(session.search.decisions)
-        if decided - self._described >= decided // _EACH:
+        self._late = decided - self._described >= decided // _EACH
+        if self._late and time.monotonic() >= self._rested:
             self._rewrite(session, "running")
         else:
             self._attempt(lambda: add_cycle(session, decision))
+
+    def trained(self, session: Session, outcomes: Sequence[Trial]) -> None:
+        """Adds what was decided while nothing was drawn."""
+        if self._late and time.monotonic() >= self._rested:
+            self._rewrite(session, "running")
 
     def ended(self, session: Session, state: str) -> None:
         """Shows how the search ended, unless another driver goes on with it."""
@@ -75,9 +89,11 @@ class SummaryStudy(Observer):
             self._rewrite(session, state)
 
     def _rewrite(self, session: Session, state: str) -> None:
-        now = (state, len(session.search.decisions))
+        now, begin = (state, len(session.search.decisions)), time.monotonic()
+        self._late = False
         if now != self._written and self._attempt(lambda: self._write(session, state)):
             self._written = now
+        self._rested = time.monotonic() + _REST * (time.monotonic() - begin)
 
     def _attempt(self, write: Callable[[], None]) -> bool:
         try:

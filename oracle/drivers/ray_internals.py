@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,20 @@ def look_at_environment() -> None:
     raylet: Any = _raylet  # its stubs leave these out
     raylet.Config.initialize("")
     raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def tune_without_environments() -> Iterator[None]:
+    """Has Tune start its workers without an environment of their own: in processes that are there already."""
+    import ray
+    from ray.tune.execution.class_cache import _ActorClassCache
+
+    known: Any = _ActorClassCache
+    before, known.get = known.get, cache(lambda self, trainable: ray.remote(trainable))
+    try:
+        yield
+    finally:
+        known.get = before
 
 
 def zip_folder(folder: Path, path: Path, *, excludes: Sequence[str]) -> None:

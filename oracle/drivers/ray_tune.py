@@ -13,15 +13,19 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from oracle.drivers.workers import OpenRunners, TaskQueue, Worker, open_runners
+from oracle.drivers import ray_internals
+from oracle.drivers.task_queue import TaskQueue
+from oracle.drivers.workers import OpenRunners, Worker, open_runners
 from oracle.errors import Refused
 from oracle.search import Signal
 from oracle.session import Session
@@ -37,6 +41,7 @@ def run(
     workers: int,
     shared: Mapping[str, Any] | None = None,
     open_runners: OpenRunners = open_runners,
+    desk: Any = None,
 ) -> dict[str, Signal]:
     """Runs sessions to their ends, side by side, on the cluster that this process is connected to.
 
@@ -46,6 +51,8 @@ def run(
         shared: Data sets that the workers share, of :func:`oracle.drivers.shared_data.share`; all others they
             load.
         open_runners: What makes a worker's side of the searches, in the worker.
+        desk: Where workers are to take their tasks, of :class:`oracle.drivers.cluster.LocalStart`, which has
+            started processes for them, too; by default it is made.
 
     Returns:
         Name of each search to ``Signal.DONE``, or to ``Signal.STUCK`` if a task failed too often.
@@ -56,8 +63,10 @@ def run(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # a spec's relative paths mean the same in every process
     scratch = tempfile.mkdtemp(prefix="oracle-tune-")
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    desk = ray.remote(TaskQueue).options(num_cpus=0, scheduling_strategy=here).remote()
+    made_here = desk is None
+    if made_here:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        desk = ray.remote(TaskQueue).options(num_cpus=0, scheduling_strategy=here).remote()
     searcher = _Workers(sessions, workers, desk)
     trainable = tune.with_parameters(
         Worker,
@@ -80,6 +89,7 @@ def run(
         tune.with_resources(trainable, {"cpu": spec.resources.cpus, "gpu": spec.resources.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=_Deaths(searcher),
             num_samples=-1,
             reuse_actors=False,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -89,13 +99,13 @@ def run(
             storage_path=scratch,
             verbose=0,
             stop=_Over(searcher),
-            callbacks=[_Deaths(searcher)],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
     try:
-        tuner.fit()
+        with nullcontext() if made_here else ray_internals.tune_without_environments():
+            tuner.fit()
     except Exception:
         if searcher.error is None:
             raise
@@ -227,16 +237,20 @@ class _Over(tune.Stopper):
         return self._workers.over
 
 
-class _Deaths(tune.Callback):
-    """Hears of workers that died, and of what."""
+class _Deaths(FIFOScheduler):
+    """Hears of workers that died, and of what.
+
+    No callback: for its statistics of those Tune imports every library that it has one for.
+    """
 
     def __init__(self, workers: _Workers) -> None:
+        super().__init__()
         self._workers = workers
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         written = Path(trial.error_file) if trial.error_file else None
         reason = written.read_text() if written and written.is_file() else ""
         self._workers.died(trial.trial_id, _cause_of_death(reason))

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri
-from scipy.stats import qmc
 
 from silo._arrays import BoolArray, FloatArray, IntArray
 
@@ -250,6 +249,8 @@ def fixed_numbers(samples: int, n: int, cycles: int) -> tuple[FloatArray, list[F
 
 
 def _sobol(dimensions: int, samples: int, seed: int) -> FloatArray:
+    from scipy.stats import qmc  # takes longer to import than all else that a command starts with
+
     random = np.random.default_rng(seed)
     points = qmc.Sobol(dimensions, scramble=True, rng=random).random(1 << (samples - 1).bit_length())
     return np.asarray(points[random.permutation(len(points))[:samples]].clip(1e-6, 1 - 1e-6))

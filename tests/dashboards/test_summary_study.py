@@ -53,7 +53,8 @@ def shown(ledger):
     }
 
 
-def test_a_search_is_shown_from_its_start_to_its_end(session_of, ledger):
+def test_a_search_is_shown_from_its_start_to_its_end(session_of, ledger, monkeypatch):
+    monkeypatch.setattr(summary_study, "_REST", 0.0)
     observer = SummaryStudy()
     observer.started(session_of(decided=0))
     note, figures = shown(ledger)
@@ -135,6 +136,35 @@ def test_nothing_is_written_twice_for_one_state(session_of, monkeypatch):
         observer.decided(session, decision)
     observer.ended(session, "done")
     assert written == ["running", "done"]
+
+
+def test_cycles_of_moments_are_drawn_together_after_a_rest(session_of, monkeypatch):
+    drawn, now = [], [0.0]
+
+    def draw(_ledger, results, **_):
+        now[0] += 1.0
+        drawn.append(len(results.decided))
+
+    def decide(count, at):
+        now[0] = max(at, now[0])
+        session = session_of(decided=count)
+        observer.decided(session, session.search.decisions[-1])
+
+    monkeypatch.setattr(summary_study, "write_all", draw)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    observer = SummaryStudy()
+    observer.started(session_of(decided=0))
+    decide(1, at=2.0)
+    decide(2, at=30.5)
+    observer.trained(session_of(decided=2), ())
+    assert drawn == [0]
+    now[0] = 31.0
+    observer.trained(session_of(decided=2), ())
+    observer.trained(session_of(decided=2), ())
+    assert drawn == [0, 2]
+    decide(3, at=62.0)
+    observer.ended(session_of(decided=3), "interrupted")
+    assert drawn == [0, 2, 3, 3]
 
 
 def test_a_failure_is_one_warning_and_never_ends_the_search(session_of, monkeypatch, caplog):

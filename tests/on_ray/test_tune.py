@@ -12,7 +12,7 @@ import ray
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
 from oracle.drivers.nodes import worker_count
-from oracle.drivers.workers import TaskQueue
+from oracle.drivers.task_queue import TaskQueue
 from oracle.errors import Refused
 from oracle.observers import Observer
 from oracle.search import Signal

@@ -25,6 +25,7 @@ def work(tmp_path, monkeypatch):
         drawn.append(len(results.decided))
 
     monkeypatch.setattr(summary_study, "write_all", draw)
+    monkeypatch.setattr(summary_study, "_REST", 0.0)
     spec = small_spec(
         tmp_path,
         cycles=LONG + 1,

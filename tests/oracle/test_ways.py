@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def speeds(monkeypatch, seconds):
     """Measurements that give the seconds of a step by way."""
     asked = []
 
-    def measure(recipe, runner, *, count, graphs=()):
+    def measure(recipe, runner, *, count, graphs=(), engine=None):
         execution = recipe.execution
         assert count <= execution.pack_size
         asked.append(execution)
@@ -135,7 +136,9 @@ def test_packs_that_do_not_pay_are_not_taken(tmp_path, monkeypatch, long):
 
 def test_compiling_must_repay_itself(tmp_path, monkeypatch, long):
     tried = []
-    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, execution: tried.append(execution))
+    monkeypatch.setattr(
+        choose._Chooser, "_why_not_traced", lambda self, engine: tried.append(engine.recipe.execution)
+    )
     speeds(monkeypatch, lambda execution: 0.02 / (1 + 9 * execution.compiled))
     short = small_spec(tmp_path, cycles=1, training={"iterations": 10, "batch_size": 64})
     assert not chosen(short)[0].compiled and not tried
@@ -153,7 +156,7 @@ def test_compiling_must_repay_itself(tmp_path, monkeypatch, long):
 
 
 def test_what_can_not_be_compiled_is_said(tmp_path, monkeypatch, long):
-    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, execution: "no compiler")
+    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, engine: "no compiler")
     speeds(monkeypatch, lambda execution: 0.02)
     spec = small_spec(tmp_path, cycles=16, training={"iterations": 1000, "batch_size": 64})
     execution, reason = chosen(spec)
@@ -224,7 +227,12 @@ def on_gpu(tmp_path, **training):
 def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
     tried = []
     monkeypatch.setattr("trials.devices.name_of", lambda device: "a card")
-    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, execution: tried.append(execution))
+    monkeypatch.setattr(
+        choose._Chooser, "_why_not_traced", lambda self, engine: tried.append(engine.recipe.execution)
+    )
+    monkeypatch.setattr(
+        choose._Chooser, "_engine", lambda self, each: SimpleNamespace(recipe=SimpleNamespace(execution=each))
+    )
     streams = Execution(pack_size=10, captured=True, streams=True)
     speeds(
         monkeypatch,
@@ -234,13 +242,16 @@ def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
     )
     execution, reason, _ = executions.choose_execution(*on_gpu(tmp_path), 1)
     assert execution == streams and "up to 10 candidates together, a CUDA graph each, on streams" in reason
-    assert tried[0].captured and not tried[0].streams
-    assert tried[1:] == [replace(streams, pack_size=7), streams, replace(streams, compiled=True)]
+    packed = replace(tried[1], pack_size=tried[1].pack_size)
+    assert tried[:2] == [Execution(captured=True), packed] and packed.pack_size > 1 and not packed.streams
+    assert tried[2:4] == [replace(streams, pack_size=7), streams]
+    # Each kind is compiled, too, whichever was the fastest before.
+    assert set(tried[4:]) == {replace(each, compiled=True) for each in (*tried[:2], streams)}
     for fixed, expected in (("off", Execution()), ("streams", replace(streams, pack_size=8))):
         assert (
             executions.choose_execution(*on_gpu(tmp_path, cuda_graph=fixed, compile=False), 1)[0] == expected
         )
-    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, execution: "it branches")
+    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, engine: "it branches")
     execution, reason, _ = executions.choose_execution(*on_gpu(tmp_path), 1)
     assert execution == Execution() and "its step can't be a CUDA graph: it branches" in reason
     assert "its step can't be CUDA graphs on streams: it branches" in reason
@@ -248,9 +259,68 @@ def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
         executions.choose_execution(*on_gpu(tmp_path, cuda_graph="pack"), 1)
 
 
+def test_each_way_of_a_gpu_is_recorded_once(tmp_path, monkeypatch, long):
+    made, asked = [], []
+    make, speed = Engine._make, choose.measure_speed
+
+    def count(self, *arguments):
+        made.append(self.recipe.execution)
+        make(self, *arguments)
+
+    def measure(recipe, runner, **options):
+        asked.append(recipe.execution)
+        return speed(recipe, runner, **options)
+
+    monkeypatch.setattr(Engine, "_make", count)
+    monkeypatch.setattr(choose, "measure_speed", measure)
+    monkeypatch.setattr(choose._Chooser, "_cuda", True)  # where there is none, what is recorded is called
+    training = {"iterations": 1000, "batch_size": 64, "compile": False}
+    spec = small_spec(tmp_path, training=training, grid={"low": 0.01, "high": 0.4, "points": 3})
+    chosen(spec)
+    recorded = [execution for execution in asked if execution.captured]
+    assert made == recorded and len(set(made)) == len(made) == 3
+    assert {(each.pack_size > 1, each.streams) for each in made} == {
+        (False, False),
+        (True, False),
+        (True, True),
+    }
+
+
+def test_a_gpu_takes_packs_of_all_candidates(tmp_path, monkeypatch, long):
+    asked = speeds(monkeypatch, lambda execution: 0.001)
+    grid = {"low": 0.01, "high": 0.4, "points": 40, "extend": False}
+    spec = small_spec(tmp_path, grid=grid, training={"iterations": 1000, "batch_size": 64, "compile": False})
+    chosen(spec)
+    assert max(execution.pack_size for execution in asked) <= choose.MOST_COPIES
+    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, engine: "it is pretended")
+    monkeypatch.setattr(choose._Chooser, "_cuda", True)
+    asked.clear()
+    chosen(spec)
+    assert max(execution.pack_size for execution in asked) == 40
+
+
+def test_a_plan_says_what_other_precisions_bring_on_a_gpu(tmp_path, monkeypatch):
+    def measure(spec, runner, execution, *, count, graphs=()):
+        if spec.training.precision == "bf16":
+            raise RuntimeError("no such kernel")
+        return Speed(step={"fp32": 1.0, "tf32": 0.75}[spec.training.precision], validation=0.0, first=1.0)
+
+    spec = small_spec(tmp_path)
+    on_cpu = plan.make_plan(spec)
+    assert on_cpu.precisions == {} and "precision" not in dict(on_cpu.lines())
+    monkeypatch.setattr(plan, "measure_speed", measure)
+    runner, exact = open_runner(spec), Speed(step=1.0, validation=0.0, first=1.0)
+    found = plan._precisions(spec, runner, on_cpu.facts, 1, exact)
+    assert found == {"tf32": 0.75}
+    line = dict(dataclasses.replace(on_cpu, precisions=found).lines())["precision"]
+    assert line == (
+        "training.precision: tf32 75 % of that time on this GPU, measured; each rounds in its own way"
+    )
+
+
 def test_what_was_compiled_before_is_tried_in_a_short_search_too(tmp_path, monkeypatch, long):
     speeds(monkeypatch, lambda execution: 0.02 / (1 + 9 * execution.compiled))
-    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, execution: None)
+    monkeypatch.setattr(choose._Chooser, "_why_not_traced", lambda self, engine: None)
     short = small_spec(tmp_path, cycles=1, training={"iterations": 300, "batch_size": 64})
     for before in (False, True):
         monkeypatch.setattr(choose._Chooser, "_were_compiled", lambda self, before=before: before)
@@ -320,7 +390,7 @@ def test_a_compiled_search_finds_the_eager_ones_accuracies(tmp_path):
 
 
 def test_a_way_that_breaks_the_gpu_is_named_and_no_other_measured(tmp_path, monkeypatch, long):
-    def breaks(recipe, runner, *, count, graphs=()):
+    def breaks(recipe, runner, *, count, graphs=(), engine=None):
         asked.append(recipe.execution)
         if count > 1:
             raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")

@@ -106,6 +106,31 @@ def test_a_training_in_bf16_keeps_its_weights_in_float32_and_ends_near(pack_size
     assert 1e-5 < distance < 0.01
 
 
+class Normalised(nn.Sequential):
+    """Normalises batches, by running statistics in evaluation."""
+
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_copies_that_normalise_batches_train_together_in_bf16(captured):
+    data, module, found = toy_data(kind=Dataset), Normalised(), []
+    for precision, execution in (
+        ("bf16", Execution()),
+        ("bf16", Execution(pack_size=2, captured=captured)),
+        ("fp32", Execution()),
+    ):
+        recipe = toy_recipe(length=1, execution=execution, precision=precision)
+        arguments = {"start": named_tensors(module), "masks": {}, "data": data, "recipe": recipe}
+        (trained, _) = train_pack(module=module, **arguments, cycle=0, replicate=0, max_lrs=[0.05, 0.1])
+        found.append(trained.state)
+    *rough, exact = found
+    for each in rough:
+        assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in each.values())
+        assert 1e-5 < max(float((each[name] - exact[name]).abs().max()) for name in exact) < 0.02
+
+
 class Casting(nn.Module):
     """A module with an autocast of its own, which ends inside of the training's."""
 

@@ -6,6 +6,7 @@ A search that is over in a minute anyway isn't measured: a rule of thumb chooses
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -100,7 +101,7 @@ _FEWEST_PACKED = 5
 """Rule of thumb: fewer copies train faster one after the other, as long as nothing is compiled."""
 
 MOST_COPIES = 32
-"""Most copies that are tried: beyond, they leave every core's cache."""
+"""Most copies that are tried on a CPU: beyond, they leave every core's cache."""
 
 _WORTH_MEASURING = 60.0
 """Seconds of a search, one core after another, below which nothing is measured."""
@@ -161,7 +162,7 @@ class _Chooser:
         if wishes.compile or wishes.cuda_graph in ("pack", "streams"):
             # A wish needs no measuring but for the size of the packs.
             execution = self._fixed()
-            if self._here and (reason := self._why_not_traced(execution)):
+            if self._here and (reason := self._why_not_traced(self._engine(execution))):
                 if execution.compiled and lacks_place(reason):
                     self._notes.append(f"its step is not compiled: {reason}")
                     return replace(execution, compiled=False), self._reason("as the spec says")
@@ -202,38 +203,60 @@ class _Chooser:
 
     def _measure(self, alone: Execution, lone_step: float) -> None:
         """Tries the executions that are left open, each on top of what was the fastest so far."""
-        wishes, cuda = self._wishes, self._runner.device.type == "cuda"
+        wishes = self._wishes
         if self._convolves and wishes.channels_last is None:
             self._try(replace(alone, channels_last=True))
         layout = self._best
-        pays = wishes.pack or lone_step < _BUSY_STEP or cuda
+        pays = wishes.pack or lone_step < _BUSY_STEP or self._cuda
         if wishes.pack != 1 and pays and self._packable:
             for size in self._sizes():
                 self._try(replace(layout, pack_size=size))
         asked = replace(layout, pack_size=wishes.pack or 1)
         if asked.pack_size > 1 and asked in self._found:
             self._found = {asked: self._found[asked]}
-        if cuda and wishes.cuda_graph is None:
+        if self._cuda and wishes.cuda_graph is None:
             self._capture(layout)
         if wishes.compile is None and self._worth_compiling(lone_step):
-            self._traced(replace(self._best, compiled=True))
+            for execution in self._fastest_of_each_kind() if self._cuda else [self._best]:
+                self._traced(replace(execution, compiled=True))
 
     def _capture(self, layout: Execution) -> None:
-        """CUDA graphs: of the fastest step so far, and of lone steps side by side."""
+        """CUDA graphs: of a lone step, of the best pack, and of lone steps side by side.
+
+        What is slow in calls, one after the other, may be fast in a graph, and the other way round.
+        """
         wanted, count = self._wishes.pack, self._workload.candidates
-        self._traced(replace(self._best, captured=True))
+        packs = [each for each in self._found if each.pack_size > 1]
+        fastest = sorted(packs, key=lambda each: self._found[each])[:1]
+        for execution in [*([] if wanted and fastest else [layout]), *fastest]:
+            self._traced(replace(execution, captured=True))
         sizes = {math.ceil(count / math.ceil(count / most)) for most in _STREAMS}
         for size in (wanted,) if wanted else sorted(sizes):
             if size > 1:
                 self._traced(replace(layout, pack_size=size, captured=True, streams=True))
 
+    def _fastest_of_each_kind(self) -> list[Execution]:
+        """The fastest recorded execution of lone steps, of packs, and of steps side by side; without one, of
+        all."""
+        kinds: dict[tuple[bool, bool], Execution] = {}
+        for each in sorted(self._found, key=lambda each: self._found[each]):
+            if each.captured or self._wishes.cuda_graph is not None:
+                kinds.setdefault((each.pack_size > 1, each.streams), each)
+        return [*kinds.values()] or [self._best]
+
     def _traced(self, execution: Execution) -> None:
-        if reason := self._why_not_traced(execution):
+        begin, engine = time.perf_counter(), self._engine(execution)
+        if reason := self._why_not_traced(engine):
             recorded = "CUDA graphs on streams" if execution.streams else "a CUDA graph"
             what = "compiled" if execution.compiled else recorded
             self._notes.append(f"its step can't be {what}: {reason}")
         else:
-            self._try(execution)
+            # What a CPU has compiled is there for good; a GPU's process makes it anew.
+            self._try(execution, engine, time.perf_counter() - begin if self._cuda else 0.0)
+
+    @property
+    def _cuda(self) -> bool:
+        return self._runner.device.type == "cuda"
 
     @property
     def _best(self) -> Execution:
@@ -263,8 +286,10 @@ class _Chooser:
             yield wanted
             return
         count = self._workload.candidates
-        sizes = {math.ceil(count / packs) for packs in range(1, count + 1)}
-        fitting = sorted((size for size in sizes if 1 < size <= MOST_COPIES), reverse=True)
+        sizes, most = {math.ceil(count / packs) for packs in range(1, count + 1)}, MOST_COPIES
+        if self._cuda:
+            most = count
+        fitting = sorted((size for size in sizes if 1 < size <= most), reverse=True)
         yield from sorted(fitting, key=self._idle)[:3]
 
     def _idle(self, size: int) -> float:
@@ -277,14 +302,15 @@ class _Chooser:
         rounds = self._workload.cycles * self._workload.turns * self._workload.rounds(size)
         return compilation + rounds * speed.training(self._steps, self._validations)
 
-    def _try(self, execution: Execution) -> None:
+    def _try(self, execution: Execution, engine: Engine | None = None, made: float = 0.0) -> None:
+        """Measures an execution, by the engine that has made its steps, in so many seconds, if it has any."""
         try:
-            speed = self._speed(execution, execution.pack_size)
+            speed = self._speed(execution, execution.pack_size, engine)
         except Exception as error:  # too little memory, most likely: another execution is taken
             self._check_device(error, execution)
             self._notes.append(f"{execution} failed ({_said(error)})")
             return
-        self._found[execution] = self._search_seconds(speed, execution.pack_size)
+        self._found[execution] = made + self._search_seconds(speed, execution.pack_size)
 
     def _check_device(self, error: Exception, execution: Execution) -> None:
         """Measures nothing more where the device is lost: no training could follow in this process."""
@@ -297,7 +323,7 @@ class _Chooser:
             ) from error
 
     def _worth_compiling(self, lone_step: float) -> bool:
-        if lone_step >= _BUSY_STEP and self._recipe.precision == "fp32":
+        if lone_step >= _BUSY_STEP and self._recipe.precision == "fp32" and not self._cuda:
             return False
         seconds = self._found[self._best]
         expected = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_TENSOR * self._tensors
@@ -310,10 +336,9 @@ class _Chooser:
         self.graphs[execution] = engine.graphs
         return found
 
-    def _why_not_traced(self, execution: Execution) -> str | None:
-        engine = self._engine(execution)
+    def _why_not_traced(self, engine: Engine) -> str | None:
         reason = engine.why_not(self._runner.data)
-        self.graphs[execution] = engine.graphs
+        self.graphs[engine.recipe.execution] = engine.graphs
         return reason
 
     def _engine(self, execution: Execution) -> Engine:
@@ -321,9 +346,9 @@ class _Chooser:
         recipe = replace(self._recipe, execution=execution)
         return Engine(module, recipe, graphs=self.graphs.get(execution, ()))
 
-    def _speed(self, execution: Execution, count: int) -> Speed:
+    def _speed(self, execution: Execution, count: int, engine: Engine | None = None) -> Speed:
         recipe = replace(self._recipe, execution=execution)
-        return measure_speed(recipe, self._runner, count=count, graphs=self.graphs.get(execution, ()))
+        return measure_speed(recipe, self._runner, count=count, engine=engine)
 
     def _reason(self, text: str) -> str:
         return "; ".join([text, *self._notes])

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from trials.datasets import Dataset, Examples
-from trials.engine.gradients import lone_outputs, packed_outputs
+from trials.engine.gradients import lone_outputs, over_copies, packed_outputs
 from trials.engine.graphs import Program, Traced, trace
 from trials.engine.stacked import StackedNetwork
 from trials.objectives import Scorer
@@ -128,5 +128,5 @@ class GraphEvaluation:
             return found
 
         if self._vectorised:
-            return (vmap(forward, in_dims=(0, None), randomness="error")(state, inputs),)
+            return (over_copies(forward, in_dims=(0, None))(state, inputs),)
         return (forward({name: tensor[0] for name, tensor in state.items()}, inputs).unsqueeze(0),)

@@ -6,11 +6,13 @@ import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.overrides import TorchFunctionMode
 
 from trials.engine.plain import PlainModule
 from trials.engine.stacked import StackedNetwork, as_real, named_tensors
@@ -32,6 +34,30 @@ def quiet_vmap() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
         yield
+
+
+def over_copies(function: Callable[..., Any], in_dims: tuple[int | None, ...]) -> Callable[..., Any]:
+    """A function of one copy as one of all of them, where it draws no random numbers."""
+    vectorised = vmap(function, in_dims=in_dims, randomness="error")
+
+    def call(*arguments: Any) -> Any:
+        with _BatchNormInFloat() if torch.is_autocast_enabled("cpu") else nullcontext():
+            return vectorised(*arguments)
+
+    return call
+
+
+class _BatchNormInFloat(TorchFunctionMode):
+    """Normalises batches of a lower precision in float32: on a CPU vmap's rule takes no statistics of another
+    type than theirs."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function is not nn.functional.batch_norm or args[0].dtype != torch.bfloat16:
+            return function(*args, **kwargs)
+        return function(args[0].float(), *args[1:], **kwargs).to(args[0].dtype)
 
 
 def batch_loss(
@@ -96,7 +122,7 @@ def lone_gradients(module: nn.Module, loss_of: Loss) -> Gradients:
 def packed_gradients(module: nn.Module, loss_of: Loss) -> Gradients:
     """One vectorised call for all copies (``torch.func.vmap``): fast where a single copy is too small to
     keep the machine busy. Modules that draw random numbers or branch on data are refused by vmap."""
-    vectorised = vmap(functional_gradients(module, loss_of), in_dims=(0, 0, None, None), randomness="error")
+    vectorised = over_copies(functional_gradients(module, loss_of), in_dims=(0, 0, None, None))
     rows: Tensor | None = None
 
     def gradients(copies: StackedNetwork, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,7 +161,7 @@ def packed_outputs(module: nn.Module) -> Callable[[StackedNetwork, Tensor], Tens
         outputs: Tensor = functional_call(module, state, (inputs,))
         return outputs
 
-    vectorised = vmap(forward, in_dims=(0, None), randomness="error")
+    vectorised = over_copies(forward, in_dims=(0, None))
     return lambda copies, inputs: vectorised({**copies.parameters, **copies.buffers}, inputs)
 
 

@@ -42,7 +42,9 @@ class Speed:
         return steps * self.step + validations * self.validation
 
 
-def measure_speed(recipe: Recipe, runner: Runner, *, count: int, graphs: tuple[str, ...] = ()) -> Speed:
+def measure_speed(
+    recipe: Recipe, runner: Runner, *, count: int, graphs: tuple[str, ...] = (), engine: Engine | None = None
+) -> Speed:
     """Times steps and validations of a pack on this process's device: medians of a few.
 
     Args:
@@ -50,9 +52,10 @@ def measure_speed(recipe: Recipe, runner: Runner, *, count: int, graphs: tuple[s
         runner: A worker for this process; it gives the network, the data and the device.
         count: Candidates of the pack.
         graphs: The graphs that were compiled for the recipe: see :class:`trials.engine.Engine`.
+        engine: The recipe's, if there is one already: its steps are made, and nothing is made anew.
     """
-    pack = _TrialPack(recipe, runner, count, graphs)
-    first = _timed(runner, lambda: pack.train(1))
+    pack = _TrialPack(recipe, runner, count, graphs, engine)
+    first = _timed(runner, lambda: pack.train(1), clock=time.perf_counter)  # the compiler is another process
     one = _timed(runner, lambda: pack.train(1))
     fits = max(1, min(_STEPS, int(_LONGEST_MEASUREMENT / max(one, 1e-6))))
     repeats = _REPEATS if one * fits < _LONGEST_MEASUREMENT / 2 else 1
@@ -96,7 +99,14 @@ class _TrialPack:
         share: How many times the validation that is timed goes into the real one.
     """
 
-    def __init__(self, recipe: Recipe, runner: Runner, count: int, graphs: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        runner: Runner,
+        count: int,
+        graphs: tuple[str, ...] = (),
+        engine: Engine | None = None,
+    ) -> None:
         self._recipe = dataclasses.replace(
             recipe,
             unit="iterations",
@@ -106,7 +116,10 @@ class _TrialPack:
             retraining="weight_rewinding",
             schedule=Component(name="constant"),
         )
-        self._module, self._device, self._count = runner.network(0).to(runner.device), runner.device, count
+        self._device, self._count = runner.device, count
+        if engine is None:
+            engine = Engine(runner.network(0).to(runner.device), self._recipe, graphs=graphs)
+        self._engine, self._module = engine, engine.module
         # A batch of examples stands for the whole splits: those may take minutes.
         size = evaluation_batch(runner.data.validation, recipe.batch_size)
         validation, test = (beginning(split, size) for split in (runner.data.validation, runner.data.test))
@@ -118,7 +131,6 @@ class _TrialPack:
         )
         self.share = len(runner.data.validation) / len(validation)
         self._state = named_tensors(self._module)
-        self._engine = Engine(self._module, self._recipe, graphs=graphs)
 
     def train(self, length: int) -> None:
         """Trains the pack for so many steps."""
@@ -144,9 +156,17 @@ class _TrialPack:
             self._engine.scores(self._copies, self._data, self._data.validation)
 
 
-def _timed(runner: Runner, work: Callable[[], None]) -> float:
-    begin = time.perf_counter()
+def _timed(runner: Runner, work: Callable[[], None], clock: Callable[[], float] | None = None) -> float:
+    """Seconds that work takes.
+
+    Those that this thread computes, where it alone does: what else runs on the machine, as workers that start
+    do, then makes no way look slower than another.
+    """
+    if clock is None:
+        alone = runner.device.type == "cpu" and runner.recipe.threads == 1
+        clock = time.thread_time if alone else time.perf_counter
+    begin = clock()
     work()
     if runner.device.type == "cuda":
         torch.cuda.synchronize(runner.device)
-    return time.perf_counter() - begin
+    return clock() - begin

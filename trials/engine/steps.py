@@ -13,11 +13,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
 from torch.utils import _pytree as pytree
 
 from silo.errors import InvalidInput
-from trials.engine.gradients import Gradients, TensorTree, functional_gradients
+from trials.engine.gradients import Gradients, TensorTree, functional_gradients, over_copies
 from trials.engine.graphs import Captured, Program, Traced, trace
 from trials.engine.rows import Places, Rows, Shared
 from trials.engine.stacked import StackedNetwork
@@ -277,7 +276,7 @@ class GraphStep:
         """Gradients, losses [K], and the buffers after the forward pass that aren't changed in place."""
         each = functional_gradients(self._module, self._loss_of, in_place=self._together)
         if self._count > 1:
-            packed = vmap(each, in_dims=(0, 0, None, None), randomness="error")
+            packed = over_copies(each, in_dims=(0, 0, None, None))
             found, (losses, after) = packed(parameters, buffers, inputs, labels)
             return found, losses, after
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from silo.errors import InvalidInput
 from trials.process import global_draws_kept, seed_global, settings_kept
@@ -86,7 +87,7 @@ def _require_memory(
     """Refuses a network of ours that this process could not hold, by one without values."""
     from trials.datasets.base import GIGABYTE, available_memory
 
-    with global_draws_kept(), torch.device("meta"):
+    with global_draws_kept(), torch.device("meta"), _Undrawn():
         empty = call("network", name, builder, arguments, **context)
     needed = sum(each.numel() * each.element_size() for each in empty.parameters())
     if needed > (there := available_memory()):
@@ -94,6 +95,15 @@ def _require_memory(
             f"network {name!r} needs {needed / GIGABYTE:,.1f} GB of memory with {dict(arguments)}, "
             f"{there / GIGABYTE:,.1f} GB are available: take smaller sizes"
         )
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws nothing from normal distributions: without values torch would import its compiler for it."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return args[0] if function is torch.Tensor.normal_ else function(*args, **(kwargs or {}))
 
 
 def _construct(
