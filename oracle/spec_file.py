@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -203,7 +204,8 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
     except YAMLError as error:
         raise InvalidInput(f"{source}: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
-        raise InvalidInput(f"{source}: a spec is a mapping of fields, got {type(data).__name__}")
+        got = "nothing; 'oracle init' writes one" if data is None else type(data).__name__
+        raise InvalidInput(f"{source}: a spec is a mapping of fields, got {got}")
     return data
 
 
@@ -219,6 +221,8 @@ def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
         field = ".".join(str(part) for part in problem["loc"] if part not in TAGS)
         given = problem["input"]
+        if problem["type"] == "too_short" and len(given) >= problem["ctx"]["min_length"]:
+            continue  # counted without its wrong entries, which are named
         if problem["type"] == "extra_forbidden":
             known = _fields_at(problem["loc"][:-1])
             known += ["variants"] if len(problem["loc"]) == 1 else []
@@ -228,6 +232,12 @@ def _problems(error: ValidationError) -> Iterator[str]:
             yield f"{field}: is missing; {_description(problem['loc'])}"
         elif problem["type"] == "value_error":
             yield f"{field}: {problem['ctx']['error']}" if field else str(problem["ctx"]["error"])
+        elif problem["type"] == "string_pattern_mismatch":
+            ((others, more),) = _NAME.findall(problem["ctx"]["pattern"])
+            yield (
+                f"{field}: must be 1 to {int(more) + 1} of A-Z, a-z, 0-9 and {others!r}, the first a letter "
+                f"or a digit, got {_shown(given)}"
+            )
         elif problem["type"] in _FORMS:
             names = [] if problem["type"] == "tuple_type" else _fields_at(problem["loc"])
             fields = f" of the fields {', '.join(names)}" if names else ""
@@ -236,6 +246,9 @@ def _problems(error: ValidationError) -> Iterator[str]:
         else:
             yield f"{field}: {problem['msg']}, got {_shown(given)}"
 
+
+_NAME = re.compile(r"\[A-Za-z0-9([^]]+)\]\{0,(\d+)\}\$")
+"""How a name goes on: the characters beside letters and digits, and how many at most."""
 
 _FORMS = {
     "model_type": "a mapping",

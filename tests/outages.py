@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import OperationalError
 
 from oracle.ledger import Ledger
 
@@ -46,6 +47,22 @@ def answers_lost(engine: Engine, which: Collection[int]) -> Iterator[list[int]]:
         yield counted
     finally:
         engine.dialect.do_commit = commit
+
+
+@contextmanager
+def cut_every(count: int) -> Iterator[None]:
+    """Every so many statements the connection is gone, whoever's it is."""
+    numbers = itertools.count(1)
+
+    def cut(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if next(numbers) % count == 0:
+            raise OperationalError(statement, {}, sqlite3.OperationalError("gone away"))
+
+    event.listen(Engine, "before_cursor_execute", cut)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", cut)
 
 
 @contextmanager

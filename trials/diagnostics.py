@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from trials.datasets import Dataset
 from trials.engine import PlainModule, StackedNetwork, as_real, flat_rows
 from trials.objectives import Loss
+from trials.process import generator
 from trials.pruning.masks import prunable_names
-from trials.seeding import generator
 
 BATCHES, BATCH_SIZE = 8, 128
 """The training examples that gradients and representations are measured on: the first of a seeded order."""

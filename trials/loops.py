@@ -21,8 +21,8 @@ from silo.errors import InvalidInput
 from trials.datasets import Dataset
 from trials.engine import named_tensors
 from trials.objectives import bound, item, number
+from trials.process import derive_seed, global_draws_kept, seed_global
 from trials.schedules import multipliers
-from trials.seeding import derive_seed, global_draws_kept, seed_global
 from trials.tasks import Component, Metric, Recipe, Unit, Validation
 from trials.training import TrainedCopy, first_step
 
@@ -36,7 +36,8 @@ class Outcome:
         test_score: The test score of the same weights; NaN where there is none.
         network: The trained network, if it is another module than the one that was given: with parameters
             and buffers of the same names and shapes.
-        diverged: Whether the training came to nothing: its scores are then those of ``metric.diverged``.
+        diverged: Whether the training came to nothing: its scores are then those of ``metric.diverged``. One
+            whose score and weights aren't finite has, whatever is said here.
         best_step: Optimizer steps until the weights that are kept; None for all that were taken.
         train_loss: The last training loss; NaN where it isn't known.
     """
@@ -201,6 +202,8 @@ def run_loop(
             ) from end
         outcome = _outcome(recipe, given)
     trained = outcome.network if outcome.network is not None else module
+    if _is_lost(outcome.score, trained):
+        outcome = replace(outcome, diverged=True)
     state = _checked_state(recipe, trained, module, on_device, diverged=outcome.diverged)
     rewind = None
     if rewind_step:
@@ -326,6 +329,14 @@ def _outcome(recipe: Recipe, given: Any) -> Outcome:
     return replace(outcome, diverged=diverged, best_step=best_step, train_loss=train_loss)
 
 
+def _is_lost(score: Any, trained: nn.Module) -> bool:
+    """Whether a training left neither a score nor weights: a score alone may be a mistake of the loop's."""
+    given = item(score)
+    if not isinstance(given, float) or math.isfinite(given):
+        return False
+    return not all(bool(one.isfinite().all()) for one in trained.parameters())
+
+
 def _scores(recipe: Recipe, outcome: Outcome, data: Dataset) -> tuple[float, float]:
     assert recipe.loop is not None
     if outcome.diverged:
@@ -336,7 +347,7 @@ def _scores(recipe: Recipe, outcome: Outcome, data: Dataset) -> tuple[float, flo
     if not math.isfinite(score):
         raise InvalidInput(
             f"{name} gave the score {score}: of a training that came to nothing, it gives "
-            "trials.loops.Outcome(score=0.0, diverged=True)"
+            "trials.loops.Outcome(score=0.0, diverged=True): the score is then that of metric.diverged"
         )
     for which, value in (("validation", score), ("test", test_score)):
         if metric == "accuracy" and not math.isnan(value) and not 0 <= value <= 1:

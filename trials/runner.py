@@ -36,15 +36,20 @@ from trials.engine import Engine, compile_if_possible, named_tensors
 from trials.engine.compile_cache import keep_to_own_folder
 from trials.engine.graphs import in_a_line
 from trials.loops import run_loop
-from trials.memory import free_memory, is_out_of_memory, keep_to_share, peak_memory
 from trials.networks import build_network
 from trials.objectives import make_loss
+from trials.process import (
+    derive_seed,
+    free_memory,
+    is_out_of_memory,
+    keep_to_share,
+    peak_memory,
+    settings_kept,
+)
 from trials.pruning import prune
 from trials.pruning.masks import Sparsity, alive, apply_masks, full_masks, norm_drop, prunable_names, sparsity
 from trials.registry import one_line, resolve
 from trials.secrets import without_secrets
-from trials.seeding import derive_seed
-from trials.settings import settings_kept
 from trials.tasks import (
     Damaged,
     Failed,

@@ -44,7 +44,7 @@ _PATTERNS = (
         r"[^=&\s]*|(?:[^=&\s]*[-_.])?(?:sig|pwd|pw|auth))=)(?!\$\{)[^&\s\"']*"
     ),
     re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:[a-z]+ )?)" + _NOT + r"[^\s\"',}]+"),
-    re.compile(r"(?i)(\b(?:bearer|basic) )(?=[^\s\"']*\d)[\w.~+/=-]{8,}"),
+    re.compile(r"(?i)(\b(?:bearer|basic) )(?=[^\s\"']*(?:\d|(?-i:[a-z][A-Z])))[\w.~+/=-]{8,}"),
     re.compile(rf"(?i)(?<![\w-])({_PREFIX}auth[\"']?[ \t]*[:=][ \t]*[\[(])(?![^\])\n]*\$\{{)[^\])\n]*"),
     re.compile(
         rf"(?i)(?<![\w-])({_NAMES}[\"']?[ \t]*[:=][ \t]*([\"']))"

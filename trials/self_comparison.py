@@ -21,9 +21,8 @@ from trials.datasets import Dataset
 from trials.engine import Engine, PlainModule, StackedNetwork, as_real, named_tensors
 from trials.engine.gradients import lone_gradients
 from trials.objectives import Loss, make_loss, scalar
+from trials.process import seed_global, settings_kept
 from trials.registry import one_line
-from trials.seeding import seed_global
-from trials.settings import settings_kept
 from trials.tasks import Recipe
 
 _INTERNAL = vars(nn.Module()).keys()

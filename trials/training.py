@@ -16,9 +16,9 @@ from silo.errors import InvalidInput
 from trials.datasets import Dataset
 from trials.diagnostics import Statistics, Watch, active_weights, statistics_of_copy
 from trials.engine import Engine, StackedNetwork, flat_mask
+from trials.process import derive_seed, generator, seed_global
 from trials.pruning.masks import apply_masks
 from trials.schedules import multipliers
-from trials.seeding import derive_seed, generator, seed_global
 from trials.tasks import Recipe, Validation, direction
 
 _SCORES = ("score", "test_score", "best_step", "diverged", "train_loss")

@@ -130,17 +130,14 @@ def write_all(ledger: Ledger, results: Results, *, state: str, described: int = 
         told = [{**each, **_known(belief)} for each, belief in zip(told, results.beliefs, strict=True)]
     drawn = {each.cycle: _curves(results, each) for each in results.decided[described:]}
 
-    def write(_again: bool) -> None:
-        ledger.add_summary_rows(name, trials)
-        for attributes in told[new]:
-            study = ledger.cycle_study(name, attributes["cycle"])
-            curves = drawn.get(attributes["cycle"], {})
-            system = {**_noted(attributes, results.measure), **curves}
-            replaced = (_NOTE, _PLOTS) if curves else (_NOTE,)
-            ledger.describe(study, attributes, system=system, replacing=replaced)
-        write_summary(ledger, results, state=state)
-
-    ledger.retries.call(write)
+    ledger.add_summary_rows(name, trials)
+    for attributes in told[new]:
+        study = ledger.cycle_study(name, attributes["cycle"])
+        curves = drawn.get(attributes["cycle"], {})
+        system = {**_noted(attributes, results.measure), **curves}
+        replaced = (_NOTE, _PLOTS) if curves else (_NOTE,)
+        ledger.describe(study, attributes, system=system, replacing=replaced)
+    write_summary(ledger, results, state=state)
 
 
 def add_cycle(session: Session, decision: Cycle) -> None:
@@ -155,13 +152,10 @@ def add_cycle(session: Session, decision: Cycle) -> None:
     log = policy.span(session.spec.cycles).scale == "log"
     counts = _counts("running", len(session.search.decisions), session.spec.cycles, session.search.finished())
 
-    def write(_again: bool) -> None:
-        ledger.add_summary_rows(name, [cycle_trial(decision, attributes, log=log)])
-        study, noted = ledger.cycle_study(name, decision.cycle), _noted(attributes, decision.measure)
-        ledger.describe(study, attributes, system=noted, replacing=(_NOTE,))
-        ledger.describe(ledger.summary_study(name), {**counts, **_as_of()})
-
-    ledger.retries.call(write)
+    ledger.add_summary_rows(name, [cycle_trial(decision, attributes, log=log)])
+    study, noted = ledger.cycle_study(name, decision.cycle), _noted(attributes, decision.measure)
+    ledger.describe(study, attributes, system=noted, replacing=(_NOTE,))
+    ledger.describe(ledger.summary_study(name), {**counts, **_as_of()})
 
 
 def write_summary(ledger: Ledger, results: Results, *, state: str) -> None:
@@ -175,13 +169,13 @@ def write_summary(ledger: Ledger, results: Results, *, state: str) -> None:
         state: ``running``, ``done``, ``failed`` or ``interrupted``.
     """
     study = ledger.summary_study(results.name)
-    version = ledger.storage.get_study_system_attrs(study._study_id).get("dashboard:note_ver", 0)
+    known = ledger.retries.call(lambda _: ledger.storage.get_study_system_attrs(study._study_id))
     texts = {_NOTE: _note(results, state, study._study_id)}
     texts |= {f"{_PLOTS}{name}:": drawn.to_json() for name, drawn in _figures(results).items()}
     ledger.describe(
         study,
         summary_attributes(results, state),
-        system={"dashboard:note_ver": version + 1, **_cut(texts)},
+        system={"dashboard:note_ver": known.get("dashboard:note_ver", 0) + 1, **_cut(texts)},
         replacing=(_NOTE, _PLOTS),
     )
 

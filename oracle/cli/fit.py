@@ -35,7 +35,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def _options(function: Function) -> Function:
     for option in reversed(
         [
-            click.argument("target", metavar="[SPEC|NAME]", required=False),
+            click.argument("target", metavar="[SPEC|NAME|CSV]", required=False),
             LEDGER,
             click.option("--table", type=int, help="Fit the paper's Table 10 or 11."),
             click.option(
@@ -116,6 +116,8 @@ def fit(
     """
     from dashboards.figures.fit_view import fit_figure, fit_table
 
+    if target is not None and csv_file is None and Path(target).suffix.lower() in (".csv", ".tsv"):
+        csv_file, target = Path(target), None
     if [target, table, csv_file].count(None) != 2:
         raise InvalidInput("fit: give one of SPEC|NAME, --table and --csv, such as: oracle fit --table 11")
     of_csv = ("pruning_rate", "tolerance", "metric", "goal")

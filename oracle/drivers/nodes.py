@@ -17,7 +17,7 @@ from oracle.execution import choose_execution
 from oracle.session import Session
 from oracle.spec import Spec
 from silo.errors import SiloOracleError
-from trials.memory import is_out_of_memory
+from trials.process import is_out_of_memory
 from trials.secrets import without_secrets
 from trials.tasks import Execution, StoredFile
 

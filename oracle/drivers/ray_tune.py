@@ -29,7 +29,7 @@ from oracle.drivers.workers import OpenRunners, Worker, open_runners
 from oracle.errors import Refused
 from oracle.search import Signal
 from oracle.session import Session
-from trials.memory import says_out_of_memory
+from trials.process import says_out_of_memory
 from trials.tasks import Failed, Job, Result, Task
 
 _IDLE_DEATHS = 3

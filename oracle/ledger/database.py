@@ -6,19 +6,21 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import optuna
 from alembic.util import CommandError
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from sqlalchemy import (
     URL,
     Column,
+    Engine,
     Float,
     ForeignKey,
     Integer,
@@ -44,6 +46,8 @@ from trials.paths import expanded, unwritable
 from trials.tasks import Execution
 
 SCHEMA_VERSION = 4
+
+_Result = TypeVar("_Result")
 
 metadata = MetaData()
 
@@ -266,6 +270,8 @@ _POSTGRESQL_SETTINGS = ("SET lock_timeout = '30s'", "SET idle_in_transaction_ses
 _CREATE_ATTEMPTS = 8
 _MAKING_TABLES = 7_016_510
 """Key of the lock on a PostgreSQL database whose tables are being made."""
+_REVISION = "alembic_version"
+"""The table that holds the revision of Optuna's tables."""
 
 
 def check_url(url: str) -> URL:
@@ -336,14 +342,40 @@ def open_storage(url: str, *, create: bool, retries: Retries) -> RDBStorage:
         Refused: The database can't be reached, has no ledger, or one of another version.
     """
     parsed = check_url(url)
+
+    def step(work: Callable[[], _Result]) -> _Result:
+        """Tries a part of it by itself: one that is done is not done again if the next one fails."""
+        return retries.call(lambda _: _done_or_refused(parsed, work))
+
     with _naming(parsed):
-        return retries.call(lambda _: _opened_or_refused(parsed, create=create))
+        missing = step(lambda: _check(parsed, create=create))
+        if missing and not create and _only_read(parsed):
+            raise Refused(
+                f"ledger {_shown(parsed)}: made by an earlier version of this program (it has no "
+                f"{min(missing)}); look at it once where it can be written"
+            )
+        if missing:
+            _make(parsed, missing, step)
+        try:
+            storage = step(lambda: _connected(parsed, create=create))
+            if step(storage.get_current_version) != storage.get_head_version():
+                step(storage._version_manager.check_table_schema_compatibility)
+        except (RuntimeError, CommandError) as error:
+            raise Refused(
+                f"ledger {_shown(parsed)}: made by another version of Optuna than {optuna.__version__}; "
+                "install that version, or name a new ledger"
+            ) from error
+    if create or not _only_read(parsed):
+        settings = _sqlite_settings if _is_sqlite(parsed) else _postgresql_settings
+        event.listen(storage.engine, "connect", settings)
+        storage.engine.dispose()
+    return storage
 
 
-def _opened_or_refused(url: URL, *, create: bool) -> RDBStorage:
+def _done_or_refused(url: URL, work: Callable[[], _Result]) -> _Result:
     """Tells a database that is away from one in a folder where SQLite can't keep its files."""
     try:
-        return _opened(url, create=create)
+        return work()
     except DATABASE_ERRORS as error:
         if _is_sqlite(url) and url.database and is_away(error):
             why = unwritable(Path(url.database).absolute().parent)
@@ -353,25 +385,6 @@ def _opened_or_refused(url: URL, *, create: bool) -> RDBStorage:
                     "its own; make it writable, or copy the ledger to another folder"
                 ) from error
         raise
-
-
-def _opened(url: URL, *, create: bool) -> RDBStorage:
-    _check(url, create=create)
-    for attempt in range(_CREATE_ATTEMPTS):
-        try:
-            with _alone(url) if create else nullcontext():
-                return _open(url, create=create)
-        except DBAPIError as error:
-            if is_away(error) or attempt + 1 == _CREATE_ATTEMPTS:
-                raise
-            # Another process creates the same tables just now.
-            time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
-        except (RuntimeError, CommandError) as error:
-            raise Refused(
-                f"ledger {_shown(url)}: made by another version of Optuna than {optuna.__version__}; "
-                "install that version, or name a new ledger"
-            ) from error
-    raise AssertionError("unreachable")
 
 
 @contextmanager
@@ -386,10 +399,10 @@ def _naming(url: URL) -> Iterator[None]:
         ) from error
 
 
-def _check(url: URL, *, create: bool, looks: bool = False) -> None:
-    """Looks at the database without changing it; makes SQLite's folder and turns its WAL on if it is new.
+def _check(url: URL, *, create: bool, looks: bool = False) -> set[str]:
+    """Looks at the database without changing it; gives the tables that it lacks.
 
-    With ``looks`` it does not even that.
+    Makes SQLite's folder and turns its WAL on if it is new; with ``looks`` it does not even that.
     """
     database = Path(url.database) if _is_sqlite(url) and url.database else None
     if database is not None:
@@ -402,11 +415,12 @@ def _check(url: URL, *, create: bool, looks: bool = False) -> None:
         ) from error
     try:
         with engine.connect() as connection:
-            _check_version(connection, url, create=create)
+            missing = _missing(connection, url, create=create)
             if database is not None and create and not looks:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     finally:
         engine.dispose()
+    return missing
 
 
 def _check_file(database: Path, url: URL, *, create: bool) -> None:
@@ -425,55 +439,63 @@ def _check_file(database: Path, url: URL, *, create: bool) -> None:
         ) from error
 
 
-def _check_version(connection: Connection, url: URL, *, create: bool) -> None:
-    if not inspect(connection).has_table(schema.name):
-        if create:
-            return
+def _missing(connection: Connection, url: URL, *, create: bool) -> set[str]:
+    there = set(inspect(connection).get_table_names())
+    if schema.name not in there and not create:
         raise Refused(f"ledger {_shown(url)}: there is no ledger in this database; 'oracle run' makes it")
-    version = connection.execute(select(schema.c.version)).scalar()
+    version = connection.scalar(select(schema.c.version)) if schema.name in there else None
     if version not in (None, SCHEMA_VERSION):
         raise Refused(
             f"ledger {_shown(url)}: made by another version of this program (schema {version}, this one "
             f"writes {SCHEMA_VERSION}); use that version, or name a new ledger"
         )
+    if version is None:  # which is written last
+        there.discard(schema.name)
+    return {*models.BaseModel.metadata.tables, *metadata.tables, _REVISION} - there
 
 
-@contextmanager
-def _alone(url: URL) -> Iterator[None]:
-    """Lets one process at a time make PostgreSQL's tables; SQLite's don't take long to fail and try again."""
-    if _is_sqlite(url):
-        yield
-        return
-    engine = create_engine(url, connect_args=_connect_args(url))
+def _make(url: URL, missing: Collection[str], step: Callable[[Callable[[], None]], None]) -> None:
+    """Makes tables that a ledger lacks, each by itself, and last what tells that all are there."""
+    engine = create_engine(url, connect_args=_connect_args(url), pool_pre_ping=not _is_sqlite(url))
+    tables = [*models.BaseModel.metadata.sorted_tables, *metadata.sorted_tables]
     try:
-        with engine.begin() as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(_MAKING_TABLES)))
-            yield
+        for table in tables:
+            if table.name in missing:
+                step(partial(_alone, engine, partial(table.create, checkfirst=True)))
+        step(partial(_alone, engine, partial(_mark, url)))
     finally:
         engine.dispose()
 
 
-def _open(url: URL, *, create: bool) -> RDBStorage:
-    sqlite = _is_sqlite(url)
-    storage = RDBStorage(
+def _alone(engine: Engine, make: Callable[[Connection], None]) -> None:
+    """Makes something that another process may be making just now."""
+    for attempt in range(_CREATE_ATTEMPTS):
+        try:
+            with engine.begin() as connection:
+                if engine.dialect.name != "sqlite":  # where it doesn't take long to fail and try again
+                    connection.execute(select(func.pg_advisory_xact_lock(_MAKING_TABLES)))
+                return make(connection)
+        except DBAPIError as error:
+            if is_away(error) or attempt + 1 == _CREATE_ATTEMPTS:
+                raise
+            time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
+
+
+def _mark(url: URL, connection: Connection) -> None:
+    """Writes the versions of Optuna's tables and of ours."""
+    _connected(url, create=True).engine.dispose()
+    if connection.scalar(select(schema.c.version)) is None:
+        connection.execute(schema.insert().values(version=SCHEMA_VERSION))
+
+
+def _connected(url: URL, *, create: bool) -> RDBStorage:
+    """Optuna's storage on tables that are there."""
+    return RDBStorage(
         url.render_as_string(hide_password=False),
-        engine_kwargs={**_engine_options(url, create=create), "pool_pre_ping": not sqlite},
+        engine_kwargs={**_engine_options(url, create=create), "pool_pre_ping": not _is_sqlite(url)},
+        skip_compatibility_check=True,  # it is done later
+        skip_table_creation=True,
     )
-    if not create and _only_read(url):
-        missing = sorted(set(metadata.tables) - set(inspect(storage.engine).get_table_names()))
-        if missing:
-            raise Refused(
-                f"ledger {_shown(url)}: made by an earlier version of this program (it has no {missing[0]}); "
-                "look at it once where it can be written"
-            )
-        return storage
-    event.listen(storage.engine, "connect", _sqlite_settings if sqlite else _postgresql_settings)
-    storage.engine.dispose()
-    metadata.create_all(storage.engine)
-    with storage.engine.begin() as connection:
-        if connection.execute(select(schema.c.version)).scalar() is None:
-            connection.execute(schema.insert().values(version=SCHEMA_VERSION))
-    return storage
 
 
 def _sqlite_settings(connection: object, _record: object) -> None:

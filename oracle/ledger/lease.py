@@ -126,7 +126,7 @@ class Lease:
 
     @retried
     def _current(self) -> _Row | None:
-        return _row(self._engine, self._search)
+        return leased(self._engine, self._search)
 
     def _watch(self, seen: _Row) -> None:
         """Waits until the lease has stood still for long enough; refuses as soon as it is renewed."""
@@ -177,25 +177,29 @@ class Lease:
 
 
 def holder(
-    engine: Engine, search: str, *, watched: bool = False, waiting: Callable[[str], None] = lambda _: None
+    read: Callable[[], _Row | None],
+    search: str,
+    *,
+    watched: bool = False,
+    waiting: Callable[[str], None] = lambda _: None,
 ) -> str | None:
     """Who runs a search: ``process PID on HOST``; None if nobody does.
 
     Args:
-        engine: The ledger's database.
+        read: Reads the search's lease.
         search: The search.
         watched: Whether a lease of another machine is watched until it is renewed, or has ended: within
             :data:`SECONDS` in which the database answers. Else it is believed.
         waiting: Called once with a line if it has to be watched.
     """
-    row = _row(engine, search)
+    row = read()
     if row is None or _is_dead(row):
         return None
     named = _named(row)
     if not watched or row.host == this_host():
         return named
     waiting(f"search {search!r} is leased to {named}; watching whether it still runs")
-    renewed = _renewed(row, lambda: _row(engine, search))
+    renewed = _renewed(row, read)
     return _named(renewed) if renewed else None
 
 
@@ -216,7 +220,8 @@ def _renewed(seen: _Row, read: Callable[[], _Row | None]) -> _Row | None:
     return None
 
 
-def _row(engine: Engine, search: str) -> _Row | None:
+def leased(engine: Engine, search: str) -> _Row | None:
+    """The row of a search's lease; None if there is none."""
     with engine.connect() as connection:
         return _checked(search, connection.execute(select(leases).where(leases.c.search == search)).first())
 

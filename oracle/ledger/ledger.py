@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import optuna
@@ -31,7 +32,6 @@ from oracle.ledger.rows import (
     failed_row,
     from_row,
     read_rows,
-    rewrite_rows,
     study_attribute,
     study_numbers,
     to_row,
@@ -68,6 +68,7 @@ class Ledger:
     def __init__(self, url: str, *, create: bool = False, retries: Retries | None = None) -> None:
         self.retries = retries or Retries()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it says of lost connections is said here
         self.storage = open_storage(url, create=create, retries=self.retries)
         self.engine = self.storage.engine
         self._studies: dict[str, optuna.Study] = {}
@@ -144,18 +145,20 @@ class Ledger:
         """The number of a search's summary study, which stands in the dashboard's addresses."""
         return study_numbers(self.storage).get(search)
 
-    @retried
     def foreign_study(self, name: str) -> str | None:
         """A study that this search would write to although it is not in the ledger's list of searches."""
-        names = study_numbers(self.storage)
-        return next((found for found in names if found == name or _cycle_of(name, found) is not None), None)
+        return next((found for found in self._study_names() if _is_of(name, found)), None)
 
-    @retried
     def register(self, record: SearchRecord) -> None:
         """Writes a new search, or the spec as it is run now.
 
         Its summary study is made before those of its cycles, so that dashboards list it beside them in order.
         """
+        self._write_record(record)
+        self.summary_study(record.name)
+
+    @retried
+    def _write_record(self, record: SearchRecord) -> None:
         values = {"spec": json.dumps(record.spec), "identity": json.dumps(record.identity)}
         with self.engine.begin() as connection:
             query = update(database.searches).where(database.searches.c.name == record.name)
@@ -164,20 +167,26 @@ class Ledger:
                 fixed["execution"] = json.dumps(asdict(record.execution))
                 connection.execute(insert(database.searches).values(**values, **fixed))
             write_digests(connection, database.searches, record.name, [record.name])
-        self.summary_study(record.name)
 
-    @retried
     def begin_anew(self, record: SearchRecord) -> None:
         """Puts a record in place of that of a search without results, and removes the rows of what failed.
 
         Its studies are made anew: their metric may be another.
         """
-        old = [study for _, study in self._cycle_studies(record.name)]
-        names = (frozen.study_name for frozen in self.storage.get_all_studies())
-        old += [self._open_study(name, record.name) for name in names if name == record.name]
-        for study in old:
-            self._studies.pop(study.study_name, None)
-            optuna.delete_study(study_name=study.study_name, storage=self.storage)
+        for name in self._study_names():
+            if _is_of(record.name, name):
+                self._studies.pop(name, None)
+                self._delete_study(name)
+        self._forget_decisions(record)
+        self.register(record)
+
+    @retried
+    def _delete_study(self, name: str) -> None:
+        with suppress(KeyError):  # or a try whose answer was lost has done it
+            optuna.delete_study(study_name=name, storage=self.storage)
+
+    @retried
+    def _forget_decisions(self, record: SearchRecord) -> None:
         fixed = {
             "execution": json.dumps(asdict(record.execution)),
             "execution_reason": record.execution_reason,
@@ -190,18 +199,19 @@ class Ledger:
             for made in (database.choices, database.asked):
                 connection.execute(delete(made).where(made.c.search == record.name))
             write_digests(connection, database.choices, record.name, cycles)
-        self.register(record)
 
     def lease(self, search: str, **options: Any) -> lease.Lease:
         """The lease that a driver holds while it runs the search."""
         return lease.Lease(self.engine, search, retries=self.retries, **options)
 
-    @retried
     def holder(self, /, search: str, **options: Any) -> str | None:
         """Who runs the search now: see :func:`oracle.ledger.lease.holder`."""
-        return lease.holder(self.engine, search, **options)
+        return lease.holder(partial(self._leased, search), search, **options)
 
     @retried
+    def _leased(self, search: str) -> Row[tuple[object, ...]] | None:
+        return lease.leased(self.engine, search)
+
     def ask_to_stop(self, search: str) -> bool:
         """Asks who runs the search, on whatever machine, to stop; gives whether anybody runs it.
 
@@ -209,12 +219,12 @@ class Ledger:
             Refused: It is run, and this ledger can't be written here.
         """
         try:
-            return lease.ask_to_stop(self.engine, search)
+            return self.retries.call(lambda _: lease.ask_to_stop(self.engine, search))
         except DATABASE_ERRORS as error:
             if is_away(error):
                 raise
             raise Refused(
-                f"search {search!r} is run by {lease.holder(self.engine, search)}, which is asked to stop in "
+                f"search {search!r} is run by {self.holder(search)}, which is asked to stop in "
                 f"the ledger, and that can't be written here ({reason(error)}); stop it where it can be"
             ) from error
 
@@ -307,7 +317,7 @@ class Ledger:
         self._write(search, cycle, [row])
 
     def _write(self, search: str, cycle: int, rows: Sequence[FrozenTrial]) -> None:
-        study = self.retries.call(lambda _: self.cycle_study(search, cycle))
+        study = self.cycle_study(search, cycle)
 
         def write(again: bool) -> None:
             write_rows(self.storage, study, rows, again=again)
@@ -336,12 +346,9 @@ class Ledger:
             here = (parents.c[name] == at for name, at in place.items())
             connection.execute(update(parents).where(*here).values(sha256=None))
 
-    @retried
     def outcomes(self, search: str) -> dict[str, Trial]:
-        """All finished trials of a search by their keys."""
-        with self.engine.connect() as connection:
-            query = select(database.rewritten).where(database.rewritten.c.search == search)
-            rewritten = {row.key: _sha256_of(search, row) for row in connection.execute(query)}
+        """All finished trials of a search by their keys, read cycle by cycle."""
+        rewritten = self._rewritten(search)
         found: dict[str, Trial] = {}
         for cycle, study in self._cycle_studies(search):
             for key, outcome in self._outcomes(search, cycle, study).items():
@@ -351,6 +358,14 @@ class Ledger:
                 found[key] = outcome
         return found
 
+    @retried
+    def _rewritten(self, search: str) -> dict[str, str]:
+        """Key to checksum of the networks that were written anew."""
+        with self.engine.connect() as connection:
+            query = select(database.rewritten).where(database.rewritten.c.search == search)
+            return {row.key: _sha256_of(search, row) for row in connection.execute(query)}
+
+    @retried
     def _outcomes(self, search: str, cycle: int, study: optuna.Study) -> dict[str, Trial]:
         """The outcomes that a cycle's study holds; what has no key is somebody else's, and left alone."""
         found: dict[str, Trial] = {}
@@ -406,13 +421,11 @@ class Ledger:
     def add_summary_rows(self, search: str, rows: Sequence[FrozenTrial]) -> None:
         """Writes rows into the summary study, in place of those of the same attribute ``key``."""
 
-        def write(_again: bool) -> None:
-            write_rows(self.storage, self.summary_study(search), rows, again=True)
-            if rewrite_rows(self.storage, self.summary_study(search), rows):
-                self._studies.pop(search)  # as Optuna keeps finished rows in memory
-
-        if rows:
-            self.retries.call(write)
+        if not rows:
+            return
+        study = self.summary_study(search)
+        if self.retries.call(lambda _: write_rows(self.storage, study, rows, replacing=True)):
+            self._studies.pop(search)  # as Optuna keeps finished rows in memory
 
     def cycle_study(self, search: str, cycle: int) -> optuna.Study:
         """The study that holds a cycle's trials."""
@@ -433,20 +446,25 @@ class Ledger:
     def _open_study(self, name: str, search: str) -> optuna.Study:
         if name not in self._studies:
             metric = self._metric(search)
-            goal = StudyDirection.MINIMIZE if metric.goal == "min" else StudyDirection.MAXIMIZE
             with _naming_study(name):
-                study = optuna.create_study(
-                    storage=self.storage,
-                    study_name=name,
-                    load_if_exists=True,
-                    directions=[goal],
-                )
-                if not study.metric_names:
-                    with warnings.catch_warnings():
-                        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                        study.set_metric_names([f"validation {metric.name}"])
+                study = self._created(name, metric)
+                self._name_metric(study, metric)
             self._studies[name] = study
         return self._studies[name]
+
+    @retried
+    def _created(self, name: str, metric: Metric) -> optuna.Study:
+        goal = StudyDirection.MINIMIZE if metric.goal == "min" else StudyDirection.MAXIMIZE
+        return optuna.create_study(
+            storage=self.storage, study_name=name, load_if_exists=True, directions=[goal]
+        )
+
+    @retried
+    def _name_metric(self, study: optuna.Study, metric: Metric) -> None:
+        if not study.metric_names:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names([f"validation {metric.name}"])
 
     def _metric(self, search: str) -> Metric:
         """What a search is judged by: accuracy where its spec is of a time without metrics."""
@@ -457,17 +475,25 @@ class Ledger:
     def _cycle_studies(self, search: str) -> Iterable[tuple[int, optuna.Study]]:
         """The studies of a search's cycles; one of a similar name is somebody else's, and left alone."""
         prefix = f"{search}/"
-        for name in sorted(name for name in study_numbers(self.storage) if name.startswith(prefix)):
+        for name in sorted(name for name in self._study_names() if name.startswith(prefix)):
             cycle = _cycle_of(search, name)
             if cycle is None:
                 self._name_foreign(f"study {name!r} is none of search {search!r}, and left alone")
                 continue
             try:
                 with _naming_study(name):
-                    study = optuna.load_study(study_name=name, storage=self.storage)
+                    study = self._loaded(name)
             except KeyError:  # it has been deleted since
                 continue
             yield cycle, study
+
+    @retried
+    def _loaded(self, name: str) -> optuna.Study:
+        return optuna.load_study(study_name=name, storage=self.storage)
+
+    @retried
+    def _study_names(self) -> list[str]:
+        return list(study_numbers(self.storage))
 
 
 @contextmanager
@@ -488,6 +514,11 @@ def _cycle_of(search: str, study: str) -> int | None:
     """The cycle whose trials a study holds; None if it is none of the search's."""
     found = re.fullmatch(rf"{re.escape(search)}/cycle-([0-9]{{2,}})", study)
     return int(found[1]) if found and study == cycle_name(search, int(found[1])) else None
+
+
+def _is_of(search: str, study: str) -> bool:
+    """Whether a study is a search's, by its name."""
+    return study == search or _cycle_of(search, study) is not None
 
 
 def _record(row: Row[Any]) -> SearchRecord:

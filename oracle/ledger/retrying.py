@@ -57,7 +57,9 @@ class Retries:
     """Tries operations again, with exponential backoff and full jitter, while the database is away.
 
     The bound is that of an outage, not of an operation: when it has passed, every further operation is tried
-    once, until one succeeds. So what clears up behind a failed search doesn't wait all over again.
+    once, until one succeeds. What is long is done in steps that are operations of their own, each of which
+    does no harm when it is done twice: so it gets on, however often connections are cut, and each step that
+    is done renews the patience.
 
     Args:
         say: Hears one line when an outage begins, and one when it has ended; by default the log.
@@ -69,7 +71,7 @@ class Retries:
         self._say = say or logging.getLogger("oracle").warning
         self._seconds = _patience() if seconds is None else seconds
         self._since: float | None = None
-        self._said = False
+        self._said = self._given_up = False
         self._inside = _Inside()
 
     def call(self, operation: Callable[[bool], _Result]) -> _Result:
@@ -103,13 +105,13 @@ class Retries:
         return result
 
     def give_up(self) -> None:
-        """Tries each operation once from now on, until one succeeds: the search is ending anyway."""
-        self._since = -math.inf
+        """Tries each operation once from now on: the search is ending anyway."""
+        self._given_up = True
 
     def _is_over(self, _state: RetryCallState) -> bool:
         if self._since is None:
             self._since = time.monotonic()
-        return time.monotonic() - self._since >= self._seconds
+        return self._given_up or time.monotonic() - self._since >= self._seconds
 
     def _begin(self, state: RetryCallState) -> None:
         error = state.outcome and state.outcome.exception()
@@ -128,8 +130,7 @@ class Retries:
 
     def _end(self) -> None:
         if self._said and self._since is not None:
-            lasted = time.monotonic() - self._since
-            self._say("the ledger is back" + (f" after {lasted:.0f} s" if lasted < math.inf else ""))
+            self._say(f"the ledger is back after {time.monotonic() - self._since:.0f} s")
         self._since, self._said = None, False
 
 

@@ -13,7 +13,7 @@ import json
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -190,80 +190,90 @@ Attributes = Mapping[str, Any]
 
 
 def write_rows(
-    storage: RDBStorage, study: optuna.Study, rows: Sequence[FrozenTrial], *, again: bool = False
-) -> None:
+    storage: RDBStorage,
+    study: optuna.Study,
+    rows: Sequence[FrozenTrial],
+    *,
+    again: bool = False,
+    replacing: bool = False,
+) -> bool:
     """Adds finished rows to a study: all or none.
 
     Optuna's own writing, for other layouts, adds them one by one, and may double one whose commit was not
-    answered; readers take one row per key.
+    answered; readers take one row per key. It changes no finished row.
 
     Args:
         storage: The database.
         study: The study.
         rows: Finished rows of one value each at most.
         again: Whether this was tried before and may have been done: rows that are there are left out.
+        replacing: Whether they are put in place of those of the same marks.
+
+    Returns:
+        Whether any was put in place of another.
     """
     if storage.get_current_version() == TRIED_LAYOUT:
-        _write_at_once(storage, study, rows, again=again)
-    else:
-        study.add_trials(_missing(study, rows) if again else rows)
+        return _write_at_once(storage, study, rows, again=again, replacing=replacing)
+    looks = again or replacing
+    written = {_mark(row) for row in study.get_trials(deepcopy=False)} if looks else ()
+    study.add_trials([row for row in rows if _mark(row) not in written])
+    return False
 
 
 def _write_at_once(
-    storage: RDBStorage, study: optuna.Study, rows: Sequence[FrozenTrial], *, again: bool
-) -> None:
+    storage: RDBStorage, study: optuna.Study, rows: Sequence[FrozenTrial], *, again: bool, replacing: bool
+) -> bool:
     identity = storage.get_study_id_from_name(study.study_name)
     with Session(storage.engine) as session, session.begin():
         # Held until the end, as Optuna does it, so that nobody else counts the rows at the same time; and so
         # that a first try that the server is still busy with ends before it is looked for.
         models.StudyModel.find_or_raise_by_id(identity, session, for_update=True)
-        if again:
-            rows = _missing(study, rows)
+        written = _written_before(session, identity, rows) if again or replacing else {}
+        new = [row for row in rows if _mark(row) not in written]
         trials = models.TrialModel
         count = session.scalar(select(func.count()).where(trials.study_id == identity)) or 0
-        heads = [_head(row, identity, number) for number, row in enumerate(rows, start=count)]
-        if not heads:
-            return
+        heads = [_head(row, identity, number) for number, row in enumerate(new, start=count)]
         numbers = insert(trials).returning(trials.trial_id, sort_by_parameter_order=True)
+        places = list(zip(session.scalars(numbers, heads), new, strict=True)) if new else []
+        old = [(written[_mark(row)], row) for row in rows if _mark(row) in written] if replacing else []
+        _remove_parts(session, [trial for trial, _ in old])
+        if old:
+            times = [{"trial_id": trial, **_times(row)} for trial, row in old]
+            session.execute(update(trials), times)
         parts = defaultdict(list)
-        for trial, row in zip(session.scalars(numbers, heads), rows, strict=True):
+        for trial, row in places + old:
             for model, fields in _parts(row):
                 parts[model].append({"trial_id": trial, **fields})
         for model, fields_of_all in parts.items():
             session.execute(insert(model), fields_of_all)
+    return bool(old)
 
 
-def rewrite_rows(storage: RDBStorage, study: optuna.Study, rows: Sequence[FrozenTrial]) -> bool:
-    """Puts rows in place of those of the same marks that say otherwise; gives whether there were any.
-
-    Optuna's own calls change no finished row: for other layouts of its tables the old ones stay.
-    """
-    if storage.get_current_version() != TRIED_LAYOUT:
-        return False
-    written = {_mark(row): row for row in study.get_trials(deepcopy=False)}
-    changed = [(written[_mark(row)], row) for row in rows if _content(written[_mark(row)]) != _content(row)]
-    if not changed:
-        return False
-    with Session(storage.engine) as session, session.begin():
-        for old, row in changed:
-            trial, head, trials = old._trial_id, _head(row, 0, old.number), models.TrialModel
-            times = {name: time for name, time in head.items() if name.startswith("_datetime")}
-            session.execute(update(trials).where(trials.trial_id == trial).values(times))
-            for model in (models.TrialValueModel, models.TrialParamModel, models.TrialUserAttributeModel):
-                session.execute(delete(model).where(model.trial_id == trial))
-            for model, fields in _parts(row):
-                session.execute(insert(model).values(trial_id=trial, **fields))
-    return True
+def _remove_parts(session: Session, of: Collection[int]) -> None:
+    if of:
+        for model in (models.TrialValueModel, models.TrialParamModel, models.TrialUserAttributeModel):
+            session.execute(delete(model).where(model.trial_id.in_(of)))
 
 
-def _content(row: FrozenTrial) -> tuple[object, ...]:
-    return row.values, row.params, row.user_attrs, row.datetime_start, row.datetime_complete
-
-
-def _missing(study: optuna.Study, rows: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The rows that a try whose answer was lost has not written."""
-    written = {_mark(row) for row in study.get_trials(deepcopy=False)}
-    return [row for row in rows if _mark(row) not in written]
+def _written_before(
+    session: Session, study: int, rows: Sequence[FrozenTrial]
+) -> dict[tuple[object, ...], int]:
+    """The numbers of those of these rows that a study has, by their marks."""
+    trials, parameters, attributes = models.TrialModel, models.TrialParamModel, models.TrialUserAttributeModel
+    here = trials.study_id == study
+    keys = {json.dumps(row.user_attrs["key"]): _mark(row) for row in rows if "key" in row.user_attrs}
+    times = [_times(row)["_datetime_start_utc"] for row in rows if "key" not in row.user_attrs]
+    same = select(attributes.value_json, trials.trial_id).join(trials).where(here, attributes.key == "key")
+    found = {keys[key]: trial for key, trial in session.execute(same.where(attributes.value_json.in_(keys)))}
+    failed = (
+        select(trials, parameters.param_value, attributes.value_json)
+        .join(parameters, parameters.trial_id == trials.trial_id)
+        .join(attributes, attributes.trial_id == trials.trial_id)
+        .where(here, trials._datetime_start_utc.in_(times), attributes.key == "replicate")
+    )
+    for trial, parameter, replicate in session.execute(failed) if times else ():
+        found[json.loads(replicate), parameter, trial.datetime_start] = trial.trial_id
+    return found
 
 
 def _mark(row: FrozenTrial) -> tuple[object, ...]:
@@ -279,11 +289,12 @@ def _parameter(row: FrozenTrial) -> Any:
 
 
 def _head(row: FrozenTrial, study: int, number: int) -> dict[str, Any]:
+    return {"study_id": study, "number": number, "state": row.state, **_times(row)}
+
+
+def _times(row: FrozenTrial) -> dict[str, Any]:
     times = models.TrialModel(datetime_start=row.datetime_start, datetime_complete=row.datetime_complete)
     return {
-        "study_id": study,
-        "number": number,
-        "state": row.state,
         "_datetime_start_utc": times._datetime_start_utc,
         "_datetime_complete_utc": times._datetime_complete_utc,
     }

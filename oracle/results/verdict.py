@@ -199,6 +199,9 @@ class Recommendation:
     text: str
     code: str
 
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Choice:

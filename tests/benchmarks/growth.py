@@ -1,6 +1,6 @@
 """What a search's time and its ledger grow with: candidates, cycles, replicates, trials.
 
-    python -m tests.benchmarks.growth [--repeats 3] [--ledger 10000 100000] [--keep]
+    python -m tests.benchmarks.growth [--repeats 3] [--ledger 10000 100000] [--cycles 1000] [--keep]
 
 The first table doubles n, k and r one at a time, and sets the time of the search against twice the base's:
 above 1 it grows faster than its trainings. It is the search in one process, each candidate trained alone on
@@ -9,11 +9,15 @@ worker, and doubling n fills no half-empty pack. The searches go in turns, in bo
 
 The second fills ledgers (SQLite) of 25 cycles, 10 replicates and as many rates as it takes with invented
 outcomes, through the session that a driver talks to, and reads them back; each in a process of its own.
+
+The third, with ``--cycles``, is of one long search of three tiny trainings a cycle: the seconds from one
+decision to the next, all that a driver does among them, tenth by tenth of the cycles.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import statistics
 import tempfile
@@ -28,9 +32,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dashboards.optuna.summary_study import SummaryStudy
 from dashboards.report import write_report
+from oracle.cycles import Cycle
 from oracle.drivers import in_process
 from oracle.ledger import Ledger
+from oracle.observers import Observer
 from oracle.preflight import open_runner
 from oracle.results import Results
 from oracle.search import Signal
@@ -45,6 +52,8 @@ from trials.tasks import TrainPack
 
 CYCLES, REPLICATES = 25, 10
 BASE = {"candidates": 4, "cycles": 2, "replicates": 2}
+LEFT = 0.05
+"""Share of the weights that a long search's last cycle has."""
 
 
 def spec_of(folder: Path, *, candidates: int, cycles: int, replicates: int, pack: int, epochs: int) -> Spec:
@@ -168,6 +177,41 @@ def measure_ledger(trials: int, pack: int) -> dict[str, Any]:
         return {"trials": rates * CYCLES * REPLICATES, "ledger_bytes": size, **found}
 
 
+class Decided(Observer):
+    """Notes when cycles are decided."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def decided(self, session: Session, decision: Cycle) -> None:
+        """Notes the time."""
+        self.times.append(time.perf_counter())
+
+
+def cycle_by_cycle(cycles: int) -> list[dict[str, float]]:
+    """Seconds of a cycle, and its trainings alone, tenth by tenth of a search's cycles."""
+    noted = Decided()
+    with tempfile.TemporaryDirectory(prefix="oracle-benchmark-") as folder:
+        spec = spec_of(Path(folder), candidates=3, cycles=cycles, replicates=1, pack=3, epochs=1)
+        pruning = spec.pruning.model_copy(update={"rate": 1 - LEFT ** (1 / cycles)})
+        with open_session(
+            spec.model_copy(update={"pruning": pruning}), observers=[SummaryStudy(), noted]
+        ) as session:
+            assert in_process.run(session) is Signal.DONE
+            training = [max(trial.lasted for trial in each.trials) for each in session.search.decisions]
+    lasted = [after - before for before, after in itertools.pairwise(noted.times)]
+    bounds = [round(cycles * tenth / 10) for tenth in range(11)]
+    return [
+        {
+            "from": first,
+            "mean_seconds": statistics.mean(lasted[first:after]),
+            "median_seconds": statistics.median(lasted[first:after]),
+            "median_training_seconds": statistics.median(training[first:after]),
+        }
+        for first, after in itertools.pairwise(bounds)
+    ]
+
+
 def main() -> None:
     """Prints both tables, and keeps them if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -175,6 +219,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15, help="length of one training of the first table")
     parser.add_argument("--ledger", nargs="*", type=int, default=[10_000, 100_000], help="trials")
     parser.add_argument("--pack", type=int, default=16, help="trials that are written in one transaction")
+    parser.add_argument("--cycles", type=int, default=0, help="cycles of the third table's search")
     parser.add_argument("--keep", action="store_true", help="write results/DATE-growth.json")
     options = parser.parse_args()
     console = Console(width=120)
@@ -191,10 +236,15 @@ def main() -> None:
     console.print(table)
     ledgers = [measure_ledger(trials, options.pack) for trials in options.ledger]
     console.print(ledger_table(ledgers))
+    cycles = cycle_by_cycle(options.cycles) if options.cycles else []
+    table = Table(f"a cycle of {options.cycles}, from", "mean", "median", "of which training")
+    for found in cycles:
+        seconds = [f"{1000 * value:.0f} ms" for name, value in found.items() if name != "from"]
+        table.add_row(str(found["from"]), *seconds)
+    console.print(table)
     if options.keep:
-        console.print(
-            f"kept as {keep('growth', {'growth': growth, 'pack': options.pack, 'ledgers': ledgers})}"
-        )
+        kept = {"growth": growth, "pack": options.pack, "ledgers": ledgers, "cycles": cycles}
+        console.print(f"kept as {keep('growth', kept)}")
 
 
 def ledger_table(ledgers: list[dict[str, Any]]) -> Table:

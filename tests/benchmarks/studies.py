@@ -97,6 +97,22 @@ def _at(results: Results, cycle: int, max_lr: float) -> str:
     return f"{1e3 * found.mean():.2f}" if len(found) else "–"
 
 
+def gradients_table(results: Results) -> str:
+    """Statistics of the trainings with one rate, mean and deviation over the replicates."""
+    trials = results.trials
+    rows = []
+    for each in results.decided:
+        found = trials[trials.cycle == each.cycle]
+        sigma, norm = 1e3 * found.gradient_std, found.activation_norm
+        rows.append(
+            [
+                str(each.cycle), f"{100 * each.density:.3g}", f"{sigma.mean():.2f} ± {sigma.std():.2f}",
+                f"{norm.mean():.3g} ± {norm.std():.2g}",
+            ]
+        )  # fmt: skip
+    return table(["cycle", "λ (%)", "σ of the gradients (×1e-3)", "activation norm"], rows)
+
+
 def _run(ends: tuple[float, float] | None) -> str:
     return "–" if ends is None else f"[{ends[0]:.3g}, {ends[1]:.3g}]"
 
@@ -280,7 +296,11 @@ def tables(study: str) -> Tables:
     }
     if study == "digits":
         followed = ["dense", "sparsest", "silo", "allr", "adaptive-1"]
-        found |= {"right": right_table, "tests": lambda: tests_table(study, followed, "silo")}
+        found |= {
+            "right": right_table,
+            "tests": lambda: tests_table(study, followed, "silo"),
+            "gradients": lambda: gradients_table(search(study, "gradients")),
+        }
     return found
 
 

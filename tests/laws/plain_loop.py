@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from tests.trials.toys import random_masks, toy_recipe
 from trials.engine import named_tensors
-from trials.seeding import derive_seed, generator
+from trials.process import derive_seed, generator
 from trials.tasks import Component
 from trials.training import train_pack
 

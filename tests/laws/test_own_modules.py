@@ -13,7 +13,7 @@ from tests.trials.toys import toy_data
 from trials.datasets import Dataset
 from trials.engine import why_not_packed
 from trials.objectives import CrossEntropy
-from trials.seeding import global_draws_kept, seed_global
+from trials.process import global_draws_kept, seed_global
 from trials.self_comparison import compare_with_itself
 
 COUNT = 100 if THOROUGH else 6

@@ -62,6 +62,7 @@ def test_accuracies_bring_confidence(call, tmp_path):
     assert "The fitted curve is within 0.5 % of the best in " in out and "The best constant rate" in out
     assert call("fit", "--csv", "mine.csv", "--draws", 50, "--pruning-rate", 0.3)[1] == out
     assert "of draws" not in call("fit", "--csv", "mine.csv", "--draws", 0)[1]
+    assert call("fit", "mine.csv", "--draws", 0) == call("fit", "--csv", "mine.csv", "--draws", 0)
 
 
 def hump(rate, center, height=0.02):
@@ -165,6 +166,9 @@ def test_the_figure_is_written_and_named(call, tmp_path):
         (("--table", 10, "--figure", "x.doc"), "figure: x.doc must end in one of .html, .png, .svg, .pdf"),
         (("--table", 10, "--figure", "no/x.html"), "figure: no/x.html can't be written"),
         (("--csv", "none.csv"), "none.csv: can't be read"),
+        (("none.csv",), "none.csv: can't be read"),
+        (("none.csv", "--table", 10), "fit: give one of SPEC|NAME, --table and --csv"),
+        (("mine.csv", "--csv", "mine.csv"), "fit: give one of SPEC|NAME, --table and --csv"),
         (("--csv", "mine.csv", "--pruning-rate", 20), "pruning_rate must be a share between 0 and 1"),
         (("--csv", "mine.csv", "--tolerance", 2), "tolerance must be a share of at most 1"),
         (

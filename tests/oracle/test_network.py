@@ -14,7 +14,7 @@ from oracle.errors import Refused
 from silo.errors import InvalidInput
 from tests.support import harm, small_data, small_spec
 from trials.datasets import load_dataset
-from trials.seeding import derive_seed
+from trials.process import derive_seed
 
 FRESH = """
 import json

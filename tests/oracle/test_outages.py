@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import shutil
 import sqlite3
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 
 import optuna
 import pytest
@@ -17,8 +17,11 @@ from oracle.errors import Refused
 from oracle.ledger import Ledger, Retries, SearchRecord, lease, retrying
 from oracle.ledger import rows as optuna_rows
 from oracle.ledger.rows import Axis
-from oracle.testing.replay import replayed_trial
-from tests.outages import Clock, answers_lost, locked
+from oracle.results import Results
+from oracle.search import Signal
+from oracle.testing.replay import replayed, replayed_trial
+from tests.benchmarks.sleeping import invented
+from tests.outages import Clock, answers_lost, cut_every, locked
 from tests.support import open_session, small_spec
 from trials.tasks import Execution, PrunedNetwork, StoredFile
 
@@ -182,6 +185,23 @@ def test_a_locked_database_is_waited_for(new):
     assert "database is locked" in said[0]
     assert "back" in said[1]
     assert ledger.outcomes("s") == PACK
+
+
+def test_connections_that_are_cut_every_few_statements_hold_up_nothing(tmp_path, impatient):
+    """Nothing that is longer is tried again as a whole: it would never end."""
+    found = []
+    for folder, disturbed in (("whole", nullcontext()), ("cut", cut_every(25))):
+        spec = small_spec(tmp_path / folder, cycles=6, replicates=1)
+        with disturbed:
+            with open_session(spec, observers=[SummaryStudy()]) as session:
+                while not isinstance(task := session.ask(), Signal):
+                    session.tell(task, replayed(task, invented))
+            with closing(Ledger(spec.ledger)) as ledger:
+                results = Results.read(ledger, ledger.search("small"), draws=0)
+        with closing(Ledger(spec.ledger)) as ledger:
+            shown = [(row.value, row.params) for row in ledger.summary_study("small").trials]
+        found.append((results.trials.to_csv(), results.intervals.to_csv(), shown))
+    assert found[0] == found[1]
 
 
 def test_the_summary_study_waits_for_the_database_as_the_search_does(tmp_path, impatient, caplog):

@@ -14,7 +14,7 @@ from dashboards import comparison_table
 from dashboards.report import report_html
 from oracle.errors import TrialsFailed
 from tests.support import small_spec
-from trials import settings
+from trials import process
 from trials.loops import Outcome
 
 HERE = __name__
@@ -116,11 +116,11 @@ def test_a_loop_that_leaves_torch_in_another_state_changes_no_other_training(tmp
 
 @pytest.mark.parametrize("meddle", MEDDLE)
 def test_each_setting_is_set_back(meddle):
-    before = [read() for read, _ in settings._SETTINGS]
-    with settings.settings_kept():
+    before = [read() for read, _ in process._SETTINGS]
+    with process.settings_kept():
         meddle()
-        assert [read() for read, _ in settings._SETTINGS] != before
-    assert [read() for read, _ in settings._SETTINGS] == before
+        assert [read() for read, _ in process._SETTINGS] != before
+    assert [read() for read, _ in process._SETTINGS] == before
 
 
 def test_one_that_fails_as_all_would_ends_the_search_at_once(tmp_path, capsys):

@@ -12,6 +12,7 @@ from oracle.results.verdict import recommend
 from silo import SiloCurve
 from silo.scheduler import RateTableLR, SiloLR
 from tests.oracle.invented import invent
+from tests.pages import PAGES, blocks
 
 CURVE = SiloCurve(q=1, beta=5, epsilon=0.02, delta=0.14, pruning_rate=0.2)
 ZIGZAG = (0.02, 0.16)
@@ -133,7 +134,14 @@ def test_what_is_under_way_is_said_so_far():
         {"accuracy": lambda cycle, replicate, max_lr: 0.1},
     ],
 )
-def test_where_nothing_can_be_compared_nothing_is_recommended(changes):
+def test_where_nothing_can_be_compared_nothing_is_recommended(changes, capsys):
     fields = {name: value for name, value in changes.items() if value is not None}
     spec, search = invent(**fields)
-    assert Results.of(spec, search, draws=0).recommendation is None
+    results = Results.of(spec, search, draws=0)
+    assert results.recommendation is None
+    code = [line.strip() for page in PAGES for block in blocks(page, "python") for line in block.splitlines()]
+    shown = [line for line in code if "results.recommendation" in line]
+    assert len(shown) == 3
+    for line in shown:
+        exec(line, {"results": results, "scheduler": SiloLR})
+        assert results.verdict() in capsys.readouterr().out

@@ -132,6 +132,7 @@ def test_the_recipe_holds_what_the_spec_says(tmp_path):
         ({"dataset": {"name": "digits", "checkpoint": "a.pt"}}, ["dataset.checkpoint"]),
         ({"observers": [{"nmae": "x"}]}, ["observers.0.nmae", "did you mean 'name'"]),
         ({"observers": 3}, ["observers: must be a list, got 3"]),
+        ({"pruning": {"rate": []}}, ["pruning.rate: Tuple should have at least 1 item"]),
     ],
 )
 def test_bad_input_gets_one_line_that_names_field_value_and_way_out(tmp_path, changes, words):
@@ -142,9 +143,10 @@ def test_bad_input_gets_one_line_that_names_field_value_and_way_out(tmp_path, ch
         assert word in line
 
 
-def test_each_of_several_problems_has_a_line(tmp_path):
+@pytest.mark.parametrize("changes", [{"cycles": 0, "replicates": 0}, {"pruning": {"rate": [20, 30]}}])
+def test_each_of_several_problems_has_a_line(tmp_path, changes):
     with pytest.raises(InvalidInput) as caught:
-        parse(tmp_path, cycles=0, replicates=0)
+        parse(tmp_path, **changes)
     assert len(str(caught.value).splitlines()) == 2
 
 
@@ -159,7 +161,10 @@ def test_a_missing_field_says_what_it_is_for(tmp_path):
         ("- a\n- b\n", "a mapping of fields, got list"),
         ("name: [\n", "line"),
         ("name: a\nname: b\n", "duplicate key"),
-        ("", "a mapping of fields, got NoneType"),
+        ("", "a mapping of fields, got nothing; 'oracle init' writes one"),
+        ("# a comment\n", "got nothing"),
+        ("name: Größe\n", r"name: must be 1 to 63 of A-Z, a-z, 0-9 and '\._-', the first .* got 'Größe'"),
+        ("metric: {name: 100 %}\n", r"metric.name: must be 1 to 40 of .* and ' _\.@/-', .* got '100 %'"),
     ],
 )
 def test_a_text_that_is_no_spec_is_named(text, words):

@@ -10,8 +10,8 @@ from torch.func import functional_call
 
 from tests.trials.toys import double, random_masks, toy_data, toy_network, toy_recipe, train
 from trials.diagnostics import BATCH_SIZE, BATCHES, BINS
+from trials.process import derive_seed, generator
 from trials.pruning.masks import prunable_names
-from trials.seeding import derive_seed, generator
 from trials.tasks import Component
 from trials.training import training_steps
 

@@ -279,6 +279,23 @@ def diverging(network, training):
     return Outcome(score=math.nan, diverged=True, train_loss=1.0)
 
 
+def too_fast(network, training):
+    optimizer = torch.optim.SGD(network.parameters(), lr=training.max_lr)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = network(torch.randn(4, 4)).square().mean()
+        loss.backward()
+        optimizer.step()
+    return Outcome(score=loss, test_score=0.1, train_loss=loss.item()) if training.cycle else loss
+
+
+@pytest.mark.parametrize("cycle", [0, 1])
+def test_a_training_whose_score_and_weights_are_nan_has_diverged_without_saying_so(cycle):
+    found, _, mask = run("too_fast", max_lr=1e30, cycle=cycle)
+    assert (found.score, found.test_score, found.diverged) == (9.0, 9.0, True)
+    assert math.isnan(found.train_loss) and not found.state["first.weight"][~mask].any()
+
+
 def test_a_training_that_diverged_gets_the_spec_s_score_or_chance_level():
     found, _, _ = run("diverging")
     assert (found.score, found.test_score, found.diverged) == (9.0, 9.0, True)

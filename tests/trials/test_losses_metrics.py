@@ -16,7 +16,7 @@ from trials.engine import Engine
 from trials.engine.graphs import as_traced, compile_all
 from trials.networks import build_network
 from trials.objectives import CrossEntropy, check_floor, make_loss, tried
-from trials.seeding import derive_seed
+from trials.process import derive_seed
 from trials.tasks import Component, Execution, Metric
 from trials.training import TrainedCopy
 

@@ -12,7 +12,7 @@ import torch
 import trials.runner
 from tests.trials.workers import pack, recipe, runner, without_times
 from trials.engine import measure
-from trials.memory import is_out_of_memory, keep_to_share
+from trials.process import is_out_of_memory, keep_to_share
 from trials.runner import Runner, Runners
 from trials.tasks import Execution, Failed, Job
 from trials.training import train_pack

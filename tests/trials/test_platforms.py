@@ -13,7 +13,7 @@ for name in ("resource", "fcntl", "pwd", "grp", "termios"):
 
 from trials.checkpoints import Store
 from trials.engine.compile_cache import folder_of
-from trials.memory import peak_memory
+from trials.process import peak_memory
 
 assert peak_memory(torch.device("cpu")) == 0
 assert folder_of("key").name == "key"

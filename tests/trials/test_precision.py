@@ -15,7 +15,7 @@ from trials.engine import Engine, StackedNetwork, named_tensors
 from trials.engine import engine as engines
 from trials.engine.engine import computing
 from trials.engine.graphs import as_traced
-from trials.settings import read_or
+from trials.process import read_or
 from trials.tasks import Execution
 from trials.training import train_pack
 

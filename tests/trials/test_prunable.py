@@ -108,6 +108,8 @@ def test_patterns_of_weights_to_prune_too():
     ):
         with pytest.raises(InvalidInput, match=message):
             prunable_names(module, keep, also)
+    with pytest.raises(InvalidInput, match=r"no weight is called 'own\.\*': without it all are pruned$"):
+        prunable_names(nn.Linear(2, 2), also=["own.*"])
 
 
 def test_a_network_of_such_weights_alone():

@@ -3,9 +3,9 @@ import torch
 
 from tests.trials.workers import RATES, WARM, chain, opened, pack, pruning, recipe, runner
 from trials.engine import named_tensors
+from trials.process import derive_seed
 from trials.pruning import PRUNERS, prune
 from trials.pruning.masks import alive, full_masks, prunable_names
-from trials.seeding import derive_seed
 from trials.tasks import Component
 from trials.training import train_pack
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from trials import secrets
 from trials.secrets import secret_in, without_secrets
 
 
@@ -32,6 +33,29 @@ from trials.secrets import secret_in, without_secrets
         ("token hf_abcdefghijABCDEFGHIJabcdefghij1234", "token ***"),
         ("postgresql://user:my pass word@host/data", "postgresql://user:***@host/data"),
         ("at postgresql://user:my pass@host/data now", "at postgresql://user:***@host/data now"),
+        ("sent Basic dXNlcjpwYXNz, was refused", "sent Basic ***, was refused"),
+        ("passwd: hunter22, secret-key: abcdefgh", "passwd: ***, secret-key: ***"),
+        ("credentials: abcdefgh, token: abcdef", "credentials: ***, token: ***"),
+        *(
+            (f"https://h/x?{name}=ab12&n=1", f"https://h/x?{name}=***&n=1")
+            for name in (
+                *("passwd", "passphrase", "client_secret", "access_token", "X-Amz-Credential"),
+                *("pwd", "db.pw", "auth"),
+            )
+        ),
+        *(
+            (f"key {key} is unknown", "key *** is unknown")
+            for key in (
+                "ASIAIOSFODNN7EXAMPLE",
+                "ghp_" + "a1" * 18,
+                "github_pat_" + "a1" * 15,
+                "glpat-" + "a1" * 10,
+                "xoxb-" + "a1" * 5,
+                "sk-" + "a1" * 10,
+                "AIza" + "a1b" * 11 + "cd",
+                "eyJhbGciOiJIUzI.eyJzdWIiOiIxMjM.SflKxwRJ",
+            )
+        ),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END", "-----BEGIN RSA PRIVATE KEY-----***-----END"),
     ],
 )
@@ -60,6 +84,15 @@ def test_secrets_are_hidden(text, shown):
         "https://h/x?sigma=0.5&design=wide",
         "the bearer of bad news is basic mathematics",
         "author: somebody, authority: high",
+        "token: abcde",
+        "sep_token: [SEPARATOR]",
+        "multitoken: abcdefgh, multitoken: 'abc defgh', multiauth: [abcdefgh]",
+        "xAKIAIOSFODNN7EXAMPLE and AKIAIOSFODNN7EXAMPLEX",
+        "https://h/x?token=${env:TOKEN}",
+        "at postgresql://user:${env:PW} and mail a@b.c",
+        "see https://host:8080 and mail a@b.c",
+        "https://host:name and more",
+        3,
     ],
 )
 def test_what_is_no_secret_is_left(text):
@@ -71,6 +104,8 @@ SECRETS = {
         {"headers": {"x-api-key": "abcdefgh"}},
         {"password": 12345678},
         {"pw": "abc"},
+        {"password": "a"},
+        {"token": "abcdef"},
         {"auth": ["user", "hunter22"]},
         {"clientSecret": "abcdefgh"},
         {"deep": [{"proxy": {"auth": {"user": "me", "word": "hunter22"}}}]},
@@ -86,6 +121,7 @@ SECRETS = {
         {"wandb": "Zk4vP1sQe8mWx2Lr9TnB"},
         {"x": "wJalrXUtnFEMI/K7MDENG/bPxRfiCY+Q2mT0sVd8z"},
         {"x": "q7h2k9x4m1z8w3v6p5r0t2y7"},
+        {"x": "abcdef1ghijk2lmnop3qrstu"},
     ],
 }
 
@@ -112,6 +148,10 @@ def test_what_looks_like_a_secret_is_named_without_it(given, why):
         123456789012345678901234567890,
         20261130,
         "normal",
+        "0123456789ABCDEF0123456789ABCDEF",
+        "aBcDeFgHiJkLmNoPqRsTuVwX",
+        "a1b2c3d4a1b2c3d4a1b2c3d4",
+        "abcdefg1hijklmn2opqrstu3",
         "https://zenodo.org/record/2535967/files/CIFAR-10-C.tar?download=1",
         "${env:DATABASE_PASSWORD}",
         ["user", "${file:~/.password}"],
@@ -126,10 +166,34 @@ def test_checksums_seeds_and_long_names_are_no_secrets(name, value):
 def test_a_reference_is_no_secret_whatever_its_name(name):
     assert secret_in({name: "${env:X}"}) is None
     assert secret_in({name: ["${env:X}", "${file:/x}"]}) is None
+    assert secret_in({name: ["user", "${env:X}"]}) is secret_in({name: {"x": ["a", "${file:/x}"]}}) is None
     assert without_secrets({name: "${env:X}"}) == {name: "${env:X}"}
 
 
-def test_fields_of_data_are_hidden_by_their_names():
-    given = {"arguments": {"token": "abcdefgh", "tokens": "abcdefgh", "deep": [{"password": "abcdefgh"}]}}
-    hidden = {"arguments": {"token": "***", "tokens": "abcdefgh", "deep": [{"password": "***"}]}}
-    assert without_secrets(given) == hidden
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"password": value} for value in ("", True, None, 1.5)),
+        *({"auth": value} for value in ([], {}, [1.5], ["/etc/key"], [""], 12345678)),
+        {"token": "cls"},
+        {1: "hunter22"},
+    ],
+)
+def test_what_holds_no_text_is_no_secret(given):
+    assert secret_in(given) is None
+    assert without_secrets(given) == given
+
+
+def test_what_holds_secrets_keeps_its_form():
+    given = {"auth": {"user": "me", "words": ["hunter22", "abcdefgh"]}}
+    assert without_secrets(given) == {"auth": {"user": "***", "words": ["***", "***"]}}
+
+
+def test_what_was_looked_up_is_hidden_in_every_form(monkeypatch):
+    monkeypatch.setattr(secrets, "_known", set())
+    for value in ('a"b/é', "c\\d\x07", "first\nsecond line\n", "four", "two"):
+        secrets.remember(value)
+    forms = r"""<a"b/é> <a\"b/\u00e9> <a%22b%2F%C3%A9> <c\\d\x07> <c\\d\u0007> <first>"""
+    text = f"{forms} second line: four two"
+    shown = "<***> <***> <***> <***> <***> <***> ***: *** two"
+    assert without_secrets(text) == shown

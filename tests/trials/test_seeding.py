@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trials.seeding import derive_seed, generator
+from trials.process import derive_seed, generator
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from trials.datasets import Dataset, Split
 from trials.engine import StackedNetwork, evaluate
 from trials.engine.engine import Engine
 from trials.objectives import RightAnswers
-from trials.seeding import generator
+from trials.process import generator
 from trials.tasks import Component, Metric
 from trials.training import batches, training_steps
 

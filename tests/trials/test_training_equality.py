@@ -16,7 +16,7 @@ from tests.trials.toys import (
     toy_recipe,
     train,
 )
-from trials.seeding import derive_seed
+from trials.process import derive_seed
 from trials.tasks import Component
 from trials.training import TrainedCopy
 

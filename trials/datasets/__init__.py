@@ -8,9 +8,8 @@ import torch
 from silo.errors import InvalidInput
 from trials.datasets.base import Dataset, Examples, Split, beginning
 from trials.datasets.images import StreamedSplit
+from trials.process import derive_seed, global_draws_kept, seed_global, settings_kept
 from trials.registry import call, resolve
-from trials.seeding import derive_seed, global_draws_kept, seed_global
-from trials.settings import settings_kept
 from trials.tasks import Recipe
 
 __all__ = ["DATASETS", "Dataset", "Examples", "Split", "StreamedSplit", "beginning", "load_dataset"]

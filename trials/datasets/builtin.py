@@ -20,8 +20,8 @@ from trials.datasets.base import (
     split_indices,
     whole_number,
 )
+from trials.process import generator
 from trials.registry import one_line
-from trials.seeding import generator
 from trials.vision import load_torchvision
 
 

@@ -28,8 +28,7 @@ from trials.engine.stacked import StackedNetwork, named_tensors
 from trials.engine.steps import Batch, EagerStep, GraphStep, Step
 from trials.objectives import make_loss, scorer_of
 from trials.optimizers import build_optimizer
-from trials.seeding import global_draws_kept
-from trials.settings import float32_precision, set_float32_precision
+from trials.process import float32_precision, global_draws_kept, set_float32_precision
 from trials.tasks import Execution, Metric, Precision, Recipe
 
 _T = TypeVar("_T")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trials.engine import compile_cache
-from trials.memory import is_out_of_memory
+from trials.process import is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,7 @@ import torch
 
 from trials.datasets import beginning
 from trials.engine import Engine, StackedNetwork, evaluation_batch, named_tensors
-from trials.memory import free_memory, is_out_of_memory
+from trials.process import free_memory, is_out_of_memory
 from trials.runner import Runner
 from trials.tasks import Component, Recipe
 from trials.training import train_pack

@@ -8,9 +8,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from silo.errors import InvalidInput
+from trials.process import global_draws_kept, seed_global, settings_kept
 from trials.registry import call, one_line, refused_keyword, resolve, taken
-from trials.seeding import global_draws_kept, seed_global
-from trials.settings import settings_kept
 
 NETWORKS = {
     "alexnet": "trials.networks.alexnet:AlexNet",

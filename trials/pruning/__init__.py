@@ -15,9 +15,9 @@ from silo.errors import InvalidInput
 from trials.datasets.base import Dataset
 from trials.engine import PlainModule, named_tensors
 from trials.objectives import CrossEntropy, Loss
+from trials.process import generator, global_draws_kept, seed_global
 from trials.pruning.masks import prunable_names, remove_lowest, remove_lowest_of_each
 from trials.registry import call, resolve
-from trials.seeding import generator, global_draws_kept, seed_global
 
 Scope = Literal["global", "layer"]
 SCOPES: tuple[Scope, ...] = ("global", "layer")

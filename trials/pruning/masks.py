@@ -68,6 +68,8 @@ def prunable_names(module: nn.Module, keep: Sequence[str] = (), also: Sequence[s
             raise InvalidInput(
                 f"pruning.also: no weight is called {pattern!r}{did_you_mean(pattern, [*others, *known])}: "
                 f"those that are not pruned without it are {listed(others)}"
+                if others
+                else f"pruning.also: no weight is called {pattern!r}: without it all are pruned"
             )
     added = {name for pattern in also for name in ({pattern} & exact) | _matches(pattern, others)}
     names = [name for name, _ in module.named_parameters() if name in added or name in known]

@@ -27,7 +27,7 @@ from tests.benchmarks.steps import SGD
 from tests.trials.toys import double
 from trials.datasets import Dataset
 from trials.engine import Engine, StackedNetwork, Step, named_tensors
-from trials.seeding import generator
+from trials.process import generator
 from trials.tasks import Component, Execution
 from trials.training import TrainedCopy, batches, train_pack
 

@@ -16,7 +16,7 @@ from torch import nn
 from tests.benchmarks.steps import SGD
 from trials.datasets import Dataset, Split
 from trials.networks import build_network
-from trials.seeding import generator
+from trials.process import generator
 from trials.tasks import Component, Execution, Recipe
 
 Value = float | int | bool | str | None

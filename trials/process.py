@@ -1,9 +1,13 @@
-"""Settings of the process that code of the user's own may change: no training changes what comes after it."""
+"""What a training shares with its process: random streams, settings that any code may change, and memory."""
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import os
+import random
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +15,48 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+
+_CPU = torch.device("cpu")
+
+
+def derive_seed(seed: int, *path: int | str) -> int:
+    """A 63-bit seed for one use, a pure function of the search's seed and the path.
+
+    Args:
+        seed: The search's seed.
+        path: The use of the seed, for example ``(replicate, cycle, "order")``.
+    """
+    text = "/".join([str(seed), *map(str, path)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *path: int | str) -> torch.Generator:
+    """A torch generator on the CPU, seeded by :func:`derive_seed`."""
+    return torch.Generator().manual_seed(derive_seed(seed, *path))
+
+
+def seed_global(seed: int, device: torch.device = _CPU) -> None:
+    """Seeds what draws without a generator of its own: torch's for a device, numpy's and Python's."""
+    if device.type == "cpu":  # torch.manual_seed would seed the accelerators under a training on the CPU
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+@contextmanager
+def global_draws_kept(device: torch.device = _CPU) -> Iterator[None]:
+    """Sets the generators of :func:`seed_global` back afterwards to where they were."""
+    # Only the generator of this device: fork_rng's default makes a context on every GPU that it sees.
+    numpys, pythons = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+        try:
+            yield
+        finally:
+            np.random.set_state(numpys)
+            random.setstate(pythons)
+
 
 T = TypeVar("T")
 
@@ -120,3 +166,53 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (_handlers, _set_handlers),
 )
 """Pairs of what reads a setting and what sets it."""
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes that this process has held so far, on CUDA in tensors there; 0 where nobody knows."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def free_memory(device: torch.device) -> None:
+    """Gives a device what nothing holds any more, and what torch keeps of it for later."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+_CONTEXT = 2**30
+"""Bytes that CUDA, its libraries and their kernels take of a GPU for each process, beside its tensors."""
+
+
+def keep_to_share(device: torch.device, share: float) -> None:
+    """Holds this process to a part of a GPU's memory: beyond it is out of memory, as on a smaller GPU.
+
+    Args:
+        device: The device; on a CPU nothing is held.
+        share: The part, in (0, 1]; its own context is taken off it. 1 for all of it.
+    """
+    if device.type == "cuda" and share < 1:
+        index = torch.cuda.current_device() if device.index is None else device.index
+        context = _CONTEXT / torch.cuda.get_device_properties(index).total_memory
+        torch.cuda.set_per_process_memory_fraction(max(share - context, share / 2), index)
+
+
+_WORDS = ("out of memory", "can't allocate memory", "alloc_failed", "low on memory")
+"""Of CUDA, of torch's allocator on a CPU, of cuBLAS and cuDNN, and of Ray, which ends a worker for it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether less at a time could have gone well."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or says_out_of_memory(str(error))
+
+
+def says_out_of_memory(message: str) -> bool:
+    """:func:`is_out_of_memory` of an error that only its message is left of."""
+    return any(words in message.lower() for words in _WORDS)
