@@ -68,6 +68,7 @@ class SummaryStudy(Observer):
     def started(self, session: Session) -> None:
         """Shows what the ledger holds already."""
         self._rewrite(session, "running")
+        self._rested = -math.inf  # the first cycle is shown as soon as it is decided
 
     def decided(self, session: Session, decision: Cycle) -> None:
         """Adds the cycle."""

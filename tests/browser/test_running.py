@@ -5,6 +5,7 @@ from queue import Queue
 
 import pytest
 
+from dashboards.optuna import summary_study
 from dashboards.optuna.summary_study import SummaryStudy
 from dashboards.report import write_report
 from oracle.drivers import in_process
@@ -31,8 +32,9 @@ class Gate(Observer):
 
 
 @pytest.fixture
-def held(tmp_path, postgresql):
+def held(tmp_path, postgresql, monkeypatch):
     """A search in a thread of its own, which stands still after each cycle; its gate, thread and ledger."""
+    monkeypatch.setattr(summary_study, "_REST", 0.0)  # its cycles take moments, and nothing comes after one
     url = postgresql.database()
     spec, gate = small_spec(tmp_path, cycles=CYCLES, ledger=url), Gate()
 

@@ -155,16 +155,17 @@ def test_cycles_of_moments_are_drawn_together_after_a_rest(session_of, monkeypat
     observer = SummaryStudy()
     observer.started(session_of(decided=0))
     decide(1, at=2.0)
-    decide(2, at=30.5)
+    assert drawn == [0, 1]  # the first is shown at once
+    decide(2, at=32.5)
     observer.trained(session_of(decided=2), ())
-    assert drawn == [0]
-    now[0] = 31.0
+    assert drawn == [0, 1]
+    now[0] = 33.0
     observer.trained(session_of(decided=2), ())
     observer.trained(session_of(decided=2), ())
-    assert drawn == [0, 2]
-    decide(3, at=62.0)
+    assert drawn == [0, 1, 2]
+    decide(3, at=64.0)
     observer.ended(session_of(decided=3), "interrupted")
-    assert drawn == [0, 2, 3, 3]
+    assert drawn == [0, 1, 2, 3, 3]
 
 
 def test_a_failure_is_one_warning_and_never_ends_the_search(session_of, monkeypatch, caplog):
