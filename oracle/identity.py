@@ -42,7 +42,7 @@ def identity(
         fingerprint: Checksum of the data set's contents.
         classes: Its classes, which the checksum covers: with ``validation`` they tell what chance level is.
         validation: Examples of its validation split, covered too.
-        code: Digests of the user's own modules, see :func:`trials.own_code.code_digests`.
+        code: Digests of the user's own modules, see :func:`trials.registry.code_digests`.
         initial: Fingerprints of the networks' initial weights by replicate.
         checkpoint: Checksum of the file that they come from, if they do: fingerprints forgive roundings.
         floor: What a network that knows nothing reaches by a metric of the user's own.
