@@ -11,8 +11,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from oracle.cycles import Cycle
-from oracle.policies import Policy
-from oracle.policies.adaptive import BUDGETS
+from oracle.policies import BUDGETS, Policy
 from oracle.spec import Spec
 from trials.secrets import without_secrets
 from trials.tasks import Execution, WeightsFingerprint

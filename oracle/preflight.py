@@ -16,7 +16,7 @@ from oracle.execution import choose_execution, room
 from oracle.identity import differences, identity, settled
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.database import look
-from oracle.restoring import begins_anew
+from oracle.session import begins_anew
 from oracle.spec import Spec, recorded_rule
 from oracle.spec_parts import MOST_STEPS
 from silo.errors import InvalidInput, SiloOracleError

@@ -26,8 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from oracle.ledger.digests import digest
-from oracle.ledger.values import LATEST, DamagedValue, checked, parsed
+from oracle.ledger.tables import LATEST, DamagedValue, checked, digest, parsed
 from trials.tasks import STATISTICS, StoredFile, TrainingCurve, Trial, TrialDiagnostics, numbers_of
 
 _ELSEWHERE = ("cycle", "max_lr", "score")
