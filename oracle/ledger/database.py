@@ -23,7 +23,6 @@ import optuna
 from alembic.util import CommandError
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
 from sqlalchemy import URL, Engine, create_engine, event, func, inspect, make_url, select
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import (
@@ -37,6 +36,7 @@ from sqlalchemy.exc import (
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from oracle.errors import Refused
+from oracle.ledger.rows import OPTUNAS
 from oracle.ledger.tables import (
     LATEST,
     SCHEMA_VERSION,
@@ -503,13 +503,13 @@ def _missing(connection: Connection, url: URL, *, create: bool) -> set[str]:
         )
     if version is None:  # which is written last
         there.discard(schema.name)
-    return {*models.BaseModel.metadata.tables, *metadata.tables, _REVISION} - there
+    return {*OPTUNAS.tables, *metadata.tables, _REVISION} - there
 
 
 def _make(url: URL, missing: Collection[str], step: Callable[[Callable[[], None]], None]) -> None:
     """Makes tables that a ledger lacks, each by itself, and last what tells that all are there."""
     engine = create_engine(url, connect_args=_connect_args(url), pool_pre_ping=not _is_sqlite(url))
-    tables = [*models.BaseModel.metadata.sorted_tables, *metadata.sorted_tables]
+    tables = [*OPTUNAS.sorted_tables, *metadata.sorted_tables]
     try:
         for table in tables:
             if table.name in missing:
