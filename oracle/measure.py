@@ -155,7 +155,8 @@ class Measure:
         """A distance of comparable scores with its range: ``0.16 % [0.05, 0.30]``; – where it isn't known."""
         if math.isnan(mean):
             return "–"
-        lost = [self.lost(each) for each in (mean, low, high)]
+        # A rare large loss may lift the mean beyond where 90 % are.
+        lost = [self.lost(each) for each in (mean, min(low, mean), max(high, mean))]
         if self.relative or self.percent:
             first, *ends = (f"{100 * each:.2f}" for each in lost)
             return f"{first} % [{', '.join(ends)}]"

@@ -175,6 +175,9 @@ _OURS = "oracle.searches"
 _STOP_SECONDS = 60
 """Seconds that a driver has to write down what its workers have finished."""
 
+_AGENT_SECONDS = 60
+"""Seconds within which a cluster that has just started can run a job."""
+
 _LOOK_EVERY = 0.5
 """Seconds between two looks at a job."""
 
@@ -280,7 +283,7 @@ class Jobs:
                 time.sleep(_RAY_LOOKS_EVERY)
                 self._client.delete_job(package.name)
             try:
-                self._client.submit_job(
+                self._submit_once_it_can_run(
                     entrypoint=f"exec python -m oracle run {package.spec_file} --address auto",
                     submission_id=package.name,
                     runtime_env={
@@ -298,6 +301,19 @@ class Jobs:
                     raise self._runs(package.name) from None
                 raise
         return before
+
+    def _submit_once_it_can_run(self, **job: Any) -> None:
+        """Submits a job, on a cluster that has just started once a node can run it."""
+        end = time.monotonic() + _AGENT_SECONDS
+        while True:
+            try:
+                self._client.submit_job(**job)
+            except RuntimeError as error:
+                if "No available agent" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(1)
+            else:
+                return
 
     def find(self, name: str) -> Job | None:
         """The job of this name, or else the one that runs a search of this name, or ran it last."""

@@ -121,7 +121,10 @@ def _reservations(results: Results) -> list[str]:
         if (each.interval.low_cut or each.interval.high_cut) and each.cycle not in silent
     ]
     if cut:
-        found.append(f"The grid's edge cuts off the interval of {cycles_in_words(cut)}: widen the grid.")
+        found.append(
+            f"The grid's edge cuts off the interval of {cycles_in_words(cut)}: a search of another name with "
+            "a wider grid would tell."
+        )
     diverged = [each.cycle for each in results.decided if each.best.diverged]
     if diverged:
         found.append(f"Even the optimum of {cycles_in_words(diverged)} diverged in a replicate.")

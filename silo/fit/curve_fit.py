@@ -313,10 +313,12 @@ class CurveFit:
         if self.hitting:
             lines.append(f"Inside all intervals, margin {self.margin:.3g}: {_in_words(self.hitting)}")
             lines.append("  all such curves lie within:")
-            lines += [f"  {region}" for region in self.regions if not region.empty]
-            missing = ", ".join(str(region.q) for region in self.regions if region.empty)
-            if missing:
-                lines.append(f"  q={missing}: none")
+            alike: dict[str, list[str]] = {}
+            for region in self.regions:
+                found = "none" if region.empty else str(region).partition(": ")[2]
+                alike.setdefault(found, []).append(str(region.q))
+            for found in sorted(alike, key=lambda found: found == "none"):
+                lines.append(f"  q={', '.join(alike[found])}: {found}")
         else:
             missed = ", ".join(f"m={cycle}" for cycle in self.missed_cycles)
             lines.append(f"No curve lies in all intervals. Fewest misses: {_in_words(self.fewest_misses)}")

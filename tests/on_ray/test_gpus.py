@@ -8,7 +8,9 @@ from functools import partial
 import psutil
 import pytest
 import ray
+import torch
 
+import trials.runner
 from oracle.drivers import nodes, ray_tune
 from oracle.drivers.cluster import cluster
 from oracle.observers import Observer
@@ -19,6 +21,7 @@ from trials.engine.choose import ChosenExecution
 from trials.process import DeviceLost
 from trials.runner import Runners
 from trials.tasks import Execution
+from trials.training import train_pack
 
 END_SECONDS = 60
 QUICK = {
@@ -87,6 +90,35 @@ def test_a_task_that_breaks_every_gpu_is_given_up_with_its_line(tmp_path):
     pids = (tmp_path / "pids").read_text().split()
     assert len(set(pids)) == len(pids) == len(heard.reasons) == 3
     assert "device-side assert" in session.first_error.splitlines()[-1]
+
+
+def cramped(jobs, *, load, most):
+    """A worker's side of the searches in a process that has room for so many candidates together."""
+
+    def train(*, max_lrs, **arguments):
+        if len(max_lrs) > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return train_pack(max_lrs=max_lrs, **arguments)
+
+    trials.runner.train_pack = train
+    return Runners(jobs, load=load)
+
+
+class Halved(Observer):
+    def __init__(self):
+        self.sizes = []
+
+    def halved(self, session, task, together):
+        self.sizes.append(together)
+
+
+def test_a_pack_that_runs_out_of_a_workers_memory_is_halved_and_no_process_is_lost(tmp_path):
+    heard, training = Halved(), {"epochs": 1, "batch_size": 64, "pack": 3, "compile": False}
+    with open_session(small_spec(tmp_path, **QUICK | {"training": training}), observers=[heard]) as session:
+        found = ray_tune.run([session], 1, open_runners=partial(cramped, most=2))
+    trained = session.search.outcomes()
+    assert found == {"small": Signal.DONE} and heard.sizes == [2]
+    assert [trial.pack for trial in trained] == [2, 2, 1] and len({trial.worker for trial in trained}) == 1
 
 
 class Losing(Runners):

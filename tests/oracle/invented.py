@@ -108,9 +108,9 @@ def noted(trial: Trial) -> Trial:
     return replace(trial, diagnostics=notes)
 
 
-def write_ledger(folder: Path, spec: Spec, search: Search) -> str:
-    """Writes a search with one run into a ledger; gives the ledger's URL."""
-    url = f"sqlite:///{folder}/invented.db"
+def write_ledger(folder: Path, spec: Spec, search: Search, url: str = "") -> str:
+    """Writes a search with one run into a ledger, by default one in a folder; gives the ledger's URL."""
+    url = url or f"sqlite:///{folder}/invented.db"
     ledger = Ledger(url, create=True)
     ledger.register(make_record(spec))
     run = ledger.start_run(spec.name, driver="in-process", host="here", versions={"torch": "2"})

@@ -10,7 +10,7 @@ import oracle
 from oracle.cli.jobs import _end, submit
 from oracle.drivers.tokens import answers_without_token
 from oracle.errors import Refused, TrialsFailed
-from oracle.jobs import Job, calls
+from oracle.jobs import Job, calls, client
 from oracle.jobs.client import PREFLIGHT_PASSED
 from silo.errors import InvalidInput
 from tests.clusters import free_ports
@@ -146,3 +146,33 @@ def test_a_cluster_is_open_if_it_answers_without_a_token(status, is_open):
         server.shutdown()
     assert asked == [("/api/jobs/", None)]
     assert not answers_without_token(url)
+
+
+class Starting:
+    """A cluster's jobs whose first submissions come before its nodes."""
+
+    def __init__(self, *errors):
+        self.errors, self.jobs = list(errors), []
+
+    def submit_job(self, **job):
+        if self.errors:
+            raise RuntimeError(self.errors.pop(0))
+        self.jobs.append(job)
+
+
+NO_AGENT = "Request failed with status code 500: No available agent to submit job, please try again later."
+
+
+def test_a_job_waits_for_a_cluster_that_has_just_started(monkeypatch):
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+    jobs = object.__new__(client.Jobs)
+    jobs._client = Starting(NO_AGENT, NO_AGENT)
+    jobs._submit_once_it_can_run(submission_id="a")
+    assert jobs._client.jobs == [{"submission_id": "a"}]
+    jobs._client = Starting("Job a already exists", NO_AGENT)
+    with pytest.raises(RuntimeError, match="already"):
+        jobs._submit_once_it_can_run(submission_id="a")
+    monkeypatch.setattr(client, "_AGENT_SECONDS", -1)
+    jobs._client = Starting(NO_AGENT)
+    with pytest.raises(RuntimeError, match="No available agent"):
+        jobs._submit_once_it_can_run(submission_id="a")

@@ -295,3 +295,10 @@ def test_a_wrong_goal_is_asked_about_where_nothing_was_learned():
         "no rate trained the network better than outputs that are all zero (rmse 9.000): their intervals say "
     )
     assert replace(results, chance=chance).verdict().endswith(f"{said}nothing. Is goal: max what was meant?")
+
+
+def test_a_mean_lies_in_the_range_that_is_shown():
+    measure = Measure()
+    assert measure.distances(0.0002, 0.0, 0.0) == "0.02 % [0.00, 0.02]"
+    assert measure.distances(0.0002, 0.0001, 0.0005) == "0.02 % [0.01, 0.05]"
+    assert measure.distances(float("nan"), 0.0, 0.0) == "–"

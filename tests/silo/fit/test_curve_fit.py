@@ -254,3 +254,10 @@ def test_rates_just_below_zero_from_the_linear_program_do_not_get_out() -> None:
         *rest,
     ]
     assert len(fit_curve(result, pruning_rate=0.2).missed_cycles) == 1
+
+
+def test_regions_that_are_alike_share_a_line():
+    level = [CycleInterval(cycle=m, optimum=0.02, low=0.01, high=0.04) for m in range(2)]
+    lines = [line for line in str(fit_curve(level, pruning_rate=0.2)).splitlines() if line.startswith("  q=")]
+    assert sum(len(line.partition(":")[0].split(",")) for line in lines) == 6 > len(lines)
+    assert len({line.partition(": ")[2] for line in lines}) == len(lines)
