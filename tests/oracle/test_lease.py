@@ -103,7 +103,7 @@ def test_a_lease_is_not_taken_for_ended_while_the_database_is_slow(new, monkeypa
     assert held._insert()
     with ledger.engine.begin() as connection:
         connection.execute(tables.leases.update().values(host="elsewhere/boot"))
-    row, looks = lease._row, itertools.count()
+    leased, looks = lease.leased, itertools.count()
 
     def slow(*given):
         look = next(looks)
@@ -111,10 +111,10 @@ def test_a_lease_is_not_taken_for_ended_while_the_database_is_slow(new, monkeypa
             clock.now += 100
         if look == 6:
             held._renew()
-        return row(*given)
+        return leased(*given)
 
     monkeypatch.setattr(lease, "time", clock)
-    monkeypatch.setattr(lease, "_row", slow)
+    monkeypatch.setattr(lease, "leased", slow)
     assert ledger.holder("s", watched=True) == f"process {os.getpid()} on elsewhere"
 
 
