@@ -15,7 +15,8 @@ from oracle.ledger import Ledger
 from oracle.preflight import examine, open_runner, prepare
 from silo.errors import InvalidInput
 from tests.support import needs_compiler, open_session, results, run_in_process, small_spec
-from trials.engine import choose, engine
+from trials.engine import choose
+from trials.engine import engine as engines
 from trials.engine.choose import Speed
 from trials.engine.engine import Engine
 from trials.process import DeviceLost
@@ -341,7 +342,7 @@ def test_only_the_beginning_of_a_split_is_validated(tmp_path, monkeypatch):
         seen.append(len(split))
         return count(self, copies, data, split)
 
-    monkeypatch.setattr(engine, "EVALUATION_BATCH", 16)
+    monkeypatch.setattr(engines, "EVALUATION_BATCH", 16)
     monkeypatch.setattr(Engine, "scores", counted)
     spec = small_spec(tmp_path)
     assert executions.measure_speed(spec, open_runner(spec), Execution(), count=1).validation > 0
