@@ -445,9 +445,11 @@ def _naming(url: URL) -> Iterator[None]:
     try:
         yield
     except DATABASE_ERRORS as error:
+        check = "that it runs, and user, password and place"
+        if _is_sqlite(url):
+            check = "its folder, and that there is room on its disk"
         raise Refused(
-            f"ledger {_shown(url)}: the database can't be used ({reason(error)}); "
-            "check that it runs, and user, password and place"
+            f"ledger {_shown(url)}: the database can't be used ({reason(error)}); check {check}"
         ) from error
 
 
