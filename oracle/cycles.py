@@ -4,7 +4,7 @@ Section 5.4 of the SILO paper (arXiv 2212.06144) defines the first two: the *Ora
 best validation accuracy, the *Oracle optimized interval* is the range of rates within 0.5 % of it. Both are
 the point estimate, from the means alone, where every candidate has every replicate; which networks are pruned
 is a choice of its own, see :class:`PosteriorChoice`. A policy that leaves trainings out states both by what
-the model of the landscape tells, see :mod:`oracle.policies.adaptive`.
+the model of the landscape tells, see :mod:`oracle.policies`.
 """
 
 from __future__ import annotations

@@ -13,8 +13,7 @@ from trials.tasks import Execution
 
 if TYPE_CHECKING:
     from oracle.spec import Spec
-    from trials.engine.choose import ChosenExecution
-    from trials.engine.measure import Speed
+    from trials.engine.choose import ChosenExecution, Speed
     from trials.runner import Runner
     from trials.tasks import Recipe
 
@@ -114,9 +113,9 @@ def _place_of_choice(recipe: Recipe, runner: Runner, *terms: Any) -> Path | None
     import torch
 
     from trials import engine
-    from trials.devices import name_of
     from trials.engine.compile_cache import CompilerFailed, cache_folder, processor
-    from trials.own_code import code_digests
+    from trials.process import name_of
+    from trials.registry import code_digests
 
     data = runner.data
     parts = (
@@ -159,16 +158,16 @@ def _keep_choice(place: Path, chosen: ChosenExecution) -> None:
 def measure_speed(
     spec: Spec, runner: Runner, execution: Execution, *, count: int, graphs: tuple[str, ...] = ()
 ) -> Speed:
-    """Seconds of a step and a validation; see :func:`trials.engine.measure.measure_speed`."""
-    from trials.engine import measure
+    """Seconds of a step and a validation; see :func:`trials.engine.choose.measure_speed`."""
+    from trials.engine import choose
 
-    return measure.measure_speed(spec.recipe(execution=execution), runner, count=count, graphs=graphs)
+    return choose.measure_speed(spec.recipe(execution=execution), runner, count=count, graphs=graphs)
 
 
 def try_one_step(spec: Spec, runner: Runner, execution: Execution) -> None:
     """One step and one validation of a pack, unless the training loop is the user's own; see
-    :func:`trials.engine.measure.try_one_step`."""
-    from trials.engine import measure
+    :func:`trials.engine.choose.try_one_step`."""
+    from trials.engine import choose
 
     if spec.training.loop is None:
-        measure.try_one_step(spec.recipe(execution=execution), runner)
+        choose.try_one_step(spec.recipe(execution=execution), runner)

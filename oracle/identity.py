@@ -11,8 +11,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from oracle.cycles import Cycle
-from oracle.policies import Policy
-from oracle.policies.adaptive import BUDGETS
+from oracle.policies import BUDGETS, Policy
 from oracle.spec import Spec
 from trials.secrets import without_secrets
 from trials.tasks import Execution, WeightsFingerprint
@@ -42,7 +41,7 @@ def identity(
         fingerprint: Checksum of the data set's contents.
         classes: Its classes, which the checksum covers: with ``validation`` they tell what chance level is.
         validation: Examples of its validation split, covered too.
-        code: Digests of the user's own modules, see :func:`trials.own_code.code_digests`.
+        code: Digests of the user's own modules, see :func:`trials.registry.code_digests`.
         initial: Fingerprints of the networks' initial weights by replicate.
         checkpoint: Checksum of the file that they come from, if they do: fingerprints forgive roundings.
         floor: What a network that knows nothing reaches by a metric of the user's own.

@@ -22,7 +22,7 @@ from silo.landscape.parts import PRIOR
 from silo.measured import optimized
 
 if TYPE_CHECKING:
-    from trials.engine.measure import Speed
+    from trials.engine.choose import Speed
     from trials.runner import Runner
 
 
@@ -279,7 +279,7 @@ def _speed(spec: Spec, runner: Runner, facts: Facts, count: int) -> Speed | None
 
 def _precisions(spec: Spec, runner: Runner, facts: Facts, count: int, exact: Speed) -> dict[str, float]:
     """Share of the time of fp32 that each other precision takes on a GPU; what fails there is left out."""
-    from trials.devices import raise_if_lost
+    from trials.process import raise_if_lost
 
     found = {}
     training = exact.training(facts.steps, evaluations(spec, facts.train))

@@ -16,11 +16,10 @@ from oracle.execution import choose_execution, room
 from oracle.identity import differences, identity, settled
 from oracle.ledger import Ledger, SearchRecord
 from oracle.ledger.database import look
-from oracle.restoring import begins_anew
+from oracle.session import begins_anew
 from oracle.spec import Spec, recorded_rule
 from oracle.spec_parts import MOST_STEPS
 from silo.errors import InvalidInput, SiloOracleError
-from trials.own_code import code_digests
 from trials.paths import unwritable
 from trials.secrets import without_secrets
 from trials.tasks import Component, Execution, Recipe, WeightsFingerprint, rate_at
@@ -252,6 +251,7 @@ def examine(spec: Spec, runner: Runner, *, workers: int | None = None, here: boo
     from trials.optimizers import build_optimizer
     from trials.pruning import prune
     from trials.pruning.masks import full_masks, never_pruned, prunable_names
+    from trials.registry import code_digests
 
     recipe = runner.recipe
     with naming("training.optimizer", recipe.optimizer):
@@ -472,7 +472,7 @@ def _initial_weights(runner: Runner, replicates: int) -> tuple[WeightsFingerprin
     Raises:
         InvalidInput: A network is another one each time that it is built.
     """
-    from trials.engine.stacked import named_tensors
+    from trials.engine.copies import named_tensors
     from trials.weights import InitialWeightsChanged, check_initial, weights_fingerprint
 
     found = tuple(weights_fingerprint(named_tensors(runner.network(index))) for index in range(replicates))

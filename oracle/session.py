@@ -1,29 +1,35 @@
 """A search being run: the state machine, the ledger behind it, and those who watch.
 
-Drivers move tasks; everything else about a search happens here.
+Drivers move tasks; everything else about a search happens here: its storage is marked as its own, its state
+machine is restored from the rows of its ledger, and goes on.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oracle import interrupts
-from oracle.claim import claim_storage
 from oracle.cycles import Choice, Cycle
-from oracle.identity import Keys, checkpoint_sha256, growth, initial_weights
+from oracle.errors import Refused
+from oracle.identity import Keys, checkpoint_sha256, differences, growth, initial_weights
 from oracle.ledger import Ledger, SearchRecord
-from oracle.ledger.choices import add_choices, forget_choices
 from oracle.ledger.lease import Lease
-from oracle.ledger.rounds import add_rounds
+from oracle.ledger.ledger import cycle_name
 from oracle.ledger.rows import Axis
+from oracle.ledger.tables import add_choices, add_rounds, forget_choices, read_choices, read_rounds, reading
 from oracle.measure import chance_of
 from oracle.observers import Observer
-from oracle.restoring import Recorded
-from oracle.search import Rules, Signal
+from oracle.policies import Round
+from oracle.search import Rules, Search, Signal
 from oracle.spec import Spec, recorded_rule
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
@@ -43,6 +49,205 @@ from trials.tasks import (
 
 if TYPE_CHECKING:
     from trials.checkpoints import Store
+
+
+MARK = ".oracle-search.json"
+
+
+def claim_storage(store: Store, ledger: Ledger, search: str) -> None:
+    """Marks a storage as that of a ledger's search; one that has no mark yet is taken as it is.
+
+    Two ledgers that give a search the same name and the same storage would delete each other's networks.
+    A ledger or a storage that was moved, or both copied together, are marked anew.
+
+    Raises:
+        Refused: It is that of another search, or of another ledger's.
+    """
+    shown = without_secrets(store.root)
+    own = {"search": search, "ledger": ledger.identity(), "place": ledger.place(), "storage": shown}
+    data = json.dumps(own).encode()
+    found = store.claim(MARK, data)
+    if found == data:
+        return
+    try:
+        mark = {name: str(json.loads(found)[name]) for name in own}
+    except (ValueError, TypeError, KeyError) as error:
+        raise Refused(
+            f"storage {shown}: its mark {MARK} can't be read; delete that file if the networks there are "
+            f"those of search {search!r} in this ledger, or name another storage"
+        ) from error
+    if (mark["search"], mark["ledger"]) != (search, own["ledger"]):
+        raise Refused(
+            f"storage {shown} holds the networks of search {mark['search']!r} of another ledger, "
+            f"{mark['place']}; give this search another name or storage, or delete that folder if nobody "
+            "needs them any more"
+        )
+    if mark["storage"] == own["storage"] and _is_another_file(mark["place"], str(own["place"])):
+        raise Refused(
+            f"storage {shown} holds the networks of the ledger {mark['place']}, of which this one is a copy; "
+            "name another storage, or go on with that ledger"
+        )
+    store.write_bytes(MARK, data)
+
+
+def _is_another_file(one: str, other: str) -> bool:
+    """Whether two places are files that are both there, and not the same."""
+    there = Path(one).is_file() and Path(other).is_file()
+    return there and not os.path.samefile(one, other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a ledger holds of a search.
+
+    Attributes:
+        outcomes: All finished trials by their keys.
+        prunings: All pruned networks.
+        choices: What was chosen to be pruned.
+        baseless: Cycles of other choices, which nothing is left of: neither a training nor a later one.
+        known: The choices that there were before the outcomes were read.
+        rounds: Cycle to what a selective policy has asked for.
+    """
+
+    outcomes: Mapping[str, Trial]
+    prunings: tuple[PrunedNetwork, ...]
+    choices: tuple[Choice, ...]
+    baseless: tuple[int, ...]
+    known: tuple[Choice, ...]
+    rounds: Mapping[int, Sequence[Round]]
+
+    @classmethod
+    def of(cls, ledger: Ledger, record: SearchRecord) -> Recorded:
+        """What is recorded of a search that is run now: nothing of one that begins anew.
+
+        Raises:
+            Refused: A row can't be read.
+        """
+        if begins_anew(ledger, record):
+            return cls(outcomes={}, prunings=(), choices=(), baseless=(), known=(), rounds={})
+        return cls.read(ledger, record.name)
+
+    @classmethod
+    def read(cls, ledger: Ledger, name: str) -> Recorded:
+        """Reads it; the outcomes first, as all that explains one is written before it is.
+
+        Raises:
+            Refused: A row can't be read.
+        """
+        known = read_choices(ledger, name)
+        outcomes = ledger.outcomes(name)
+        last = max((trial.cycle for trial in outcomes.values()), default=-1)
+        choices = read_choices(ledger, name)
+        return cls(
+            outcomes=outcomes,
+            prunings=ledger.prunings(name),
+            choices=tuple(choice for choice in choices if choice.cycle <= last),
+            known=known,
+            baseless=tuple(choice.cycle for choice in choices if choice.cycle > last),
+            rounds=read_rounds(ledger, name),
+        )
+
+    def undone(self, search: Search) -> list[int]:
+        """Cycles that were decided among as many replicates, and aren't by what is there."""
+        if search.rules.growth != 1:  # they get their part of a larger budget first
+            return []
+        count = search.rules.replicates
+        return [each.cycle for each in self.known if each.cycle >= search.cycle and each.replicates >= count]
+
+    def search(self, rules: Rules, record: SearchRecord, choices: Sequence[Choice] | None = None) -> Search:
+        """The state machine that these rules make of it.
+
+        Args:
+            rules: The rules.
+            record: The search as the ledger knows it, or will know it.
+            choices: What was chosen, if that is not what is recorded.
+
+        Raises:
+            Refused: A row does not belong to the search.
+        """
+        self._check_scores(record)
+        rounds = self.rounds if rules.policy.selective else {}
+        check = _Check(record, self.outcomes)
+        search = Search(rules, self.choices if choices is None else choices, rounds, check)
+        search.restore(self.outcomes.values(), self.prunings)
+        return search
+
+    def _check_scores(self, record: SearchRecord) -> None:
+        """Refuses scores out of the metric's range, where it has one: accuracy lies in [0, 1]."""
+        if record.spec.get("metric", {}).get("name", "accuracy") != "accuracy":
+            return
+        for each in self.outcomes.values():
+            for name, score in (("validation", each.score), ("test", each.test_score)):
+                missing = name == "test" and math.isnan(score)  # a loop of one's own may give none
+                if not (missing or 0 <= score <= 1):
+                    raise Refused(
+                        f"ledger: search {record.name!r}, cycle {each.cycle}, max_lr {each.max_lr:g}, "
+                        f"replicate {each.replicate}: its {name} accuracy is {score:g}, not in [0, 1]; put "
+                        f"back what was there, or delete study {cycle_name(record.name, each.cycle)!r} and "
+                        "run the search again, which trains it anew"
+                    )
+
+
+def begins_anew(ledger: Ledger, record: SearchRecord) -> bool:
+    """Whether a search that has no results is run under another spec than the one that is recorded."""
+    known = ledger.search(record.name)
+    return known is not None and bool(
+        known.execution != record.execution or differences(known.identity, record.identity)
+    )
+
+
+class _Check:
+    """Refuses rows that say they belong to a search and don't; see :data:`oracle.search.Check`.
+
+    A trial of cycle m starts from what the cycles before it chose, so whether its row belongs to the search
+    is known once those are decided, and not before: the rows are looked at cycle by cycle, by whoever reads
+    them.
+    """
+
+    def __init__(self, record: SearchRecord, outcomes: Mapping[str, Trial]) -> None:
+        self._record = record
+        self._keys: Keys | None = None
+        self._rows: dict[int, list[tuple[str, Trial]]] = defaultdict(list)
+        for key, outcome in outcomes.items():
+            self._rows[outcome.cycle].append((key, outcome))
+
+    def __call__(self, decisions: Sequence[Cycle], pruned: Sequence[PrunedNetwork]) -> list[PrunedNetwork]:
+        rows = self._rows.pop(len(decisions), [])
+        if rows:
+            if self._keys is None:
+                with reading(self._record.name, "its row of oracle_searches"):
+                    self._keys = Keys(self._record.identity, self._record.execution, decisions)
+            for key, outcome in rows:
+                if not _is_key(self._keys, key, outcome):
+                    why = "it was edited, or a cycle before it was decided otherwise"
+                    raise self._refused(outcome, why)
+        made = {each.replicate for each in pruned}
+        if lacking := [outcome for _, outcome in rows if decisions and outcome.replicate not in made]:
+            raise self._refused(lacking[0], "nothing is recorded of the pruned network that it started from")
+        selected = {trial.replicate: trial for trial in decisions[-1].selected.trials} if pruned else {}
+        others = [
+            each for each in pruned if each.parent not in (None, selected[each.replicate].checkpoint.sha256)
+        ]
+        for other in others:
+            if trained := [outcome for _, outcome in rows if outcome.replicate == other.replicate]:
+                why = "the cycle before was trained anew since, and came out otherwise"
+                raise self._refused(trained[0], why)
+        return others
+
+    def _refused(self, outcome: Trial, why: str) -> Refused:
+        name = self._record.name
+        return Refused(
+            f"ledger: the row of cycle {outcome.cycle}, max_lr {outcome.max_lr:g}, replicate "
+            f"{outcome.replicate} does not belong to search {name!r} as its rows stand: {why}. Delete "
+            f"study {cycle_name(name, outcome.cycle)!r} and those of later cycles and run the search again, "
+            "which trains them anew, or run it under a new name"
+        )
+
+
+def _is_key(keys: Keys, key: str, outcome: Trial) -> bool:
+    known = outcome.replicate < keys.replicates
+    return known and key == keys.key(outcome.cycle, outcome.replicate, outcome.max_lr)
+
 
 _HALF_WRITTEN = re.compile(r"cycle-[^/]*/replicate-[^/]*/\.[^/]*\.tmp$")
 

@@ -16,7 +16,7 @@ HEAVY = ("ray", "optuna", "optuna_dashboard", "sqlalchemy", "pydantic", "plotly"
 def level(module: str) -> int | None:
     if module.startswith(("oracle.cli", "oracle.__main__")):
         return LEVELS["oracle.cli"]
-    if module.startswith(("oracle.service", "oracle.driving", "oracle.__init__")):
+    if module.startswith(("oracle.service", "oracle.__init__")):
         return LEVELS["oracle.service"]
     return LEVELS.get(module.split(".")[0])
 

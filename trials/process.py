@@ -1,4 +1,4 @@
-"""What a training shares with its process: random streams, settings that any code may change, and memory."""
+"""What a training shares with its process: random streams, settings that any code may change, memory, GPU."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+
+from silo.errors import SiloOracleError
 
 _CPU = torch.device("cpu")
 
@@ -216,3 +218,52 @@ def is_out_of_memory(error: BaseException) -> bool:
 def says_out_of_memory(message: str) -> bool:
     """:func:`is_out_of_memory` of an error that only its message is left of."""
     return any(words in message.lower() for words in _WORDS)
+
+
+class DeviceLost(SiloOracleError):
+    """This process can't use its GPU any more; another process can.
+
+    After some errors of CUDA (an assertion on the device, an access to memory that isn't there) every later
+    call of the process fails, whatever it is for.
+    """
+
+
+def name_of(device: torch.device) -> str:
+    """The model of a GPU; empty for a CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+
+
+def check_answers(device: torch.device) -> None:
+    """Makes sure that a device computes, before anything is entrusted to it.
+
+    Raises:
+        DeviceLost: It doesn't.
+    """
+    if device.type == "cuda":
+        try:
+            torch.ones(1, device=device).sum().item()
+        except Exception as error:
+            raise _lost(error) from error
+
+
+def raise_if_lost(error: BaseException, device: torch.device) -> None:
+    """Tells an error after which a process can't go on from all others; to be asked while it is handled.
+
+    Args:
+        error: What computing on the device ended with.
+        device: The device; a loop of the user's own may use another one, so CUDA's own errors count on each.
+
+    Raises:
+        DeviceLost: The GPU doesn't answer any more.
+    """
+    of_cuda = isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
+    if device.type == "cuda" or of_cuda:
+        try:
+            torch.cuda.synchronize()
+        except Exception:
+            raise _lost(error) from error
+
+
+def _lost(error: BaseException) -> DeviceLost:
+    lines = str(error).strip().splitlines() or ["no reason given"]
+    return DeviceLost(f"the GPU can't be used by this process any more ({type(error).__name__}: {lines[0]})")

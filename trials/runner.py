@@ -30,7 +30,6 @@ from trials.checkpoints import (
     with_rewind,
 )
 from trials.datasets import Dataset, LoadDataset, key_of, load_dataset, split_seed
-from trials.devices import DeviceLost, check_answers, name_of, raise_if_lost
 from trials.diagnostics import Statistics
 from trials.engine import Engine, compile_if_possible, named_tensors
 from trials.engine.compile_cache import keep_to_own_folder
@@ -39,11 +38,15 @@ from trials.loops import run_loop
 from trials.networks import build_network
 from trials.objectives import make_loss
 from trials.process import (
+    DeviceLost,
+    check_answers,
     derive_seed,
     free_memory,
     is_out_of_memory,
     keep_to_share,
+    name_of,
     peak_memory,
+    raise_if_lost,
     settings_kept,
 )
 from trials.pruning import prune

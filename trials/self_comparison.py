@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from silo.errors import InvalidInput
 from trials.datasets import Dataset
 from trials.engine import Engine, PlainModule, StackedNetwork, as_real, named_tensors
-from trials.engine.gradients import lone_gradients
+from trials.engine.copies import lone_gradients
 from trials.objectives import Loss, make_loss, scalar
 from trials.process import seed_global, settings_kept
 from trials.registry import one_line

@@ -10,8 +10,7 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
-from dashboards.figures.rates import add_diagnosed
-from dashboards.figures.rates_data import RatesData, cycle_ticks, rate_axis, rates_data
+from dashboards.figures.rates import RatesData, add_diagnosed, cycle_ticks, rate_axis, rates_data
 from dashboards.style import (
     BLUE,
     GREEN,

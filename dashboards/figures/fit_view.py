@@ -11,13 +11,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from dashboards.figures.rates import Across, rates_figure
-from dashboards.figures.rates_data import (
+from dashboards.figures.rates import (
+    Across,
     DrawnCurve,
     RatesData,
     as_judged,
     fitted_curves,
     interval_words,
+    rates_figure,
     runs,
 )
 from dashboards.style import VERMILLION, density_text, plain_rate_text, rate_text

@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from dashboards.figures.rates_data import cycle_ticks
+from dashboards.figures.rates import cycle_ticks
 from dashboards.style import legend_title, padded, plain_rate_text, rounded, say, short_name, template
 from oracle.cycles import Candidate, Cycle
 from oracle.measure import Measure

@@ -24,7 +24,7 @@ from sqlalchemy import Engine, event
 
 from oracle.errors import Refused
 from oracle.ledger import Ledger
-from oracle.ledger.retrying import DATABASE_ERRORS, reason
+from oracle.ledger.database import DATABASE_ERRORS, reason
 from silo.errors import InvalidInput
 from trials.secrets import without_secrets
 

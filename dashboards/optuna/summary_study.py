@@ -19,7 +19,7 @@ from dashboards.style import attempt, failed_figure, rounded
 from dashboards.tables.comparison import markdown
 from oracle.cycles import Cycle
 from oracle.ledger import Ledger
-from oracle.ledger.retrying import reason
+from oracle.ledger.database import reason
 from oracle.measure import Measure
 from oracle.observers import Observer
 from oracle.results import Results

@@ -25,7 +25,7 @@ from oracle.cli.sparsity import sparsity
 from oracle.cli.specs import init, plan, schema, validate
 from oracle.errors import LeaseLost, Refused
 from oracle.interrupts import interrupt_on_signals, remembering
-from oracle.ledger.retrying import DATABASE_ERRORS, reason
+from oracle.ledger.database import DATABASE_ERRORS, reason
 from silo.errors import InvalidInput, SiloOracleError
 from trials.secrets import without_secrets
 

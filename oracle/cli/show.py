@@ -21,7 +21,7 @@ from rich.table import Table
 from oracle.cli.specs import JSON, echo_json, target_specs
 from oracle.errors import Refused
 from oracle.ledger import Ledger, Retries, SearchRecord
-from oracle.ledger.retrying import DATABASE_ERRORS, reason
+from oracle.ledger.database import DATABASE_ERRORS, reason
 from oracle.results import Results
 from oracle.spec import DEFAULT_LEDGER, Spec
 from silo.errors import InvalidInput, SiloOracleError
@@ -255,7 +255,7 @@ def open_searches(
 
 def read_results(ledger: Ledger, record: SearchRecord, **options: Any) -> Results:
     """A search's results, as :meth:`Results.read` gives them; what its driver left undone is done."""
-    from oracle.driving import settled
+    from oracle.service import settled
 
     return settled(ledger, Results.read(ledger, record, **options))
 

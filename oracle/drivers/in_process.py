@@ -25,7 +25,7 @@ def run(session: Session, load: LoadDataset | None = None) -> Signal:
         DeviceLost: This process can't use its GPU any more.
     """
     from trials.datasets import load_dataset
-    from trials.devices import DeviceLost
+    from trials.process import DeviceLost
     from trials.runner import Runner
 
     spec = session.spec

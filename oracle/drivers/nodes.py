@@ -117,7 +117,7 @@ def choose_execution_on_worker(spec: Spec, workers: int) -> ChosenExecution | st
     try:
         found: ChosenExecution = ray.get(_on_worker(spec, _choose_way).remote(_told(spec), workers))
     except ray.exceptions.RayError as error:
-        from trials.devices import DeviceLost
+        from trials.process import DeviceLost
 
         cause = getattr(error, "cause", None)
         if isinstance(cause, SiloOracleError) and not isinstance(cause, DeviceLost):

@@ -4,8 +4,7 @@ Each (search, cycle) has an Optuna study with one row per finished trial; a tria
 finished has no row, so that nothing can be left behind half done. A row is written in one transaction.
 """
 
-from oracle.ledger.database import Run, SearchRecord
+from oracle.ledger.database import Retries, Run, SearchRecord
 from oracle.ledger.ledger import Ledger
-from oracle.ledger.retrying import Retries
 
 __all__ = ["Ledger", "Retries", "Run", "SearchRecord"]

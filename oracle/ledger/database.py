@@ -1,170 +1,222 @@
-"""The ledger's database: the tables that Optuna has no place for, and opening them beside Optuna's."""
+"""The ledger's database: opening it, and trying again while it is away (restarted, locked, its disk full)."""
 
 from __future__ import annotations
 
+import functools
+import itertools
+import logging
+import math
 import os
 import random
+import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, get_type_hints
 
 import optuna
 from alembic.util import CommandError
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
-from sqlalchemy import (
-    URL,
-    Column,
-    Engine,
-    Float,
-    ForeignKey,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    create_engine,
-    event,
-    func,
-    inspect,
-    make_url,
-    select,
-)
+from sqlalchemy import URL, Engine, create_engine, event, func, inspect, make_url, select
 from sqlalchemy.engine import Connection, Row
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from oracle.errors import Refused
-from oracle.ledger.retrying import DATABASE_ERRORS, Retries, is_away, reason
-from oracle.ledger.values import LATEST, DamagedValue, checked, parsed, reading
+from oracle.ledger.rows import OPTUNAS
+from oracle.ledger.tables import (
+    LATEST,
+    SCHEMA_VERSION,
+    DamagedValue,
+    checked,
+    metadata,
+    parsed,
+    reading,
+    schema,
+)
 from silo.errors import InvalidInput
 from trials.paths import expanded, unwritable
+from trials.secrets import without_secrets
 from trials.tasks import Execution
 
-SCHEMA_VERSION = 4
+SECONDS = 120.0
+"""How long an outage may last; the environment's ``ORACLE_LEDGER_PATIENCE`` sets another bound."""
 
+DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
+"""Errors that an operation of the ledger raises if its database fails."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_PASSING = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+}
+
+_REFUSING = re.compile(
+    r"FATAL: .*(authentication failed|does not exist|permission denied|no pg_hba\.conf entry)"
+    r"|no password supplied|does not support SSL"
+)
+"""What PostgreSQL answers to a connection that it will refuse again: psycopg gives no code with it."""
+
+_Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
-metadata = MetaData()
 
-schema = Table(
-    "oracle_schema",
-    metadata,
-    Column("version", Integer, primary_key=True),
-)
+class _Inside(threading.local):
+    """Whether the operation that a thread is inside of has been tried before; None outside of any."""
 
-searches = Table(
-    "oracle_searches",
-    metadata,
-    Column("name", String(63), primary_key=True),
-    Column("spec", Text, nullable=False),  # JSON: the spec as it was last run
-    Column("identity", Text, nullable=False),  # JSON: what determines the outcomes
-    Column("execution", Text, nullable=False),  # JSON: how the trainings are computed
-    Column("execution_reason", Text, nullable=False),
-    Column("created", Float, nullable=False),  # seconds since 1970, as all times here
-)
+    again: bool | None = None
 
-runs = Table(
-    "oracle_runs",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("search", String(63), ForeignKey("oracle_searches.name"), nullable=False, index=True),
-    Column("started", Float, nullable=False),
-    Column("ended", Float),
-    Column("state", String(16), nullable=False),  # running, done, failed, interrupted, taken over
-    Column("driver", String(32), nullable=False),
-    Column("host", String(255), nullable=False),
-    Column("versions", Text, nullable=False),  # JSON: package to version
-    Column("error", Text),  # the first traceback of a run that failed
-)
 
-prunings = Table(
-    "oracle_prunings",
-    metadata,
-    Column("search", String(63), ForeignKey("oracle_searches.name"), primary_key=True),
-    Column("cycle", Integer, primary_key=True),
-    Column("replicate", Integer, primary_key=True),
-    Column("path", Text, nullable=False),
-    Column("sha256", String(64), nullable=False),
-    Column("alive", Integer, nullable=False),
-    Column("prunable", Integer, nullable=False),
-    Column("parameters", Integer, nullable=False),
-    Column("norm_drop", Float, nullable=False),
-)
+class Retries:
+    """Tries operations again, with exponential backoff and full jitter, while the database is away.
 
-parents = Table(
-    "oracle_parents",
-    metadata,
-    Column("search", String(63), ForeignKey("oracle_searches.name"), primary_key=True),
-    Column("cycle", Integer, primary_key=True),  # of the pruned network
-    Column("replicate", Integer, primary_key=True),
-    Column("sha256", String(64)),  # of the trained network that was pruned, if it is known
-    Column("digest", String(16), nullable=False),  # of the pruned network's row
-)
+    The bound is that of an outage, not of an operation: when it has passed, every further operation is tried
+    once, until one succeeds. What is long is done in steps that are operations of their own, each of which
+    does no harm when it is done twice: so it gets on, however often connections are cut, and each step that
+    is done renews the patience.
 
-choices = Table(
-    "oracle_choices",
-    metadata,
-    Column("search", String(63), ForeignKey("oracle_searches.name"), primary_key=True),
-    Column("cycle", Integer, primary_key=True),
-    Column("max_lr", Float, nullable=False),
-    Column("rule", String(16), nullable=False),  # point, posterior
-    Column("replicates", Integer, nullable=False),  # how many there were then
-)
+    Args:
+        say: Hears one line when an outage begins, and one when it has ended; by default the log.
+        seconds: How long an outage may last, by default :data:`SECONDS`; the last attempt may take its own
+            timeout longer.
+    """
 
-asked = Table(
-    "oracle_asked",
-    metadata,
-    Column("search", String(63), ForeignKey("oracle_searches.name"), primary_key=True),
-    Column("cycle", Integer, primary_key=True),
-    Column("round", Integer, primary_key=True),
-    Column("replicate", Integer, primary_key=True),
-    Column("max_lr", Float, primary_key=True),
-)
+    def __init__(self, say: Callable[[str], None] | None = None, *, seconds: float | None = None) -> None:
+        self._say = say or logging.getLogger("oracle").warning
+        self._seconds = _patience() if seconds is None else seconds
+        self._since: float | None = None
+        self._said = self._given_up = False
+        self._inside = _Inside()
 
-rewritten = Table(
-    "oracle_rewritten_files",
-    metadata,
-    Column("search", String(63), primary_key=True),  # another search of the same spec has the same keys
-    Column("key", String(64), primary_key=True),  # of a finished trial whose first file was lost
-    Column("sha256", String(64), nullable=False),
-)
+    def call(self, operation: Callable[[bool], _Result]) -> _Result:
+        """The result of an operation, tried until it doesn't fail for the database being away.
 
-marks = Table(
-    "oracle_marks",
-    metadata,
-    Column("number", Integer, primary_key=True),  # 1: there is one row
-    Column("ledger", String(32), nullable=False),  # what tells this ledger from all others
-)
+        Args:
+            operation: Told whether it has been tried before: what it wrote then may be in the database,
+                if only the answer to its commit was lost.
+        """
+        if self._inside.again is not None:  # a part of another operation, which is tried again as a whole
+            return operation(self._inside.again)
+        attempts = itertools.count()
+        retrying = Retrying(
+            retry=retry_if_exception(is_away),
+            wait=wait_random_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE),
+            stop=self._is_over,
+            before_sleep=self._begin,
+            sleep=self._pause,
+            reraise=True,
+        )
 
-digests = Table(
-    "oracle_digests",
-    metadata,
-    Column("search", String(63), primary_key=True),
-    Column("row", String(64), primary_key=True),  # of which table, and what tells it from the others there
-    Column("digest", String(16), nullable=False),
-)
+        def attempt() -> _Result:
+            self._inside.again = again = next(attempts) > 0
+            try:
+                return operation(again)
+            finally:
+                self._inside.again = None
 
-leases = Table(
-    "oracle_leases",
-    metadata,
-    Column("search", String(63), primary_key=True),
-    Column("owner", String(32), nullable=False),
-    Column("host", String(255), nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("process_started", Float, nullable=False),
-    Column("beat", Integer, nullable=False),
-)
+        result = retrying(attempt)
+        self._end()
+        return result
 
-stops = Table(
-    "oracle_stops",
-    metadata,
-    Column("owner", String(32), primary_key=True),  # of a lease: who is asked to give it back
-)
+    def give_up(self) -> None:
+        """Tries each operation once from now on: the search is ending anyway."""
+        self._given_up = True
+
+    def _is_over(self, _state: RetryCallState) -> bool:
+        if self._since is None:
+            self._since = time.monotonic()
+        return self._given_up or time.monotonic() - self._since >= self._seconds
+
+    def _begin(self, state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        if error and not self._said:
+            self._said = True
+            self._say(f"the ledger is away ({reason(error)}); trying again for up to {self._seconds:g} s")
+
+    def _pause(self, seconds: float) -> None:
+        assert self._since is not None
+        left = self._since + self._seconds - time.monotonic()
+        try:
+            time.sleep(min(seconds, max(left, 0.0)))
+        except BaseException:  # interrupted: whoever did that doesn't want to wait
+            self.give_up()
+            raise
+
+    def _end(self) -> None:
+        if self._said and self._since is not None:
+            self._say(f"the ledger is back after {time.monotonic() - self._since:.0f} s")
+        self._since, self._said = None, False
+
+
+class _Patient(Protocol):
+    @property
+    def retries(self) -> Retries: ...
+
+
+_Owner = TypeVar("_Owner", bound=_Patient)
+
+
+def retried(
+    method: Callable[Concatenate[_Owner, _Arguments], _Result],
+) -> Callable[Concatenate[_Owner, _Arguments], _Result]:
+    """A method that does no harm when it is done twice, tried by its object's ``retries``."""
+
+    @functools.wraps(method)
+    def patient(self: _Owner, /, *arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        return self.retries.call(lambda _: method(self, *arguments, **options))
+
+    return patient
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an operation failed for the database being away or locked, so that it may succeed later."""
+    if isinstance(error, StorageInternalError):
+        return error.__cause__ is not None and is_away(error.__cause__)
+    if not isinstance(error, DBAPIError):
+        return False
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _PASSING
+    if _REFUSING.search(str(error.orig)):
+        return False
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
+def reason(error: BaseException) -> str:
+    """The database's own words, in one line and without a password."""
+    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        return reason(error.__cause__)
+    origin = getattr(error, "orig", None) or error
+    line: str = without_secrets(" ".join(str(origin).split()))
+    return line or type(origin).__name__
+
+
+def _patience() -> float:
+    text = os.environ.get("ORACLE_LEDGER_PATIENCE") or str(SECONDS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InvalidInput(f"ORACLE_LEDGER_PATIENCE is {text!r}; give a number of seconds, such as 120")
+    return seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -453,13 +505,13 @@ def _missing(connection: Connection, url: URL, *, create: bool) -> set[str]:
         )
     if version is None:  # which is written last
         there.discard(schema.name)
-    return {*models.BaseModel.metadata.tables, *metadata.tables, _REVISION} - there
+    return {*OPTUNAS.tables, *metadata.tables, _REVISION} - there
 
 
 def _make(url: URL, missing: Collection[str], step: Callable[[Callable[[], None]], None]) -> None:
     """Makes tables that a ledger lacks, each by itself, and last what tells that all are there."""
     engine = create_engine(url, connect_args=_connect_args(url), pool_pre_ping=not _is_sqlite(url))
-    tables = [*models.BaseModel.metadata.sorted_tables, *metadata.sorted_tables]
+    tables = [*OPTUNAS.sorted_tables, *metadata.sorted_tables]
     try:
         for table in tables:
             if table.name in missing:

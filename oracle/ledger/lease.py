@@ -17,9 +17,8 @@ from sqlalchemy import Engine, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from oracle.errors import LeaseLost, Refused
-from oracle.ledger.database import leases, stops
-from oracle.ledger.retrying import DATABASE_ERRORS, Retries, retried
-from oracle.ledger.values import checked, reading
+from oracle.ledger.database import DATABASE_ERRORS, Retries, retried
+from oracle.ledger.tables import checked, leases, reading, stops
 
 _Row = Row[tuple[object, ...]]
 

@@ -22,10 +22,18 @@ from sqlalchemy import Row, RowMapping, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from oracle.errors import LedgerFailed, Refused
-from oracle.ledger import database, lease
-from oracle.ledger.database import Run, SearchRecord, open_storage, read_record
-from oracle.ledger.digests import check_digest, count_lost, digest, with_digests, write_digests
-from oracle.ledger.retrying import DATABASE_ERRORS, Retries, is_away, reason, retried
+from oracle.ledger import lease, tables
+from oracle.ledger.database import (
+    DATABASE_ERRORS,
+    Retries,
+    Run,
+    SearchRecord,
+    is_away,
+    open_storage,
+    read_record,
+    reason,
+    retried,
+)
 from oracle.ledger.rows import (
     Attributes,
     Axis,
@@ -38,7 +46,18 @@ from oracle.ledger.rows import (
     write_attributes,
     write_rows,
 )
-from oracle.ledger.values import LATEST, DamagedValue, checked, parsed, reading
+from oracle.ledger.tables import (
+    LATEST,
+    DamagedValue,
+    check_digest,
+    checked,
+    count_lost,
+    digest,
+    parsed,
+    reading,
+    with_digests,
+    write_digests,
+)
 from trials.tasks import Metric, PrunedNetwork, StoredFile, Trial
 
 _PRUNING = ("cycle", "replicate", "alive", "prunable", "parameters", "norm_drop")
@@ -101,7 +120,7 @@ class Ledger:
     @retried
     def identity(self) -> str:
         """What tells this ledger from all others, wherever its database is moved."""
-        table = database.marks
+        table = tables.marks
         with (
             suppress(IntegrityError),
             self.engine.begin() as connection,
@@ -122,20 +141,20 @@ class Ledger:
     def searches(self) -> tuple[SearchRecord, ...]:
         """All searches, by name."""
         with self.engine.connect() as connection:
-            rows = connection.execute(with_digests(database.searches).order_by(database.searches.c.name))
+            rows = connection.execute(with_digests(tables.searches).order_by(tables.searches.c.name))
             return tuple(_record(row) for row in rows)
 
     @retried
     def names(self) -> tuple[str, ...]:
         """The names of all searches, of those that can't be read, too."""
-        column = database.searches.c.name
+        column = tables.searches.c.name
         with self.engine.connect() as connection:
             return tuple(connection.execute(select(column).order_by(column)).scalars())
 
     @retried
     def search(self, name: str) -> SearchRecord | None:
         """A search; None if there is none of that name."""
-        query = with_digests(database.searches).where(database.searches.c.name == name)
+        query = with_digests(tables.searches).where(tables.searches.c.name == name)
         with self.engine.connect() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else _record(row)
@@ -161,12 +180,12 @@ class Ledger:
     def _write_record(self, record: SearchRecord) -> None:
         values = {"spec": json.dumps(record.spec), "identity": json.dumps(record.identity)}
         with self.engine.begin() as connection:
-            query = update(database.searches).where(database.searches.c.name == record.name)
+            query = update(tables.searches).where(tables.searches.c.name == record.name)
             if connection.execute(query.values(**values)).rowcount == 0:
                 fixed = {name: getattr(record, name) for name in ("name", "execution_reason", "created")}
                 fixed["execution"] = json.dumps(asdict(record.execution))
-                connection.execute(insert(database.searches).values(**values, **fixed))
-            write_digests(connection, database.searches, record.name, [record.name])
+                connection.execute(insert(tables.searches).values(**values, **fixed))
+            write_digests(connection, tables.searches, record.name, [record.name])
 
     def begin_anew(self, record: SearchRecord) -> None:
         """Puts a record in place of that of a search without results, and removes the rows of what failed.
@@ -192,13 +211,13 @@ class Ledger:
             "execution_reason": record.execution_reason,
         }
         with self.engine.begin() as connection:
-            query = update(database.searches).where(database.searches.c.name == record.name)
+            query = update(tables.searches).where(tables.searches.c.name == record.name)
             connection.execute(query.values(**fixed))
-            chosen = select(database.choices.c.cycle).where(database.choices.c.search == record.name)
+            chosen = select(tables.choices.c.cycle).where(tables.choices.c.search == record.name)
             cycles = connection.execute(chosen).scalars().all()
-            for made in (database.choices, database.asked):
+            for made in (tables.choices, tables.asked):
                 connection.execute(delete(made).where(made.c.search == record.name))
-            write_digests(connection, database.choices, record.name, cycles)
+            write_digests(connection, tables.choices, record.name, cycles)
 
     def lease(self, search: str, **options: Any) -> lease.Lease:
         """The lease that a driver holds while it runs the search."""
@@ -245,7 +264,7 @@ class Ledger:
 
     @retried
     def _add_run(self, row: dict[str, Any]) -> None:
-        table = database.runs
+        table = tables.runs
         with self.engine.begin() as connection:
             connection.execute(delete(table).where(table.c.id == row["id"]))
             abandoned = (table.c.search == row["search"]) & (table.c.state == "running")
@@ -261,7 +280,7 @@ class Ledger:
 
     @retried
     def _end_run(self, run: str, values: dict[str, Any]) -> None:
-        table = database.runs
+        table = tables.runs
         with self.engine.begin() as connection:
             connection.execute(update(table).where(table.c.id == run).values(**values))
             for search in connection.execute(select(table.c.search).where(table.c.id == run)).scalars().all():
@@ -276,7 +295,7 @@ class Ledger:
             state: How they ended.
             ended: When, in seconds since 1970; None if it is not known.
         """
-        table = database.runs
+        table = tables.runs
         with self.engine.begin() as connection:
             abandoned = (table.c.search == search) & (table.c.state == "running")
             rows = connection.execute(select(table.c.id, table.c.started).where(abandoned)).all()
@@ -296,9 +315,9 @@ class Ledger:
     def runs(self, search: str) -> tuple[Run, ...]:
         """The runs of a search, oldest first."""
         with self.engine.connect() as connection:
-            query = with_digests(database.runs).where(database.runs.c.search == search)
-            rows = connection.execute(query.order_by(database.runs.c.started)).mappings().all()
-            lost = count_lost(connection, database.runs, search)
+            query = with_digests(tables.runs).where(tables.runs.c.search == search)
+            rows = connection.execute(query.order_by(tables.runs.c.started)).mappings().all()
+            lost = count_lost(connection, tables.runs, search)
         if lost:
             self._name_foreign(f"search {search!r} lacks {lost} of its runs, and the time that they took")
         return tuple(_run(search, index, row) for index, row in enumerate(rows))
@@ -337,7 +356,7 @@ class Ledger:
         Optuna lets no finished row change, so this stands beside the row. What was pruned from the first file
         stays, and nothing tells any more that it was.
         """
-        table, parents = database.rewritten, database.parents
+        table, parents = tables.rewritten, tables.parents
         place = {"search": search, "cycle": outcome.cycle + 1, "replicate": outcome.replicate}
         with self.engine.begin() as connection:
             gone = (table.c.search == search) & (table.c.key == key)
@@ -362,7 +381,7 @@ class Ledger:
     def _rewritten(self, search: str) -> dict[str, str]:
         """Key to checksum of the networks that were written anew."""
         with self.engine.connect() as connection:
-            query = select(database.rewritten).where(database.rewritten.c.search == search)
+            query = select(tables.rewritten).where(tables.rewritten.c.search == search)
             return {row.key: _sha256_of(search, row) for row in connection.execute(query)}
 
     @retried
@@ -392,7 +411,7 @@ class Ledger:
     @retried
     def add_pruning(self, search: str, pruned: PrunedNetwork) -> None:
         """Records a pruned network, replacing an earlier one of the same cycle and replicate."""
-        table, parents = database.prunings, database.parents
+        table, parents = tables.prunings, tables.parents
         place = {"search": search, "cycle": pruned.cycle, "replicate": pruned.replicate}
         with self.engine.begin() as connection:
             for made in (table, parents):
@@ -406,7 +425,7 @@ class Ledger:
     @retried
     def prunings(self, search: str) -> tuple[PrunedNetwork, ...]:
         """The pruned networks of a search."""
-        table, parents = database.prunings, database.parents
+        table, parents = tables.prunings, tables.parents
         same_place = (table.c[name] == parents.c[name] for name in ("search", "cycle", "replicate"))
         beside = parents.c.sha256.label("parent"), parents.c.digest
         query = select(table, *beside).outerjoin(parents, and_(*same_place))

@@ -26,9 +26,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from oracle.ledger.digests import digest
-from oracle.ledger.values import LATEST, DamagedValue, checked, parsed
+from oracle.ledger.tables import LATEST, DamagedValue, checked, digest, parsed
 from trials.tasks import STATISTICS, StoredFile, TrainingCurve, Trial, TrialDiagnostics, numbers_of
+
+OPTUNAS = models.BaseModel.metadata
+"""Optuna's own tables."""
 
 _ELSEWHERE = ("cycle", "max_lr", "score")
 """Fields of a trial that its row tells by its study, its parameter and its value."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from oracle.cycles import Cycle, decide
 from oracle.measure import chance_of
-from oracle.policies.adaptive import modelled_cycle, restated
+from oracle.policies import modelled_cycle, restated
 from oracle.results.frames import FLOAT, INT, SCORE_COLUMNS, TRUTH, Columns, columns_of
 from oracle.results.results import DRAWS, Results
 from oracle.spec import Spec

@@ -169,7 +169,7 @@ def _read(results: Results, runner: Runner, trial: Trial, file: StoredFile) -> d
 
 def _changed(results: Results, runner: Runner) -> list[str]:
     """What of the network's code and the data isn't what the search trained with."""
-    from trials.own_code import code_digests
+    from trials.registry import code_digests
 
     known = results.identity
     found = ["the data set's contents"] if known.get("data") != runner.data.fingerprint() else []

@@ -21,9 +21,7 @@ from oracle.cycles import Cycle
 from oracle.errors import Refused
 from oracle.ledger import Ledger, Run, SearchRecord
 from oracle.measure import Chance, Floor, Measure, chance_of
-from oracle.policies import Policy, Span
-from oracle.policies.adaptive import AdaptivePolicy, restated
-from oracle.restoring import Recorded
+from oracle.policies import AdaptivePolicy, Policy, Span, restated
 from oracle.results import frames
 from oracle.results.costs import PolicyCost, policy_costs
 from oracle.results.networks import (
@@ -35,7 +33,7 @@ from oracle.results.networks import (
 )
 from oracle.results.verdict import Recommendation, point_verdict, recommend, verdict
 from oracle.search import Search
-from oracle.session import search_rules
+from oracle.session import Recorded, search_rules
 from oracle.spec import DEFAULT_LEDGER, Spec, recorded_rule
 from oracle.spec_parts import RECORDED
 from silo.curve import SiloCurve, unlike

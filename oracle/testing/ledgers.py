@@ -29,9 +29,8 @@ from optuna.trial import TrialState
 from oracle.cycles import Choice, Grid
 from oracle.errors import Refused
 from oracle.ledger import Ledger, SearchRecord
-from oracle.ledger.choices import add_choices, read_choices
-from oracle.ledger.rounds import add_rounds, read_rounds
 from oracle.ledger.rows import Axis
+from oracle.ledger.tables import add_choices, add_rounds, read_choices, read_rounds
 from oracle.policies import OraclePolicy
 from oracle.search import Rules, Search, Signal
 from oracle.testing.replay import replay, replayed, replayed_trial

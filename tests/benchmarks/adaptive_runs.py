@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from oracle.cycles import Cycle
-from oracle.policies.adaptive import restated
+from oracle.policies import restated
 from oracle.results.results import Results
 from silo.measured import TOLERANCE
 from tests.benchmarks.agreement import Setting, results

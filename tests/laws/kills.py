@@ -25,10 +25,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from oracle.claim import MARK
 from oracle.cli.main import main
 from oracle.ledger import Ledger
 from oracle.results import Results
+from oracle.session import MARK
 from tests.support import small_data
 
 RUN = ("run", "spec.yaml", "--driver", "in-process")

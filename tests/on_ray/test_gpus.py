@@ -17,8 +17,8 @@ from oracle.observers import Observer
 from oracle.search import Signal
 from tests.on_ray.networks import breaking
 from tests.support import open_session, results, run_in_process, small_spec
-from trials.devices import DeviceLost
 from trials.engine.choose import ChosenExecution
+from trials.process import DeviceLost
 from trials.runner import Runners
 from trials.tasks import Execution
 from trials.training import train_pack

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from oracle.ledger import Ledger
-from oracle.ledger.rounds import read_rounds
+from oracle.ledger.tables import read_rounds
 from tests.processes import raw_rows, rows, run_undisturbed, start, table, write_spec
 
 KILLS = {"in-process": (0.0, 0.5), "ray": (0.4,)}

@@ -37,7 +37,7 @@ def finished(finished_once, write, tmp_path):
 @pytest.fixture
 def impatient(monkeypatch):
     """Ledgers ask a database that is away again at once."""
-    from oracle.ledger import database, retrying
+    from oracle.ledger import database
 
-    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(database, "_FIRST_PAUSE", 0.0)
     monkeypatch.setattr(database, "_SQLITE_TIMEOUT_SECONDS", 0.01)

@@ -13,10 +13,9 @@ from oracle.cli.run import told
 from oracle.cycles import Choice, Grid
 from oracle.drivers import in_process
 from oracle.ledger import Ledger
-from oracle.ledger.rounds import read_rounds
+from oracle.ledger.tables import read_rounds
 from oracle.observers import Observer
-from oracle.policies import AdaptivePolicy, EdgePolicy, make_policy
-from oracle.policies.adaptive import restated
+from oracle.policies import AdaptivePolicy, EdgePolicy, make_policy, restated
 from oracle.results import Results
 from oracle.search import Rules, Search, Signal
 from oracle.testing.replay import replay, replayed

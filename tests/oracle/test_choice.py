@@ -10,8 +10,8 @@ from sqlalchemy import delete, update
 
 from oracle.cycles import Choice, Grid, PosteriorChoice
 from oracle.errors import Refused
-from oracle.ledger import Ledger, database
-from oracle.ledger.choices import add_choices, forget_choices, read_choices
+from oracle.ledger import Ledger, tables
+from oracle.ledger.tables import add_choices, forget_choices, read_choices
 from oracle.policies import FixedPolicy, OraclePolicy
 from oracle.results import Results
 from oracle.search import Rules, Search
@@ -134,7 +134,7 @@ def test_choices_are_in_the_ledger_before_anything_is_pruned_and_are_read_again(
     add_choices(ledger, spec.name, [other])
     assert read_choices(ledger, spec.name) == tuple(each.choice for each in session.search.decisions)
     with ledger.engine.begin() as connection:
-        connection.execute(update(database.choices).where(database.choices.c.cycle == 2).values(max_lr=0.4))
+        connection.execute(update(tables.choices).where(tables.choices.c.cycle == 2).values(max_lr=0.4))
     with pytest.raises(
         Refused, match="cycle 2 of oracle_choices: its values are not those that were written"
     ):
@@ -157,7 +157,7 @@ def old(spec):
         del data["decide"]
     ledger.register(record)
     with ledger.engine.begin() as connection:
-        connection.execute(delete(database.choices))
+        connection.execute(delete(tables.choices))
     ledger.close()
 
 

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from oracle.claim import MARK, claim_storage
 from oracle.errors import Refused
 from oracle.ledger import Ledger
+from oracle.session import MARK, claim_storage
 from trials.checkpoints import Store
 
 

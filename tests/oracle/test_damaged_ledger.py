@@ -9,7 +9,7 @@ import pytest
 from oracle.errors import Refused
 from oracle.ledger import Ledger
 from oracle.ledger import rows as optuna_rows
-from oracle.ledger.choices import add_choices
+from oracle.ledger.tables import add_choices
 from oracle.results import Results
 from oracle.results.results import load_search
 from tests.oracle.invented import invent, make_record, write_ledger

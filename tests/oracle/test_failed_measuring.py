@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import ray
 
-from oracle import driving
+from oracle import service
 from oracle.drivers import nodes
 from tests.support import open_session, small_spec
 
@@ -18,7 +18,7 @@ def test_why_measuring_failed_is_said_and_kept(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(ray, "get", get)
     with open_session(small_spec(tmp_path)) as session:
         monkeypatch.setattr(session.ledger, "search", lambda name: None)  # it is new
-        found = driving._measured(session, 1).record
+        found = service._measured(session, 1).record
         assert found.execution == session.record.execution
         before = session.record.execution_reason
     why = "no CUDA device is here"

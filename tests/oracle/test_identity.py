@@ -18,7 +18,7 @@ from oracle.preflight import examine, open_runner
 from silo.errors import InvalidInput
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.checkpoints import StorageFailed
-from trials.own_code import _digest
+from trials.registry import _digest
 from trials.tasks import Checkpoint, Component, Execution, Metric, Recipe
 from trials.weights import alike, weights_fingerprint
 

@@ -6,7 +6,7 @@ import oracle
 from oracle.drivers import in_process
 from oracle.errors import Refused
 from oracle.ledger import Ledger
-from oracle.ledger.rounds import read_rounds
+from oracle.ledger.tables import read_rounds
 from oracle.observers import Observer
 from oracle.results import Results
 from oracle.search import Search

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from oracle.errors import LeaseLost, Refused
-from oracle.ledger import Ledger, Retries, database, lease, retrying
+from oracle.ledger import Ledger, Retries, database, lease, tables
 from tests.outages import Clock, locked
 
 
@@ -38,7 +38,7 @@ def test_a_lease_that_is_anothers_after_an_outage_is_lost(new):
     def end(_):
         let_go()
         with ledger.engine.begin() as connection:
-            connection.execute(database.leases.update().values(owner="another"))
+            connection.execute(tables.leases.update().values(owner="another"))
 
     ledger = new(end)
     with pytest.raises(LeaseLost), ledger.lease("s") as held, locked(ledger) as let_go:
@@ -48,7 +48,7 @@ def test_a_lease_that_is_anothers_after_an_outage_is_lost(new):
 
 def test_giving_a_lease_back_to_a_database_that_is_gone_hides_no_error_and_waits_no_more(new, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(retrying, "time", clock)
+    monkeypatch.setattr(database, "time", clock)
     held = new().lease("s").__enter__()
     with locked(new()):
         held.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
@@ -61,7 +61,7 @@ def test_a_watch_that_the_database_interrupts_begins_anew(new, monkeypatch):
     holder = lease.Lease(ledger.engine, "s")
     assert holder._insert()
     with ledger.engine.begin() as connection:
-        connection.execute(database.leases.update().values(host="elsewhere/boot"))
+        connection.execute(tables.leases.update().values(host="elsewhere/boot"))
     contender = ledger.lease("s")
     current, looks = contender._current, itertools.count()
 
@@ -102,8 +102,8 @@ def test_a_lease_is_not_taken_for_ended_while_the_database_is_slow(new, monkeypa
     held = lease.Lease(ledger.engine, "s")
     assert held._insert()
     with ledger.engine.begin() as connection:
-        connection.execute(database.leases.update().values(host="elsewhere/boot"))
-    row, looks = lease._row, itertools.count()
+        connection.execute(tables.leases.update().values(host="elsewhere/boot"))
+    leased, looks = lease.leased, itertools.count()
 
     def slow(*given):
         look = next(looks)
@@ -111,10 +111,10 @@ def test_a_lease_is_not_taken_for_ended_while_the_database_is_slow(new, monkeypa
             clock.now += 100
         if look == 6:
             held._renew()
-        return row(*given)
+        return leased(*given)
 
     monkeypatch.setattr(lease, "time", clock)
-    monkeypatch.setattr(lease, "_row", slow)
+    monkeypatch.setattr(lease, "leased", slow)
     assert ledger.holder("s", watched=True) == f"process {os.getpid()} on elsewhere"
 
 

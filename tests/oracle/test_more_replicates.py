@@ -7,11 +7,11 @@ import pytest
 from oracle.cycles import Choice, Grid, decide
 from oracle.errors import Refused
 from oracle.ledger import Ledger
-from oracle.ledger.choices import read_choices
+from oracle.ledger.tables import read_choices
 from oracle.policies import AllrPolicy, OraclePolicy
-from oracle.restoring import Recorded
 from oracle.results import Results
 from oracle.search import Rules, Search, Signal
+from oracle.session import Recorded
 from oracle.testing.replay import replay, replayed
 from tests.oracle.test_choice import old
 from tests.processes import raw_rows

@@ -5,11 +5,11 @@ import uuid
 import pytest
 
 import oracle
-from oracle.claim import MARK
 from oracle.drivers import in_process
 from oracle.observers import Observer
 from oracle.preflight import open_runner
 from oracle.search import Signal
+from oracle.session import MARK
 from tests.object_store import BUCKET
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.tasks import Failed, PruneNetwork

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from dashboards.optuna.summary_study import SummaryStudy
 from oracle.drivers import in_process
 from oracle.errors import Refused
-from oracle.ledger import Ledger, Retries, SearchRecord, lease, retrying
+from oracle.ledger import Ledger, Retries, SearchRecord, database, lease
 from oracle.ledger import rows as optuna_rows
 from oracle.ledger.rows import Axis
 from oracle.results import Results
@@ -218,7 +218,7 @@ def test_the_summary_study_waits_for_the_database_as_the_search_does(tmp_path, i
 
 def test_an_interrupted_search_says_so_though_its_database_is_gone(call, write, impatient, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(retrying, "time", clock)
+    monkeypatch.setattr(database, "time", clock)
     with ExitStack() as stack:
 
         def interrupt(session, _):

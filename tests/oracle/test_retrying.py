@@ -8,8 +8,8 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, ProgrammingError
 
-from oracle.ledger import Retries, retrying
-from oracle.ledger.retrying import is_away
+from oracle.ledger import Retries, database
+from oracle.ledger.database import is_away
 from silo.errors import InvalidInput
 from tests.outages import Clock
 
@@ -19,7 +19,7 @@ OUTAGE = OperationalError("SELECT 1", {}, sqlite3.OperationalError("gone away"))
 @pytest.fixture
 def clock(monkeypatch):
     found = Clock()
-    monkeypatch.setattr(retrying, "time", found)
+    monkeypatch.setattr(database, "time", found)
     return found
 
 

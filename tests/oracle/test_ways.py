@@ -15,10 +15,11 @@ from oracle.ledger import Ledger
 from oracle.preflight import examine, open_runner, prepare
 from silo.errors import InvalidInput
 from tests.support import needs_compiler, open_session, results, run_in_process, small_spec
-from trials.devices import DeviceLost
-from trials.engine import choose, evaluate
+from trials.engine import choose
+from trials.engine import engine as engines
+from trials.engine.choose import Speed
 from trials.engine.engine import Engine
-from trials.engine.measure import Speed
+from trials.process import DeviceLost
 from trials.tasks import Execution
 
 
@@ -45,7 +46,6 @@ def speeds(monkeypatch, seconds):
         )
 
     monkeypatch.setattr(choose, "measure_speed", measure)
-    monkeypatch.setattr("trials.engine.measure.measure_speed", measure)
     return asked
 
 
@@ -226,7 +226,7 @@ def on_gpu(tmp_path, **training):
 
 def test_on_a_gpu_recorded_steps_are_measured_too(tmp_path, monkeypatch, long):
     tried = []
-    monkeypatch.setattr("trials.devices.name_of", lambda device: "a card")
+    monkeypatch.setattr("trials.process.name_of", lambda device: "a card")
     monkeypatch.setattr(
         choose._Chooser, "_why_not_traced", lambda self, engine: tried.append(engine.recipe.execution)
     )
@@ -342,7 +342,7 @@ def test_only_the_beginning_of_a_split_is_validated(tmp_path, monkeypatch):
         seen.append(len(split))
         return count(self, copies, data, split)
 
-    monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 16)
+    monkeypatch.setattr(engines, "EVALUATION_BATCH", 16)
     monkeypatch.setattr(Engine, "scores", counted)
     spec = small_spec(tmp_path)
     assert executions.measure_speed(spec, open_runner(spec), Execution(), count=1).validation > 0

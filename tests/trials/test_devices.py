@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.trials.workers import pack, recipe, runner
-from trials.devices import DeviceLost, name_of, raise_if_lost
+from trials.process import DeviceLost, name_of, raise_if_lost
 from trials.runner import Runners
 from trials.tasks import Component, Failed, Job
 

@@ -18,9 +18,9 @@ from tests.trials.toys import (
     train,
 )
 from trials.datasets import Dataset, Split
-from trials.engine import StackedNetwork, evaluate, named_tensors
-from trials.engine.engine import Engine, worth_filling
-from trials.engine.evaluate import GraphEvaluation, evaluation_batch, largest_batch
+from trials.engine import StackedNetwork, named_tensors
+from trials.engine import engine as engines
+from trials.engine.engine import Engine, GraphEvaluation, evaluation_batch, largest_batch, worth_filling
 from trials.engine.graphs import Captured, as_traced, compile_all
 from trials.engine.steps import GraphStep
 from trials.objectives import CrossEntropy, RightAnswers
@@ -191,7 +191,7 @@ def test_recorded_steps_are_the_eager_ones(streams, compiled):
 
 
 def scores(outputs, count):
-    return evaluate.scores_of(outputs, RightAnswers(count, torch.device("cpu")), count)
+    return engines.scores_of(outputs, RightAnswers(count, torch.device("cpu")), count)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_validation_takes_so_many_bytes_at_a_time(shape, dtype, batch_size, la
 
 
 def test_no_batch_of_a_validation_is_larger(monkeypatch):
-    monkeypatch.setattr(evaluate, "EVALUATION_BYTES", 10 * 6 * 4)
+    monkeypatch.setattr(engines, "EVALUATION_BYTES", 10 * 6 * 4)
     module, data, seen = toy_network("fc"), toy_data(kind=Dataset), []
     module.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     given = recipe(1, compiled=False)
@@ -225,9 +225,7 @@ def test_no_batch_of_a_validation_is_larger(monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_graph_counts_right_answers_as_the_eager_evaluation_does(size, monkeypatch):
-    monkeypatch.setattr(
-        evaluate, "EVALUATION_BATCH", 10
-    )  # 23 and 29 examples: batches of 8, 8, 7 and 8, …, 5
+    monkeypatch.setattr(engines, "EVALUATION_BATCH", 10)  # 23 and 29 examples: batches of 8, 8, 7 and 8, …, 5
     module, data = Statistics(), toy_data(shape=(3, 8, 8))
     copies = StackedNetwork.of(module, double(named_tensors(module)), size, torch.device("cpu"))
     copies.flat.add_(torch.randn(copies.flat.shape, generator=torch.Generator().manual_seed(0)), alpha=0.1)
@@ -238,7 +236,7 @@ def test_a_graph_counts_right_answers_as_the_eager_evaluation_does(size, monkeyp
         some = StackedNetwork.of(module, double(named_tensors(module)), count, torch.device("cpu"))
         some.flat.copy_(copies.flat[:count])
         for split in (data.validation, data.test):
-            expected, _ = scores(evaluate.eager_outputs(module, some, data, split, size > 1, 10), count)
+            expected, _ = scores(engines.eager_outputs(module, some, data, split, size > 1, 10), count)
             found, finite = scores(graph.outputs(some, data, split), count)
             assert found.tolist() == expected.tolist() and finite.all() and found.shape == (count,)
     copies.flat[0, 0] = float("nan")

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from tests.trials.toys import double, toy_network
 from trials.engine import StackedNetwork
-from trials.engine.gradients import (
+from trials.engine.copies import (
     lone_gradients,
     lone_outputs,
     packed_gradients,
@@ -245,7 +245,7 @@ def test_a_pack_that_went_wrong_would_be_noticed(monkeypatch, broken):
 
     inputs, labels = batch()
     assert why_not_packed(CountsBatches(), CrossEntropy(), inputs, labels) is None
-    monkeypatch.setattr("trials.engine.gradients.packed_gradients", broken_gradients)
+    monkeypatch.setattr("trials.engine.copies.packed_gradients", broken_gradients)
     assert (
         why_not_packed(CountsBatches(), CrossEntropy(), inputs, labels) == "packed and lone training differ"
     )

@@ -9,10 +9,9 @@ from torch import nn
 
 from tests.trials.toys import double, random_masks, toy_network
 from trials.engine import StackedNetwork, flat_mask, named_tensors
-from trials.engine.gradients import functional_gradients, lone_gradients, packed_gradients
+from trials.engine.copies import functional_gradients, lone_gradients, packed_gradients
 from trials.engine.graphs import Captured, as_traced, trace
-from trials.engine.rows import Places
-from trials.engine.steps import EagerStep, GraphStep
+from trials.engine.steps import EagerStep, GraphStep, Places
 from trials.objectives import CrossEntropy
 from trials.optimizers import build_optimizer
 from trials.tasks import Component

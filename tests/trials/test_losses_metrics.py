@@ -291,7 +291,7 @@ def test_a_training_that_diverged_gets_the_score_of_zeros_or_the_spec_s(goal):
 
 
 def test_a_metric_with_update_and_compute_sees_all_batches(monkeypatch):
-    monkeypatch.setattr("trials.engine.evaluate.EVALUATION_BATCH", 7)
+    monkeypatch.setattr("trials.engine.engine.EVALUATION_BATCH", 7)
     metric = Metric(
         name="worst", function=Component(name=f"{HERE}:Largest", arguments={"scale": 2.0}), goal="min"
     )

@@ -11,7 +11,7 @@ import torch
 
 import trials.runner
 from tests.trials.workers import pack, recipe, runner, without_times
-from trials.engine import measure
+from trials.engine import choose
 from trials.process import is_out_of_memory, keep_to_share
 from trials.runner import Runner, Runners
 from trials.tasks import Execution, Failed, Job
@@ -158,9 +158,9 @@ def test_a_first_look_halves_packs_as_trainings_do(tmp_path, monkeypatch, most, 
             raise torch.OutOfMemoryError("CUDA out of memory")
         return train_pack(max_lrs=max_lrs, engine=engine, **arguments)
 
-    monkeypatch.setattr(measure, "train_pack", train)
+    monkeypatch.setattr(choose, "train_pack", train)
     with nullcontext() if most else pytest.raises(torch.OutOfMemoryError):
-        measure.try_one_step(recipe(), runner(tmp_path))
+        choose.try_one_step(recipe(), runner(tmp_path))
     assert sizes == tried
 
 

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from silo.errors import InvalidInput
-from trials.own_code import code_digests
+from trials.registry import code_digests
 
 SCRIPT = """
 import math

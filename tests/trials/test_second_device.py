@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from trials.engine.cuda_graphs import CudaGraphSteps
 from trials.engine.graphs import Captured
+from trials.engine.steps import CudaGraphSteps
 
 TRAINS = torch.device("cuda", 1)
 

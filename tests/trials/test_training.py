@@ -19,7 +19,8 @@ from tests.trials.toys import (
     watch,
 )
 from trials.datasets import Dataset, Split
-from trials.engine import StackedNetwork, evaluate
+from trials.engine import StackedNetwork
+from trials.engine import engine as engines
 from trials.engine.engine import Engine
 from trials.objectives import RightAnswers
 from trials.process import generator
@@ -303,8 +304,8 @@ def test_splits_are_counted_whole_in_any_portions(together, size):
 
 
 def evaluated(module, copies, data, together, size):
-    outputs = evaluate.eager_outputs(module, copies, data, data.validation, together, size)
-    return evaluate.scores_of(outputs, RightAnswers(2, torch.device("cpu")), 2)
+    outputs = engines.eager_outputs(module, copies, data, data.validation, together, size)
+    return engines.scores_of(outputs, RightAnswers(2, torch.device("cpu")), 2)
 
 
 def test_the_test_split_decides_nothing():

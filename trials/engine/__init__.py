@@ -1,16 +1,21 @@
 """How trainings are computed: packs of stacked networks, step by step or as compiled and recorded graphs.
 
 This is the engine's door: nobody outside needs to know which of its modules computes what. Beside the
-door stand :mod:`trials.engine.choose` and what it needs: it trains to find out what is fastest, and so lies
-above :mod:`trials.training`.
+door stands :mod:`trials.engine.choose`: it trains to find out what is fastest, and so lies above
+:mod:`trials.training`.
 """
 
-from trials.engine.engine import Engine
-from trials.engine.evaluate import EVALUATION_BATCH, evaluation_batch
-from trials.engine.gradients import why_not_packed
+from trials.engine.copies import (
+    PlainModule,
+    StackedNetwork,
+    as_real,
+    flat_mask,
+    flat_rows,
+    named_tensors,
+    why_not_packed,
+)
+from trials.engine.engine import EVALUATION_BATCH, Engine, evaluation_batch
 from trials.engine.graphs import compile_if_possible
-from trials.engine.plain import PlainModule
-from trials.engine.stacked import StackedNetwork, as_real, flat_mask, flat_rows, named_tensors
 from trials.engine.steps import Step
 
 __all__ = [

@@ -8,21 +8,128 @@ difference.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import gc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from silo.errors import InvalidInput
-from trials.engine.gradients import Gradients, TensorTree, functional_gradients, over_copies
+from trials.engine.copies import Gradients, StackedNetwork, TensorTree, functional_gradients, over_copies
 from trials.engine.graphs import Captured, Program, Traced, trace
-from trials.engine.rows import Places, Rows, Shared
-from trials.engine.stacked import StackedNetwork
 from trials.objectives import Loss
 from trials.optimizers import MaskBits, Optimizer, Stateful, build_optimizer
 from trials.tasks import Component
+
+_ALIGNED = 16
+"""Bytes that a parameter's place is a multiple of: wide reads of an accelerator need that many."""
+
+_WIDE = 16
+"""Numbers from one copy's rate to the next: as many bytes at least."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of one parameter in rows [K, P].
+
+    Attributes:
+        begin: Its first column.
+        shape: A copy's parameter.
+        filled: Columns up to the next parameter, at least as many as it has numbers.
+        last: Whether its second dimension lies innermost, as the channels of a convolution's kernel may.
+    """
+
+    begin: int
+    shape: torch.Size
+    filled: int
+    last: bool
+
+    def view(self, rows: Tensor) -> Tensor:
+        """The parameter [K, *shape], or what belongs to it in other rows like these."""
+        part, count = rows[:, self.begin : self.begin + self.shape.numel()], rows.shape[0]
+        if not self.last:
+            return part.view(count, *self.shape)
+        outer, inner, *others = self.shape
+        return part.view(count, outer, *others, inner).movedim(-1, 2)
+
+    def row(self, tensor: Tensor) -> Tensor:
+        """A tensor [K, *shape] as it lies in rows: [K, numbers]."""
+        return (tensor.movedim(2, -1) if self.last else tensor).reshape(tensor.shape[0], -1)
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places of some parameters in rows, one after another.
+
+    Attributes:
+        each: By the parameters' names.
+        width: Columns of the rows.
+    """
+
+    each: dict[str, Place]
+    width: int
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Tensor], *, channels_last: bool) -> Places:
+        """Places for parameters [K, *shape] by name."""
+        found, width = {}, 0
+        for name, tensor in parameters.items():
+            shape, unit = tensor.shape[1:], max(1, _ALIGNED // tensor.itemsize)
+            filled = -(-shape.numel() // unit) * unit if len(parameters) > 1 else shape.numel()
+            found[name] = Place(width, shape, filled, channels_last and len(shape) == 4)
+            width += filled
+        return cls(found, width)
+
+    def views(self, rows: Tensor) -> dict[str, Tensor]:
+        """Rows by parameter."""
+        return {name: place.view(rows) for name, place in self.each.items()}
+
+    def joined(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """Tensors [K, *shape] by parameter as rows; numbers of no meaning lie between them."""
+        found = []
+        for name, place in self.each.items():
+            found.append(row := place.row(parts[name]))
+            if missing := place.filled - place.shape.numel():
+                found.append(row[:, :1].expand(-1, missing))
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+
+class Rows(NamedTuple):
+    """Parameters in rows, and all that changes them.
+
+    Attributes:
+        weights: [K, P].
+        mask: [P], 1 where a weight is alive, else 0.
+        state: The optimizer's, by attribute.
+        bits: Those of the mask, as :meth:`trials.optimizers.MaskBits.of` makes them, if the optimizer takes
+            them.
+    """
+
+    weights: Tensor
+    mask: Tensor
+    state: dict[str, Tensor]
+    bits: list[Tensor]
+
+
+class Shared(NamedTuple):
+    """Where the rates of several steps lie, and their losses: both [K], of which each step has a part."""
+
+    rates: Tensor
+    losses: Tensor
+
+    @classmethod
+    def of(cls, like: Tensor, count: int) -> Shared:
+        """For ``count`` copies like [K, P], each number at a place that any kernel can read widely."""
+        return cls(*like.new_zeros((2, count, _WIDE))[..., 0])
+
+    def row(self, index: int) -> Shared:
+        """The part of one copy."""
+        return Shared(self.rates[index : index + 1], self.losses[index : index + 1])
+
 
 Batch = tuple[Tensor, Tensor]
 """Normalised inputs [B, …] and labels [B]."""
@@ -54,7 +161,7 @@ class EagerStep:
     """One operation after another.
 
     Args:
-        gradients: See :data:`trials.engine.gradients.Gradients`.
+        gradients: See :data:`trials.engine.copies.Gradients`.
         optimizer: An optimizer without state.
         copies: The copies to train, in place.
         mask: [P], 1 where a weight is alive, else 0.
@@ -288,3 +395,80 @@ class GraphStep:
 
         found, (losses, after) = each(lone(parameters), lone(buffers), inputs, labels)
         return stacked(found), losses.unsqueeze(0), stacked(after)
+
+
+class CudaGraphSteps:
+    """Steps that are recorded as CUDA graphs: one for all copies, or one for each, on streams of their own.
+
+    Every recording reads its batch and its rates from the same memory, into which those of each step are
+    copied first, and leaves its losses there.
+
+    Args:
+        steps: One for all copies, or as many as there are copies at most, each for one.
+        batch: A batch like those to come.
+        shared: The rates and the losses of all steps, if there are several.
+    """
+
+    def __init__(self, steps: Sequence[GraphStep], batch: Batch, shared: Shared | None = None) -> None:
+        self._steps, self._shared = steps, shared
+        self._batch = (batch[0].clone(), batch[1].clone())
+        self._recorded: list[Captured] = []
+        self._used: Sequence[int] = ()
+        device = batch[0].device
+        several = device.type == "cuda" and len(steps) > 1
+        # torch annotates no Stream.
+        streams = [torch.cuda.Stream(device) for _ in steps] if several else []  # type: ignore[no-untyped-call]
+        self._streams: list[torch.cuda.Stream] = streams
+
+    def begin(self, copies: StackedNetwork, mask: Tensor) -> None:
+        """Starts a training."""
+        self._live = copies.flat.shape[0]
+        self._used = range(1 if self._shared is None else self._live)
+        if self._shared is None:
+            self._steps[0].begin(copies, mask)
+            return
+        for index, step in enumerate(self._steps):
+            step.begin(copies.row(min(index, self._live - 1)), mask)
+
+    def leave(self, copies: Sequence[int]) -> None:
+        """See :class:`Step`; a graph of its own isn't replayed again."""
+        if self._shared is not None:
+            for index in set(self._used) & set(copies):
+                self._shared.losses[index].fill_(torch.nan)
+            self._used = [index for index in self._used if index not in copies]
+
+    def __call__(self, inputs: Tensor, labels: Tensor, rates: Tensor) -> Tensor:
+        """See :class:`Step`."""
+        if not self._recorded:
+            gc.collect()  # once, and not while it records: see Captured
+            pairs = zip_longest(self._steps, self._streams)
+            self._recorded = [step.captured(self._batch, stream) for step, stream in pairs]
+        for own, given in zip(self._batch, (inputs, labels), strict=True):
+            own.copy_(given)
+        with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
+            if self._shared is None:
+                self._steps[0].set_rates(rates)
+                return self._recorded[0]()[0][: self._live]
+            self._shared.rates[: self._live].copy_(rates)
+            self._side_by_side()
+            return self._shared.losses[: self._live]
+
+    def _side_by_side(self) -> None:
+        """Steps the copies that are left."""
+        if not self._streams:
+            for index in self._used:
+                self._recorded[index]()
+            return
+        main = torch.cuda.current_stream(self._batch[0].device)
+        ready = main.record_event()
+        for index in self._used:
+            self._streams[index].wait_event(ready)
+            with torch.cuda.stream(self._streams[index]):
+                self._recorded[index]()
+        for index in self._used:
+            main.wait_stream(self._streams[index])
+
+    def settle(self) -> None:
+        """See :class:`Step`."""
+        for index in self._used:
+            self._steps[index].settle()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.benchmarks.gpu.scale import Part, Scale, freed, recipe_of
-from trials.devices import DeviceLost
 from trials.networks import build_network
+from trials.process import DeviceLost
 from trials.runner import Runner
 from trials.tasks import Component, Execution, Failed, Result, TrainPack
 

@@ -17,8 +17,8 @@ from oracle.search import Rules
 from tests.benchmarks import search as whole_search
 from tests.benchmarks.gpu.scale import ALONE, Part, Scale, Value, built, recipe_of, synchronised, tried
 from tests.benchmarks.steps import stepping, stock, timed
-from trials.devices import name_of
 from trials.engine.choose import Wishes, Workload, choose_execution
+from trials.process import name_of
 from trials.runner import Runner
 from trials.tasks import Execution, Precision
 
