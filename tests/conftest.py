@@ -62,8 +62,13 @@ def call(monkeypatch, capsys, tmp_path):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["oracle", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            for number, handler in handlers.items():  # some end by ignoring them
+                signal.signal(number, handler)
         captured = capsys.readouterr()
         return ended.value.code, captured.out, captured.err
 
