@@ -107,12 +107,12 @@ def _is_quiet() -> bool:
 def _place_of_choice(recipe: Recipe, runner: Runner, *terms: Any) -> Path | None:
     """The file that would hold the choice; None without a folder that is this user's alone.
 
-    Its name is a digest of all that speed depends on: recipe, data, code of the user's own and of the engine,
+    Its name is a digest of all that speed depends on: recipe, data, code of the user's own and what trains,
     versions, processor and device.
     """
     import torch
 
-    from trials import engine
+    import trials
     from trials.engine.compile_cache import CompilerFailed, cache_folder, processor
     from trials.process import name_of
     from trials.registry import code_digests
@@ -121,7 +121,7 @@ def _place_of_choice(recipe: Recipe, runner: Runner, *terms: Any) -> Path | None
     parts = (
         *(recipe, *terms, tuple(data.input_shape), *(len(part) for part in (data.train, data.validation))),
         code_digests(component.name for component in recipe.components.values()),
-        [path.read_bytes() for path in sorted(Path(engine.__file__).parent.glob("*.py"))],
+        [path.read_bytes() for path in sorted(Path(trials.__file__).parent.rglob("*.py"))],
         *(torch.__version__, torch.get_num_threads(), processor(), cores(), name_of(runner.device)),
     )
     try:

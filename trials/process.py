@@ -131,6 +131,14 @@ def _set_autocast(enabled: tuple[bool, ...]) -> None:
         torch.set_autocast_enabled(kind, on)
 
 
+def _folder() -> str | None:
+    """The working directory; None once it is deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
 def _handlers() -> dict[int, Any]:
     return {number: signal.getsignal(number) for number in _SIGNALS}
 
@@ -164,7 +172,7 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
         lambda mode: torch.autograd.set_detect_anomaly(*mode),
     ),
     (np.geterr, lambda answers: np.seterr(**answers)),
-    (os.getcwd, os.chdir),
+    (_folder, lambda folder: None if folder is None else os.chdir(folder)),
     (_handlers, _set_handlers),
 )
 """Pairs of what reads a setting and what sets it."""

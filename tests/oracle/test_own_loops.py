@@ -123,6 +123,15 @@ def test_each_setting_is_set_back(meddle):
     assert [read() for read, _ in process._SETTINGS] == before
 
 
+def test_a_working_directory_that_is_gone_is_no_failure(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with process.settings_kept():
+        torch.set_num_threads(3)
+    assert torch.get_num_threads() != 3
+
+
 def test_one_that_fails_as_all_would_ends_the_search_at_once(tmp_path, capsys):
     CALLS.clear()
     with pytest.raises(TrialsFailed, match="gave nothing"):
