@@ -21,7 +21,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def without_token(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("without"), token=False, dashboard=False) as found:
+    with running(tmp_path_factory.mktemp("without"), token=False) as found:
         yield found
 
 
