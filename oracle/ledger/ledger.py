@@ -53,6 +53,7 @@ from oracle.ledger.tables import (
     checked,
     count_lost,
     digest,
+    is_text,
     parsed,
     reading,
     with_digests,
@@ -105,7 +106,7 @@ class Ledger:
             Refused: There is no ledger, or no such search in it.
         """
         opened = cls(url, retries=retries)
-        record = opened.search(name)
+        record = opened.search(name) if is_text(name) else None
         if record is None:
             known = ", ".join(opened.names()) or "none"
             opened.close()

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import sys
@@ -93,6 +94,22 @@ def test_no_link_leads_out_of_the_root_and_the_root_may_be_one(tmp_path):
     assert store.read(file).keys() == TENSORS.keys()
     store.delete(file.path)
     assert not list((tmp_path / "disk/cycle-01").iterdir())
+
+
+def test_a_root_that_is_a_link_to_itself_is_named(tmp_path):
+    (tmp_path / "s").symlink_to("s")
+    with pytest.raises(InvalidInput, match=r"storage can't be written: .*; name a folder of yours"):
+        Store(f"{tmp_path}/s/networks").check_writable()
+
+
+def test_a_file_is_claimed_where_there_are_no_links(tmp_path, monkeypatch):
+    def refuses(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuses)
+    store = Store(str(tmp_path))
+    assert [store.claim("a", data) for data in (b"first", b"second")] == [b"first"] * 2
+    assert store.files() == {"a"}
 
 
 def test_a_missing_file_is_damaged_and_is_deleted_without_complaint(store):
