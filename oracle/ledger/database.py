@@ -42,6 +42,7 @@ from oracle.ledger.tables import (
     SCHEMA_VERSION,
     DamagedValue,
     checked,
+    is_text,
     metadata,
     parsed,
     reading,
@@ -337,6 +338,9 @@ def check_url(url: str) -> URL:
     Raises:
         InvalidInput: It is no database URL, or one that can't be used; the message hides the password.
     """
+    if not is_text(os.path.expandvars(url)):
+        shown = without_secrets(url)
+        raise InvalidInput(f"ledger: {shown!r} has bytes that are no UTF-8 text; name another place")
     try:
         parsed = make_url(url)
         parsed.get_dialect()
