@@ -209,7 +209,9 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
         Ledger(f"sqlite:///{tmp_path}/text.db", create=True)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mongodb://host/db", "sqlite:///a{b}.db", "sqlite:///a\udcff.db"])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "mongodb://host/db", "sqlite:///a{b}.db", "sqlite:///a\udcff.db"]
+)
 def test_a_wrong_url_is_named(url):
     with pytest.raises(InvalidInput, match="ledger"):
         Ledger(url, create=True)
