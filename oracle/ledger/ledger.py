@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import time
@@ -329,7 +330,13 @@ class Ledger:
             lost = count_lost(connection, tables.runs, search)
         if lost:
             self._name_foreign(f"search {search!r} lacks {lost} of its runs, and the time that they took")
-        return tuple(_run(search, index, row) for index, row in enumerate(rows))
+        found = [(row["written"], _run(search, index, row)) for index, row in enumerate(rows)]
+        # Runs have digests since a version of this program: one without any is older than those that do.
+        since = min((run.started for written, run in found if written is not None), default=math.inf)
+        ours = tuple(run for written, run in found if written is not None or run.started < since)
+        if others := len(found) - len(ours):
+            self._name_foreign(f"search {search!r} has {others} runs that were added by hand, and left alone")
+        return ours
 
     def add_outcomes(self, search: str, outcomes: Mapping[str, Trial], *, axis: Axis) -> None:
         """Writes the rows of finished trials of one cycle, by their keys, in one transaction."""
