@@ -25,6 +25,8 @@ _LASTING = {
     errno.ENOSPC: ("is full", "free some space there"),
     errno.EDQUOT: ("is full: its quota is used up", "free some space there"),
     errno.EROFS: ("is read-only", "make it writable"),
+    errno.ENOTDIR: ("is no folder", "make it one or name a folder of yours"),
+    errno.ELOOP: ("is no folder", "make it one or name a folder of yours"),
     errno.EACCES: ("can't be written by this user", "make it writable"),
     errno.EPERM: ("can't be written by this user", "make it writable"),
 }
@@ -136,7 +138,7 @@ class Store:
         """
         try:
             data = self._read_bytes(file.path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise DamagedFile(file, "the file is missing") from None
         if hashlib.sha256(data).hexdigest() != file.sha256:
             raise DamagedFile(file, "the file's checksum is not the recorded one")

@@ -96,10 +96,22 @@ def test_no_link_leads_out_of_the_root_and_the_root_may_be_one(tmp_path):
     assert not list((tmp_path / "disk/cycle-01").iterdir())
 
 
-def test_a_root_that_is_a_link_to_itself_is_named(tmp_path):
-    (tmp_path / "s").symlink_to("s")
-    with pytest.raises(InvalidInput, match=r"storage can't be written: .*; name a folder of yours"):
-        Store(f"{tmp_path}/s/networks").check_writable()
+@pytest.mark.parametrize("what", ["a file", "a link to itself"])
+def test_a_root_that_is_no_folder_any_more_is_named(tmp_path, what):
+    store = Store(f"{tmp_path}/s/networks")
+    written = store.write("a", TENSORS)
+    (tmp_path / "s").rename(tmp_path / "moved")
+    if what == "a file":
+        (tmp_path / "s").touch()
+        with pytest.raises(DamagedFile, match="the file is missing"):
+            store.read(written)
+    else:
+        (tmp_path / "s").symlink_to("s")
+    said = r"storage .*/s/networks on .* is no folder \(.*\); make it one or name a folder of yours, and run"
+    with pytest.raises(StorageFailed, match=said):
+        store.write("b", TENSORS)
+    with pytest.raises(InvalidInput, match=said):
+        store.check_writable()
 
 
 def test_a_file_is_claimed_where_there_are_no_links(tmp_path, monkeypatch):
@@ -199,7 +211,7 @@ def test_a_writable_store_is_left_as_it_was(store, tmp_path):
 def test_a_store_that_can_not_be_written_is_refused(root, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
-        InvalidInput, match=r"storage can't be written: .*/file/below .*name a folder of yours"
+        InvalidInput, match=r"storage .*/file/below on .* is no folder .*name a folder of yours"
     ):
         Store(root.format(tmp_path)).check_writable()
 
