@@ -28,7 +28,7 @@ from oracle.errors import LeaseLost, LedgerFailed, Refused, TrialsFailed
 from oracle.execution import room
 from oracle.interrupts import check, remembering
 from oracle.ledger import Ledger, Retries, SearchRecord
-from oracle.ledger.database import DATABASE_ERRORS, check_url, reason
+from oracle.ledger.database import DATABASE_ERRORS, FileReplaced, check_url, reason
 from oracle.observers import Observer, careful, make_observers
 from oracle.preflight import cautions
 from oracle.results import Results
@@ -252,6 +252,11 @@ def _was_done(spec: Spec) -> bool:
 def _saying_that_a_ledger_failed(specs: Iterable[Spec]) -> Iterator[None]:
     try:
         yield
+    except FileReplaced as failure:
+        raise LedgerFailed(
+            f"{failure}, and what it was told since is not in what lies there now; put the file back if you "
+            "have it, and run the same command again, which trains what is missing"
+        ) from failure
     except DATABASE_ERRORS as failure:
         why, would_do = reason(failure), "run"
         if "is full" in why:

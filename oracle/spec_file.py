@@ -144,8 +144,10 @@ def _parse_variants(text: str, source: str) -> dict[str, Spec]:
         )
     if len(variants) > MOST_PARTS:
         raise InvalidInput(f"{source}: variants: has {len(variants):,}; at most {MOST_PARTS} are taken")
-    specs = {}
+    specs: dict[str, Spec] = {}
     for name, changes in variants.items():
+        if str(name) in specs:  # a number, and the text of its digits
+            raise InvalidInput(f"{source}: variants.{name}: is there twice; give each a name of its own")
         if not isinstance(changes, dict | types.NoneType):
             raise InvalidInput(
                 f"{source}: variants.{name}: must be a mapping of fields, not {shown(changes)}"

@@ -42,6 +42,7 @@ from oracle.ledger.tables import (
     SCHEMA_VERSION,
     DamagedValue,
     checked,
+    is_text,
     metadata,
     parsed,
     reading,
@@ -57,6 +58,11 @@ SECONDS = 120.0
 
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 """Errors that an operation of the ledger raises if its database fails."""
+
+
+class FileReplaced(SQLAlchemyError):
+    """SQLite's file is not the one any more that was opened."""
+
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _PASSING = {
@@ -332,6 +338,9 @@ def check_url(url: str) -> URL:
     Raises:
         InvalidInput: It is no database URL, or one that can't be used; the message hides the password.
     """
+    if not is_text(os.path.expandvars(url)):
+        shown = without_secrets(url)
+        raise InvalidInput(f"ledger: {shown!r} has bytes that are no UTF-8 text; name another place")
     try:
         parsed = make_url(url)
         parsed.get_dialect()
@@ -421,7 +430,35 @@ def open_storage(url: str, *, create: bool, retries: Retries) -> RDBStorage:
         settings = _sqlite_settings if _is_sqlite(parsed) else _postgresql_settings
         event.listen(storage.engine, "connect", settings)
         storage.engine.dispose()
+    if _is_sqlite(parsed):
+        _keep_to_file(storage.engine, parsed)
     return storage
+
+
+def _keep_to_file(engine: Engine, url: URL) -> None:
+    """Makes every use of a ledger look whether its file is still there.
+
+    SQLite writes on in a file that was deleted, and makes a new one in its place for the next connection.
+    """
+    opened = _file_at(url)
+
+    def look(*_: object) -> None:
+        if _file_at(url) != opened:
+            raise FileReplaced(
+                f"the file of ledger {_shown(url)} was deleted, moved or replaced while it was in use"
+            )
+
+    event.listen(engine, "do_connect", look)
+    event.listen(engine, "checkout", look)
+
+
+def _file_at(url: URL) -> tuple[int, int] | None:
+    """What tells a SQLite file from others of its name; None where there is none."""
+    try:
+        found = os.stat(str(url.database))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _done_or_refused(url: URL, work: Callable[[], _Result]) -> _Result:
