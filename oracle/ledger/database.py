@@ -431,7 +431,7 @@ def open_storage(url: str, *, create: bool, retries: Retries) -> RDBStorage:
         event.listen(storage.engine, "connect", settings)
         storage.engine.dispose()
     if _is_sqlite(parsed):
-        _keep_to_file(storage.engine, parsed)
+        _keep_to_file(storage.engine, storage.engine.url)
     return storage
 
 
@@ -590,6 +590,8 @@ def _mark(url: URL, connection: Connection) -> None:
 
 def _connected(url: URL, *, create: bool) -> RDBStorage:
     """Optuna's storage on tables that are there."""
+    if _is_sqlite(url) and url.database:  # a later connection finds it wherever this process is by then
+        url = url.set(database=os.path.abspath(url.database))
     return RDBStorage(
         url.render_as_string(hide_password=False),
         engine_kwargs={**_engine_options(url, create=create), "pool_pre_ping": not _is_sqlite(url)},
