@@ -35,7 +35,7 @@ from oracle.results import Results
 from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
-from oracle.spec_file import load_variants, naming_variant
+from oracle.spec_file import given_specs, load_variants, naming_variant
 from silo.errors import InvalidInput, SiloOracleError
 from trials.secrets import without_secrets
 from trials.tasks import Execution
@@ -98,7 +98,7 @@ def run(
         LeaseLost: Another driver has taken the search over.
         DeviceLost: In this process, which can't use its GPU any more; the rest is in the ledger.
     """
-    specs = {"": spec} if isinstance(spec, Spec) else load_variants(spec)
+    specs = given_specs(spec)
     if len(specs) > 1:
         names = ", ".join(each.name for each in specs.values())
         raise InvalidInput(f"{spec}: has several variants ({names}): oracle.run_variants runs them")

@@ -19,13 +19,18 @@ from oracle.spec_parts import LARGEST, MOST_PARTS, check_bounds, problems, shown
 from silo.errors import InvalidInput
 
 
-def load_spec(path: str | Path) -> Spec:
-    """The spec in a YAML file that has no variants.
+def load_spec(source: Spec | str | Path) -> Spec:
+    """The spec in a YAML file that has no variants, or the one that is given, looked at.
 
     Raises:
-        InvalidInput: The file can't be read, is no YAML, is no valid spec, or has variants.
+        InvalidInput: As :func:`given_specs`, or the file has variants.
     """
-    return _only(load_specs(path), str(path))
+    specs = given_specs(source)
+    if len(specs) > 1:
+        names = ", ".join(spec.name for spec in specs.values())
+        raise InvalidInput(f"{source}: has several variants; name one of their searches: {names}")
+    (spec,) = specs.values()
+    return spec
 
 
 def load_specs(path: str | Path) -> tuple[Spec, ...]:
@@ -50,6 +55,23 @@ def load_variants(path: str | Path) -> dict[str, Spec]:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidInput(f"{path}: the spec can't be read ({reason}); 'oracle init' writes one") from error
     return _parse_variants(text, str(path))
+
+
+def given_specs(source: Spec | str | Path) -> dict[str, Spec]:
+    """What Python is given as a search: a spec, or the YAML file of one, as :func:`load_variants` reads it.
+
+    Raises:
+        InvalidInput: It is neither, or as :func:`load_specs`, or a copy of a spec whose changes are wrong.
+    """
+    if isinstance(source, Spec):
+        Spec(**source.model_dump(warnings=False))  # model_copy(update=…) has looked at nothing
+        return {"": source}
+    if not isinstance(source, str | Path):
+        raise InvalidInput(
+            "spec: give an oracle.Spec, such as oracle.Spec(**fields), or the path of its YAML file; got "
+            f"{shown(source)}"
+        )
+    return load_variants(source)
 
 
 def json_schema() -> dict[str, Any]:
@@ -158,13 +180,6 @@ def _parse_variants(text: str, source: str) -> dict[str, Spec]:
         merged["name"] = f"{data.get('name', '')}.{name}"
         specs[str(name)] = _validated(merged, f"{source}: variants.{name}")
     return specs
-
-
-def _only(specs: tuple[Spec, ...], source: str) -> Spec:
-    if len(specs) > 1:
-        names = ", ".join(spec.name for spec in specs)
-        raise InvalidInput(f"{source}: has several variants; name one of their searches: {names}")
-    return specs[0]
 
 
 _ALTERNATIVES = (
