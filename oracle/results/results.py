@@ -39,6 +39,7 @@ from oracle.spec import DEFAULT_LEDGER, Spec, recorded_rule
 from oracle.spec_file import is_spec_file, load_spec
 from oracle.spec_parts import RECORDED
 from silo.curve import SiloCurve, unlike
+from silo.errors import InvalidInput
 from silo.fit import CurveFit, fit_curve
 from silo.fit.regions import drawn_fits
 from silo.fit.rivals import RivalTable, compare_rivals
@@ -90,8 +91,11 @@ def may_build(recorded: Spec, own: Spec | None, *, trust: bool) -> None:
         trust: Whether the recorded spec may run whatever it names.
 
     Raises:
+        InvalidInput: ``trust`` is neither True nor False.
         Refused: It names other code, or the user's own spec is another one.
     """
+    if not isinstance(trust, bool):
+        raise InvalidInput(f"trust: must be True or False, got {trust!r}")
     if own is not None:
         # As the ledger has it: in Python a list may be a tuple.
         given, known = (without_secrets(each.model_dump(mode="json")) for each in (own, recorded))
