@@ -66,7 +66,13 @@ def claim_storage(store: Store, ledger: Ledger, search: str) -> None:
     shown = without_secrets(store.root)
     own = {"search": search, "ledger": ledger.identity(), "place": ledger.place(), "storage": shown}
     data = json.dumps(own).encode()
-    found = store.claim(MARK, data)
+    try:
+        found = store.claim(MARK, data)
+    except OSError as error:
+        raise Refused(
+            f"storage {shown}: its mark {MARK} can't be read or written ({error.strerror or error}); make "
+            "it so, or name another storage"
+        ) from error
     if found == data:
         return
     try:
