@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oracle import interrupts
@@ -98,7 +97,7 @@ def claim_storage(store: Store, ledger: Ledger, search: str) -> None:
 
 def _is_another_file(one: str, other: str) -> bool:
     """Whether two places are files that are both there, and not the same."""
-    there = Path(one).is_file() and Path(other).is_file()
+    there = os.path.isfile(one) and os.path.isfile(other)
     return there and not os.path.samefile(one, other)
 
 

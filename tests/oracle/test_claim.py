@@ -85,6 +85,16 @@ def test_a_mark_that_cannot_be_opened_is_named(open_ledger, tmp_path, harm):
         claim_storage(Store(str(tmp_path / "s")), open_ledger("one"), "s")
 
 
+def test_a_mark_of_a_ledger_that_nobody_can_look_for_is_that_of_one_that_was_moved(open_ledger, tmp_path):
+    ledger, store = open_ledger("one"), Store(str(tmp_path / "s"))
+    claim_storage(store, ledger, "s")
+    mark = tmp_path / "s" / MARK
+    own = json.loads(mark.read_text())
+    mark.write_text(json.dumps({**own, "place": f"/{'a' * 300}/ledger.db"}))
+    claim_storage(store, ledger, "s")
+    assert json.loads(mark.read_text()) == own
+
+
 def test_of_two_at_once_one_comes_first(open_ledger, tmp_path):
     ledgers = [open_ledger(str(number)) for number in range(4)]
 
