@@ -12,7 +12,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ import optuna
 from alembic.util import CommandError
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import URL, Engine, create_engine, event, func, inspect, make_url, select
+from sqlalchemy import URL, Engine, Table, create_engine, event, func, inspect, make_url, select
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import (
     ArgumentError,
@@ -431,7 +431,7 @@ def open_storage(url: str, *, create: bool, retries: Retries) -> RDBStorage:
         event.listen(storage.engine, "connect", settings)
         storage.engine.dispose()
     if _is_sqlite(parsed):
-        _keep_to_file(storage.engine, parsed)
+        _keep_to_file(storage.engine, storage.engine.url)
     return storage
 
 
@@ -563,16 +563,25 @@ def _missing(connection: Connection, url: URL, *, create: bool) -> set[str]:
 
 
 def _make(url: URL, missing: Collection[str], step: Callable[[Callable[[], None]], None]) -> None:
-    """Makes tables that a ledger lacks, each by itself, and last what tells that all are there."""
+    """Makes tables that a ledger lacks, each by itself, and last what tells that all are there.
+
+    In SQLite, where nothing is cut off, they are made together: each by itself it would write to the disk.
+    """
     engine = create_engine(url, connect_args=_connect_args(url), pool_pre_ping=not _is_sqlite(url))
-    tables = [*OPTUNAS.sorted_tables, *metadata.sorted_tables]
+    tables = [table for table in (*OPTUNAS.sorted_tables, *metadata.sorted_tables) if table.name in missing]
     try:
-        for table in tables:
-            if table.name in missing:
-                step(partial(_alone, engine, partial(table.create, checkfirst=True)))
+        for some in [tables] if _is_sqlite(url) else ([table] for table in tables):
+            step(partial(_alone, engine, partial(_create, some)))
         step(partial(_alone, engine, partial(_mark, url)))
     finally:
         engine.dispose()
+
+
+def _create(tables: Iterable[Table], connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":  # whose driver begins no transaction for a table
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    for table in tables:
+        table.create(connection, checkfirst=True)
 
 
 def _alone(engine: Engine, make: Callable[[Connection], None]) -> None:
@@ -598,6 +607,8 @@ def _mark(url: URL, connection: Connection) -> None:
 
 def _connected(url: URL, *, create: bool) -> RDBStorage:
     """Optuna's storage on tables that are there."""
+    if _is_sqlite(url) and url.database:  # a later connection finds it wherever this process is by then
+        url = url.set(database=os.path.abspath(url.database))
     return RDBStorage(
         url.render_as_string(hide_password=False),
         engine_kwargs={**_engine_options(url, create=create), "pool_pre_ping": not _is_sqlite(url)},

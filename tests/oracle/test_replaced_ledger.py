@@ -59,3 +59,14 @@ def test_one_that_is_gone_is_made_by_no_reader(tmp_path):
     with pytest.raises(FileReplaced):
         ledger.names()
     assert not (tmp_path / "ledger.db").exists()
+
+
+def test_one_that_was_named_from_here_is_found_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ledger = Ledger("sqlite:///ledger.db", create=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    ledger.engine.dispose()  # what is asked next connects anew
+    assert not ledger.names()
+    ledger.close()
+    assert not list((tmp_path / "elsewhere").iterdir())
