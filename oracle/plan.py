@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -356,7 +357,7 @@ def _free_bytes(spec: Spec) -> int | None:
     if "://" in spec.storage:
         return None
     folder = Path(spec.storage_root())
-    while not folder.exists():
+    while not os.path.exists(folder):
         folder = folder.parent
     return shutil.disk_usage(folder).free
 

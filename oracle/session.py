@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oracle import interrupts
@@ -66,7 +65,13 @@ def claim_storage(store: Store, ledger: Ledger, search: str) -> None:
     shown = without_secrets(store.root)
     own = {"search": search, "ledger": ledger.identity(), "place": ledger.place(), "storage": shown}
     data = json.dumps(own).encode()
-    found = store.claim(MARK, data)
+    try:
+        found = store.claim(MARK, data)
+    except OSError as error:
+        raise Refused(
+            f"storage {shown}: its mark {MARK} can't be read or written ({error.strerror or error}); make "
+            "it so, or name another storage"
+        ) from error
     if found == data:
         return
     try:
@@ -92,7 +97,7 @@ def claim_storage(store: Store, ledger: Ledger, search: str) -> None:
 
 def _is_another_file(one: str, other: str) -> bool:
     """Whether two places are files that are both there, and not the same."""
-    there = Path(one).is_file() and Path(other).is_file()
+    there = os.path.isfile(one) and os.path.isfile(other)
     return there and not os.path.samefile(one, other)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -133,7 +134,7 @@ def is_spec_file(target: str | Path) -> bool:
     """Whether a spec's file is meant, there or not, and no search's name."""
     text = str(target)
     named = isinstance(target, Path) or text.endswith((".yaml", ".yml")) or "/" in text
-    return named or Path(target).is_file()
+    return named or os.path.isfile(target)
 
 
 def parse_specs(text: str, *, source: str = "spec") -> tuple[Spec, ...]:

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -376,7 +376,7 @@ def look(url: str) -> None:
     """
     parsed = check_url(url)
     file = Path(parsed.database) if _is_sqlite(parsed) and parsed.database else None
-    if file is not None and not file.exists():
+    if file is not None and not _is_there(parsed):
         if reason := unwritable(file.parent):
             raise Refused(
                 f"ledger {_shown(parsed)}: its folder can't be written ({reason}); name another place"
@@ -443,10 +443,12 @@ def _keep_to_file(engine: Engine, url: URL) -> None:
     opened = _file_at(url)
 
     def look(*_: object) -> None:
-        if _file_at(url) != opened:
-            raise FileReplaced(
-                f"the file of ledger {_shown(url)} was deleted, moved or replaced while it was in use"
-            )
+        with suppress(OSError):
+            if _file_at(url) == opened:
+                return
+        raise FileReplaced(
+            f"the file of ledger {_shown(url)} was deleted, moved or replaced while it was in use"
+        )
 
     event.listen(engine, "do_connect", look)
     event.listen(engine, "checkout", look)
@@ -514,9 +516,24 @@ def _check(url: URL, *, create: bool, looks: bool = False) -> set[str]:
     return missing
 
 
+def _is_there(url: URL) -> bool:
+    """Whether there is a SQLite file.
+
+    Raises:
+        Refused: Nobody can tell, as its folder can't be entered.
+    """
+    try:
+        return _file_at(url) is not None
+    except OSError as error:
+        raise Refused(
+            f"ledger {_shown(url)}: it can't be reached ({error.strerror}); name another place, or make its "
+            "folder readable"
+        ) from error
+
+
 def _check_file(database: Path, url: URL, *, create: bool) -> None:
     """Refuses what waiting doesn't mend; makes the folder of a new ledger."""
-    if database.exists():
+    if _is_there(url):
         if not database.is_file() or not os.access(database, os.R_OK):
             raise Refused(f"ledger {_shown(url)}: it is no file that can be read; make it readable")
         return

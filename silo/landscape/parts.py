@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from silo._arrays import BoolArray, FloatArray, IntArray
+from silo.errors import SiloOracleError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +254,11 @@ def _sobol(dimensions: int, samples: int, seed: int) -> FloatArray:
 
     random = np.random.default_rng(seed)
     points = qmc.Sobol(dimensions, scramble=True, rng=random).random(1 << (samples - 1).bit_length())
+    if len(points) > 1 and not np.ptp(points, axis=0).all():
+        raise SiloOracleError(
+            "scipy can't read its file _sobol_direction_numbers.npz, without which it draws the same number "
+            "again and again: look whether it can be read, and whether too many files are open"
+        )
     return np.asarray(points[random.permutation(len(points))[:samples]].clip(1e-6, 1 - 1e-6))
 
 

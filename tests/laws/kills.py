@@ -32,12 +32,21 @@ from oracle.session import MARK
 from tests.support import small_data
 
 RUN = ("run", "spec.yaml", "--driver", "in-process")
+BUSY = "raylet failed to startup or the GCS has become overloaded.\n"
+"""The end of what Ray says of a machine that is too busy to start it within its 30 seconds."""
 LOOKS = (("report", "spec.yaml"), ("export", "spec.yaml"), ("status", "spec.yaml"), ("stop", "spec.yaml"))
 
 
 def command(folder: Path, arguments: tuple[str, ...], *, after: float | None = None) -> int:
     """Runs a command in a fork, which is killed after so many seconds; gives its exit code."""
     return ended(start(folder, arguments, after=after))
+
+
+def to_its_end(folder: Path, run: tuple[str, ...]) -> int:
+    """Runs a search, again where the machine is too busy to start Ray; gives its exit code."""
+    while (code := command(folder, run)) == 3 and (folder / "log").read_text().endswith(BUSY):
+        (folder / "log").unlink()
+    return code
 
 
 def ended(child: int) -> int:
@@ -131,7 +140,7 @@ def campaign(root: Path, count: int, seed: int = 0, driver: str = "in-process") 
     drawn, run = random.Random(seed), (*RUN[:-1], driver)
     for pack in (1, 4) if count > 1 else (1,):
         began = time.monotonic()
-        assert command(prepare(root / f"whole-{pack}", pack), run) == 0
+        assert to_its_end(prepare(root / f"whole-{pack}", pack), run) == 0
         lasted = time.monotonic() - began
         print(json.dumps({"search": f"whole-{pack}", **left(root / f"whole-{pack}")}), flush=True)
         for number in range(0 if pack == 1 else 1, count, 2):
@@ -140,8 +149,7 @@ def campaign(root: Path, count: int, seed: int = 0, driver: str = "in-process") 
                 kills += command(folder, run, after=drawn.uniform(0.02, 1.1) * lasted) == -signal.SIGALRM
                 if (folder / "ledger.db").exists() and drawn.random() < 0.5:
                     kills += command(folder, drawn.choice(LOOKS), after=drawn.uniform(0.02, 0.5)) < 0
-            code = command(folder, run)
-            assert code == 0, (folder / "log").read_text()
+            assert to_its_end(folder, run) == 0, (folder / "log").read_text()
             assert "Traceback" not in (folder / "log").read_text(), folder
             print(
                 json.dumps({"search": str(number), "pack": pack, "kills": kills, **left(folder)}), flush=True

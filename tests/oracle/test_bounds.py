@@ -102,7 +102,7 @@ def test_the_most_that_a_text_may_hold(text, monkeypatch):
     for name, most in (("LARGEST", 100), ("MOST_VALUES", 20), ("DEEPEST", 5), ("LONGEST_NUMBER", 40)):
         monkeypatch.setattr(spec_parts, name, most)
     check_bounds(text(0))
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInput, match=r"^(line 1: |has more than)"):
         check_bounds(text(1))
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,24 @@ def test_a_storage_without_a_mark_is_taken_as_it_is_and_a_broken_mark_is_not(ope
     with pytest.raises(Refused, match=r"its mark .* can't be read; delete that file if"):
         claim_storage(store, ledger, "s")
     assert files(tmp_path / "s").keys() == {"x", MARK}
+
+
+@pytest.mark.parametrize("harm", [Path.mkdir, lambda mark: mark.symlink_to(mark)], ids=["folder", "loop"])
+def test_a_mark_that_cannot_be_opened_is_named(open_ledger, tmp_path, harm):
+    (tmp_path / "s").mkdir()
+    harm(tmp_path / "s" / MARK)
+    with pytest.raises(Refused, match=r"storage .*/s: its mark .* can't be read or written \("):
+        claim_storage(Store(str(tmp_path / "s")), open_ledger("one"), "s")
+
+
+def test_a_mark_of_a_ledger_that_nobody_can_look_for_is_that_of_one_that_was_moved(open_ledger, tmp_path):
+    ledger, store = open_ledger("one"), Store(str(tmp_path / "s"))
+    claim_storage(store, ledger, "s")
+    mark = tmp_path / "s" / MARK
+    own = json.loads(mark.read_text())
+    mark.write_text(json.dumps({**own, "place": f"/{'a' * 300}/ledger.db"}))
+    claim_storage(store, ledger, "s")
+    assert json.loads(mark.read_text()) == own
 
 
 def test_of_two_at_once_one_comes_first(open_ledger, tmp_path):

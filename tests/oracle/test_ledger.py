@@ -4,6 +4,7 @@ import dataclasses
 import sqlite3
 import threading
 import time
+from functools import partial
 
 import optuna
 import pytest
@@ -11,13 +12,18 @@ import pytest
 from oracle.errors import LeaseLost, LedgerFailed, Refused
 from oracle.ledger import Ledger, Retries, SearchRecord, lease
 from oracle.ledger import rows as optuna_rows
+from oracle.ledger.database import look
 from oracle.ledger.rows import Axis, to_row
+from oracle.plan import _free_bytes
+from oracle.spec_file import is_spec_file
 from oracle.testing.ledgers import LEDGER_CHECKS
 from oracle.testing.replay import replayed_trial
 from silo.errors import InvalidInput
+from tests.support import small_spec
 from trials.tasks import Execution
 
 AXIS = Axis(low=0.01, high=0.1, log=True)
+LONG = "a" * 300  # more than a file system takes
 
 
 ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -201,6 +207,17 @@ def test_a_name_that_no_search_can_have_is_named(tmp_path, name):
     Ledger(url, create=True).close()
     with pytest.raises(Refused, match=r"^no search .* in this ledger; there are: none$"):
         Ledger.open_search(name, url)
+
+
+@pytest.mark.parametrize("use", [Ledger, partial(Ledger, create=True), look])
+def test_a_file_that_nobody_can_look_for_is_named(tmp_path, use):
+    with pytest.raises(Refused, match=r"it can't be reached \(File name too long\); name another place"):
+        use(f"sqlite:///{tmp_path}/{LONG}/ledger.db")
+
+
+def test_a_name_that_no_file_can_have_is_that_of_a_search(tmp_path):
+    assert not is_spec_file(LONG) and is_spec_file(f"{LONG}.yaml")
+    _free_bytes(small_spec(tmp_path, storage=f"{tmp_path}/{LONG}/networks"))
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """What a landscape's model says to bad input, and to trainings that tell next to nothing."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -124,3 +126,23 @@ def test_a_cycle_asked_for_what_it_does_not_know_says_how_to_ask() -> None:
     (silent, _) = learn(equal(CHANCE), chance=0.12)
     with pytest.raises(AssertionError, match="silent"):
         silent.losses(0.02)
+
+
+def test_numbers_that_are_not_random_are_none():
+    """Scipy goes on where its file can't be read, and draws the same number again and again."""
+    code = """
+import errno, sys
+import numpy
+import silo.landscape.parts as parts
+
+def load(*_, **__):
+    raise OSError(errno.EMFILE, "Too many open files")
+
+numpy.load = load
+try:
+    parts.fixed_numbers(8, 3, 1)
+except parts.SiloOracleError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("scipy can't read its file _sobol_direction_numbers.npz"), done.stderr
