@@ -28,14 +28,14 @@ from oracle.errors import LeaseLost, LedgerFailed, Refused, TrialsFailed
 from oracle.execution import room
 from oracle.interrupts import check, remembering
 from oracle.ledger import Ledger, Retries, SearchRecord
-from oracle.ledger.database import DATABASE_ERRORS, check_url, reason
+from oracle.ledger.database import DATABASE_ERRORS, FileReplaced, check_url, reason
 from oracle.observers import Observer, careful, make_observers
 from oracle.preflight import cautions
 from oracle.results import Results
 from oracle.search import Signal
 from oracle.session import Session
 from oracle.spec import Spec
-from oracle.spec_file import load_variants, naming_variant
+from oracle.spec_file import given_specs, load_variants, naming_variant
 from silo.errors import InvalidInput, SiloOracleError
 from trials.secrets import without_secrets
 from trials.tasks import Execution
@@ -98,7 +98,7 @@ def run(
         LeaseLost: Another driver has taken the search over.
         DeviceLost: In this process, which can't use its GPU any more; the rest is in the ledger.
     """
-    specs = {"": spec} if isinstance(spec, Spec) else load_variants(spec)
+    specs = given_specs(spec)
     if len(specs) > 1:
         names = ", ".join(each.name for each in specs.values())
         raise InvalidInput(f"{spec}: has several variants ({names}): oracle.run_variants runs them")
@@ -252,6 +252,11 @@ def _was_done(spec: Spec) -> bool:
 def _saying_that_a_ledger_failed(specs: Iterable[Spec]) -> Iterator[None]:
     try:
         yield
+    except FileReplaced as failure:
+        raise LedgerFailed(
+            f"{failure}, and what it was told since is not in what lies there now; put the file back if you "
+            "have it, and run the same command again, which trains what is missing"
+        ) from failure
     except DATABASE_ERRORS as failure:
         why, would_do = reason(failure), "run"
         if "is full" in why:

@@ -80,7 +80,11 @@ _SEARCHED = {"batch_size": "batch_size", "clip": "clip", "epochs": "length", "it
 
 
 class Spec(Part):
-    """A search for the best peak learning rate ``max_lr`` at every pruning cycle."""
+    """A search for the best peak learning rate ``max_lr`` at every pruning cycle.
+
+    Raises:
+        InvalidInput: Something that is given can't be used; a line for each such thing.
+    """
 
     name: Annotated[SearchName, MayChange]
     """The search's name: letters, digits, dots, dashes and underscores, at most 63."""

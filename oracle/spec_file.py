@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import io
-import re
 import types
-import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from oracle.errors import Refused
 from oracle.spec import Spec
-from oracle.spec_parts import LARGEST, MOST_PARTS, TAGS, check_bounds
-from silo.checks import did_you_mean
+from oracle.spec_parts import LARGEST, MOST_PARTS, check_bounds, problems, shown
 from silo.errors import InvalidInput
-from trials.secrets import without_secrets
 
 
-def load_spec(path: str | Path) -> Spec:
-    """The spec in a YAML file that has no variants.
+def load_spec(source: Spec | str | Path) -> Spec:
+    """The spec in a YAML file that has no variants, or the one that is given, looked at.
 
     Raises:
-        InvalidInput: The file can't be read, is no YAML, is no valid spec, or has variants.
+        InvalidInput: As :func:`given_specs`, or the file has variants.
     """
-    return _only(load_specs(path), str(path))
+    specs = given_specs(source)
+    if len(specs) > 1:
+        names = ", ".join(spec.name for spec in specs.values())
+        raise InvalidInput(f"{source}: has several variants; name one of their searches: {names}")
+    (spec,) = specs.values()
+    return spec
 
 
 def load_specs(path: str | Path) -> tuple[Spec, ...]:
@@ -56,9 +57,27 @@ def load_variants(path: str | Path) -> dict[str, Spec]:
     return _parse_variants(text, str(path))
 
 
+def given_specs(source: Spec | str | Path) -> dict[str, Spec]:
+    """What Python is given as a search: a spec, or the YAML file of one, as :func:`load_variants` reads it.
+
+    Raises:
+        InvalidInput: It is neither, or as :func:`load_specs`, or a copy of a spec whose changes are wrong.
+    """
+    if isinstance(source, Spec):
+        Spec(**source.model_dump(warnings=False))  # model_copy(update=…) has looked at nothing
+        return {"": source}
+    if not isinstance(source, str | Path):
+        raise InvalidInput(
+            "spec: give an oracle.Spec, such as oracle.Spec(**fields), or the path of its YAML file; got "
+            f"{shown(source)}"
+        )
+    return load_variants(source)
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a spec's file: what a spec takes, in the short forms too, and variants."""
     found = Spec.model_json_schema()
+    found["description"] = found["description"].splitlines()[0]
     fields, needed = list(found["properties"]), [name for name in found.pop("required") if name != "cycles"]
     found["properties"]["variants"] = {
         "type": "object",
@@ -143,15 +162,17 @@ def _parse_variants(text: str, source: str) -> dict[str, Spec]:
     if not isinstance(variants, dict) or not variants:
         raise InvalidInput(
             f"{source}: variants must map names to what differs, such as "
-            f"{{constant: {{training: {{schedule: constant}}}}}}, not {_shown(variants)}"
+            f"{{constant: {{training: {{schedule: constant}}}}}}, not {shown(variants)}"
         )
     if len(variants) > MOST_PARTS:
         raise InvalidInput(f"{source}: variants: has {len(variants):,}; at most {MOST_PARTS} are taken")
-    specs = {}
+    specs: dict[str, Spec] = {}
     for name, changes in variants.items():
+        if str(name) in specs:  # a number, and the text of its digits
+            raise InvalidInput(f"{source}: variants.{name}: is there twice; give each a name of its own")
         if not isinstance(changes, dict | types.NoneType):
             raise InvalidInput(
-                f"{source}: variants.{name}: must be a mapping of fields, not {_shown(changes)}"
+                f"{source}: variants.{name}: must be a mapping of fields, not {shown(changes)}"
             )
         if isinstance(changes, dict) and {"name", "variants"} & set(changes):
             raise InvalidInput(f"{source}: variants.{name}: can't have the fields name and variants")
@@ -159,13 +180,6 @@ def _parse_variants(text: str, source: str) -> dict[str, Spec]:
         merged["name"] = f"{data.get('name', '')}.{name}"
         specs[str(name)] = _validated(merged, f"{source}: variants.{name}")
     return specs
-
-
-def _only(specs: tuple[Spec, ...], source: str) -> Spec:
-    if len(specs) > 1:
-        names = ", ".join(spec.name for spec in specs)
-        raise InvalidInput(f"{source}: has several variants; name one of their searches: {names}")
-    return specs[0]
 
 
 _ALTERNATIVES = (
@@ -213,84 +227,5 @@ def _validated(data: dict[str, Any], source: str) -> Spec:
     try:
         return Spec.model_validate(data)
     except ValidationError as error:
-        lines = [f"{source}: {line}" for line in _problems(error)]
+        lines = [f"{source}: {line}" for line in problems(error, Spec, ("variants",))]
         raise InvalidInput("\n".join(lines)) from error
-
-
-def _problems(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"] if part not in TAGS)
-        given = problem["input"]
-        if problem["type"] == "too_short" and len(given) >= problem["ctx"]["min_length"]:
-            continue  # counted without its wrong entries, which are named
-        if problem["type"] == "extra_forbidden":
-            known = _fields_at(problem["loc"][:-1])
-            known += ["variants"] if len(problem["loc"]) == 1 else []
-            near = did_you_mean(problem["loc"][-1], known)
-            yield f"{field}: unknown field{near}; known: {', '.join(known)}"
-        elif problem["type"] == "missing":
-            yield f"{field}: is missing; {_description(problem['loc'])}"
-        elif problem["type"] == "value_error":
-            yield f"{field}: {problem['ctx']['error']}" if field else str(problem["ctx"]["error"])
-        elif problem["type"] == "string_pattern_mismatch":
-            ((others, more),) = _NAME.findall(problem["ctx"]["pattern"])
-            yield (
-                f"{field}: must be 1 to {int(more) + 1} of A-Z, a-z, 0-9 and {others!r}, the first a letter "
-                f"or a digit, got {_shown(given)}"
-            )
-        elif problem["type"] in _FORMS:
-            names = [] if problem["type"] == "tuple_type" else _fields_at(problem["loc"])
-            fields = f" of the fields {', '.join(names)}" if names else ""
-            bare = "a name, or " if names[:1] == ["name"] else ""
-            yield f"{field}: must be {bare}{_FORMS[problem['type']]}{fields}, got {_shown(given)}"
-        else:
-            yield f"{field}: {problem['msg']}, got {_shown(given)}"
-
-
-_NAME = re.compile(r"\[A-Za-z0-9([^]]+)\]\{0,(\d+)\}\$")
-"""How a name goes on: the characters beside letters and digits, and how many at most."""
-
-_FORMS = {
-    "model_type": "a mapping",
-    "dict_type": "a mapping",
-    "tuple_type": "a list",
-    "string_type": "a text",
-}
-"""What YAML calls what a field must be."""
-
-
-def _shown(value: Any) -> str:
-    text = repr(without_secrets(value))
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    model = _model_at(location)
-    return list(model.model_fields) if model else []
-
-
-def _description(location: tuple[int | str, ...]) -> str:
-    model, name = _model_at(location[:-1]), str(location[-1])
-    text = (model.model_fields[name].description or "") if model and name in model.model_fields else ""
-    return " ".join(text.split()) or "give a value"
-
-
-def _model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
-    model: type[BaseModel] = Spec
-    for part in location:
-        if isinstance(part, int):  # of a list, whose entries are alike
-            continue
-        field = model.model_fields.get(part)
-        inner = _model_in(field.annotation) if field else None
-        if inner is None:
-            return None
-        model = inner
-    return model
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated, tuple):
-        return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
-    return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +17,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -24,9 +26,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent, ScalarEvent
 
 from oracle.cycles import Grid, linear_values, log_values, stepped_values
+from silo.checks import did_you_mean
 from silo.errors import InvalidInput
 from trials.paths import check_references
-from trials.secrets import secret_in
+from trials.secrets import secret_in, without_secrets
 from trials.tasks import Checkpoint, Component, Metric, Precision, rate_at
 
 MOST = 10_000
@@ -188,6 +191,16 @@ class Part(BaseModel):
         hide_input_in_errors=True,  # it may be a secret
     )
 
+    if not TYPE_CHECKING:  # which knows the fields
+
+        def __init__(self, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise InvalidInput("\n".join(problems(error, type(self)))) from None
+
+        __init__.__pydantic_base_init__ = True  # what a model is read from goes past it
+
     @field_validator("*", mode="before")
     @classmethod
     def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
@@ -198,6 +211,92 @@ class Part(BaseModel):
             about = " ".join((field.description or "").split())
             raise ValueError(f"can't be true or false, got {json.dumps(value, default=str)}; {about}")
         return value
+
+
+def problems(error: ValidationError, model: type[BaseModel], more: Sequence[str] = ()) -> Iterator[str]:
+    """A line for everything that is wrong with what was given.
+
+    Args:
+        error: What pydantic says.
+        model: What was to be made of it.
+        more: Fields that may stand beside the model's own.
+    """
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"] if part not in TAGS)
+        given = problem["input"]
+        if problem["type"] == "too_short" and len(given) >= problem["ctx"]["min_length"]:
+            continue  # counted without its wrong entries, which are named
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(model, problem["loc"][:-1])
+            known += more if len(problem["loc"]) == 1 else ()
+            near = did_you_mean(problem["loc"][-1], known)
+            yield f"{field}: unknown field{near}; known: {', '.join(known)}"
+        elif problem["type"] == "missing":
+            yield f"{field}: is missing; {_description(model, problem['loc'])}"
+        elif problem["type"] == "value_error":
+            yield f"{field}: {problem['ctx']['error']}" if field else str(problem["ctx"]["error"])
+        elif problem["type"] == "string_pattern_mismatch":
+            ((others, length),) = _NAME.findall(problem["ctx"]["pattern"])
+            yield (
+                f"{field}: must be 1 to {int(length) + 1} of A-Z, a-z, 0-9 and {others!r}, the first a "
+                f"letter or a digit, got {shown(given)}"
+            )
+        elif problem["type"] in _FORMS:
+            names = [] if problem["type"] == "tuple_type" else _fields_at(model, problem["loc"])
+            fields = f" of the fields {', '.join(names)}" if names else ""
+            bare = "a name, or " if names[:1] == ["name"] else ""
+            yield f"{field}: must be {bare}{_FORMS[problem['type']]}{fields}, got {shown(given)}"
+        else:
+            yield f"{field}: {problem['msg']}, got {shown(given)}"
+
+
+_NAME = re.compile(r"\[A-Za-z0-9([^]]+)\]\{0,(\d+)\}\$")
+"""How a name goes on: the characters beside letters and digits, and how many at most."""
+
+_FORMS = {
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+    "tuple_type": "a list",
+    "string_type": "a text",
+}
+"""What YAML calls what a field must be."""
+
+
+def shown(value: Any) -> str:
+    """A value as a line says it: short, and without secrets."""
+    text = repr(without_secrets(value))
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    found = _model_at(model, location)
+    return list(found.model_fields) if found else []
+
+
+def _description(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    found, name = _model_at(model, location[:-1]), str(location[-1])
+    text = (found.model_fields[name].description or "") if found and name in found.model_fields else ""
+    return " ".join(text.split()) or "give a value"
+
+
+def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    for part in location:
+        if isinstance(part, int):  # of a list, whose entries are alike
+            continue
+        field = model.model_fields.get(part)
+        inner = _model_in(field.annotation) if field else None
+        if inner is None:
+            return None
+        model = inner
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType, Annotated, tuple):
+        return next(filter(None, map(_model_in, get_args(annotation))), None)
+    return None
 
 
 class ComponentSpec(Part):

@@ -155,9 +155,11 @@ def end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
 
 
 @contextmanager
-def running(folder: Path, *, token: bool = True, cpus: int = 1, nodes: int = 1) -> Iterator[Cluster]:
+def running(
+    folder: Path, *, token: bool = True, dashboard: bool = True, cpus: int = 1, nodes: int = 1
+) -> Iterator[Cluster]:
     """A cluster of so many nodes with so many CPUs each."""
-    cluster = Cluster(folder, token=token)
+    cluster = Cluster(folder, token=token, dashboard=dashboard)
     try:
         cluster.start_head(cpus=cpus)
         for _ in range(nodes - 1):

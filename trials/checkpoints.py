@@ -9,6 +9,7 @@ import os
 import platform
 import uuid
 from collections.abc import Mapping
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ _LASTING = {
     errno.ENOSPC: ("is full", "free some space there"),
     errno.EDQUOT: ("is full: its quota is used up", "free some space there"),
     errno.EROFS: ("is read-only", "make it writable"),
+    errno.ENOTDIR: ("is no folder", "make it one or name a folder of yours"),
+    errno.ELOOP: ("is no folder", "make it one or name a folder of yours"),
     errno.EACCES: ("can't be written by this user", "make it writable"),
     errno.EPERM: ("can't be written by this user", "make it writable"),
 }
@@ -101,8 +104,12 @@ class Store:
         else:
             whole = Path(self.root) / path
             made = self.write_bytes(f"{path}.{uuid.uuid4().hex}", data)
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.link(Path(self.root) / made.path, whole)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without links, as of many network shares and memory cards
+                self.write_bytes(path, data)
             self.delete(made.path)
         return self._read_bytes(path)
 
@@ -131,7 +138,7 @@ class Store:
         """
         try:
             data = self._read_bytes(file.path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise DamagedFile(file, "the file is missing") from None
         if hashlib.sha256(data).hexdigest() != file.sha256:
             raise DamagedFile(file, "the file's checksum is not the recorded one")
@@ -194,7 +201,8 @@ class Store:
             place = f"{self._remote[1]}/{path}"
         else:
             place = f"{self.root}/{path}"
-            stays = stays and Path(place).parent.resolve().is_relative_to(Path(self.root).resolve())
+            # A link that leads to itself is no folder, which whoever opens it hears.
+            stays = stays and Path(realpath(os.path.dirname(place))).is_relative_to(realpath(self.root))
         if not stays:
             raise InvalidInput(
                 f"file {path!r} leads out of storage {without_secrets(self.root)}: nothing there is written, "

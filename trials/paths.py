@@ -173,7 +173,7 @@ def looked_up(data: Any) -> Any:
     """JSON-able data with the values in place of the references.
 
     Raises:
-        InvalidInput: There is no such variable or file on this machine.
+        InvalidInput: There is no such variable or file on this machine, or it is empty.
     """
     if isinstance(data, Mapping):
         return {name: looked_up(value) for name, value in data.items()}
@@ -190,6 +190,8 @@ def _value(found: re.Match[str]) -> str:
             f"the environment variable {name} is not set on {platform.node()}: set it wherever workers run, "
             "or give ${file:/PATH}"
         )
+    if not value.strip():  # what a shell makes of a secret that it doesn't have
+        raise InvalidInput(f"{found.group()} is empty on {platform.node()}: leave it out, or give it a value")
     remember(value)
     return value
 

@@ -48,7 +48,7 @@ _PATTERNS = (
     re.compile(rf"(?i)(?<![\w-])({_PREFIX}auth[\"']?[ \t]*[:=][ \t]*[\[(])(?![^\])\n]*\$\{{)[^\])\n]*"),
     re.compile(
         rf"(?i)(?<![\w-])({_NAMES}[\"']?[ \t]*[:=][ \t]*([\"']))"
-        rf"{_NOT}(?:\\.|(?!\2)[^\\\n]){{{_SHORTEST},}}(?=\2)"
+        rf"{_NOT}(?:\\.|(?!\2)[^\\\n]){{{_SHORTEST},}}"
     ),
     re.compile(rf"(?i)(?<![\w-])({_NAMES}[\"']?[ \t]*[:=][ \t]*[\"']?){_NOT}{_VALUE}"),
     re.compile(rf"()(?<![A-Za-z0-9])(?:{'|'.join(_KNOWN_FORMS)})(?![A-Za-z0-9])"),
@@ -148,7 +148,7 @@ def _is_random(text: str) -> bool:
     Checksums (hexadecimal, or named as one) are no secrets.
     """
     text = text.strip("=")
-    if re.fullmatch(r"[0-9a-f]+|[0-9A-F]+|\d+|\D+", text):
+    if re.fullmatch(r"[0-9a-f]+|[0-9A-F]+|\D+", text):
         return False
     # A capital belongs to the word that it begins.
     changes = len(re.findall(r"[A-Za-z](?=\d)|\d(?=[A-Za-z])|[a-z](?=[A-Z])", text)) / (len(text) - 1)

@@ -15,6 +15,7 @@ from dashboards.style import legend_title, padded, plain_rate_text, rounded, say
 from oracle.cycles import Candidate, Cycle
 from oracle.measure import Measure
 from oracle.results import Results
+from oracle.results.networks import decided_cycle
 from silo.measured import CycleInterval
 from trials.tasks import direction, thinned
 
@@ -216,8 +217,11 @@ def curves_figure(results: Results, *, cycle: int | None = None) -> go.Figure:
     Args:
         results: The search.
         cycle: Which of its decided cycles; by default the last.
+
+    Raises:
+        InvalidInput: That cycle isn't decided.
     """
-    row = None if not results.decided else results.decided[-1 if cycle is None else cycle]
+    row = None if not results.decided and cycle is None else decided_cycle(results, cycle)
     if row is None or not has_curves(row):
         figure = go.Figure(layout=go.Layout(template=template(), height=460))
         say(figure, "No training has noted a curve.")

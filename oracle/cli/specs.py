@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from oracle.errors import Refused
+from oracle.observers import make_observers
 from oracle.spec import Spec
 from oracle.spec_file import (
     is_spec_file,
@@ -129,6 +130,7 @@ def validate(spec_file: Path, as_json: bool) -> None:
         with naming_variant(spec_file, variant):
             missing = missing_places(spec)
             lacking += [f"{spec_file}: it can't run here: {line}" for line in missing]
+            make_observers(spec)
             facts = examine(spec, open_runner(spec))
         shown = without_secrets(spec.model_dump(mode="json"))
         notes = {"classes": facts.num_classes, "notes": list(facts.notes), "missing": list(missing)}
@@ -176,6 +178,7 @@ def plan(spec_file: Path, as_json: bool) -> None:
     found = []
     for variant, spec in specs.items():
         with naming_variant(spec_file, variant):
+            make_observers(spec)
             made = make_plan(spec)
         found.append(made.to_dict())
         if as_json:

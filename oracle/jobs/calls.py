@@ -14,7 +14,7 @@ from oracle.errors import Refused, TrialsFailed
 from oracle.jobs.client import PREFLIGHT_PASSED, Job, Jobs, make_package
 from oracle.ledger import Ledger
 from oracle.spec import DEFAULT_LEDGER, Spec
-from oracle.spec_file import is_spec_file, load_specs, spec_name
+from oracle.spec_file import given_specs, is_spec_file, load_specs, spec_name
 from silo.errors import InvalidInput, SiloOracleError
 
 Search = Spec | str | Path | Job
@@ -128,6 +128,7 @@ def start(
     spec: Spec | str | Path, *, address: str, working_dir: Path | None, follow: bool, tell: Tell
 ) -> tuple[Job, str]:
     """Submits as :func:`submit` does; gives how its job stands, and what it has printed."""
+    given_specs(spec)
     with tempfile.TemporaryDirectory(prefix="oracle-submit-") as folder:
         if isinstance(spec, Spec):
             (Path(folder) / "spec").mkdir()

@@ -12,7 +12,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ import optuna
 from alembic.util import CommandError
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import URL, Engine, create_engine, event, func, inspect, make_url, select
+from sqlalchemy import URL, Engine, Table, create_engine, event, func, inspect, make_url, select
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import (
     ArgumentError,
@@ -42,6 +42,7 @@ from oracle.ledger.tables import (
     SCHEMA_VERSION,
     DamagedValue,
     checked,
+    is_text,
     metadata,
     parsed,
     reading,
@@ -57,6 +58,11 @@ SECONDS = 120.0
 
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 """Errors that an operation of the ledger raises if its database fails."""
+
+
+class FileReplaced(SQLAlchemyError):
+    """SQLite's file is not the one any more that was opened."""
+
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _PASSING = {
@@ -332,6 +338,9 @@ def check_url(url: str) -> URL:
     Raises:
         InvalidInput: It is no database URL, or one that can't be used; the message hides the password.
     """
+    if not is_text(os.path.expandvars(url)):
+        shown = without_secrets(url)
+        raise InvalidInput(f"ledger: {shown!r} has bytes that are no UTF-8 text; name another place")
     try:
         parsed = make_url(url)
         parsed.get_dialect()
@@ -421,7 +430,35 @@ def open_storage(url: str, *, create: bool, retries: Retries) -> RDBStorage:
         settings = _sqlite_settings if _is_sqlite(parsed) else _postgresql_settings
         event.listen(storage.engine, "connect", settings)
         storage.engine.dispose()
+    if _is_sqlite(parsed):
+        _keep_to_file(storage.engine, storage.engine.url)
     return storage
+
+
+def _keep_to_file(engine: Engine, url: URL) -> None:
+    """Makes every use of a ledger look whether its file is still there.
+
+    SQLite writes on in a file that was deleted, and makes a new one in its place for the next connection.
+    """
+    opened = _file_at(url)
+
+    def look(*_: object) -> None:
+        if _file_at(url) != opened:
+            raise FileReplaced(
+                f"the file of ledger {_shown(url)} was deleted, moved or replaced while it was in use"
+            )
+
+    event.listen(engine, "do_connect", look)
+    event.listen(engine, "checkout", look)
+
+
+def _file_at(url: URL) -> tuple[int, int] | None:
+    """What tells a SQLite file from others of its name; None where there is none."""
+    try:
+        found = os.stat(str(url.database))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _done_or_refused(url: URL, work: Callable[[], _Result]) -> _Result:
@@ -509,16 +546,25 @@ def _missing(connection: Connection, url: URL, *, create: bool) -> set[str]:
 
 
 def _make(url: URL, missing: Collection[str], step: Callable[[Callable[[], None]], None]) -> None:
-    """Makes tables that a ledger lacks, each by itself, and last what tells that all are there."""
+    """Makes tables that a ledger lacks, each by itself, and last what tells that all are there.
+
+    In SQLite, where nothing is cut off, they are made together: each by itself it would write to the disk.
+    """
     engine = create_engine(url, connect_args=_connect_args(url), pool_pre_ping=not _is_sqlite(url))
-    tables = [*OPTUNAS.sorted_tables, *metadata.sorted_tables]
+    tables = [table for table in (*OPTUNAS.sorted_tables, *metadata.sorted_tables) if table.name in missing]
     try:
-        for table in tables:
-            if table.name in missing:
-                step(partial(_alone, engine, partial(table.create, checkfirst=True)))
+        for some in [tables] if _is_sqlite(url) else ([table] for table in tables):
+            step(partial(_alone, engine, partial(_create, some)))
         step(partial(_alone, engine, partial(_mark, url)))
     finally:
         engine.dispose()
+
+
+def _create(tables: Iterable[Table], connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":  # whose driver begins no transaction for a table
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    for table in tables:
+        table.create(connection, checkfirst=True)
 
 
 def _alone(engine: Engine, make: Callable[[Connection], None]) -> None:
@@ -544,6 +590,8 @@ def _mark(url: URL, connection: Connection) -> None:
 
 def _connected(url: URL, *, create: bool) -> RDBStorage:
     """Optuna's storage on tables that are there."""
+    if _is_sqlite(url) and url.database:  # a later connection finds it wherever this process is by then
+        url = url.set(database=os.path.abspath(url.database))
     return RDBStorage(
         url.render_as_string(hide_password=False),
         engine_kwargs={**_engine_options(url, create=create), "pool_pre_ping": not _is_sqlite(url)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import time
@@ -18,7 +19,7 @@ from typing import Any
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from sqlalchemy import Row, RowMapping, and_, delete, insert, select, update
+from sqlalchemy import Row, RowMapping, and_, case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from oracle.errors import LedgerFailed, Refused
@@ -53,6 +54,7 @@ from oracle.ledger.tables import (
     checked,
     count_lost,
     digest,
+    is_text,
     parsed,
     reading,
     with_digests,
@@ -105,7 +107,7 @@ class Ledger:
             Refused: There is no ledger, or no such search in it.
         """
         opened = cls(url, retries=retries)
-        record = opened.search(name)
+        record = opened.search(name) if is_text(name) else None
         if record is None:
             known = ", ".join(opened.names()) or "none"
             opened.close()
@@ -248,9 +250,9 @@ class Ledger:
             ) from error
 
     def start_run(self, search: str, *, driver: str, host: str, versions: dict[str, str]) -> str:
-        """Records that a driver starts; gives the run's id."""
+        """Records that a driver starts; gives the run's id, which tells its place among the search's runs."""
         row: dict[str, Any] = {
-            "id": uuid.uuid4().hex,
+            "id": f"r{self._count_runs(search):07d}{uuid.uuid4().hex[:24]}",
             "search": search,
             "started": time.time(),
             "state": "running",
@@ -261,6 +263,12 @@ class Ledger:
         self._add_run(row)
         self._begun[row["id"]] = row["started"], time.monotonic()
         return str(row["id"])
+
+    @retried
+    def _count_runs(self, search: str) -> int:
+        query = select(func.count()).select_from(tables.runs).where(tables.runs.c.search == search)
+        with self.engine.connect() as connection:
+            return connection.execute(query).scalar_one()
 
     @retried
     def _add_run(self, row: dict[str, Any]) -> None:
@@ -313,14 +321,22 @@ class Ledger:
 
     @retried
     def runs(self, search: str) -> tuple[Run, ...]:
-        """The runs of a search, oldest first."""
+        """The runs of a search, oldest first, whatever the clocks of their machines said."""
+        own = tables.runs.c
+        place = case((own.id.startswith("r"), func.substr(own.id, 1, 8)), else_="")  # earlier ones have none
         with self.engine.connect() as connection:
-            query = with_digests(tables.runs).where(tables.runs.c.search == search)
-            rows = connection.execute(query.order_by(tables.runs.c.started)).mappings().all()
+            query = with_digests(tables.runs).where(own.search == search).order_by(place, own.started)
+            rows = connection.execute(query).mappings().all()
             lost = count_lost(connection, tables.runs, search)
         if lost:
             self._name_foreign(f"search {search!r} lacks {lost} of its runs, and the time that they took")
-        return tuple(_run(search, index, row) for index, row in enumerate(rows))
+        found = [(row["written"], _run(search, index, row)) for index, row in enumerate(rows)]
+        # Runs have digests since a version of this program: one without any is older than those that do.
+        since = min((run.started for written, run in found if written is not None), default=math.inf)
+        ours = tuple(run for written, run in found if written is not None or run.started < since)
+        if others := len(found) - len(ours):
+            self._name_foreign(f"search {search!r} has {others} runs that were added by hand, and left alone")
+        return ours
 
     def add_outcomes(self, search: str, outcomes: Mapping[str, Trial], *, axis: Axis) -> None:
         """Writes the rows of finished trials of one cycle, by their keys, in one transaction."""

@@ -234,7 +234,7 @@ def checked(
     words, types = _KINDS[kind]
     if not finite and value is None:
         return math.nan
-    if type(value) not in types or (kind is str and not _is_text(value)):
+    if type(value) not in types or (kind is str and not is_text(value)):
         raise DamagedValue(f"{name} is {_shown(value)}, not {words}")
     if kind not in (int, float):
         return value
@@ -271,8 +271,8 @@ def reading(search: str, row: str) -> Iterator[None]:
     raise Refused(f"ledger: search {search!r}, {place}: {why}; {would_do or 'put back what was there'}")
 
 
-def _is_text(value: str) -> bool:
-    """Whether it can be written to a file: a lone half of a surrogate pair can't."""
+def is_text(value: str) -> bool:
+    """Whether it can be written to a file or a database: a lone half of a surrogate pair can't."""
     try:
         value.encode()
     except UnicodeEncodeError:

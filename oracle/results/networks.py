@@ -77,7 +77,7 @@ def trained_network(
     results: Results, runner: Runner, cycle: int | None, replicate: int | None
 ) -> TrainedNetwork:
     """A network of the rate that was chosen at a decided cycle; see :meth:`Results.trained_network`."""
-    decided = _decided(results, cycle)
+    decided = decided_cycle(results, cycle)
     trial = _trial(results, decided, replicate)
     start = _start(results, trial)
     for what in _changed(results, runner):
@@ -98,15 +98,20 @@ def trained_network(
     )
 
 
-def _decided(results: Results, cycle: int | None) -> Cycle:
+def decided_cycle(results: Results, cycle: int | None) -> Cycle:
+    """A decided cycle, or the last one.
+
+    Raises:
+        InvalidInput: It isn't decided.
+    """
     if not results.decided:
-        raise InvalidInput(f"network: search {results.name!r} has decided no cycle yet: let it run on")
+        raise InvalidInput(f"cycle: search {results.name!r} has decided none yet: let it run on")
     if cycle is None:
         return results.decided[-1]
     wanted = whole("cycle", cycle)
     if wanted >= len(results.decided):
         known = cycles_in_words([each.cycle for each in results.decided])
-        raise InvalidInput(f"network: search {results.name!r} has decided {known}, not {wanted}")
+        raise InvalidInput(f"cycle: search {results.name!r} has decided {known}, not {wanted}")
     return results.decided[wanted]
 
 
@@ -121,8 +126,7 @@ def _trial(results: Results, decided: Cycle, replicate: int | None) -> Trial:
             return each
     known = ", ".join(str(each.replicate) for each in trials)
     raise InvalidInput(
-        f"network: search {results.name!r} has no replicate {wanted} at cycle {decided.cycle}; there are "
-        f"{known}"
+        f"network: search {results.name!r} has no replicate {wanted} at cycle {decided.cycle}, but {known}"
     )
 
 

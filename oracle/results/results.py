@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
@@ -35,8 +36,10 @@ from oracle.results.verdict import Recommendation, point_verdict, recommend, ver
 from oracle.search import Search
 from oracle.session import Recorded, search_rules
 from oracle.spec import DEFAULT_LEDGER, Spec, recorded_rule
+from oracle.spec_file import is_spec_file, load_spec
 from oracle.spec_parts import RECORDED
 from silo.curve import SiloCurve, unlike
+from silo.errors import InvalidInput
 from silo.fit import CurveFit, fit_curve
 from silo.fit.regions import drawn_fits
 from silo.fit.rivals import RivalTable, compare_rivals
@@ -88,8 +91,11 @@ def may_build(recorded: Spec, own: Spec | None, *, trust: bool) -> None:
         trust: Whether the recorded spec may run whatever it names.
 
     Raises:
+        InvalidInput: ``trust`` is neither True nor False.
         Refused: It names other code, or the user's own spec is another one.
     """
+    if not isinstance(trust, bool):
+        raise InvalidInput(f"trust: must be True or False, got {trust!r}")
     if own is not None:
         # As the ledger has it: in Python a list may be a tuple.
         given, known = (without_secrets(each.model_dump(mode="json")) for each in (own, recorded))
@@ -133,20 +139,26 @@ DRAWS = 300
 """Draws of what the trainings tell that a curve is fitted to."""
 
 
-def load(name: str, ledger: str | None = None) -> Results:
+def load(search: Spec | str | Path, ledger: str | None = None) -> Results:
     """Loads what a search has found so far; load it again to see what has been found since.
 
     Args:
-        name: The search's name; of a spec with variants ``NAME.VARIANT``.
-        ledger: Database URL; by default $ORACLE_LEDGER, then that of a spec that names none.
+        search: Its name (of a spec with variants ``NAME.VARIANT``), its spec, or the spec's file.
+        ledger: Database URL; by default the spec's, of a name $ORACLE_LEDGER, then that of a spec that names
+            none.
 
     Raises:
-        InvalidInput: The URL is none.
+        InvalidInput: The URL is none, the spec is wrong, or it has variants.
         Refused: There is no such ledger, no such search in it, or its spec is another version's.
     """
-    opened, record = Ledger.open_search(name, ledger or os.environ.get("ORACLE_LEDGER") or DEFAULT_LEDGER)
+    own = None if isinstance(search, str) and not is_spec_file(search) else load_spec(search)
+    if own is None:
+        name, url = str(search), ledger or os.environ.get("ORACLE_LEDGER") or DEFAULT_LEDGER
+    else:
+        name, url = own.name, ledger or own.ledger
+    opened, record = Ledger.open_search(name, url)
     try:
-        return Results.read(opened, record)
+        return Results.read(opened, record, own=own)
     finally:
         opened.close()
 

@@ -16,12 +16,14 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import optuna
 from optuna.trial import TrialState
@@ -195,14 +197,16 @@ def check_summary_rows(url: str) -> None:
 
 
 def check_runs(url: str) -> None:
-    """Checks that runs are kept, and that one that was killed counts as interrupted."""
+    """Checks that runs are kept in turn, and that one that was killed counts as interrupted."""
     with _search(url) as (ledger, name):
         ledger.start_run(name, driver="ray", host="h", versions={"torch": "2"})
         second = ledger.start_run(name, driver="ray", host="h", versions={})
         ledger.end_run(second, state="failed", error="trace")
+        with mock.patch("time.time", return_value=time.time() - 86_400):
+            ledger.start_run(name, driver="ray", host="whose clock is late", versions={})
         states = [(run.state, run.error) for run in ledger.runs(name)]
-        wanted = [("interrupted", None), ("failed", "trace")]
-        require_same(states, wanted, "a run that was killed counts as interrupted, one that failed as failed")
+        wanted = [("interrupted", None), ("failed", "trace"), ("running", None)]
+        require_same(states, wanted, "a run that was killed counts as interrupted, and runs come in turn")
 
 
 def check_resuming(url: str) -> None:

@@ -40,7 +40,7 @@ def small_data(folder: Path, **changes: Any) -> dict[str, Any]:
 
 def small_spec(folder: Path, **changes: Any) -> Spec:
     """Gives the spec of :func:`small_data`."""
-    return Spec.model_validate(small_data(folder, **changes))
+    return Spec(**small_data(folder, **changes))
 
 
 @contextmanager

@@ -11,7 +11,9 @@ The second fills ledgers (SQLite) of 25 cycles, 10 replicates and as many rates 
 outcomes, through the session that a driver talks to, and reads them back; each in a process of its own.
 
 The third, with ``--cycles``, is of one long search of three tiny trainings a cycle: the seconds from one
-decision to the next, all that a driver does among them, tenth by tenth of the cycles.
+decision to the next, all that a driver does among them, tenth by tenth of the cycles, and the process's
+computing time among them, which other programs on the machine change less. A thousand cycles take half an
+hour: alone by ``--repeats 0 --ledger --cycles 1000``.
 """
 
 from __future__ import annotations
@@ -178,14 +180,16 @@ def measure_ledger(trials: int, pack: int) -> dict[str, Any]:
 
 
 class Decided(Observer):
-    """Notes when cycles are decided."""
+    """Notes when cycles are decided, and how long the process had computed by then."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self.computed: list[float] = []
 
     def decided(self, session: Session, decision: Cycle) -> None:
-        """Notes the time."""
+        """Notes both."""
         self.times.append(time.perf_counter())
+        self.computed.append(time.process_time())
 
 
 def cycle_by_cycle(cycles: int) -> list[dict[str, float]]:
@@ -199,16 +203,21 @@ def cycle_by_cycle(cycles: int) -> list[dict[str, float]]:
         ) as session:
             assert in_process.run(session) is Signal.DONE
             training = [max(trial.lasted for trial in each.trials) for each in session.search.decisions]
-    lasted = [after - before for before, after in itertools.pairwise(noted.times)]
-    bounds = [round(cycles * tenth / 10) for tenth in range(11)]
+    lasted, computed = (
+        [after - before for before, after in itertools.pairwise(times)]
+        for times in (noted.times, noted.computed)
+    )
+    bounds = [round(len(lasted) * tenth / 10) for tenth in range(11)]
     return [
         {
             "from": first,
             "mean_seconds": statistics.mean(lasted[first:after]),
             "median_seconds": statistics.median(lasted[first:after]),
             "median_training_seconds": statistics.median(training[first:after]),
+            "mean_computing_seconds": statistics.mean(computed[first:after]),
         }
         for first, after in itertools.pairwise(bounds)
+        if first < after
     ]
 
 
@@ -237,7 +246,8 @@ def main() -> None:
     ledgers = [measure_ledger(trials, options.pack) for trials in options.ledger]
     console.print(ledger_table(ledgers))
     cycles = cycle_by_cycle(options.cycles) if options.cycles else []
-    table = Table(f"a cycle of {options.cycles}, from", "mean", "median", "of which training")
+    columns = ("mean", "median", "of which training", "mean computing")
+    table = Table(f"a cycle of {options.cycles}, from", *columns)
     for found in cycles:
         seconds = [f"{1000 * value:.0f} ms" for name, value in found.items() if name != "from"]
         table.add_row(str(found["from"]), *seconds)

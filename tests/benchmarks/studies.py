@@ -33,6 +33,10 @@ from tests.benchmarks.landscapes import Recorded
 STUDIES = Path(oracle.__file__).parent / "examples" / "studies"
 _MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 _DRAWS = 8
+_SEARCHES = {"digits": ("truth",), "fc": ("weight", "lr"), "resnet20": ("adaptive",)}
+"""Of each study, the searches that are told of cycle by cycle."""
+_FOLLOWED = {"digits": "adaptive-1", "fc": "weight", "resnet20": "adaptive"}
+"""The search that policies without one stand beside."""
 _RUN = (
     ((1,), "r3", ("means", "model")),
     ((1,), "r5", ("means", "model")),
@@ -282,25 +286,37 @@ def tests_table(study: str, names: Sequence[str], beside: str) -> str:
     return table(["policy", "trainings", *cycles, "all ± s.e.", f"behind {beside} ± s.e."], rows)
 
 
+def precision_table(one: Results, other: Results) -> str:
+    """What the dense network reaches with each rate in two precisions, and how far the first is ahead, from
+    the same initial weights with the same batches."""
+    form, rows = one.measure.text, []
+    for pair in zip(one.decided[0].candidates, other.decided[0].candidates, strict=True):
+        scores = np.array([[trial.score for trial in each.trials] for each in pair])
+        ahead = scores[0] - scores[1]
+        error = ahead.std(ddof=1) / np.sqrt(ahead.size)
+        texts = [form(float(each.mean()), float(each.std(ddof=1))) for each in scores]
+        rows.append([f"{pair[0].max_lr:.3g}", *texts, form(float(ahead.mean()), float(error))])
+    names = [each.search_spec.training.precision for each in (one, other)]
+    return table(["rate", *names, f"{names[0]} ahead ± s.e."], rows)
+
+
 Tables = dict[str, Callable[[], str]]
 
 
 def tables(study: str) -> Tables:
     """The tables of a study's page by their marks: a few of each search, and those of the digits alone."""
     kinds = {"cycles": cycles_table, "claims": claims_table, "rules": rules_table, "rivals": rivals_table}
-    names = ["truth"] if study == "digits" else [each.name for each in sorted((STUDIES / study).glob("*/"))]
     found: Tables = {
         f"{kind}_{name}": lambda make=make, name=name: make(search(study, name))  # type: ignore[misc]
         for kind, make in kinds.items()
-        for name in names
+        for name in _SEARCHES[study]
     }
+    followed = ["dense", "sparsest", "silo", "allr", _FOLLOWED[study]]
+    found["tests"] = lambda: tests_table(study, followed, "silo")
     if study == "digits":
-        followed = ["dense", "sparsest", "silo", "allr", "adaptive-1"]
-        found |= {
-            "right": right_table,
-            "tests": lambda: tests_table(study, followed, "silo"),
-            "gradients": lambda: gradients_table(search(study, "gradients")),
-        }
+        found |= {"right": right_table, "gradients": lambda: gradients_table(search(study, "gradients"))}
+    if study == "resnet20":
+        found["precision"] = lambda: precision_table(search(study, "bf16"), search(study, "fp32"))
     return found
 
 
@@ -317,8 +333,7 @@ def page(study: str) -> str:
 
 def figures(study: str) -> dict[str, Any]:
     """The figures of a study by their files' names."""
-    names = ["truth"] if study == "digits" else [each.name for each in sorted((STUDIES / study).glob("*/"))]
-    return {f"{name}.svg": comparison_figure(search(study, name)) for name in names}
+    return {f"{name}.svg": comparison_figure(search(study, name)) for name in _SEARCHES[study]}
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from tests.processes import ROOT
 
 CAMPAIGNS = {
     "cuts": (tries(2), 2),
-    "fuzz": (tries(10),),
-    "interrupts": (tries(4),),
+    "fuzz": (tries(5),),
+    "interrupts": (tries(2),),
 }
 
 

@@ -111,7 +111,7 @@ def at_work(cluster, folder):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another view of the disk takes a mount of its own")
 def test_a_node_that_sees_other_files_is_named_before_anything_starts(
-    two_nodes, command, spec, bucket, tmp_path
+    two_nodes, spec, bucket, tmp_path, monkeypatch
 ):
     storage, images = tmp_path / "networks", tmp_path / "images"
     storage.mkdir()
@@ -120,31 +120,33 @@ def test_a_node_that_sees_other_files_is_named_before_anything_starts(
     apart = ["unshare", "-m", "sh", "-c", f'{hidden} && exec "$@"', "sh"]
     if subprocess.run([*apart, "true"], check=False).returncode:
         pytest.skip("mounting isn't allowed here")
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, two_nodes.environment[name])
+    streamed = {"name": "image_folder", "arguments": {"root": str(images), "stream": True}}
+    elsewhere = {
+        "storage": bucket.uri("blind"),
+        "dataset": streamed,
+        "training": {"epochs": 1, "batch_size": 4},
+    }
+    address = f"127.0.0.1:{two_nodes.port}"
     node = two_nodes.join(before=apart)
     try:
-        refused = command("submit", spec(name="apart"), "--address", two_nodes.url)
-        streamed = {"name": "image_folder", "arguments": {"root": str(images), "stream": True}}
-        elsewhere = {
-            "storage": bucket.uri("apart"),
-            "dataset": streamed,
-            "training": {"epochs": 1, "batch_size": 4},
-        }
-        blind = command("submit", spec(name="blind", **elsewhere), "--address", two_nodes.url)
+        with pytest.raises(Refused, match="driver writes there can't be seen on it; name a folder that all"):
+            oracle.run(spec(name="apart"), driver="ray", address=address)
+        with pytest.raises(Refused, match="all nodes must find the same files in the same place") as blind:
+            oracle.run(spec(name="blind", **elsewhere), driver="ray", address=address)
     finally:
         end(node)
-    code, out, _ = refused
-    assert code == 3 and "what the driver writes there can't be seen on it; name a folder that all" in out
-    code, out, _ = blind
-    assert code == 3 and "dataset 'image_folder': node " in out and f"{images}/train" in out
-    assert "all nodes must find the same files in the same place" in out
+    assert "dataset 'image_folder': node " in str(blind.value) and f"{images}/train" in str(blind.value)
     assert not outcomes(tmp_path, "apart") and not outcomes(tmp_path, "blind")
     assert not list(storage.rglob("*look*"))
 
 
-def test_modules_that_did_not_travel_are_named(two_nodes, command, spec):
+@pytest.mark.usefixtures("command")  # its environment
+def test_modules_that_did_not_travel_are_named(two_nodes, spec):
     path = spec(name="alone", network={"name": "nowhere:Mine", "arguments": {}})
-    code, out, _ = command("submit", path, "--address", two_nodes.url)
-    assert code == 2 and "nowhere:Mine" in out
+    with pytest.raises(InvalidInput, match=r"search 'alone' has failed on .*nowhere:Mine"):
+        oracle.submit(path, address=two_nodes.url)
 
 
 @pytest.mark.parametrize("token", [None, "wrong" * 8])
@@ -233,8 +235,6 @@ def test_a_search_is_submitted_watched_and_stopped_from_python(two_nodes, tmp_pa
     flag.unlink()
     assert oracle.submit(spec, follow=True).state == "SUCCEEDED"
     assert oracle.load("python", spec.ledger).runs.state.tolist() == ["interrupted", "done"]
-    with pytest.raises(InvalidInput, match=r"search 'alone' has failed on .*nowhere:Mine"):
-        oracle.submit(small_spec(tmp_path, name="alone", network="nowhere:Mine"))
     with pytest.raises(Refused, match=r"no search 'none' was submitted to .*; there are: .*python"):
         oracle.status("none")
 

@@ -14,6 +14,7 @@ SMALL = {
     "cycles": 1,
     "replicates": 1,
     "grid": {"values": [0.01, 0.1], "extend": False},
+    "training": {"epochs": 1, "batch_size": 64, "pack": 2, "compile": False},
     "resources": {"workers": 1},
 }
 
@@ -37,7 +38,7 @@ def test_searches_run_on_one_cluster_after_another(without_token, tmp_path, monk
 
     first = run("without a token", f"127.0.0.1:{without_token.port}")
     (tmp_path / "cluster").mkdir()
-    with running(tmp_path / "cluster") as with_token:
+    with running(tmp_path / "cluster", dashboard=False) as with_token:
         for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
             monkeypatch.setenv(name, with_token.environment[name])
         assert run("with a token", f"127.0.0.1:{with_token.port}") == first

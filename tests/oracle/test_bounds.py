@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
+from functools import reduce
 from itertools import pairwise
 
 import pytest
-from pydantic import ValidationError
 
-from oracle import Spec
+from oracle import Spec, spec_file, spec_parts
 from oracle.spec_file import parse_specs
+from oracle.spec_parts import check_bounds, check_size
 from silo.errors import InvalidInput
 from tests.support import small_data
 
@@ -65,6 +67,61 @@ def test_what_would_never_end_is_refused_in_a_line(changes, words):
     assert words in line and "\n" not in line and len(line) < 300
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda more: {"cycles": str(10_000 + more)},
+        lambda more: {"pruning": f"{{keep: [{', '.join(['a'] * (1_000 + more))}]}}"},
+        lambda more: {"variants": f"{{{', '.join(f'v{i}: ' for i in range(3 + more))}}}"},
+        lambda more: {"training": f"{{iterations: {20_000_000 + more}}}"},
+        lambda more: {"training": f"{{epochs: 2, batch_size: {100_000_000 + more}}}"},
+        lambda more: {"resources": f"{{time_limit: {1_000_000_000 + more}}}"},
+        lambda more: {"seed": str(2**64 - 1 + more)},
+    ],
+)
+def test_a_bound_itself_is_taken(given, monkeypatch):
+    monkeypatch.setattr(spec_file, "MOST_PARTS", 3)
+    for more in (0, 1):
+        text = "\n".join(f"{name}: {value}" for name, value in (FIELDS | given(more)).items())
+        with pytest.raises(InvalidInput) if more else nullcontext():
+            parse_specs(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda more: "#" * (100 + more),
+        lambda more: f"[{'0,' * (19 + more)}]",
+        lambda more: f"[&a [0, 0, 0], *a{', 0' * (11 + more)}]",
+        lambda more: f"[&a 0, &b [*a, 0], *b{', *a' * (12 + more)}]",
+        lambda more: "[" * (5 + more) + "]" * (5 + more),
+        lambda more: "1" * (40 + more),
+    ],
+)
+def test_the_most_that_a_text_may_hold(text, monkeypatch):
+    for name, most in (("LARGEST", 100), ("MOST_VALUES", 20), ("DEEPEST", 5), ("LONGEST_NUMBER", 40)):
+        monkeypatch.setattr(spec_parts, name, most)
+    check_bounds(text(0))
+    with pytest.raises(InvalidInput):
+        check_bounds(text(1))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda more: {"x": [0] * (99_998 + more)},
+        lambda more: reduce(lambda inner, _: [inner], range(50 + more), 0),
+        lambda more: reduce(lambda inner, _: {"x": inner}, range(50 + more), 0),
+        lambda more: 10**400 - 1 + more,
+        lambda more: -(10**400) + 1 - more,
+    ],
+)
+def test_the_most_that_python_may_hand_over(data):
+    check_size(data(0))
+    with pytest.raises(InvalidInput):
+        check_size(data(1))
+
+
 def test_aliases_are_taken_where_they_stand_for_little():
     text = "\n".join(f"{name}: {value}" for name, value in FIELDS.items())
     (spec,) = parse_specs(
@@ -94,5 +151,5 @@ def _inside_itself():
     ],
 )
 def test_what_python_hands_over_has_the_same_bounds(tmp_path, arguments, words):
-    with pytest.raises(ValidationError, match=words):
+    with pytest.raises(InvalidInput, match=words):
         Spec(**small_data(tmp_path, network={"name": "fc", "arguments": arguments}))

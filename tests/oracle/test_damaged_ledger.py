@@ -166,6 +166,18 @@ def test_a_run_that_is_gone_is_named(edited, caplog):
     assert "search 'invented' lacks 1 of its runs" in caplog.text
 
 
+def test_a_run_that_was_added_is_named_and_one_of_an_earlier_version_is_not(edited, caplog):
+    columns = "search, {}, ended, '{}', driver, host, versions, error"
+    add = f"INSERT INTO oracle_runs SELECT 'x', {columns} FROM oracle_runs"
+    (own,) = read(edited()).recorded_runs
+    earlier, *rest = read(edited(add.format("started - 1", "interrupted"))).recorded_runs
+    assert earlier.state == "interrupted" and rest == [own] and not caplog.text
+    for state in ("interrupted", "running"):
+        assert read(edited(add.format("started", state))).recorded_runs == (own,)
+        assert "search 'invented' has 1 runs that were added by hand, and left alone" in caplog.text
+        caplog.clear()
+
+
 def test_a_decided_cycle_whose_rows_are_gone_is_named(edited, caplog):
     """Of a search that may be half done, where nothing else tells that it was decided."""
     read(url := edited())

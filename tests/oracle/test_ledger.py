@@ -195,13 +195,23 @@ def test_a_ledger_that_is_not_there_is_refused_unless_it_may_be_made(tmp_path):
     assert not (tmp_path / "none.db").exists()
 
 
+@pytest.mark.parametrize("name", ["small ", "sma\N{COMBINING ACUTE ACCENT}ll", "small\0", "sm\udcffll", ""])
+def test_a_name_that_no_search_can_have_is_named(tmp_path, name):
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    Ledger(url, create=True).close()
+    with pytest.raises(Refused, match=r"^no search .* in this ledger; there are: none$"):
+        Ledger.open_search(name, url)
+
+
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "text.db").write_text("this is no database, but long enough to look at" * 20)
     with pytest.raises(Refused, match="can't be used"):
         Ledger(f"sqlite:///{tmp_path}/text.db", create=True)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mongodb://host/db", "sqlite:///a{b}.db"])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "mongodb://host/db", "sqlite:///a{b}.db", "sqlite:///a\udcff.db"]
+)
 def test_a_wrong_url_is_named(url):
     with pytest.raises(InvalidInput, match="ledger"):
         Ledger(url, create=True)

@@ -113,7 +113,7 @@ def test_a_search_gives_modules_masks_and_rates(finished, monkeypatch):
         (("-o", "net"), "not so as 'net'"),
         (("--cycle", 3, "-o", "net.pt"), "search 'small' has decided cycles 0–2, not 3"),
         (("--cycle", -1, "-o", "net.pt"), "cycle must be an integer of at least 0, not -1"),
-        (("--replicate", 2, "-o", "net.pt"), "has no replicate 2 at cycle 2; there are 0, 1"),
+        (("--replicate", 2, "-o", "net.pt"), "has no replicate 2 at cycle 2, but 0, 1"),
         (("-o", "/proc/none/net.pt"), "/proc/none/net.pt can't be written"),
     ],
 )
@@ -136,12 +136,15 @@ def test_a_lost_network_is_one_line(finished, call, damage, lost):
 
 def test_a_search_without_a_decided_cycle_has_none(tmp_path):
     from oracle.results import Results
+    from oracle.results.results import may_build
     from oracle.testing.sessions import open_session
 
     with open_session(small_spec(tmp_path)) as session:
         found = Results.of(session.spec, session.search, record=session.record)
-        with pytest.raises(InvalidInput, match="has decided no cycle yet: let it run on"):
+        with pytest.raises(InvalidInput, match="has decided none yet: let it run on"):
             found.network()
+        with pytest.raises(InvalidInput, match="trust: must be True or False, got 'no'"):
+            may_build(session.spec, None, trust="no")
     assert found.rates == ()
 
 

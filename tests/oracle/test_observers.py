@@ -75,6 +75,13 @@ def test_what_can_t_watch_is_said_before_the_search(tmp_path, observer, said):
         make_observers(small_spec(tmp_path, observers=[observer]))
 
 
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_who_checks_a_spec_hears_of_an_observer_that_can_t_watch(write, call, command):
+    lacking = {"name": "tensorboard", "arguments": {"folder": "${env:NO_SUCH_FOLDER}"}}
+    code, _, err = call(command, write(observers=[lacking]))
+    assert code == 2 and "observer 'tensorboard': the environment variable NO_SUCH_FOLDER is not set" in err
+
+
 def test_observers_may_change_under_a_search(tmp_path):
     first = watched(tmp_path, cycles=1)
     both = watched(tmp_path, named(Notes), cycles=2)

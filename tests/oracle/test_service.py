@@ -72,6 +72,38 @@ def test_what_refuses_the_command_refuses_the_call(write, changes, options, erro
         oracle.run(write(**changes), **options)
 
 
+def test_results_are_loaded_by_name_spec_or_file(write, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mynet.py").write_text(BROKEN.replace("raise RuntimeError", "print"))
+    path = write(network="mynet:Net", cycles=1, replicates=1)
+    spec = oracle.load_spec(path)
+    found = oracle.run(spec, driver="in-process")
+    for loaded in (oracle.load(spec), oracle.load(path), oracle.load(str(path))):
+        assert loaded.trials.equals(found.trials)
+        assert type(loaded.network()).__name__ == "Net"  # the user's own spec names what runs
+    with pytest.raises(Refused, match="whoever can write the ledger chooses it"):
+        oracle.load("small", spec.ledger).network()
+    with pytest.raises(
+        InvalidInput, match=r"has several variants; name one of their searches: small.a, small.b"
+    ):
+        oracle.load(write(variants={"a": {}, "b": {}}))
+
+
+@pytest.mark.parametrize("given", [{"name": "small"}, None, 3])
+def test_what_is_no_spec_is_refused(given):
+    for call in (oracle.run, oracle.load, lambda spec: oracle.submit(spec, address="http://host:8265")):
+        with pytest.raises(InvalidInput, match=r"give an oracle.Spec, .* or the path of its YAML file; got"):
+            call(given)
+
+
+def test_a_copy_of_a_spec_is_looked_at_before_anything_is_written(tmp_path):
+    spec = small_spec(tmp_path / "folder").model_copy(update={"cycles": 0, "replicates": "three"})
+    for call in (oracle.run, oracle.load, lambda spec: oracle.submit(spec, address="http://host:8265")):
+        with pytest.raises(InvalidInput, match=r"cycles: .* got 0\nreplicates: .* got 'three'"):
+            call(spec)
+    assert not (tmp_path / "folder").exists()
+
+
 def test_changed_specs_are_refused_and_nothing_is_lost(write):
     found = oracle.run(write(cycles=1), driver="in-process")
     with pytest.raises(Refused, match="seed: 0 -> 1"):

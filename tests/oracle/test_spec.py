@@ -1,12 +1,13 @@
 from typing import get_args
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from oracle.cli.specs import example
 from oracle.spec import Spec
 from oracle.spec_file import load_spec, parse_specs
+from oracle.spec_parts import GridSpec, PruningSpec
 from silo.errors import InvalidInput
 from tests.support import small_data, small_spec
 from trials.tasks import Execution, rate_at
@@ -150,6 +151,24 @@ def test_each_of_several_problems_has_a_line(tmp_path, changes):
     assert len(str(caught.value).splitlines()) == 2
 
 
+def test_python_is_told_in_the_same_lines_as_a_file(tmp_path):
+    network = {"name": "fc", "arguments": {"token": "hunter22"}}
+    wrong = {"network": network, "cycles": 0, "replicate": 3}
+    with pytest.raises(InvalidInput) as of_a_file:
+        parse(tmp_path, **wrong)
+    with pytest.raises(InvalidInput) as of_python:
+        Spec(**small_data(tmp_path, **wrong))
+    lines = str(of_python.value).splitlines()
+    assert len(lines) == 3 and "did you mean 'replicates'?" in lines[2]
+    assert "hunter22" not in str(of_python.value)
+    found = [line.removeprefix(f"{tmp_path}/spec.yaml: ") for line in str(of_a_file.value).splitlines()]
+    assert [line.replace(", variants", "") for line in found] == lines
+    with pytest.raises(InvalidInput, match=r"^low must be smaller than high, got low 1.0 and high 0.1$"):
+        GridSpec(low=1, high=0.1)
+    with pytest.raises(InvalidInput, match=r"^pruner: must be a name, or a mapping of the fields name, arg"):
+        PruningSpec(pruner=3)
+
+
 def test_a_missing_field_says_what_it_is_for(tmp_path):
     with pytest.raises(InvalidInput, match=r"cycles: is missing; Cycles, the first of which"):
         parse_specs("name: a\nnetwork: fc\ndataset: digits\ngrid: {values: [1, 2]}\ntraining: {epochs: 1}\n")
@@ -270,7 +289,7 @@ def test_what_is_searched_instead_of_max_lr_is_looked_at(tmp_path, changes, word
     assert (
         spec.over == "optimizer.arguments.weight_decay" and spec.recipe(execution=Execution()).max_lr == 0.1
     )
-    with pytest.raises(ValidationError, match=words):
+    with pytest.raises(InvalidInput, match=words):
         small_spec(tmp_path, **given | changes)
 
 
@@ -303,7 +322,7 @@ RMSE = {"name": "rmse", "goal": "min", "diverged": 1.0}
     ],
 )
 def test_what_is_judged_and_how_it_is_trained_is_looked_at(tmp_path, changes, words):
-    with pytest.raises(ValidationError, match=words):
+    with pytest.raises(InvalidInput, match=words):
         small_spec(tmp_path, **changes)
 
 

@@ -20,6 +20,7 @@ from oracle.ledger.rows import Axis
 from oracle.observers import Observer
 from oracle.results import Results
 from oracle.testing.replay import replayed_trial
+from silo.errors import InvalidInput
 from tests.oracle.invented import invent, make_record, make_spec, peak, write_ledger
 from tests.support import small_spec
 from trials.tasks import MOST_POINTS, NO_CURVE, TrainingCurve, Validation, thinned
@@ -140,6 +141,9 @@ def test_a_figure_shows_the_mean_of_each_rate(fields):
     assert figure.layout.yaxis.title.text.startswith(name) and name in above[0].hovertemplate
     assert ("%" in figure.layout.yaxis.title.text) == (not fields)
     assert "cycle 0" in curves_figure(results, cycle=0).layout.legend.title.text
+    for wrong in (9, -1, "last"):
+        with pytest.raises(InvalidInput, match="cycle"):
+            curves_figure(results, cycle=wrong)
 
 
 def test_what_diverged_hides_no_other():

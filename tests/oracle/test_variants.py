@@ -51,6 +51,7 @@ variants:
         ("[]", "spec: variants must map names to what differs"),
         ("{}", "spec: variants must map names to what differs"),
         ("{b: 3}", "spec: variants.b: must be a mapping of fields, not 3"),
+        ("{1: {policy: silo}, '1': {policy: silo}}", "spec: variants.1: is there twice"),
         ("{b: {name: x}}", "spec: variants.b: can't have the fields name and variants"),
         ("{b: {policy: nosuch}}", "spec: variants.b: policy: there is no policy 'nosuch'"),
         ("{'b c': {policy: silo}}", "spec: variants.b c: name: "),

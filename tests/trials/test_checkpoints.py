@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import sys
@@ -95,6 +96,34 @@ def test_no_link_leads_out_of_the_root_and_the_root_may_be_one(tmp_path):
     assert not list((tmp_path / "disk/cycle-01").iterdir())
 
 
+@pytest.mark.parametrize("what", ["a file", "a link to itself"])
+def test_a_root_that_is_no_folder_any_more_is_named(tmp_path, what):
+    store = Store(f"{tmp_path}/s/networks")
+    written = store.write("a", TENSORS)
+    (tmp_path / "s").rename(tmp_path / "moved")
+    if what == "a file":
+        (tmp_path / "s").touch()
+        with pytest.raises(DamagedFile, match="the file is missing"):
+            store.read(written)
+    else:
+        (tmp_path / "s").symlink_to("s")
+    said = r"storage .*/s/networks on .* is no folder \(.*\); make it one or name a folder of yours, and run"
+    with pytest.raises(StorageFailed, match=said):
+        store.write("b", TENSORS)
+    with pytest.raises(InvalidInput, match=said):
+        store.check_writable()
+
+
+def test_a_file_is_claimed_where_there_are_no_links(tmp_path, monkeypatch):
+    def refuses(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuses)
+    store = Store(str(tmp_path))
+    assert [store.claim("a", data) for data in (b"first", b"second")] == [b"first"] * 2
+    assert store.files() == {"a"}
+
+
 def test_a_missing_file_is_damaged_and_is_deleted_without_complaint(store):
     missing = StoredFile(path="not/there", sha256="0" * 64)
     with pytest.raises(DamagedFile, match="not/there: the file is missing") as caught:
@@ -182,7 +211,7 @@ def test_a_writable_store_is_left_as_it_was(store, tmp_path):
 def test_a_store_that_can_not_be_written_is_refused(root, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
-        InvalidInput, match=r"storage can't be written: .*/file/below .*name a folder of yours"
+        InvalidInput, match=r"storage .*/file/below on .* is no folder .*name a folder of yours"
     ):
         Store(root.format(tmp_path)).check_writable()
 

@@ -60,9 +60,13 @@ def test_a_function_gets_them_whole(given):
         ("${file:/dev/zero}", "there is no such file"),
         ("${file:{folder}/large}", "has more than 65,536 bytes"),
         ("${file:{folder}/binary}", "is no UTF-8 text"),
+        ("${file:{folder}/empty}", r"\$\{file:.*/empty\} is empty on .*: leave it out, or give it a value"),
+        ("${env:EMPTY_WORD}", r"\$\{env:EMPTY_WORD\} is empty on"),
     ],
 )
-def test_what_can_t_be_looked_up_is_said_in_a_line(tmp_path, text, words):
+def test_what_can_t_be_looked_up_is_said_in_a_line(tmp_path, text, words, monkeypatch):
+    monkeypatch.setenv("EMPTY_WORD", "")
+    (tmp_path / "empty").write_text(" \n")
     (tmp_path / "large").write_bytes(b"x" * 65_537)
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     text = text.replace("{folder}", str(tmp_path))

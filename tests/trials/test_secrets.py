@@ -16,6 +16,7 @@ from trials.secrets import secret_in, without_secrets
         ("aws_secret_access_key = 'AKIA1234'", "aws_secret_access_key = '***'"),
         ('{"hf_token": "abc,defgh", "size": 3}', '{"hf_token": "***", "size": 3}'),
         ("password: 'it is \"long\"' # and said", "password: '***' # and said"),
+        ('passphrase: "a long one, cut', 'passphrase: "***'),
         ('{"secret": "abc\\"defgh"}', '{"secret": "***"}'),
         ('{"api_key": "abcdefgh", "size": 3}', '{"api_key": "***", "size": 3}'),
         ("Authorization: Bearer abc.def-123", "Authorization: Bearer ***"),
@@ -122,6 +123,8 @@ SECRETS = {
         {"x": "wJalrXUtnFEMI/K7MDENG/bPxRfiCY+Q2mT0sVd8z"},
         {"x": "q7h2k9x4m1z8w3v6p5r0t2y7"},
         {"x": "abcdef1ghijk2lmnop3qrstu"},
+        {"x": "abcd1efgh2ijkl3mnopqrstuvw"},
+        {"x": "g1h2i3j4k1l2m3n4" * 2},
     ],
 }
 
@@ -148,9 +151,10 @@ def test_what_looks_like_a_secret_is_named_without_it(given, why):
         123456789012345678901234567890,
         20261130,
         "normal",
-        "0123456789ABCDEF0123456789ABCDEF",
+        "A1B2C3D4E5F60718A9BAC0D1E2F3A4B5",
         "aBcDeFgHiJkLmNoPqRsTuVwX",
-        "a1b2c3d4a1b2c3d4a1b2c3d4",
+        "g1h2k3m4g1h2k3m4g1h2k3m4",
+        "abcd1efgh2ijkl3mnopqrstuvwx",
         "abcdefg1hijklmn2opqrstu3",
         "https://zenodo.org/record/2535967/files/CIFAR-10-C.tar?download=1",
         "${env:DATABASE_PASSWORD}",
@@ -187,6 +191,7 @@ def test_what_holds_no_text_is_no_secret(given):
 def test_what_holds_secrets_keeps_its_form():
     given = {"auth": {"user": "me", "words": ["hunter22", "abcdefgh"]}}
     assert without_secrets(given) == {"auth": {"user": "***", "words": ["***", "***"]}}
+    assert without_secrets({"x": [("pw: hunter22", 3)]}) == {"x": [["pw: ***", 3]]}
 
 
 def test_what_was_looked_up_is_hidden_in_every_form(monkeypatch):
