@@ -1,8 +1,9 @@
 # `make demo` and `make test` need Python 3.11 or newer, git and make; everything else is installed into .venv.
-# `make demo CPU=1`, or any other target with it, installs torch without CUDA.
+# `make demo CPU=1`, or any other target with it, installs torch without CUDA, and later ones keep to that.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CPU ?= $(wildcard $(VENV)/.cpu)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 export OMP_NUM_THREADS ?= 1
 
@@ -12,7 +13,8 @@ export OMP_NUM_THREADS ?= 1
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(if $(CPU),$(BIN)/python -m pip install --quiet --index-url $(CPU_INDEX) $(shell grep '^torch' constraints.txt))
+	$(if $(CPU),$(BIN)/python -m pip install --quiet --index-url $(CPU_INDEX) $(shell grep -E '^torch(vision)?==' constraints.txt))
+	$(if $(CPU),touch $(VENV)/.cpu)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,postgresql]'
 	touch $@
 

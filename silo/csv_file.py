@@ -82,7 +82,8 @@ def read_rows(path: Path, known: Iterable[str]) -> tuple[list[str], list[Row]]:
     """The header's names, in lower case with ``_`` between words, and the rows that are not empty.
 
     The delimiter is the comma, semicolon or tab that finds the most names of ``known`` in the header. The
-    file is UTF-8, or UTF-16 with its mark; a spreadsheet's first line ``sep=;`` is none of the header.
+    file is UTF-8, or UTF-16 with its mark; a spreadsheet's first line ``sep=;`` and comments after ``#`` are
+    none of the header, which may stand after ``#`` itself.
 
     Raises:
         InvalidInput: the file can't be read, or a row has more cells than the header.
@@ -91,6 +92,7 @@ def read_rows(path: Path, known: Iterable[str]) -> tuple[list[str], list[Row]]:
         raw = path.read_bytes()
         encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
         lines = list(io.StringIO(raw.decode(encoding), newline=""))
+        lines = [_without_comment(line, known) for line in lines]
         first = next((number for number, line in enumerate(lines) if not _SKIPPED.fullmatch(line)), 0)
         delimiter = _delimiter(lines[first] if lines else "", known)
         found = [
@@ -126,14 +128,22 @@ def normal(name: str) -> str:
     return "_".join(re.split(r"[\s_-]+", name.strip().lower()))
 
 
+def _without_comment(line: str, known: Iterable[str]) -> str:
+    """An empty line for one that ``#`` begins, unless it names columns."""
+    if not line.startswith("#"):
+        return line
+    named = line.removeprefix("#")
+    return named if _names(named, _delimiter(named, known), known)[0] > 1 else "\n"
+
+
 def _delimiter(header: str, known: Iterable[str]) -> str:
-    names = set(known)
+    return max(_DELIMITERS, key=lambda delimiter: _names(header, delimiter, known))
 
-    def score(delimiter: str) -> tuple[int, int]:
-        cells = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
-        return len(names & {normal(cell) for cell in cells}), len(cells)
 
-    return max(_DELIMITERS, key=score)
+def _names(header: str, delimiter: str, known: Iterable[str]) -> tuple[int, int]:
+    """How many of a header's cells are known, and how many it has."""
+    cells = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
+    return len(set(known) & {normal(cell) for cell in cells}), len(cells)
 
 
 def same_rates(rates: Sequence[float]) -> dict[float, float]:
@@ -145,10 +155,12 @@ def same_rates(rates: Sequence[float]) -> dict[float, float]:
 
 
 def located(place: str, make: Callable[[], Value]) -> Value:
-    """Calls ``make``, and adds the place to its complaint."""
+    """Calls ``make``, and adds the place to its complaint, unless that names a line of it."""
     try:
         return make()
     except InvalidInput as error:
+        if str(error).startswith(f"{place}, line"):
+            raise
         raise InvalidInput(f"{place}: {error}") from None
 
 

@@ -109,8 +109,17 @@ def compare_with_itself(build: Build, recipe: Recipe, data: Dataset) -> tuple[st
     inputs, labels = data.train.first(min(_EXAMPLES, recipe.batch_size))
     classes = data.num_classes if data.is_classified else None
     batch = _Batch(data.normalise(inputs), labels, classes, make_loss(recipe.loss))
+    untouched = batch.inputs._version
     with settings_kept(), Engine(nn.Identity(), recipe).computing(_CPU):
-        return _compare(build, batch)
+        try:
+            return _compare(build, batch)
+        except InvalidInput as error:
+            if batch.inputs._version == untouched:
+                raise
+            raise InvalidInput(
+                "it changes its inputs in place, and so the examples for each later pass: make new ones of "
+                "them, as by x = x / 2 in place of x /= 2"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -97,10 +97,14 @@ class Problem:
         )
 
 
-def shapes_of(logits: FloatArray, betas: FloatArray) -> FloatArray:
-    """(R, n): the shapes for (R, n) logits of γ and (R,) betas."""
+def shapes_of(logits: FloatArray, betas: FloatArray, top: FloatArray | None = None) -> FloatArray:
+    """(R, n): the shapes for (R, n) logits of γ and (R,) betas.
+
+    ``top``, (R,), is the highest logit of the curve where it is not among ``logits``.
+    """
     values = np.asarray(expit(betas[:, None] * logits), dtype=np.float64)
-    flat = values.max(axis=1, keepdims=True) < _SMALLEST_RISE
+    highest = values.max(axis=1, keepdims=True) if top is None else expit(betas * top)[:, None]
+    flat = highest < _SMALLEST_RISE
     return np.where(flat | (values < _SMALLEST_SHAPE), 0.0, values)
 
 

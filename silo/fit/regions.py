@@ -12,7 +12,8 @@ from silo import checks
 from silo._arrays import BoolArray, FloatArray, IntArray
 from silo.curve import SiloCurve, check_cycles, depth, shape
 from silo.errors import InvalidInput
-from silo.fit.branch_and_bound import Items, Ranges, fewest_misses, parameter_ranges
+from silo.fit.branch_and_bound import Items, Ranges, parameter_ranges
+from silo.fit.fewest_misses import fewest_misses
 from silo.fit.least_squares import (
     BETA_POINTS,
     EXACT_LOSS,

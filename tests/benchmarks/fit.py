@@ -1,4 +1,4 @@
-"""What a fit of 25 cycles and fits to 1,000 draws take, beside scipy's global optimiser.
+"""What fits of 25 cycles and more and fits to 1,000 draws take, beside scipy's global optimiser.
 
     python -m tests.benchmarks.fit [--repeats 5] [--keep]
 
@@ -26,10 +26,10 @@ _DRAWN, _DRAWS = "fits to draws, per fit of 1,000", 1000
 P, CYCLES, TRUE = 0.2, 25, SiloCurve(q=1, beta=4, epsilon=0.04, delta=0.06, pruning_rate=0.2)
 
 
-def intervals(noise: float, width: float, seed: int = 0) -> list[CycleInterval]:
+def intervals(noise: float, width: float, seed: int = 0, cycles: int = CYCLES) -> list[CycleInterval]:
     """Optima scattered around a curve, as a share of it, with intervals of a relative width."""
     random = np.random.default_rng(seed)
-    optima = TRUE.max_lr(range(CYCLES)) * np.exp(noise * random.normal(size=CYCLES))
+    optima = TRUE.max_lr(range(cycles)) * np.exp(noise * random.normal(size=cycles))
     return [
         CycleInterval(cycle=m, optimum=rate, low=rate * (1 - width), high=rate * (1 + width))
         for m, rate in enumerate(optima.tolist())
@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="write results/DATE-fit.json")
     options = parser.parse_args()
     inside, outside, far = intervals(0.01, 0.05), intervals(0.05, 0.05), intervals(1.0, 0.1)
+    thirty, many = intervals(0.05, 0.0, cycles=30), intervals(0.05, 0.0, cycles=200)
     measured = accuracies(50, 5)
     beliefs = learn(measured)
     tasks: dict[str, Callable[[], object]] = {
@@ -81,6 +82,8 @@ def main() -> None:
         "fit, a curve in every interval": lambda: fit_curve(inside, pruning_rate=P),
         "fit, no such curve": lambda: fit_curve(outside, pruning_rate=P),
         "fit, no curve near": lambda: fit_curve(far, pruning_rate=P),
+        "fit, 30 cycles without width": lambda: fit_curve(thirty, pruning_rate=P),
+        "fit, 200 cycles without width": lambda: fit_curve(many, pruning_rate=P),
         "six rivals with left-out errors": lambda: compare_rivals(outside, pruning_rate=P),
         "what the trainings tell of 25 cycles × 50 rates": lambda: learn(measured),
         _DRAWN: lambda: drawn_fits(beliefs, pruning_rate=P, draws=_DRAWS),
@@ -95,7 +98,7 @@ def main() -> None:
                 seconds[name].append((time.process_time() - begin) / fits)
     medians = {name: statistics.median(found) for name, found in seconds.items()}
     slowest = medians["scipy differential_evolution, least squares alone"]
-    table = Table("25 cycles, q = 0 … 5", "median", "times faster", title=f"{header()}")
+    table = Table("25 cycles or as said, q = 0 … 5", "median", "times faster", title=f"{header()}")
     for name, median in medians.items():
         table.add_row(name, f"{1000 * median:,.1f} ms", f"{slowest / median:,.0f}×")
     Console(width=110).print(table)

@@ -11,7 +11,7 @@ import pytest
 
 from silo import CycleAccuracies, InvalidInput, fit_curve
 from silo.csv_file import load_csv
-from tests.effort import tries
+from tests.effort import numbers, tries
 
 Table = list[list[str]]
 
@@ -156,7 +156,7 @@ def test_another_way_to_write_it_is_read_as_the_same(tmp_path: Path, table: Tabl
     path = tmp_path / "one.csv"
     path.write_text(plain(table))
     expected = as_read(path)
-    for seed in range(tries(20)):
+    for seed in numbers(tries(20)):
         rng = random.Random(seed)
         text = rewritten(table, rng)
         path.write_bytes(text.encode(rng.choice(["utf-8", "utf-8-sig", "utf-16"])))
@@ -167,7 +167,7 @@ def test_another_way_to_write_it_is_read_as_the_same(tmp_path: Path, table: Tabl
 def test_what_is_spoilt_is_read_or_refused_in_one_line(tmp_path: Path, table: Table) -> None:
     path = tmp_path / "one.csv"
     refused = 0
-    for seed in range(tries(20)):
+    for seed in numbers(tries(20)):
         rng = random.Random(seed)
         mine = [list(row) for row in table]
         for change in rng.choices(SPOILT, k=rng.choice([1, 1, 2, 4])):

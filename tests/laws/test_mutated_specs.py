@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from oracle.testing.sessions import SMALL
-from tests.effort import THOROUGH
+from tests.effort import THOROUGH, numbers
 from trials.engine.choose import ChosenExecution
 from trials.tasks import Execution
 
@@ -137,7 +137,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("number", range(COUNT))
+@pytest.mark.parametrize("number", numbers(COUNT))
 def test_a_spoilt_spec_is_valid_or_refused_in_clear_lines(call, here, number):
     draw = random.Random(number)
     spec = copy.deepcopy(draw.choice(BASES))

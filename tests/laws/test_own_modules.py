@@ -6,7 +6,7 @@
 import pytest
 import torch
 
-from tests.effort import THOROUGH
+from tests.effort import THOROUGH, numbers
 from tests.laws.plain_loop import assert_trained_as_plainly, recipe
 from tests.laws.random_modules import PARTS, random_module
 from tests.trials.toys import toy_data
@@ -26,7 +26,7 @@ def build(seed, replicate=0):
         return random_module(seed)
 
 
-@pytest.mark.parametrize("seed", range(COUNT))
+@pytest.mark.parametrize("seed", numbers(COUNT))
 def test_a_random_network_is_trained_as_in_a_plain_loop(seed):
     warnings = compare_with_itself(lambda replicate: build(seed, replicate), recipe(), DATA)
     assert all("doesn't depend on" in line for line in warnings)

@@ -5,6 +5,7 @@ By default the same few each time; ``ORACLE_TESTS_THOROUGH=1`` takes two hundred
 
 import json
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from dashboards.figures.fit_view import FitView, fit_figure, fit_table
@@ -15,6 +16,8 @@ from tests.effort import THOROUGH, tries
 from tests.laws.searches import small_searches
 
 
+@pytest.mark.timeout(600 * tries(1))
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of a search that fails
 @settings(
     max_examples=tries(20),
     derandomize=not THOROUGH,

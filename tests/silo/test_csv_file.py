@@ -59,6 +59,8 @@ INTERVALS = (
         ("cycle;optimum;low;high;low_cut\n0;.04;.036;.3;\n3;.3;.042;.3;yes\n", "utf-8"),
         ("Cycle\tOptimum\tLow\tHigh\tLow cut\n0\t.04\t.036\t.3\n3\t,3\t4,2e-2\t,3\tTRUE\n", "utf-16"),
         ("sep=;\ncycle;optimum;low;high;low_cut\n0;.04;.036;.3;\n3;.3;.042;.3;yes\n", "utf-8"),
+        ("# mine, of May\n#cycle,optimum,low,high,low_cut\n0,.04,.036,.3,\n# end\n3,.3,.042,.3,1\n", "utf-8"),
+        ("# mine\r\n\r\ncycle;optimum;low;high;low_cut\r\n0;,04;,036;,3;\r\n3;,3;,042;,3;1\r\n", "utf-8"),
         ('CYCLE,"OPTIMUM",low,High,low-cut\n0.0,"0,04",.036,.3,\n3.0,.3,.042,.3,1\n', "utf-8"),
         ("\n\ncycle,optimum,low,high,low_cut,\n\n,,,,\n0,.04,.036,.3,,\n  \n3,.3,.042,.3,1,\n\n", "utf-8"),
         ("cycle,optimum,low,high,low_cut\r0,.04,.036,.3,\r3,.30000000000000004,.042,.3,1\r", "utf-8"),
@@ -67,6 +69,13 @@ INTERVALS = (
 )
 def test_files_as_people_have_them(given, text: str, encoding: str) -> None:  # type: ignore[no-untyped-def]
     assert load_csv(given(text, encoding)) == INTERVALS
+
+
+@pytest.mark.parametrize("row", ["0,.1,a,.9\n0,.1,a,.8\n", "0,.1,a,90%\n"])
+def test_a_complaint_names_its_file_once(given, row: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InvalidInput, match="line") as refused:
+        load_csv(given(RAW + row))
+    assert str(refused.value).count(".csv") == 1
 
 
 def test_rates_a_rounding_apart_are_one_within_and_between_cycles(given) -> None:  # type: ignore[no-untyped-def]

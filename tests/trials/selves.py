@@ -250,6 +250,18 @@ class Global(Plain):
         return self.top(self.hidden(x)) * (1 + Global.count / 100)
 
 
+class InPlace(Plain):
+    """Takes its inputs for its own."""
+
+    def forward(self, x):
+        return super().forward(x.mul_(0.5))
+
+
+class InPlaceInEvaluation(Plain):
+    def forward(self, x):
+        return super().forward(x if self.training else x.mul_(0.5))
+
+
 class Cached(Plain):
     """Folds its weights once."""
 

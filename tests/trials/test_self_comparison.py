@@ -60,6 +60,8 @@ REFUSED = {
     "OwnDropout": r"same step comes out otherwise after others.*\(draws\)",
     "UnseededDropout": r"another one each time that it is built.*global generators",
     "Global": r"another one each time that it is built, or keeps something outside of itself",
+    "InPlace": r"changes its inputs in place.*x = x / 2",
+    "InPlaceInEvaluation": r"changes its inputs in place",
     "Cached": r"its first call computes of the weights.*register_buffer",
     "RunningMean": r"same evaluation comes out otherwise after steps.*\(mean\).*register_buffer",
     "Two": r"in training mode it gives a tuple for 4 inputs: it must be one tensor of shape \(4, 4\)",

@@ -8,7 +8,9 @@ from scipy.optimize import linprog
 from scipy.special import expit, logit
 
 from silo._arrays import FloatArray
-from silo.fit.branch_and_bound import FewestMisses, Items, fewest_misses
+from silo.curve import logit_gamma
+from silo.fit.branch_and_bound import Items
+from silo.fit.fewest_misses import FewestMisses, fewest_misses
 from tests.effort import tries
 
 BOUNDS = (0.5, 20.0)
@@ -95,3 +97,37 @@ def test_of_all_betas_with_equal_counts_takes_that_of_the_smallest_violation() -
     rates = found.epsilon[0] + found.delta[0] * expit(found.beta[0] * logits[0])
     assert (found.misses[0], found.beta[0]) == (1, pytest.approx(20.0))
     assert rates[1] == pytest.approx(0.1 + 0.8 * expit(-0.02 * 20), abs=1e-6)
+
+
+def test_of_200_intervals_without_width_finds_the_six_that_one_curve_goes_through() -> None:
+    """Any three others have a curve of their own: what is proven is that no seven have one."""
+    random = np.random.default_rng(0)
+    logits = logit_gamma(np.arange(200), 1, 0.05)[None]
+    rates = random.uniform(0.1, 0.9, (1, 200))
+    on_curve = [2, 9, 20, 31, 50, 90]
+    rates[0, on_curve] = (0.1 + 0.7 * expit(3.3 * logits[0]))[on_curve]
+    found = fewest_misses(items(logits, rates, rates), BOUNDS)
+    assert found.misses.tolist() == [194]
+    assert (found.beta[0], found.epsilon[0], found.delta[0]) == pytest.approx((3.3, 0.1, 0.7), rel=1e-6)
+
+
+@settings(max_examples=tries(10), deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), width=st.sampled_from([0.0, 1e-7]), planted=st.integers(4, 8))
+def test_of_narrow_intervals_no_fewer_are_missed_than_by_the_curve_that_they_lie_around(
+    seed: int, width: float, planted: int
+) -> None:
+    random = np.random.default_rng(seed)
+    logits = logit_gamma(np.arange(30), 1, 0.1)[None]
+    on_curve = random.choice(np.arange(2, 30), planted, replace=False)
+    rates = random.uniform(0.1, 0.9, (1, 30))
+    rates[0, on_curve] = (0.1 + 0.7 * expit(random.uniform(1, 8) * logits[0]))[on_curve]
+    found = fewest_misses(items(logits, rates * (1 - width), rates * (1 + width)), BOUNDS)
+    assert found.misses[0] <= 30 - planted
+    hit = found.epsilon[0] + found.delta[0] * expit(found.beta[0] * logits[0])
+    inside = np.abs(hit / rates[0] - 1) <= width + OUTSIDE
+    assert found.misses[0] == 30 - np.count_nonzero(inside)
+
+
+def test_where_nothing_is_bounded_from_above_a_flat_line_hits_all() -> None:
+    found = of_shapes(np.array([[0.2, 0.9]]), np.array([0.3, 0.5]), np.array([np.inf, np.inf]))
+    assert (found.misses[0], found.epsilon[0], found.delta[0]) == (0, pytest.approx(0.5), 0.0)
