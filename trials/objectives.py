@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from silo.errors import InvalidInput
-from trials.registry import call, one_line, resolve, with_values
+from trials.registry import call, misplaced_flag, one_line, resolve, with_values
 from trials.tasks import Component, Metric
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -132,6 +132,8 @@ def bound(kind: str, component: Component, known: Mapping[str, Any], *positional
         ) from None
     except ValueError:  # some compiled functions have no signature
         pass
+    if problem := misplaced_flag(function, component.arguments):
+        raise InvalidInput(f"{kind} {component.name!r}: {problem}")
     arguments = with_values(kind, component.name, component.arguments)
     found: Callable[..., Any] = partial(function, **arguments) if arguments else function
     return found

@@ -318,6 +318,10 @@ def one_argument(outputs):
     return outputs.mean()
 
 
+def softened(outputs, targets, *, soft=False):
+    return functional.mse_loss(outputs, targets / 2 if soft else targets)
+
+
 class NoCompute:
     def update(self, outputs, targets):
         pass
@@ -343,6 +347,11 @@ def test_a_loss_that_is_no_number_is_refused(name, words):
     [
         (Component(name=f"{HERE}:one_argument"), r"can't be called as function\(outputs, targets, …\)"),
         (Component(name=f"{HERE}:smooth_l1", arguments={"gamma": 1}), "gamma"),
+        (Component(name=f"{HERE}:smooth_l1", arguments={"beta": True}), "'beta' must be a number, got True"),
+        (
+            Component(name=f"{HERE}:softened", arguments={"soft": "no"}),
+            "'soft' must be true or false, got 'no'; YAML reads no, off, on and yes as text",
+        ),
         (
             Component(name=f"{HERE}:Learned"),
             r"has parameters of its own \(scale\), which nothing",
