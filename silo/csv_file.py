@@ -55,7 +55,8 @@ class Row:
         text = self.cells[name]
         number = float(text.replace(",", ".")) if _NUMBER.fullmatch(text) else np.inf
         if not np.isfinite(number):
-            raise InvalidInput(f"{self.place}: {name} must be a number, not {text!r}")
+            share = ": write 90 % as 0.9" if text.endswith("%") else ""
+            raise InvalidInput(f"{self.place}: {name} must be a number, not {text!r}{share}")
         return number
 
     def whole(self, name: str) -> int:

@@ -143,6 +143,7 @@ RAW = "cycle,max_lr,replicate,accuracy\n"
         ),
         (RAW + "0,.1,1,.9\n3,.1,1.0,.9\n", "cycle 0 has replicate 1, cycle 3 has not, but 1.0: a"),
         (HEADER + "0,0,1,0,1,0,1\n", "than the header's 4: where a comma is the decimal sign, put ; between"),
+        (HEADER + "0,10%,.1,.1\n", "line 2: optimum must be a number, not '10%': write 90 % as 0.9"),
         (HEADER + "0,nan,.1,.1\n", "line 2: optimum must be a number, not 'nan'"),
         (HEADER + "0,1_0,.1,.1\n", "line 2: optimum must be a number, not '1_0'"),
         (HEADER + "-1,.1,.1,.1\n", "line 2: cycle must be a whole number of at least 0, not '-1'"),
