@@ -539,6 +539,11 @@ def _check_file(database: Path, url: URL, *, create: bool) -> None:
         return
     if not create:
         raise Refused(f"ledger {_shown(url)}: there is no such file; 'oracle run' makes it")
+    if database.is_symlink() and not os.path.isdir(os.path.dirname(os.path.realpath(database))):
+        raise Refused(
+            f"ledger {_shown(url)}: it is a link to {os.path.realpath(database)}, whose folder isn't there; "
+            "make the folder, or name another place"
+        )
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

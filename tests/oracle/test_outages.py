@@ -285,6 +285,7 @@ def test_what_waiting_does_not_mend_is_refused_at_once(postgresql, tmp_path):
     said = []
     url = make_url(postgresql.database())
     (tmp_path / "folder.db").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "gone" / "ledger.db")
     for wrong, why in (
         (url.set(password="wrong").render_as_string(hide_password=False), "password authentication failed"),
         (url.set(database="none").render_as_string(hide_password=False), 'database "none" does not exist'),
@@ -292,7 +293,11 @@ def test_what_waiting_does_not_mend_is_refused_at_once(postgresql, tmp_path):
     ):
         with pytest.raises(Refused, match=why):
             Ledger(wrong, retries=Retries(said.append))
-    assert not said
+    with pytest.raises(Refused, match=r"a link to .*/gone/ledger\.db, whose folder isn't there"):
+        Ledger(f"sqlite:///{tmp_path}/link.db", create=True, retries=Retries(said.append))
+    (tmp_path / "gone").mkdir()
+    Ledger(f"sqlite:///{tmp_path}/link.db", create=True).close()
+    assert not said and (tmp_path / "gone" / "ledger.db").is_file()
 
 
 def test_a_server_that_starts_after_the_command_is_waited_for(postgresql, impatient):
