@@ -90,7 +90,8 @@ class Store:
             else:
                 write_durably(Path(self._place(path)), data)
         except OSError as error:
-            if error.errno not in _LASTING:
+            below = error.errno in (errno.ENOTDIR, errno.ELOOP) and os.path.isdir(self.root)
+            if below or error.errno not in _LASTING:
                 raise
             raise StorageFailed(self._lasting(error)) from error
         return StoredFile(path=path, sha256=hashlib.sha256(data).hexdigest())

@@ -98,7 +98,7 @@ def test_a_ledger_that_is_gone_is_one_line(ledger, tmp_path):
         for _ in range(2):
             assert ask(f"{address}/api/studies")[0] == 500
     assert len(lines) == 2
-    assert all("unable to open database file" in line for line in lines)
+    assert all("was deleted, moved or replaced while it was in use" in line for line in lines)
     assert [line for line in lines if "\n" in line] == []
 
 

@@ -10,7 +10,6 @@ import ray
 from oracle import service
 from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster, starting
-from oracle.drivers.nodes import check_nodes
 from oracle.errors import Refused
 from silo.errors import InvalidInput
 from tests.support import open_session, small_spec
@@ -35,16 +34,6 @@ def test_workers_are_processes_that_were_there_before(tmp_path):
             assert len(pids) == 1 and os.getpid() not in pids
             assert all(psutil.Process(pid).create_time() < begin for pid in pids)
     assert not ray.is_initialized() and not rays()
-
-
-def test_on_a_cluster_workers_are_the_processes_that_looked_at_its_nodes(tmp_path, ray_cluster):
-    spec = small_spec(tmp_path, cycles=1, resources={"workers": 1})
-    with cluster([spec], ray_cluster.address) as [workers], open_session(spec) as session:
-        assert check_nodes([session], {}) == 1
-        looked = time.time()
-        ray_tune.run([session], workers)
-        [pid] = {int(trial.worker.split(":")[1]) for trial in session.search.outcomes()}
-        assert psutil.Process(pid).create_time() < looked
 
 
 @pytest.mark.parametrize("ended", [InvalidInput("no such thing"), Refused("not now"), KeyboardInterrupt()])

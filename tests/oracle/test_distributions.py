@@ -1,5 +1,6 @@
 """Gradients and hidden representations per cycle, and the rates that they predict."""
 
+import errno
 import json
 import math
 from dataclasses import replace
@@ -77,12 +78,14 @@ def test_a_cycle_without_statistics_is_left_out():
 
 
 def test_a_storage_that_is_out_of_reach_is_asked_once(monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("no folder")
+    def lost(path):
+        asked.append(path)
+        raise OSError(errno.EIO, "Input/output error")
+
     asked = []
-    original = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: asked.append(path) or original(path))
+    monkeypatch.setattr(Path, "read_bytes", lost)
     _, search = invent(change=noted, cycles=4)
-    found = cycle_distributions(search.decisions, str(tmp_path / "file"))
+    found = cycle_distributions(search.decisions, str(tmp_path))
     assert len(found) == 4 and len(asked) == 1
 
 
