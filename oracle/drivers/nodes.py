@@ -149,9 +149,9 @@ def check_nodes(sessions: Sequence[Session], shared: Mapping[str, Any]) -> int:
         if node["Alive"] and _fits(_wants(spec), node["Resources"])
     }
     _check_data(sessions, shared, nodes)
-    rehearse = _on_worker(spec, _rehearse, ray_internals.tune_environment())
     rehearsals = [
-        rehearse.remote(_told(session.spec), session.record.execution, shared) for session in sessions
+        _on_worker(spec, _rehearse).remote(_told(session.spec), session.record.execution, shared)
+        for session in sessions
     ]
     for root in sorted({session.spec.storage_root() for session in sessions}):
         _check_storage(root, nodes)
@@ -321,27 +321,17 @@ def _choose_way(spec: Spec, workers: int) -> ChosenExecution:
     return choose_execution(spec, open_runner(spec).on(spec.device), workers)
 
 
-def _on_worker(spec: Spec, function: Callable[..., Any], environment: Mapping[str, Any] | None = None) -> Any:
+def _on_worker(spec: Spec, function: Callable[..., Any]) -> Any:
     wants = spec.resources
     # A process that lived on would keep its memory of the GPU; .options() would leave max_calls out.
     calls = 1 if wants.gpus else 0
-    decorated = ray.remote(
-        num_cpus=wants.cpus,
-        num_gpus=wants.gpus,
-        max_calls=calls,
-        max_retries=0,
-        runtime_env=environment,
-    )
+    decorated = ray.remote(num_cpus=wants.cpus, num_gpus=wants.gpus, max_calls=calls, max_retries=0)
     return decorated(function)
 
 
 def _on_node(node: str, function: Callable[..., Any]) -> Any:
-    return ray.remote(function).options(
-        num_cpus=0,
-        max_retries=0,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-        runtime_env=ray_internals.tune_environment(),  # so that its process becomes a worker
-    )
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
 
 
 def _told(spec: Spec) -> Spec:

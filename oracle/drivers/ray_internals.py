@@ -80,14 +80,6 @@ def tune_without_environments() -> Iterator[None]:
         known.get = before
 
 
-def tune_environment() -> dict[str, Any]:
-    """The environment that Tune starts its workers in: a process that had it before can become one."""
-    from ray.tune.execution.class_cache import DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE
-
-    named = {name: os.environ[name] for name in ENV_VARS_TO_PROPAGATE if name in os.environ}
-    return {"env_vars": DEFAULT_ENV_VARS | named}
-
-
 def zip_folder(folder: Path, path: Path, *, excludes: Sequence[str]) -> None:
     """Zips a folder as Ray zips a working directory, without what its .gitignore and .rayignore name.
 

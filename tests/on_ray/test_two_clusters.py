@@ -1,18 +1,14 @@
 """A process that has had one Ray cluster runs searches on others, with and without tokens."""
 
 import os
-import time
 
-import psutil
 import pytest
 
 import oracle
-from oracle.drivers import ray_tune
 from oracle.drivers.cluster import cluster
-from oracle.drivers.nodes import check_nodes
 from oracle.errors import Refused
 from tests.clusters import running
-from tests.support import open_session, small_spec
+from tests.support import small_spec
 
 SMALL = {
     "cycles": 1,
@@ -61,13 +57,3 @@ def test_a_cluster_without_a_token_is_refused_where_one_is_asked_for(without_tok
     spec, why = small_spec(tmp_path, **SMALL), "has no token, and this process asks for one"
     with pytest.raises(Refused, match=why), cluster([spec], address):
         pass
-
-
-def test_on_a_cluster_workers_are_the_processes_that_looked_at_its_nodes(without_token, tmp_path):
-    spec, address = small_spec(tmp_path, **SMALL), f"127.0.0.1:{without_token.port}"
-    with cluster([spec], address) as [workers], open_session(spec) as session:
-        assert check_nodes([session], {}) == 1
-        looked = time.time()
-        ray_tune.run([session], workers)
-        [pid] = {int(trial.worker.split(":")[1]) for trial in session.search.outcomes()}
-        assert psutil.Process(pid).create_time() < looked
