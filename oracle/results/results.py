@@ -139,11 +139,11 @@ DRAWS = 300
 """Draws of what the trainings tell that a curve is fitted to."""
 
 
-def load(search: Spec | str | Path, ledger: str | None = None) -> Results:
+def load(name: str | Path | Spec, ledger: str | None = None) -> Results:
     """Loads what a search has found so far; load it again to see what has been found since.
 
     Args:
-        search: Its name (of a spec with variants ``NAME.VARIANT``), its spec, or the spec's file.
+        name: The search's name (of a spec with variants ``NAME.VARIANT``), its spec, or the spec's file.
         ledger: Database URL; by default the spec's, of a name $ORACLE_LEDGER, then that of a spec that names
             none.
 
@@ -151,12 +151,9 @@ def load(search: Spec | str | Path, ledger: str | None = None) -> Results:
         InvalidInput: The URL is none, the spec is wrong, or it has variants.
         Refused: There is no such ledger, no such search in it, or its spec is another version's.
     """
-    own = None if isinstance(search, str) and not is_spec_file(search) else load_spec(search)
-    if own is None:
-        name, url = str(search), ledger or os.environ.get("ORACLE_LEDGER") or DEFAULT_LEDGER
-    else:
-        name, url = own.name, ledger or own.ledger
-    opened, record = Ledger.open_search(name, url)
+    own = None if isinstance(name, str) and not is_spec_file(name) else load_spec(name)
+    place = os.environ.get("ORACLE_LEDGER") or DEFAULT_LEDGER if own is None else own.ledger
+    opened, record = Ledger.open_search(str(name) if own is None else own.name, ledger or place)
     try:
         return Results.read(opened, record, own=own)
     finally:
