@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trials.tasks import Execution
 
 if TYPE_CHECKING:
+    from oracle.policies import Policy
     from oracle.spec import Spec
     from trials.engine.choose import ChosenExecution, Speed
     from trials.runner import Runner
@@ -39,6 +40,11 @@ def evaluations(spec: Spec, train: int) -> int:
     from trials.training import count_validations
 
     return count_validations(spec.recipe(execution=Execution()), train)
+
+
+def turns(policy: Policy, replicates: int) -> int:
+    """How often a cycle mostly asks for trainings of all replicates, extensions aside."""
+    return max(1, round(policy.expected(replicates) / (policy.together * replicates)))
 
 
 def measured_on_workers(spec: Spec) -> bool:
@@ -79,7 +85,7 @@ def choose_execution(spec: Spec, runner: Runner, workers: int) -> ChosenExecutio
     workload = Workload(
         cycles=spec.cycles,
         candidates=policy.together,
-        turns=policy.turns,
+        turns=turns(policy, spec.replicates),
         replicates=spec.replicates,
         workers=workers,
         device=spec.device,

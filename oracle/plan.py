@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oracle.execution import cores, evaluations, measure_speed, room
+from oracle.execution import cores, evaluations, measure_speed, room, turns
 from oracle.preflight import Facts, cautions, examine, missing_places, open_runner
 from oracle.spec import Spec
 from silo._arrays import FloatArray
@@ -315,7 +315,7 @@ def make_plan(spec: Spec) -> Plan:
     count = math.ceil(policy.together / packs)
     speed = _speed(spec, measuring, facts, count)
     wanted = has_device and spec.training.precision == "fp32"
-    turns = policy.turns * math.ceil(packs * spec.replicates / workers)
+    rounds = turns(policy, spec.replicates) * math.ceil(packs * spec.replicates / workers)
     state = facts.parameters * _FLOAT_BYTES
     per_cycle = math.ceil(policy.expected(spec.replicates))
     return Plan(
@@ -324,7 +324,7 @@ def make_plan(spec: Spec) -> Plan:
         workers=workers,
         seconds=None
         if speed is None
-        else spec.cycles * turns * speed.training(facts.steps, evaluations(spec, facts.train)),
+        else spec.cycles * rounds * speed.training(facts.steps, evaluations(spec, facts.train)),
         step_seconds=None if speed is None else speed.step,
         kept_bytes=spec.replicates
         * ((spec.cycles + 1) * state + (spec.cycles - 1) * (state + facts.prunable)),

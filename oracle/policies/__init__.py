@@ -114,7 +114,6 @@ class Policy(Protocol):
             then: it rests on a model, and machines differ in the last bits.
         candidates: Rates that a cycle begins with, or chooses from.
         together: How many of them a replicate is mostly trained with at a time.
-        turns: How often a cycle mostly asks for trainings, extensions aside.
         extension: Most rates that a cycle may add to them.
         rates: Those that every cycle begins with, ascending, where that is known beforehand; else none.
     """
@@ -132,9 +131,6 @@ class Policy(Protocol):
 
     @property
     def together(self) -> int: ...
-
-    @property
-    def turns(self) -> int: ...
 
     @property
     def extension(self) -> int: ...
@@ -192,7 +188,6 @@ class PointRule(ABC):
     """A policy that trains all candidates in all replicates and decides by their means."""
 
     selective = False
-    turns = 1
 
     @property
     def together(self) -> int:
@@ -324,9 +319,6 @@ class AllrPolicy(_OneRate):
 BUDGETS = "share", "trainings"
 """Fields of :class:`AdaptivePolicy` that may grow under a search that has results."""
 
-_TURNS = 3
-"""A later cycle's rounds, mostly."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptivePolicy(GridPolicy):
@@ -341,7 +333,6 @@ class AdaptivePolicy(GridPolicy):
     trainings: float | None = None
 
     selective = True
-    turns = _TURNS
 
     @property
     def together(self) -> int:
@@ -517,7 +508,6 @@ class EdgePolicy(GridPolicy):
 
     selective = True
     together = 1
-    turns = 1
 
     @property
     def extension(self) -> int:

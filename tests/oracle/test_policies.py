@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from oracle.execution import turns
 from oracle.policies import AllrPolicy, CurvePolicy, FixedPolicy, make_policy
 from oracle.results import Results
 from oracle.search import Rules, Search, Signal
@@ -151,6 +152,15 @@ def test_a_search_with_a_policy_runs_and_its_comparison_says_so(tmp_path, policy
     results = Results.of(session.spec, session.search)
     assert results.fit is None and results.predicted is None and results.done
     assert "nothing is searched" in results.verdict()
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.1, 1), (0.25, 1), (0.5, 2), (1.0, 5)])
+def test_an_adaptive_cycle_asks_as_often_as_its_budget_allows(share, expected, tmp_path):
+    policy = {"name": "adaptive", "arguments": {"share": share}}
+    grid = {"low": 0.01, "high": 0.4, "points": 14}
+    found = small_spec(tmp_path, grid=grid, policy=policy).policy_of_rates()
+    assert turns(found, 3) == expected
+    assert turns(small_spec(tmp_path, grid=grid).policy_of_rates(), 3) == 1
 
 
 def test_the_same_rate_gives_the_same_trial_whatever_chose_it(tmp_path):

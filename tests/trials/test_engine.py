@@ -20,7 +20,14 @@ from tests.trials.toys import (
 from trials.datasets import Dataset, Split
 from trials.engine import StackedNetwork, named_tensors
 from trials.engine import engine as engines
-from trials.engine.engine import Engine, GraphEvaluation, evaluation_batch, largest_batch, worth_filling
+from trials.engine.engine import (
+    Engine,
+    GraphEvaluation,
+    evaluation_batch,
+    largest_batch,
+    worth_filling,
+    worth_packing,
+)
 from trials.engine.graphs import Captured, as_traced, compile_all
 from trials.engine.steps import GraphStep
 from trials.objectives import CrossEntropy, RightAnswers
@@ -153,14 +160,23 @@ def test_one_graph_serves_pack_after_pack_whatever_their_masks_and_sizes():
             assert_same_outcome(one, other)
 
 
-def test_a_pack_far_too_small_is_not_filled_up():
+def test_a_pack_of_less_than_a_quarter_is_not_filled_up_and_trains_as_each_does_alone():
     module, data = toy_network("fc"), toy_data()
-    few, most = recipe(4), recipe(4)
+    few, alone = recipe(8), recipe(1, compiled=False)
     engine = Engine(module, few, compiler=as_traced)
+    found = train(module, data, few, RATES[:1], engine=engine)
+    assert not engine.traced
+    (expected,) = train(module, data, alone, RATES[:1])
+    assert all(torch.equal(found[0].state[name], expected.state[name]) for name in expected.state)
     train(module, data, few, RATES[:2], engine=engine)
-    assert not engine.traced and not worth_filling(2, few.execution)
-    train(module, data, most, RATES, engine=engine)
-    assert engine.traced and worth_filling(3, few.execution)
+    assert engine.traced
+    assert next(count for count in range(1, 17) if worth_filling(count, recipe(16).execution)) == 4
+
+
+@pytest.mark.parametrize(("pack", "fewest"), [(2, 2), (4, 4), (16, 5)])
+def test_few_copies_are_trained_one_after_another_where_nothing_is_compiled(pack, fewest):
+    execution = Execution(pack_size=pack)
+    assert [worth_packing(count, execution) for count in (fewest - 1, fewest)] == [False, True]
 
 
 def test_the_last_pack_of_a_cycle_is_replayed_however_small_it_is():

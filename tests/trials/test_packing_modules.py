@@ -168,7 +168,7 @@ def outcomes(module, size):
 def test_a_module_that_is_taken_trains_packed_as_it_does_alone(name):
     module = built(TAKEN[name])
     assert reason(module) is None
-    for one, other in zip(outcomes(module, 4), outcomes(module, 1), strict=True):
+    for one, other in zip(outcomes(module, len(RATES)), outcomes(module, 1), strict=True):
         assert_same_outcome(one, other)
         assert not one.diverged and one.best_step
 

@@ -127,7 +127,7 @@ def plain_training(module, start, masks, data, max_lr, *, cycle, replicate, seed
 def test_packed_alone_and_plain_training_agree(case):
     module, start, masks, data, rates = case
     where = {"start": start, "masks": masks, "cycle": 2, "replicate": 1}
-    packed = train(module, data, recipe(pack_size=16), rates, **where)
+    packed = train(module, data, recipe(pack_size=len(rates)), rates, **where)
     alone = train(module, data, recipe(pack_size=1), rates, **where)
     for max_lr, one, other in zip(rates, packed, alone, strict=True):
         plain = plain_training(module, start, masks, data, max_lr, cycle=2, replicate=1)
@@ -151,7 +151,8 @@ def test_what_is_frozen_stays_and_what_is_shared_stays_shared():
     module, data = Frozen(), toy_data(train=BATCH * PER_EPOCH)
     start = double(module.state_dict())
     for pack_size in (1, 2):
-        (outcome,) = train(module, data, recipe(pack_size=pack_size), [0.1], start=start)
+        rates = [0.1, 0.2][:pack_size]
+        outcome, *_ = train(module, data, recipe(pack_size=pack_size), rates, start=start)
         assert outcome.best_step and "shift" not in outcome.state
         assert torch.equal(outcome.state["stem.weight"], start["stem.weight"])
         assert not torch.allclose(outcome.state["first.weight"], start["first.weight"])

@@ -14,12 +14,13 @@ from trials.engine.copies import (
     named_tensors,
     why_not_packed,
 )
-from trials.engine.engine import EVALUATION_BATCH, Engine, evaluation_batch
+from trials.engine.engine import EVALUATION_BATCH, FEWEST_PACKED, Engine, evaluation_batch
 from trials.engine.graphs import compile_if_possible
 from trials.engine.steps import Step
 
 __all__ = [
     "EVALUATION_BATCH",
+    "FEWEST_PACKED",
     "Engine",
     "PlainModule",
     "StackedNetwork",

@@ -1,6 +1,6 @@
 """The choice of an execution for a search's trainings, by measuring a few steps of each.
 
-A search that is over in a minute anyway isn't measured: a rule of thumb chooses, the same one every time.
+A search that is over in seconds anyway isn't measured: a rule of thumb chooses, the same one every time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from torch import nn
 
 from silo.errors import InvalidInput
 from trials.datasets import beginning
-from trials.engine import Engine, StackedNetwork, evaluation_batch, named_tensors, why_not_packed
+from trials.engine import (
+    FEWEST_PACKED,
+    Engine,
+    StackedNetwork,
+    evaluation_batch,
+    named_tensors,
+    why_not_packed,
+)
 from trials.engine.compile_cache import lacks_place
 from trials.objectives import make_loss
 from trials.process import DeviceLost, free_memory, is_out_of_memory, raise_if_lost
@@ -253,13 +260,10 @@ PACKED_PARAMETERS = 100_000
 PACKED_COPIES = 16
 """Rule of thumb: copies of a small network that still share a core's cache."""
 
-_FEWEST_PACKED = 5
-"""Rule of thumb: fewer copies train faster one after the other, as long as nothing is compiled."""
-
 MOST_COPIES = 32
 """Most copies that are tried on a CPU: beyond, they leave every core's cache."""
 
-_WORTH_MEASURING = 60.0
+_WORTH_MEASURING = 20.0
 """Seconds of a search, one core after another, below which nothing is measured."""
 
 _BUSY_STEP = 0.05
@@ -337,7 +341,7 @@ class _Chooser:
             return self._by_thumb(alone, "as a first training failed")
         total = self._workload.trainings * speed.training(self._steps, self._validations)
         if total < _WORTH_MEASURING:
-            return self._by_thumb(alone, "for a search of about a minute")
+            return self._by_thumb(alone, "for a search of seconds")
         self._found = {alone: self._search_seconds(speed, 1)}
         self._measure(alone, speed.step)
         return self._best, self._reason(_ranking(self._found))
@@ -432,7 +436,7 @@ class _Chooser:
         """The size of packs by the rule of thumb."""
         parameters = sum(parameter.numel() for parameter in self._module.parameters())
         small = not self._convolves and parameters <= PACKED_PARAMETERS
-        few = 1 < self._workload.candidates < _FEWEST_PACKED
+        few = 1 < self._workload.candidates < FEWEST_PACKED
         size = self._wishes.pack or (PACKED_COPIES if small and not few else 1)
         return size if size > 1 and self._packable else 1
 

@@ -40,6 +40,10 @@ EVALUATION_BYTES = 2**25
 """Most bytes of a batch's normalised inputs, but for as many examples as a training step takes: of images of
 32 by 32 pixels 1,024 are less, of those of ImageNet 55 are as much."""
 
+FEWEST_PACKED = 5
+"""Fewer copies train faster one after the other than in one call, as long as nothing is compiled: vmap's own
+work takes as long as two steps of a small network."""
+
 Outputs = Iterator[tuple[Tensor, Tensor]]
 """Outputs [K, B, …] of K copies on batch after batch of a split, and its targets [B, …]."""
 
@@ -200,8 +204,9 @@ class Engine:
             InvalidInput: The optimizer can't be traced.
         """
         execution, module, optimizer = self.recipe.execution, self.module, self.recipe.optimizer
-        if not execution.traced or not worth_filling(copies.flat.shape[0], execution):
-            gradients = packed_gradients if execution.vectorised else lone_gradients
+        count = copies.flat.shape[0]
+        if not execution.traced or not worth_filling(count, execution):
+            gradients = packed_gradients if worth_packing(count, execution) else lone_gradients
             found = gradients(module, self.loss_of)
             return EagerStep(found, build_optimizer(optimizer), copies, mask, self.recipe.clip)
         if self._step is None:
@@ -218,7 +223,7 @@ class Engine:
         """
         execution, count = self.recipe.execution, copies.flat.shape[0]
         size = largest_batch(split, self.recipe.batch_size)
-        outputs = eager_outputs(self.module, copies, data, split, execution.vectorised, size)
+        outputs = eager_outputs(self.module, copies, data, split, worth_packing(count, execution), size)
         if self._evaluation is not None and worth_filling(count, execution):
             outputs = self._evaluation.outputs(copies, data, split)
         return scores_of(outputs, self._scorer(count, copies.flat.device), count)
@@ -383,9 +388,15 @@ def _same_scores(metric: Metric, expected: Tensor, examples: int) -> Tensor:
 
 def worth_filling(count: int, execution: Execution) -> bool:
     """Whether a pack of ``count`` is trained by the execution's graph, filled up with idle copies."""
-    # The graph steps idle copies too, at the cost of live ones: half of it would be for nothing, but where
-    # it is recorded, and the launches that it spares are what takes time.
-    return execution.captured or 2 * count > execution.pack_size
+    # The graph steps idle copies too, at the cost of live ones. Where packs are worth it at all, launches are
+    # what takes time, and a graph spares so many that its step costs about what a quarter of its copies do
+    # one operation after another (small networks; 4 to 16 copies).
+    return execution.captured or 4 * count >= execution.pack_size
+
+
+def worth_packing(count: int, execution: Execution) -> bool:
+    """Whether ``count`` copies that no graph trains are computed in one call, and not one after another."""
+    return execution.vectorised and count >= min(execution.pack_size, FEWEST_PACKED)
 
 
 @contextmanager
