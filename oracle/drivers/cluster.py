@@ -146,7 +146,7 @@ def _connected(options: dict[str, Any], address: str | None) -> Iterator[None]:
         )
     with ray_internals.own_authentication():
         try:
-            ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            ray_internals.start(log_to_driver=False, logging_level="ERROR", **options)
         except Exception as error:  # of whatever class: a node that takes too long to start is a bare one
             what = "Ray can't be started here" if address is None else f"no Ray cluster at {address!r}"
             raise Refused(f"{what}: {(str(error).splitlines() or [type(error).__name__])[0]}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -29,6 +30,37 @@ def node_groups() -> list[tuple[Mapping[str, float], int]]:
     config = ray._private.state.state.get_cluster_config()
     groups = config.node_group_configs if config is not None else ()
     return [(dict(group.resources), group.max_count) for group in groups]
+
+
+_TRIES = 3
+
+
+def start(**options: Any) -> None:
+    """Calls ``ray.init``, again where a node that it starts needs more than the time that Ray allows it.
+
+    Ray gives a node 30 seconds, which no setting changes, and leaves its processes behind: on a machine that
+    is busy for a while the next one finds all files in memory. A cluster that is there is asked once.
+    """
+    import ray
+
+    for tries in range(1, _TRIES + 1):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray raises a bare one
+            _end_nodes(error)
+            if options["address"] != "local" or tries == _TRIES or "timed out" not in str(error):
+                raise
+
+
+def _end_nodes(error: Exception) -> None:
+    """Ends the processes of the nodes that were being made when this was raised: nobody else knows them."""
+    from ray._private.node import Node
+
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if isinstance(node, Node):
+            node.kill_all_processes(check_alive=False, wait=True)
 
 
 @contextmanager

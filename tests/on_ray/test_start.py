@@ -2,10 +2,12 @@
 
 import os
 import time
+from contextlib import nullcontext
 
 import psutil
 import pytest
 import ray
+from ray._private import services
 
 from oracle import service
 from oracle.drivers import ray_tune
@@ -65,6 +67,22 @@ def test_what_it_fails_with_is_said_when_it_is_needed(tmp_path, monkeypatch):
             cluster([spec], None, start),
         ):
             pass
+
+
+@pytest.mark.parametrize(("failing", "works"), [(2, True), (3, False)])
+def test_a_node_that_needs_longer_than_ray_waits_is_started_anew(tmp_path, monkeypatch, failing, works):
+    def get_node(*arguments):  # once the node's processes are there
+        left.append(rays())
+        if len(left) <= failing:
+            raise Exception("The current node timed out during startup. This could happen")
+        return genuine(*arguments)
+
+    left, genuine = [], services.get_node
+    monkeypatch.setattr(services, "get_node", get_node)
+    refused = pytest.raises(Refused, match=r"^Ray can't be started here: The current node timed out")
+    with nullcontext() if works else refused, cluster([small_spec(tmp_path)], None) as [workers]:
+        assert workers >= 1 and ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
+    assert len(left) >= 3 and all(len(each) <= 2 for each in left)  # nothing of those before
 
 
 @pytest.mark.parametrize(
