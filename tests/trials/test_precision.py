@@ -201,13 +201,13 @@ def test_steps_and_validations_keep_no_memory(name, module, precision):
     with engine.computing(CPU):  # one for all steps, as in a training
         step = engine.begin(copies, torch.ones_like(copies.flat[0]), data)
         train(1)  # what is made once
-        assert kept(lambda: train(200)) == kept(lambda: train(20))
+        assert kept(lambda: train(50)) == kept(lambda: train(10))
 
 
 @pytest.mark.parametrize("pack_size", [1, 3])
 def test_a_training_keeps_no_more_the_longer_it_is(pack_size):
     module, data = toy_network(), toy_data(kind=Dataset)
-    changes = {"unit": "iterations", "evaluate_every": 200, "pack_size": pack_size}
+    changes = {"unit": "iterations", "evaluate_every": 50, "pack_size": pack_size}
 
     def trained(length):
         recipe = toy_recipe(length=length, precision="bf16", **changes)
@@ -217,5 +217,5 @@ def test_a_training_keeps_no_more_the_longer_it_is(pack_size):
 
     with computing("bf16", CPU):  # around it, so that what autocast keeps is not let go at its end
         trained(2)
-        short, long = (kept(lambda length=length: trained(length)) for length in (20, 200))
+        short, long = (kept(lambda length=length: trained(length)) for length in (10, 50))
     assert long == short
