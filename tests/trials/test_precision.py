@@ -146,7 +146,6 @@ class Casting(nn.Module):
 EXECUTIONS = {
     "alone": Execution(),
     "packed": Execution(pack_size=3),
-    "captured alone": Execution(captured=True),
     "captured": Execution(pack_size=3, captured=True),
     "streams": Execution(pack_size=3, captured=True, streams=True),
 }
