@@ -192,7 +192,8 @@ class Net(nn.Sequential):
 
 
 if __name__ == "__main__":
-    spec = small_spec(Path(sys.argv[1]), network="__main__:Net", cycles=1)
+    training = {"epochs": 1, "batch_size": 64, "pack": 1, "compile": False}
+    spec = small_spec(Path(sys.argv[1]), network="__main__:Net", cycles=1, replicates=1, training=training)
     print(len(oracle.run(spec, driver="in-process").intervals))
 """
 
