@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from silo.errors import InvalidInput
-from tests.trials.test_registry import own_module  # noqa: F401
 from trials.datasets import Dataset, Split, load_dataset
 from trials.networks import build_network
 from trials.pruning import PRUNERS
@@ -38,7 +37,7 @@ def test_a_name_that_is_nearly_right_is_shown_as_it_should_be(given, usual):
     assert f"'package.module:name', so as '{usual}'" in str(caught.value) and repr(given) in str(caught.value)
 
 
-def test_a_file_is_not_run_for_its_name(own_module):  # noqa: F811
+def test_a_file_is_not_run_for_its_name(own_module):
     own_module("mytext", "raise SystemExit")
     with pytest.raises(InvalidInput, match="so as 'mytext:Mlp'"):
         resolve("network", "mytext.py:Mlp", {})

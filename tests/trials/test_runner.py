@@ -37,11 +37,8 @@ class Interrupted(Failing):
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
-    name = f"own_{tmp_path.name.replace('-', '_')}"
-    (tmp_path / f"{name}.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-    return name
+def own(own_module):
+    return own_module("failing_networks", OWN)
 
 
 def test_an_outcome_says_what_was_trained_and_where_it_lies(tmp_path):

@@ -43,11 +43,8 @@ SMALL = {"conv1.weight": 54, "conv2.weight": 270, "head.weight": 200}
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
-    name = f"own_{tmp_path.name.replace('-', '_')}"
-    (tmp_path / f"{name}.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-    return name
+def own(own_module):
+    return own_module("odd_networks", OWN)
 
 
 @pytest.mark.parametrize("rate", [0.2, (0.5, 0.25)])

@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 import torch
 from torch.optim.lr_scheduler import ChainedScheduler, LambdaLR, LinearLR, MultiStepLR
@@ -107,11 +105,8 @@ def in_units(*, steps, steps_per_unit):
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
-    (tmp_path / "own_schedules.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield "own_schedules"
-    sys.modules.pop("own_schedules")
+def own(own_module):
+    return own_module("own_schedules", OWN)
 
 
 def test_own_schedule(own):
