@@ -1,6 +1,7 @@
 """Who watches a search: observers that a spec names, TensorBoard's and MLflow's among them."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,9 +86,11 @@ def test_who_checks_a_spec_hears_of_an_observer_that_can_t_watch(write, call, co
     assert code == 2 and "observer 'tensorboard': the environment variable NO_SUCH_FOLDER is not set" in err
 
 
-def test_tensorboard_shows_cycles_trials_and_landscapes(tmp_path):
+def test_tensorboard_shows_cycles_trials_and_landscapes(tmp_path, monkeypatch):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     board = {"name": "tensorboard", "arguments": {"folder": str(tmp_path / "runs")}}
+    one_second = SimpleNamespace(time=lambda: 1.7e9)  # by which files are named
+    monkeypatch.setattr("tensorboardX.event_file_writer.time", one_second)
     watched(tmp_path, board, cycles=1)
     found = watched(tmp_path, board, cycles=2)
 
