@@ -179,11 +179,15 @@ def test_what_is_kept_is_seen_even_in_autocasts_own_cache():
 
 
 @pytest.mark.parametrize(
-    ("module", "precision"), [(toy_network(), "bf16"), (Casting(), "fp32")], ids=["ours", "the module's own"]
+    ("name", "make", "precision"),
+    [
+        *((name, toy_network, "bf16") for name in EXECUTIONS),
+        ("alone", Casting, "fp32"),
+        ("packed", Casting, "fp32"),
+    ],
 )
-@pytest.mark.parametrize("name", EXECUTIONS)
-def test_steps_and_validations_keep_no_memory(name, module, precision):
-    execution, data = EXECUTIONS[name], toy_data(kind=Dataset)
+def test_steps_and_validations_keep_no_memory(name, make, precision):
+    execution, module, data = EXECUTIONS[name], make(), toy_data(kind=Dataset)
     recipe = toy_recipe(execution=execution, precision=precision)
     engine = Engine(module, recipe, compiler=as_traced)
     copies = StackedNetwork.of(module, named_tensors(module), execution.pack_size, CPU)
