@@ -64,6 +64,8 @@ class FileReplaced(SQLAlchemyError):
     """SQLite's file is not the one any more that was opened."""
 
 
+_NEWEST_LAYOUTS: dict[str, str] = {}
+"""By Optuna's version, once it has been asked for."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _PASSING = {
     sqlite3.SQLITE_BUSY,
@@ -419,7 +421,7 @@ def open_storage(url: str, *, create: bool, retries: Retries) -> RDBStorage:
             _make(parsed, missing, step)
         try:
             storage = step(lambda: _connected(parsed, create=create))
-            if step(storage.get_current_version) != storage.get_head_version():
+            if step(storage.get_current_version) != _newest_layout(storage):
                 step(storage._version_manager.check_table_schema_compatibility)
         except (RuntimeError, CommandError) as error:
             raise Refused(
@@ -433,6 +435,13 @@ def open_storage(url: str, *, create: bool, retries: Retries) -> RDBStorage:
     if _is_sqlite(parsed):
         _keep_to_file(storage.engine, storage.engine.url)
     return storage
+
+
+def _newest_layout(storage: RDBStorage) -> str:
+    """The layout of tables that this Optuna makes: asked once, as it reads all that there ever were."""
+    if optuna.__version__ not in _NEWEST_LAYOUTS:
+        _NEWEST_LAYOUTS[optuna.__version__] = storage.get_head_version()
+    return _NEWEST_LAYOUTS[optuna.__version__]
 
 
 def _keep_to_file(engine: Engine, url: URL) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,8 +97,11 @@ class TensorBoard(Observer):
         self._writer.close()
 
     def _begin(self, folder: Path) -> Any:
-        """A writer into a file of its own: by default two of one second would be one file."""
-        return self._open(str(folder), filename_suffix=f".{uuid.uuid4().hex}")
+        """A writer into a file of its own: by default two of one second would be one file.
+
+        Files are read in the order of their names, so that of one second the later must come later.
+        """
+        return self._open(str(folder), filename_suffix=f".{time.time_ns()}.{uuid.uuid4().hex}")
 
     def _root(self, session: Session) -> Path:
         return self._folder / session.spec.name

@@ -1,4 +1,4 @@
-"""Results of invented accuracies: nothing is trained."""
+"""Results of invented accuracies: nothing is trained, and what is computed of them is for all tests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def rules_of(spec: Spec) -> Rules:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_search() -> Callable[..., tuple[Spec, Search]]:
     """Spec and search; ``decided`` cuts it off after so many cycles, ``diverged`` marks every trial so."""
 
@@ -67,10 +67,19 @@ def make_search() -> Callable[..., tuple[Spec, Search]]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_results(make_search: Callable[..., tuple[Spec, Search]]) -> Callable[..., Results]:
-    """Results without fits to draws; takes what ``make_search`` takes."""
-    return lambda *arguments, **fields: Results.of(*make_search(*arguments, **fields), draws=0)
+    """Results without fits to draws; takes what ``make_search`` takes, and gives what it has made before."""
+    made: dict[str, Results] = {}
+
+    def make(*accuracies: Accuracy, **fields: Any) -> Results:
+        if accuracies:
+            return Results.of(*make_search(*accuracies, **fields), draws=0)
+        if (known := repr(fields)) not in made:
+            made[known] = Results.of(*make_search(**fields), draws=0)
+        return made[known]
+
+    return make
 
 
 def renamed(results: Results, name: str) -> Results:
@@ -85,7 +94,7 @@ def with_parts(results: Results, **parts: Any) -> Results:
     return changed
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def results(make_results: Callable[..., Results]) -> Results:
     """Five cycles, all decided."""
     return make_results()
@@ -96,29 +105,33 @@ def two_peaks(cycle: int, replicate: int, max_lr: float) -> float:
     return 0.8 if max_lr in (0.01, 0.02, 0.08) else 0.7
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def marked(make_results: Callable[..., Results]) -> Results:
     """One cycle and one replicate with every mark: cut off below, as good beyond a gap, diverged."""
     grid = {"values": [0.01, 0.02, 0.04, 0.08, 0.16], "extend": False}
     return make_results(two_peaks, diverged=True, cycles=1, replicates=1, grid=grid, silo=None)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def undecided(make_results: Callable[..., Results]) -> Results:
     """A search that has just begun."""
     return make_results(decided=0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hopeless(make_results: Callable[..., Results]) -> Results:
     """Two cycles in which everything diverges."""
     grid = {"low": 0.01, "high": 1.0, "points": 3, "limit": 2}
     return make_results(lambda *_: 0.1, diverged=True, cycles=2, grid=grid)
 
 
+@pytest.fixture(scope="session")
+def long(make_results: Callable[..., Results]) -> Results:
+    """More cycles than a table has columns for."""
+    return make_results(cycles=25)
+
+
 @pytest.fixture(params=["results", "marked", "undecided", "hopeless", "long"])
 def any_results(request: pytest.FixtureRequest) -> Results:
     """Each kind of results."""
-    if request.param == "long":
-        return request.getfixturevalue("make_results")(cycles=25)
     return request.getfixturevalue(request.param)

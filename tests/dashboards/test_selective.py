@@ -40,13 +40,6 @@ def test_the_heatmap_leaves_blank_what_was_not_trained(results):
     assert blank == len(cells) * len(results.decided) - trained > 0
 
 
-def test_its_intervals_are_those_that_all_its_trainings_tell(results):
-    for each, belief in zip(results.decided, results.beliefs, strict=True):
-        low, high = (belief.rates[end] for end in belief.stated)
-        assert each.interval.low == min(low, each.interval.optimum)
-        assert each.interval.high == max(high, each.interval.optimum)
-
-
 def test_figures_and_tables_call_the_interval_what_it_is(results):
     names = [trace.name for trace in comparison_figure(results).data]
     assert "likeliest interval" in names and "point estimate" not in names

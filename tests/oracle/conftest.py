@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from oracle.cli.main import cli
 from oracle.ledger import Ledger
-from tests.support import small_data
+from tests.support import run_in_process, small_data, small_spec
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +19,12 @@ def finished_once(tmp_path_factory):
     done = CliRunner().invoke(cli, ["run", str(folder / "spec.yaml"), "--driver", "in-process"])
     assert done.exit_code == 0, done.output
     return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """A small search that nothing disturbed, as a session: to look at, and to compare others with."""
+    return run_in_process(small_spec(tmp_path_factory.mktemp("undisturbed")))
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from oracle.search import Rules, Search, Signal
 from oracle.testing.replay import replay, replayed
 from silo.errors import InvalidInput
 from silo.landscape import learn
+from tests.oracle.test_search import in_any_order
 from tests.silo.landscape.worlds import world
 from tests.support import open_session, results, run_in_process, small_spec
-from trials.tasks import Failed, TrainPack
+from trials.tasks import TrainPack
 
 CYCLES, RATES, REPLICATES = 5, 10, 3
 
@@ -67,28 +68,17 @@ def go_on(search, accuracy):
 def test_order_duplicates_failures_and_stops_change_nothing(policy, data):
     given_rules, accuracy = rules(policy, attempts=5, cycles=3), accuracies()
     whole = replay(given_rules, accuracy)
-    search, out, failures = Search(given_rules), [], 0
-    while not search.done:
-        task = search.ask()
-        if not isinstance(task, Signal):
-            out.append(task)
-            if data.draw(st.booleans()):
-                continue
-        task = out.pop(data.draw(st.integers(0, len(out) - 1)))
-        if failures < 3 and data.draw(st.integers(0, 9)) == 0:
-            failures += 1
-            search.tell(task, Failed(error="now and then"))
-            continue
-        search.tell(task, replayed(task, accuracy))
-        if data.draw(st.integers(0, 9)) == 0:
-            search.tell(task, replayed(task, accuracy))
-        if data.draw(st.integers(0, 19)) == 0:  # killed: what was out is lost, what is asked is recorded
-            known = {cycle: search.rounds(cycle) for cycle in range(3)}
-            prunings = [each for cycle in range(3) for each in search.prunings(cycle)]
-            recorded = known if data.draw(st.booleans()) else None  # the same is worked out again without
-            again = Search(given_rules, [each.choice for each in search.decisions], recorded)
-            again.restore(reversed(search.outcomes()), prunings)
-            search, out = again, []
+
+    def restarted(search):
+        known = {cycle: search.rounds(cycle) for cycle in range(3)}
+        recorded = known if data.draw(st.booleans()) else None  # the same is worked out again without
+        again = Search(given_rules, [each.choice for each in search.decisions], recorded)
+        again.restore(
+            reversed(search.outcomes()), [each for cycle in range(3) for each in search.prunings(cycle)]
+        )
+        return again
+
+    search = in_any_order(data, Search(given_rules), lambda task: replayed(task, accuracy), restarted)
     assert search.decisions == whole.decisions
     assert asked(search) == asked(whole)
 

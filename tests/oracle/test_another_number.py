@@ -8,8 +8,7 @@ import pytest
 from dashboards import comparison_figure, comparison_table
 from dashboards.report import report_html
 from oracle.results import Results
-from tests.processes import run_undisturbed
-from tests.support import open_session, small_spec
+from tests.support import run_in_process, small_spec
 
 SEARCH = {
     "grid": {
@@ -25,23 +24,13 @@ SEARCH = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return run_undisturbed(tmp_path_factory.mktemp("over"), **SEARCH)
+def session(tmp_path_factory):
+    return run_in_process(small_spec(tmp_path_factory.mktemp("over"), **SEARCH))
 
 
 @pytest.fixture(scope="module")
-def studies(folder):
-    """Of the two cycles."""
-    storage = f"sqlite:///{folder}/ledger.db"
-    names = [name for name in optuna.get_all_study_names(storage) if "/cycle-" in name]
-    assert len(names) == 2
-    return [optuna.load_study(study_name=name, storage=storage) for name in names]
-
-
-@pytest.fixture(scope="module")
-def results(folder):
-    with open_session(small_spec(folder, **SEARCH)) as session:
-        return Results.read(session.ledger, session.record)
+def results(session):
+    return Results.of(session.spec, session.search, record=session.record)
 
 
 def test_its_frames_are_named_for_what_was_searched(results):
@@ -53,9 +42,11 @@ def test_its_frames_are_named_for_what_was_searched(results):
     assert results.fits.empty and results.rivals.empty
 
 
-def test_optuna_s_studies_call_it_by_its_name(results, studies):
-    for study in studies:
-        assert {name for trial in study.trials for name in trial.params} == {"weight_decay"}
+def test_optuna_s_studies_call_it_by_its_name(session):
+    storage = session.spec.ledger
+    for name in (f"small/cycle-{cycle:02d}" for cycle in range(2)):
+        trials = optuna.load_study(study_name=name, storage=storage).trials
+        assert {name for trial in trials for name in trial.params} == {"weight_decay"}
 
 
 def test_what_is_shown_says_what_was_searched_and_nothing_of_silo(results):

@@ -136,13 +136,21 @@ def read(url, name="invented"):
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_a_damaged_value_is_a_line_that_names_search_and_row(edited, call, name):
+def test_a_damaged_value_is_a_line_that_names_search_and_row(edited, name):
     statement, place, why = DAMAGE[name]
     url = edited(statement)
     named = f"search 'invented', {place}.*{why}" if place else "study 'invented/cycle-01' can't be read"
     with pytest.raises(Refused, match=f"^ledger: {named}") as refused:
         read(url)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["a score that was edited", "a spec that is a list", "a direction that is none"]
+)
+def test_a_damaged_search_hides_no_other(edited, call, name):
+    statement, place, _ = DAMAGE[name]
+    url = edited(statement)
     assert not read(url, "other").decided
     code, out, err = call("list", "--ledger", url)
     assert code == 0 and out.count("can't be read") == 1 and "other" in out and place.partition(" ")[0] in err

@@ -47,17 +47,11 @@ def test_one_process_whose_gpu_fails_ends_in_a_line_and_loses_nothing(tmp_path, 
     assert code == 0 and "1 trial is in the ledger already" in err
 
 
-def test_the_same_spec_gives_the_same_numbers_twice(tmp_path):
-    first = run_in_process(small_spec(tmp_path / "a"))
-    second = run_in_process(small_spec(tmp_path / "b"))
-    assert results(first) == results(second)
-    assert len(results(first)) >= 3 * 5 * 2
-
-
-def test_another_seed_gives_other_numbers(tmp_path):
-    first = run_in_process(small_spec(tmp_path / "a", cycles=1))
-    second = run_in_process(small_spec(tmp_path / "b", cycles=1, seed=1))
-    assert results(first) != results(second)
+def test_the_same_spec_gives_the_same_numbers_twice_and_another_seed_others(tmp_path, undisturbed):
+    first, again = results(undisturbed), results(run_in_process(small_spec(tmp_path / "a")))
+    assert first == again and len(first) >= 3 * 5 * 2
+    other = results(run_in_process(small_spec(tmp_path / "b", cycles=1, seed=1)))
+    assert other and all(first.get(place) != found for place, found in other.items())
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ SEARCHES = {
 }
 
 
-@pytest.fixture(params=SEARCHES)
+@pytest.fixture(scope="module", params=SEARCHES)
 def results(request):
     spec, search = invent(**SEARCHES[request.param])
     found = Results.of(spec, search, draws=20)

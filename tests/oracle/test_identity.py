@@ -131,18 +131,12 @@ def test_data_code_and_initial_weights_are_in_the_key(tmp_path, module):
 
 
 def test_a_search_does_not_go_on_with_other_threads(tmp_path):
-    network = {"network": "resnet20", "dataset": {"name": "synthetic", "arguments": {"shape": [3, 8, 8]}}}
-    grid = {"low": 0.01, "high": 0.1, "points": 2, "extend": False}
-    training = {"iterations": 2, "batch_size": 16}
-    fields = {**network, "grid": grid, "training": training, "replicates": 1}
-    first = run_in_process(small_spec(tmp_path, cycles=1, **fields))
+    run_in_process(small_spec(tmp_path, cycles=1))
     with (
         pytest.raises(Refused, match=r"changed: resources.cpus \(threads\): 1 -> 2\."),
-        open_session(small_spec(tmp_path, cycles=2, resources={"cpus": 2}, **fields)),
+        open_session(small_spec(tmp_path, cycles=2, resources={"cpus": 2})),
     ):
         pass
-    again = run_in_process(small_spec(tmp_path, cycles=2, **fields))
-    assert results(again).items() >= results(first).items()
 
 
 def test_a_search_does_not_go_on_with_an_overwritten_checkpoint(tmp_path, module):
@@ -284,28 +278,19 @@ RUN = """
 import sys
 from tests.support import run_in_process, small_spec
 from pathlib import Path
-session = run_in_process(small_spec(Path(sys.argv[1]), cycles=int(sys.argv[2])))
-print(session.resumed, len(session.search.decisions), session.initial[0].sha256)
+print(run_in_process(small_spec(Path(sys.argv[1]), cycles=1)).initial[0].sha256)
 """
 
 
 def test_another_processor_s_last_digits_are_no_other_weights(tmp_path):
     """A search that began on one kind of processor goes on on another."""
-    seen = []
-    for cycles, capability in ((1, "default"), (2, "")):
-        environment = {
-            **os.environ,
-            "ATEN_CPU_CAPABILITY": capability,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        }
-        if not capability:
-            del environment["ATEN_CPU_CAPABILITY"]
-        arguments = [sys.executable, "-c", RUN, str(tmp_path), str(cycles)]
-        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        seen.append(done.stdout.split())
-    trained, decided, began = seen[1]
-    assert int(trained) >= 10 and decided == "2" and began == seen[0][2]
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default", "PYTHONPATH": os.pathsep.join(sys.path)}
+    arguments = [sys.executable, "-c", RUN, str(tmp_path)]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    session = run_in_process(small_spec(tmp_path, cycles=2))
+    assert session.resumed >= 10 and len(session.search.decisions) == 2
+    assert session.initial[0].sha256 == done.stdout.strip()
 
 
 def test_a_fingerprint_tells_weights_from_roundings():

@@ -186,11 +186,18 @@ def test_sqlite_is_in_wal_mode_and_commits_are_durable(ledger):
 
 
 @ON_SQLITE
-def test_a_ledger_of_another_version_is_refused_and_left_alone(ledger, url, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("oracle_schema SET version = 99", r"schema 99.*name a new ledger"),
+        ("alembic_version SET version_num = 'v9'", r"by another version of Optuna than .* name a new ledger"),
+    ],
+)
+def test_a_ledger_of_another_version_is_refused_and_left_alone(ledger, url, tmp_path, change, said):
     with ledger.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE oracle_schema SET version = 99")
+        connection.exec_driver_sql(f"UPDATE {change}")
     before = (tmp_path / "deep/ledger.db").read_bytes()
-    with pytest.raises(Refused, match=r"schema 99.*name a new ledger"):
+    with pytest.raises(Refused, match=said):
         Ledger(url, create=True)
     assert (tmp_path / "deep/ledger.db").read_bytes() == before
 

@@ -13,7 +13,6 @@ from oracle.results import Results
 from oracle.search import Rules, Search, Signal
 from oracle.session import Recorded
 from oracle.testing.replay import replay, replayed
-from tests.oracle.test_choice import old
 from tests.processes import raw_rows
 from tests.support import results, run_in_process, small_spec
 from trials.tasks import PruneNetwork, TrainPack
@@ -166,43 +165,6 @@ def test_they_are_read_as_one_search(grown):
     assert found.search_spec.replicates == 3 and found.done
     assert found.intervals.chosen.tolist() == [each.chosen for each in after.search.decisions]
     assert found.decided == tuple(after.search.decisions)
-
-
-def test_killed_in_the_middle_it_goes_on(grown, tmp_path):
-    _, before, _, after = grown
-    spec = small_spec(tmp_path)
-    run_in_process(spec)
-
-    class Stop:
-        left = 2
-
-        def __getattr__(self, event):
-            return lambda *given: None
-
-        def decided(self, session, decision):
-            self.left -= 1
-            if not self.left:
-                raise RuntimeError("killed")
-
-    with pytest.raises(RuntimeError, match="killed"):
-        run_in_process(small_spec(tmp_path, replicates=3), observers=[Stop()])
-    again = run_in_process(small_spec(tmp_path, replicates=3))
-    assert len(results(before)) < again.resumed < len(results(after))
-    assert results(again) == results(after)
-
-
-def test_a_search_without_recorded_choices_keeps_them_too(tmp_path):
-    spec = small_spec(tmp_path, decide="point", cycles=2)
-    before = run_in_process(spec)
-    old(spec)
-    after = run_in_process(small_spec(tmp_path, cycles=2, replicates=3))
-    assert results(before).items() <= results(after).items()
-    ledger = Ledger(spec.ledger)
-    assert read_choices(ledger, spec.name) == tuple(
-        Choice(cycle=each.cycle, max_lr=each.interval.optimum, rule="point", replicates=2)
-        for each in before.search.decisions
-    )
-    ledger.close()
 
 
 def test_fewer_are_refused(grown):

@@ -7,6 +7,7 @@ import torch
 
 import trials.runner
 from oracle.cli.run import progress_observer
+from oracle.drivers import in_process
 from oracle.errors import Refused
 from oracle.ledger import Ledger
 from oracle.observers import Observer
@@ -73,9 +74,7 @@ def test_what_does_not_fit_alone_ends_the_search_in_a_line(tmp_path, room):
     most, tried = room
     most[0] = 0
     spec, heard = small_spec(tmp_path, cycles=1, replicates=1, training=TRAINING), Heard()
-    with open_session(spec, observers=[heard]) as session:
-        from oracle.drivers import in_process
-
+    with open_session(spec, observers=[heard], attempts=1) as session:
         assert in_process.run(session) is Signal.STUCK
         assert session.first_error.splitlines()[-1].startswith("out of memory: take a smaller batch_size")
     assert tried[:4] == [5, 3, 2, 1] and len(tried) < 20

@@ -78,9 +78,13 @@ def test_the_fit_is_that_of_the_accuracies_and_the_rivals_that_of_the_intervals(
     assert found.point_fit.to_dict() == results(tolerance=tolerance, draws=0).fit.to_dict()
 
 
-@pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
-def test_every_search_has_results(fields):
-    found = results(**fields)
+@pytest.fixture(scope="module", params=ODD.values(), ids=ODD)
+def odd(request):
+    return results(**request.param)
+
+
+def test_every_search_has_results(odd):
+    found = odd
     decided, searched = len(found.decided), found.searched
     assert (found.fit is None) == (found.rival_curves is None) == (not (searched and decided))
     assert bool(found.policy_costs) == bool(decided)
@@ -116,9 +120,8 @@ def test_where_a_curve_lies():
     assert [passed.loss for passed in found.along(curve)] == [each.loss(0.02) for each in found.beliefs]
 
 
-@pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
-def test_every_frame_has_its_documented_columns_and_types(fields):
-    found = results(**fields).frames()
+def test_every_frame_has_its_documented_columns_and_types(odd):
+    found = odd.frames()
     assert list(found) == list(FRAMES) == list(COLUMNS)
     for name, frame in found.items():
         kinds = {column: each.kind for column, each in FRAMES[name][1].items()}

@@ -110,14 +110,6 @@ def test_the_recipe_holds_what_the_spec_says(tmp_path):
             ["resources.gpus", "one GPU", "2 would leave", "take 1 and more workers"],
         ),
         ({"resources": {"gpus": 1.5}}, ["resources.gpus", "one GPU", "1.5 would leave"]),
-        ({"training": {"epochs": 10**20}}, ["training.epochs", "less than or equal to 20000000"]),
-        ({"training": {"iterations": 10**9}}, ["training.iterations", "less than or equal to"]),
-        ({"resources": {"cpus": 1e30}}, ["resources.cpus", "less than or equal to"]),
-        ({"grid": {"low": 0.1, "high": 0.2, "points": 10**9}}, ["grid.points", "less than or equal to"]),
-        (
-            {"grid": {"low": 0.1, "high": 0.2, "step": 1e-30, "scale": "linear"}},
-            ["grid", "more than 10,000 values", "larger"],
-        ),
         ({"grid": 3}, ["grid: must be a mapping of the fields low, high", "got 3"]),
         (
             {"network": 3},

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from oracle.ledger import Ledger
-from tests.support import results, run_in_process, small_spec
+from tests.support import SMALL, results, run_in_process, small_spec
 from trials.checkpoints import Store
 
 TRAINING = {"epochs": 3, "batch_size": 64, "diagnostics": True, "pack": 4}
@@ -50,20 +50,9 @@ def test_statistics_are_rows_of_numbers_and_a_file_each(session):
         assert 0 <= note.flipped_signs < 1 and math.isfinite(note.activation_norm)
 
 
-def test_what_is_measured_changes_no_outcome(session, tmp_path):
-    plain = run_in_process(
-        small_spec(tmp_path, training=TRAINING | {"diagnostics": False}, rewind_to=1, replicates=1)
-    )
-    assert results(plain) == results(session)
-    assert all(trial.diagnostics is None for trial in plain.search.outcomes())
-
-
-def test_bf16_is_another_search(tmp_path):
-    first = run_in_process(small_spec(tmp_path / "a", cycles=1))
-    second = run_in_process(small_spec(tmp_path / "b", cycles=1, training={**FAST, "precision": "bf16"}))
-    shared = results(first).keys() & results(second).keys()
-    assert shared and any(results(first)[key] != results(second)[key] for key in shared)
-    assert first.keys.key(0, 0, 0.01) != second.keys.key(0, 0, 0.01)
-
-
-FAST = {"epochs": 2, "batch_size": 64}
+def test_bf16_is_another_search(tmp_path, undisturbed):
+    rough = {**SMALL["training"], "precision": "bf16"}
+    second = run_in_process(small_spec(tmp_path, cycles=1, training=rough))
+    shared = results(undisturbed).keys() & results(second).keys()
+    assert shared and any(results(undisturbed)[key] != results(second)[key] for key in shared)
+    assert undisturbed.keys.key(0, 0, 0.01) != second.keys.key(0, 0, 0.01)

@@ -106,8 +106,11 @@ ATTRIBUTE = "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'checkp
 PRUNING = "UPDATE oracle_prunings SET path = ?"
 
 
-@pytest.mark.parametrize("edit", [ATTRIBUTE, PRUNING])
-@pytest.mark.parametrize("path", ["../../precious", "{folder}/precious"])
+@pytest.mark.parametrize(
+    ("edit", "path"),
+    [(ATTRIBUTE, "../../precious"), (PRUNING, "{folder}/precious")],
+    ids=["trial", "pruning"],
+)
 @pytest.mark.parametrize("command", [("run", "--driver", "in-process"), ("report",)], ids=" ".join)
 def test_a_row_that_names_another_file_is_refused_and_the_file_stays(finished, call, edit, path, command):
     """Of the rows that lost, the files were to be deleted, wherever they lie."""

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from dashboards.tables.accuracy import short_names, side_by_side
+from dashboards.tables.accuracy import side_by_side
 from oracle.drivers import in_process
 from oracle.ledger import Ledger
 from oracle.results import Results
@@ -90,6 +90,7 @@ def test_all_commands_take_a_spec_with_variants(call, write, tmp_path):
     table = out[out.index("Test accuracy (%)") :]
     assert table.splitlines()[2].split() == ["m", "λ", "(%)", "fixed", "silo"]
     assert table.count("*") >= 3
+    check_side_by_side(tmp_path)
     code, out, _ = call("status", write, "--json")
     assert [facts["state"] for facts in json.loads(out)] == ["done", "done"]
     assert call("status", write)[1].count("nothing is searched") == 2
@@ -107,8 +108,8 @@ def test_all_commands_take_a_spec_with_variants(call, write, tmp_path):
     assert code == 2 and "follows policy 'silo'" in err
 
 
-def test_side_by_side_marks_the_best_and_what_is_missing(call, write, tmp_path):
-    assert call("run", write, "--driver", "in-process")[0] == 0
+def check_side_by_side(tmp_path):
+    """The best of each cycle is marked."""
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
     found = [Results.read(ledger, ledger.search(f"small.{name}")) for name in ("fixed", "silo")]
     console = Console(width=100, file=io.StringIO())
@@ -122,13 +123,6 @@ def test_side_by_side_marks_the_best_and_what_is_missing(call, write, tmp_path):
         assert all(text in row for text in texts)
         assert row[row.index(best) :].split("*")[0].split()[0] == best
         assert row.count("*") == means.count(max(means))
-
-
-def test_names_lose_what_all_share():
-    assert short_names(["a.x", "a.y"]) == ["x", "y"]
-    assert short_names(["a.x", "b.y"]) == ["a.x", "b.y"]
-    assert short_names(["a.x"]) == ["a.x"]
-    assert short_names(["a", "b"]) == ["a", "b"]
 
 
 def test_one_spec_is_asked_for_where_there_are_several(write):

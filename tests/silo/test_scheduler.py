@@ -16,7 +16,6 @@ from torch.optim.lr_scheduler import MultiStepLR
 from silo import InvalidInput, SiloCurve
 from silo.scheduler import PeakLR, RateTableLR, SiloLR
 from tests.silo.scheduler_toys import CURVE, KINDS, MAKERS, Toy, algorithm_1
-from trials.schedules import warmup_drops
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -45,27 +44,6 @@ def test_a_milestone_may_lie_in_the_warmup(warmup: int, milestones: list[int], f
     scheduler = SiloLR(toy.optimizer, CURVE, warmup=warmup, milestones=milestones, factor=factor, cycle=0)
     used = [rate for (rate,) in toy.train(scheduler, 12)]
     assert used == pytest.approx(list(algorithm_1(1, 12, warmup, milestones, factor)), rel=1e-12, abs=0)
-
-
-@pytest.mark.parametrize(
-    ("unit", "per_epoch", "warmup", "milestones"),
-    [("iterations", None, 6, [9, 14]), ("epochs", 7, 1.2, [0.5, 2.5]), ("epochs", 4, 0.1, [1, 2, 3.3])],
-)
-def test_the_same_as_a_trials_schedule(
-    unit: Any, per_epoch: int | None, warmup: float, milestones: list[float]
-) -> None:
-    toy = Toy()
-    scheduler = SiloLR(
-        toy.optimizer,
-        CURVE,
-        warmup=warmup,
-        milestones=milestones,
-        unit=unit,
-        steps_per_epoch=per_epoch,
-        cycle=4,
-    )
-    schedule = warmup_drops(steps=20, steps_per_unit=per_epoch or 1, warmup=warmup, drops=milestones)
-    assert toy.train(scheduler, 20) == [[CURVE.max_lr(4) * schedule(step)] for step in range(20)]
 
 
 def test_epochs_count_in_iterations() -> None:

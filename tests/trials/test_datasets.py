@@ -237,9 +237,8 @@ def nothing(*, seed):
 """
 
 
-def test_own_data(tmp_path, monkeypatch):
-    (tmp_path / "own_data.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
+def test_own_data(own_module):
+    own_module("own_data", OWN)
     assert load_dataset("own_data:points", {}, seed=0).input_shape == (2,)
     with pytest.raises(InvalidInput, match=r"train split has 1 values .*inputs\[3, 1\]"):
         load_dataset("own_data:points", {"spoil": True}, seed=0)

@@ -73,18 +73,6 @@ def test_a_root_in_the_home_folder(tmp_path, monkeypatch):
     assert folder_of("~/data") == tmp_path / "data"
 
 
-def test_a_fingerprint_is_of_what_is_in_tensors_not_of_how_they_lie():
-    inputs, labels = torch.randn(12, 8), torch.arange(12) % 3
-
-    def fingerprint(inputs, labels):
-        split = Split(inputs=inputs, labels=labels)
-        return Dataset(train=split, validation=split, test=split, num_classes=3).fingerprint()
-
-    strided, spread = inputs.repeat_interleave(2, dim=1)[:, ::2], labels.repeat(2, 1).T.contiguous()[:, 0]
-    assert not strided.is_contiguous() and not spread.is_contiguous()
-    assert fingerprint(strided, spread) == fingerprint(inputs, labels) != fingerprint(inputs + 1, labels)
-
-
 def test_inputs_that_require_gradients_are_refused():
     split = Split(inputs=torch.randn(4, 2).requires_grad_(), labels=torch.tensor([0, 1, 0, 1]))
     with pytest.raises(InvalidInput, match=r"inputs that require gradients: give inputs.detach\(\)"):

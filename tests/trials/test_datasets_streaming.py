@@ -19,8 +19,6 @@ from tests.trials.toys import assert_bitwise_equal, random_masks, toy_recipe
 from trials.datasets import Split, StreamedSplit, images, load_dataset
 from trials.datasets.base import SPLITS
 from trials.datasets.image_folder import imagenet
-from trials.pruning import prune
-from trials.pruning.masks import full_masks, prunable_names
 from trials.tasks import Component, Execution
 from trials.training import train_pack
 
@@ -111,25 +109,6 @@ def test_some_examples(root):
         assert all(map(torch.equal, ours, theirs))
 
 
-def test_pruning_by_gradients_sees_the_same_batches(root):
-    module = network().eval()
-
-    def masks(data):
-        return prune(
-            "global_gradient",
-            {},
-            module=module,
-            masks=full_masks(module, prunable_names(module)),
-            data=data,
-            batch_size=4,
-            rate=0.5,
-            seed=3,
-        )
-
-    memory, streamed = masks(load(root)), masks(load(root, stream=True))
-    assert all(torch.equal(memory[name], streamed[name]) for name in memory)
-
-
 def images_in_memory():
     """The most images that one tensor alive holds."""
     found = [each for each in gc.get_objects() if type(each) is torch.Tensor and each.ndim == 4]
@@ -144,8 +123,9 @@ def test_no_more_than_a_batch_is_in_memory(tmp_path, workers):
     assert images_in_memory() == 0
     data = load(tmp_path, stream=True, workers=workers, mean=[0.5] * 3, std=[0.2] * 3)
     assert len(data.train) == 54 and images_in_memory() == 0
-    seen = [images_in_memory() for _ in data.train.batches([torch.arange(54)], 4)]
-    assert len(seen) == 14 and max(seen) == 4
+    batches = enumerate(data.train.batches([torch.arange(54)], 4))
+    seen = [images_in_memory() for index, _ in batches if index in (0, 6, 12)]  # to look takes long
+    assert seen == [4] * 3
     held = load(tmp_path)
     assert images_in_memory() == len(held.train) == 54  # what the same count says of a set in memory
 
@@ -234,12 +214,6 @@ def test_the_fingerprint_covers_the_labels(root):
     other = dataclasses.replace(data, test=dataclasses.replace(data.test, listing=listing))
     assert other.test.labels.tolist() == [1, 1, 1, 0, 0, 0]
     assert other.fingerprint() != data.fingerprint()
-
-
-def test_splits_can_be_sent_to_a_process_that_is_not_forked(root):
-    split = load(root, stream=True).train
-    sent = pickle.loads(pickle.dumps(split))
-    assert torch.equal(sent.first(3)[0], split.first(3)[0])
 
 
 def test_imagenet_streams_what_it_holds(tmp_path, monkeypatch):

@@ -9,11 +9,8 @@ import pytest
 import torch
 
 from silo.errors import InvalidInput
-from trials.datasets import Dataset, Split, load_dataset
-from trials.networks import build_network
-from trials.optimizers import build_optimizer
+from trials.datasets import Dataset, Split
 from trials.registry import call
-from trials.tasks import Component
 
 
 def by_default(*, flag=True): ...
@@ -70,47 +67,6 @@ def test_a_bool_is_no_number(argument):
     with pytest.raises(InvalidInput, match=f"'{argument}' must be a number, got True"):
         call("network", "n", numbers, {argument: True})
     call("network", "n", numbers, {argument: 2})
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("image_folder", {"root": "x", "augment": "no"}),
-        ("image_folder", {"root": "x", "resize": "no", "image_size": 8}),
-        ("image_folder", {"root": "x", "stream": "off"}),
-        ("imagenet", {"root": "x", "augment": "off"}),
-        ("synthetic", {"augment": "no"}),
-        ("cifar10", {"root": "x", "download": "no"}),
-        ("mnist", {"root": "x", "augment": "off"}),
-        ("svhn", {"root": "x", "extra": "no"}),
-        ("svhn", {"root": "x", "download": "no"}),
-    ],
-)
-def test_data_sets_take_no_word_for_a_bool(name, arguments):
-    with pytest.raises(
-        InvalidInput, match=rf"data set '{name}': argument .* must be true or false, got '(no|off)'"
-    ):
-        load_dataset(name, arguments, seed=0)
-
-
-def test_an_own_network_is_frozen_by_no_word():
-    name = "tests.trials.test_flags:Freezing"
-    shape = {"input_shape": (4,), "num_classes": 2, "seed": 0}
-    with pytest.raises(InvalidInput, match="argument 'freeze' must be true or false, got 'no'"):
-        build_network(name, {"freeze": "no"}, **shape)
-    assert next(build_network(name, {"freeze": False}, **shape).parameters()).requires_grad
-
-
-class Freezing(torch.nn.Linear):
-    def __init__(self, *, input_shape, num_classes, freeze=False):
-        super().__init__(*input_shape, num_classes)
-        if freeze:
-            self.requires_grad_(False)
-
-
-def test_an_optimizer_takes_no_word_for_a_bool():
-    with pytest.raises(InvalidInput, match=r"nesterov.* must be true or false, got 'off'"):
-        build_optimizer(Component(name="sgd", arguments={"momentum": 0.9, "nesterov": "off"}))
 
 
 @pytest.mark.parametrize("field", ["augment", "channels_last"])

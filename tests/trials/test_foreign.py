@@ -6,14 +6,11 @@ import torch
 from torch import nn
 
 from silo.errors import InvalidInput
-from tests.trials.test_registry import own_module  # noqa: F401
 from trials.datasets import Dataset, Split, load_dataset
 from trials.networks import build_network
-from trials.optimizers import build_optimizer
 from trials.pruning import PRUNERS
 from trials.registry import resolve
 from trials.schedules import SCHEDULES
-from trials.tasks import Component
 
 
 @pytest.mark.parametrize(
@@ -40,7 +37,7 @@ def test_a_name_that_is_nearly_right_is_shown_as_it_should_be(given, usual):
     assert f"'package.module:name', so as '{usual}'" in str(caught.value) and repr(given) in str(caught.value)
 
 
-def test_a_file_is_not_run_for_its_name(own_module):  # noqa: F811
+def test_a_file_is_not_run_for_its_name(own_module):
     own_module("mytext", "raise SystemExit")
     with pytest.raises(InvalidInput, match="so as 'mytext:Mlp'"):
         resolve("network", "mytext.py:Mlp", {})
@@ -68,11 +65,6 @@ def test_what_has_another_form_is_refused_with_what_would_do(kind, name, words):
 
 
 MADE = nn.Linear(4, 2)
-
-
-def test_an_optimizer_of_torch_is_refused_where_one_is_built():
-    with pytest.raises(InvalidInput, match="take 'sgd'"):
-        build_optimizer(Component(name="torch.optim:Adam", arguments={"lr": 0.1}))
 
 
 def built(name, arguments=(), shape=(3, 32, 32), classes=7):

@@ -1,5 +1,4 @@
-"""Losses and metrics of one's own in the built-in loop: those of a plain PyTorch loop, packed, alone, "
-"compiled."""
+"""The built-in loop is a plain PyTorch one: packed, alone, compiled; with own losses and metrics, too."""
 
 import copy
 from dataclasses import replace
@@ -10,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from silo.errors import InvalidInput
-from tests.trials.toys import Exact, assert_same_outcome, double, random_masks, toy_recipe, train
+from tests.trials.toys import Exact, assert_same_outcome, double, random_masks, toy_network, toy_recipe, train
 from trials.datasets import Split
 from trials.engine import Engine
 from trials.engine.graphs import as_traced, compile_all
@@ -22,6 +21,8 @@ from trials.training import TrainedCopy
 
 HERE = __name__
 WIDTH, CLASSES, STEPS, BATCH = 6, 4, 12, 8
+PER_EPOCH, CYCLE, REPLICATE = 6, 2, 1
+WARMUP, DROPS = 3, (7, 10)
 RATES = [0.01, 0.05, 0.2]
 
 
@@ -92,6 +93,26 @@ class Tokens(nn.Module):
         return self.head(self.table(ids).mean(1))
 
 
+class Frozen(nn.Module):
+    """A frozen layer, a shared weight, running statistics by assignment, and a constant of no state."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Linear(6, 6)
+        self.stem.requires_grad_(False)
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.second.weight = self.first.weight
+        self.head = nn.Linear(6, 4)
+        self.register_buffer("mean", torch.zeros(6))
+        self.register_buffer("shift", torch.full((6,), 0.25), persistent=False)
+
+    def forward(self, inputs):
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * inputs.detach().mean(0)
+        features = (self.stem(inputs - self.mean) + self.shift).relu()
+        return self.head(self.second(self.first(features).relu()).relu())
+
+
 def data(inputs, targets, **fields):
     parts = [(0, 50), (50, 73), (73, 102)]
     splits = [
@@ -128,7 +149,22 @@ def fc(outputs):
 
 # What is trained: data, network, loss, metric, largest norm of a gradient.
 ACCURACY = Metric()
+PLAIN = Component(name="cross_entropy")
 CASES = {
+    "residual": (
+        data(numbers(1, 8, 8), classes, num_classes=CLASSES),
+        lambda: toy_network("resnet20", shape=(1, 8, 8)),
+        PLAIN,
+        ACCURACY,
+        None,
+    ),
+    "frozen, shared, assigned": (
+        data(numbers(WIDTH), classes, num_classes=CLASSES),
+        lambda: Frozen(),
+        PLAIN,
+        ACCURACY,
+        None,
+    ),
     "label smoothing": (
         data(numbers(WIDTH), classes, num_classes=CLASSES),
         fc(CLASSES),
@@ -203,28 +239,29 @@ def plain_loss(loss, outputs, targets):
 
 
 def plain_training(module, start, masks, data, loss, metric, clip, max_lr, seed=5):
-    """One candidate, with nothing of what is tested but the order of its batches."""
+    """One candidate, with nothing of what is tested but the seed of its batches' order."""
     network = copy.deepcopy(module).double()
     network.load_state_dict(start)
     parameters = dict(network.named_parameters())
     optimizer = torch.optim.SGD(network.parameters(), lr=max_lr, momentum=0.9, weight_decay=1e-3)
-    order = torch.Generator().manual_seed(derive_seed(seed, 0, 0, "order"))
+    order = torch.Generator().manual_seed(derive_seed(seed, REPLICATE, CYCLE, "order"))
     best, losses, step = None, [], 0
     for name, mask in masks.items():
         parameters[name].data[~mask] = 0.0
     while step < STEPS:
         network.train()
         losses = []
-        for chosen in torch.randperm(len(data.train), generator=order).split(BATCH)[
-            : len(data.train) // BATCH
-        ]:
+        for chosen in torch.randperm(len(data.train), generator=order).split(BATCH)[:PER_EPOCH]:
+            drops = sum(step >= drop for drop in DROPS)
+            optimizer.param_groups[0]["lr"] = max_lr * min(1.0, (step + 1) / WARMUP) * 0.1**drops
             optimizer.zero_grad()
             value = plain_loss(
                 loss, network(data.normalise(data.train.inputs[chosen])), data.train.labels[chosen]
             )
             value.backward()
             for name, mask in masks.items():
-                parameters[name].grad[~mask] = 0.0
+                if parameters[name].grad is not None:
+                    parameters[name].grad[~mask] = 0.0
             if clip is not None:
                 nn.utils.clip_grad_norm_(network.parameters(), clip)
             optimizer.step()
@@ -244,19 +281,22 @@ def plain_training(module, start, masks, data, loss, metric, clip, max_lr, seed=
 
 
 WAYS = [(way, case) for case in CASES for way in ("packed", "alone", "traced")]
+WAYS.remove(("traced", "residual"))  # of which test_graph_steps.py traces a step
 COMPILED = pytest.param("compiled", "regression, clipped", marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(("way", "case"), [*WAYS, COMPILED])
-def test_the_built_in_loop_with_an_own_loss_is_a_plain_one(case, way):
+def test_the_built_in_loop_is_a_plain_one(case, way):
     data, make, loss, metric, clip = CASES[case]
     module = make()
     masks, start = random_masks(module, 0.7), double(module.state_dict())
     size = 1 if way == "alone" else 3
     execution = Execution(pack_size=size, compiled=way in ("traced", "compiled"))
     optimizer = Component(name="sgd", arguments={"momentum": 0.9, "weight_decay": 1e-3})
+    schedule = {"warmup": WARMUP / PER_EPOCH, "drops": [drop / PER_EPOCH for drop in DROPS]}
     recipe = toy_recipe(
-        length=STEPS // (50 // BATCH),
+        length=STEPS // PER_EPOCH,
+        schedule=Component(name="warmup_drops", arguments=schedule),
         loss=loss,
         metric=metric,
         clip=clip,
@@ -264,17 +304,38 @@ def test_the_built_in_loop_with_an_own_loss_is_a_plain_one(case, way):
         execution=execution,
     )
     engine = Engine(module, recipe, compiler=as_traced if way == "traced" else compile_all)
-    found = train(module, data, recipe, RATES, start=start, masks=masks, engine=engine)
+    where = {"start": start, "cycle": CYCLE, "replicate": REPLICATE}
+    with torch.no_grad():  # what a training starts from is given, the module's own weights play no part
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                parameter.fill_(float("nan"))
+    found = train(module, data, recipe, RATES, masks=masks, engine=engine, **where)
     assert engine.traced == execution.compiled
     for max_lr, one in zip(RATES, found, strict=True):
         plain = plain_training(module, start, masks, data, loss, metric, clip, max_lr)
         assert_same_outcome(one, plain)
+        assert not any(one.state[name][~mask].any() for name, mask in masks.items())
         assert [each.step for each in one.curve] == [6, 12]
         best = (max if metric.goal == "max" else min)(each.score for each in one.curve)
         assert one.score == best and one.curve[-1].train_loss == one.train_loss
     if clip is not None:  # the bound is met, so that it is seen to hold
-        unclipped = train(module, data, replace(recipe, clip=None, execution=Execution()), RATES, start=start)
+        unclipped = train(module, data, replace(recipe, clip=None, execution=Execution()), RATES, **where)
         assert unclipped[-1].train_loss != pytest.approx(found[-1].train_loss, rel=1e-3)
+
+
+def test_what_is_frozen_stays_and_what_is_shared_stays_shared():
+    data, make, *_ = CASES["frozen, shared, assigned"]
+    module = make()
+    start = double(module.state_dict())
+    for pack_size in (1, 2):
+        rates = [0.1, 0.2][:pack_size]
+        outcome, *_ = train(module, data, toy_recipe(pack_size=pack_size), rates, start=start)
+        assert outcome.best_step and "shift" not in outcome.state
+        assert torch.equal(outcome.state["stem.weight"], start["stem.weight"])
+        assert not torch.allclose(outcome.state["first.weight"], start["first.weight"])
+        assert torch.equal(outcome.state["first.weight"], outcome.state["second.weight"])
+        assert outcome.state["mean"].abs().min() > 0
+        module.load_state_dict(outcome.state)
 
 
 @pytest.mark.parametrize("goal", ["max", "min"])

@@ -8,7 +8,6 @@ from torch import nn
 
 from silo.errors import InvalidInput
 from tests.trials.thin import make_thin
-from trials.checkpoints import Store
 from trials.engine import why_not_packed
 from trials.networks import NETWORKS, build_network
 from trials.objectives import CrossEntropy
@@ -38,17 +37,6 @@ def build(name, arguments=None, shape=CIFAR, classes=10, seed=0):
 def small(name, *, seed=0, classes=4):
     arguments, shape = SMALL[name]
     return build(name, arguments, shape, classes, seed)
-
-
-def stirred(network, seed):
-    """The network in double precision with nothing left at 0 or 1: neither heads nor statistics."""
-    draw = torch.Generator().manual_seed(seed)
-    for tensor in network.double().state_dict().values():
-        if tensor.is_floating_point():
-            tensor.add_(torch.rand(tensor.shape, generator=draw), alpha=0.1)
-        else:
-            tensor.fill_(7)
-    return network
 
 
 def random_inputs(count, shape, dtype=torch.float64):
@@ -89,14 +77,6 @@ def test_it_keeps_to_the_contract(name, monkeypatch):
     check_network(name, arguments, input_shape=shape, num_classes=4, packs=True)
 
 
-def test_running_statistics_are_buffers():
-    norms = {"densenet40": 39, "mobilenetv2": 57, "resnet20": 21, "resnet50": 53, "vgg19": 16, "vit": 0}
-    for name, count in norms.items():
-        buffers = [buffer for buffer, _ in small(name).named_buffers()]
-        assert sum(buffer.endswith("running_mean") for buffer in buffers) == count, name
-        assert sum(buffer.endswith("running_var") for buffer in buffers) == count, name
-
-
 @pytest.mark.filterwarnings(UNVECTORISED)
 @pytest.mark.parametrize(("name", "sizes"), [("alexnet", {}), ("vit", {"layers": 1, "width": 12})])
 def test_dropout_alone_stands_against_packing(name, sizes):
@@ -109,25 +89,6 @@ def test_dropout_alone_stands_against_packing(name, sizes):
     assert not torch.equal(network(inputs), network(inputs))
     network.eval()
     assert torch.equal(network(inputs), network(inputs))
-
-
-def test_checkpoints_hold_every_bit(tmp_path):
-    store = Store(str(tmp_path))
-    for name in ("resnet20", "vit"):
-        before = stirred(small(name), seed=3).state_dict()
-        after = store.read(store.write("network.safetensors", before))
-        assert after.keys() == before.keys()
-        for key, tensor in before.items():
-            assert after[key].dtype == tensor.dtype and torch.equal(after[key], tensor), key
-
-
-def test_identity_shortcut_is_a_strided_copy_with_zero_channels_around():
-    block = build("resnet20", {}, (1, 8, 8)).blocks[3]
-    inputs = torch.arange(16.0 * 16).view(1, 16, 4, 4)
-    carried = block.shortcut(inputs)
-    assert carried.shape == (1, 32, 2, 2)
-    assert torch.equal(carried[:, 8:24], inputs[:, :, ::2, ::2])
-    assert carried[:, :8].count_nonzero() == carried[:, 24:].count_nonzero() == 0
 
 
 def test_torchvision_is_loaded_by_the_first_network_of_its_own_and_draws_nothing():

@@ -1,7 +1,6 @@
 """Parameter counts, and which of the parameters pruning may touch."""
 
 import torch
-from torch import nn
 
 from trials.networks import NETWORKS
 from trials.pruning.masks import prunable_names
@@ -56,13 +55,3 @@ def test_kernels_and_matrices_can_be_pruned_and_nothing_else():
         by_shape = [key for key, parameter in network.named_parameters() if parameter.ndim in (2, 4)]
         assert list(prunable_names(network)) == by_shape
         assert "class_token" not in by_shape and "encoder.pos_embedding" not in by_shape
-
-
-def test_attention_projections_of_vit_b_16_can_be_pruned():
-    network = outline("vit_b_16", {})
-    attention = [part for part in network.modules() if isinstance(part, nn.MultiheadAttention)]
-    assert [part.num_heads for part in attention] == [12] * 12
-    parameters = dict(network.named_parameters())
-    projections = [name for name in prunable_names(network) if name.endswith("in_proj_weight")]
-    assert len(projections) == 12
-    assert sum(parameters[name].numel() for name in projections) == 12 * 3 * 768 * 768 == 21_233_664

@@ -1,7 +1,5 @@
 """Networks of the user's own, given as ``package.module:name``."""
 
-import itertools
-
 import pytest
 import torch
 
@@ -26,15 +24,11 @@ def wrong_width(*, input_shape, num_classes):
 def no_network(*, input_shape, num_classes):
     return "network"
 """
-counter = itertools.count()
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
-    name = f"own_networks_{next(counter)}"
-    (tmp_path / f"{name}.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-    return name
+def own(own_module):
+    return own_module("own_networks", OWN)
 
 
 def test_own_network(own):

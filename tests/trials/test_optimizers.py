@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 import torch
 
@@ -100,11 +98,7 @@ def test_an_unknown_optimizer_lists_the_known():
         build_optimizer(Component(name="sdg"))
 
 
-def test_own_optimizer(tmp_path, monkeypatch):
-    (tmp_path / "own_optimizers.py").write_text(
-        "class Own:\n    def __init__(self, *, beta): self.beta = beta\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
+def test_own_optimizer(own_module):
+    own_module("own_optimizers", "class Own:\n    def __init__(self, *, beta): self.beta = beta\n")
     built = build_optimizer(Component(name="own_optimizers:Own", arguments={"beta": 2}))
     assert built.beta == 2
-    del sys.modules["own_optimizers"]

@@ -20,7 +20,6 @@ from trials.training import train_pack
 FIVE = (0.01, 0.02, 0.05, 0.1, 0.2)
 EXECUTIONS = {
     "eager": Execution(pack_size=8),
-    "captured": Execution(pack_size=5, captured=True),
     "streams": Execution(pack_size=5, captured=True, streams=True),
 }
 

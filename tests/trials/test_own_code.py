@@ -192,13 +192,14 @@ class Net(nn.Sequential):
 
 
 if __name__ == "__main__":
-    spec = small_spec(Path(sys.argv[1]), network="__main__:Net", cycles=1)
+    training = {"epochs": 1, "batch_size": 64, "pack": 1, "compile": False}
+    spec = small_spec(Path(sys.argv[1]), network="__main__:Net", cycles=1, replicates=1, training=training)
     print(len(oracle.run(spec, driver="in-process").intervals))
 """
 
 
 @pytest.mark.slow
-def test_a_script_goes_on_with_a_search_for_more_cycles_but_not_with_another_network(tmp_path):
+def test_a_script_does_not_go_on_with_another_network(tmp_path):
     def run(text):
         (tmp_path / "script.py").write_text(text)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -206,8 +207,6 @@ def test_a_script_goes_on_with_a_search_for_more_cycles_but_not_with_another_net
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     assert run(RUN).stdout == "1\n"
-    longer = RUN.replace("cycles=1", "cycles=2")
-    assert run(longer).stdout == "2\n"
-    refused = run(longer.replace("nn.ReLU()", "nn.Tanh()"))
+    refused = run(RUN.replace("cycles=1", "cycles=2").replace("nn.ReLU()", "nn.Tanh()"))
     assert refused.returncode == 1 and "oracle.errors.Refused" in refused.stderr
     assert "__main__" in refused.stderr.splitlines()[-1]

@@ -146,7 +146,6 @@ class Casting(nn.Module):
 EXECUTIONS = {
     "alone": Execution(),
     "packed": Execution(pack_size=3),
-    "captured alone": Execution(captured=True),
     "captured": Execution(pack_size=3, captured=True),
     "streams": Execution(pack_size=3, captured=True, streams=True),
 }
@@ -180,11 +179,15 @@ def test_what_is_kept_is_seen_even_in_autocasts_own_cache():
 
 
 @pytest.mark.parametrize(
-    ("module", "precision"), [(toy_network(), "bf16"), (Casting(), "fp32")], ids=["ours", "the module's own"]
+    ("name", "make", "precision"),
+    [
+        *((name, toy_network, "bf16") for name in EXECUTIONS),
+        ("alone", Casting, "fp32"),
+        ("packed", Casting, "fp32"),
+    ],
 )
-@pytest.mark.parametrize("name", EXECUTIONS)
-def test_steps_and_validations_keep_no_memory(name, module, precision):
-    execution, data = EXECUTIONS[name], toy_data(kind=Dataset)
+def test_steps_and_validations_keep_no_memory(name, make, precision):
+    execution, module, data = EXECUTIONS[name], make(), toy_data(kind=Dataset)
     recipe = toy_recipe(execution=execution, precision=precision)
     engine = Engine(module, recipe, compiler=as_traced)
     copies = StackedNetwork.of(module, named_tensors(module), execution.pack_size, CPU)
@@ -201,13 +204,13 @@ def test_steps_and_validations_keep_no_memory(name, module, precision):
     with engine.computing(CPU):  # one for all steps, as in a training
         step = engine.begin(copies, torch.ones_like(copies.flat[0]), data)
         train(1)  # what is made once
-        assert kept(lambda: train(200)) == kept(lambda: train(20))
+        assert kept(lambda: train(50)) == kept(lambda: train(10))
 
 
 @pytest.mark.parametrize("pack_size", [1, 3])
 def test_a_training_keeps_no_more_the_longer_it_is(pack_size):
     module, data = toy_network(), toy_data(kind=Dataset)
-    changes = {"unit": "iterations", "evaluate_every": 200, "pack_size": pack_size}
+    changes = {"unit": "iterations", "evaluate_every": 50, "pack_size": pack_size}
 
     def trained(length):
         recipe = toy_recipe(length=length, precision="bf16", **changes)
@@ -217,5 +220,5 @@ def test_a_training_keeps_no_more_the_longer_it_is(pack_size):
 
     with computing("bf16", CPU):  # around it, so that what autocast keeps is not let go at its end
         trained(2)
-        short, long = (kept(lambda length=length: trained(length)) for length in (20, 200))
+        short, long = (kept(lambda length=length: trained(length)) for length in (10, 50))
     assert long == short

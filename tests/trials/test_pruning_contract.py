@@ -112,9 +112,8 @@ def first_columns(trained, *, forget=False, revive=False, all_of_them=False, sha
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
-    (tmp_path / "own_pruner.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
+def own(own_module):
+    own_module("own_pruner", OWN)
 
     def prune_own(name, masks=None, **arguments):
         module = nn.Linear(4, 1)

@@ -89,16 +89,15 @@ def test_the_masked_network_computes_what_the_cut_one_does(name):
         assert alive(weights) == sum(parameters[each].numel() for each in weights)
 
 
-@pytest.mark.parametrize("name", ["plain", "residual", "dense", "separable", "resnet20", "vgg19"])
+@pytest.mark.parametrize("name", ["plain", "residual", "dense", "separable"])
 def test_they_stay_equal_in_training(name):
     make, cut_out, _ = CASES[name]
     module = make().double()
-    large = name in ("resnet20", "vgg19")
-    data = image_data(SHAPES.get(name, (3, 8, 8)), kind=Exact, train=16 if large else 32)
+    data = image_data(kind=Exact, train=32)
     masks = pruned("l1_filter", module, data=data, rate=0.4)
     start = double(masked(module, masks).state_dict())
     small = cut_out(masked(module, masks), masks)
-    recipe = toy_recipe(length=1 if large else 2, batch_size=8)
+    recipe = toy_recipe(length=2, batch_size=8)
     one = train(module, data, recipe, [0.05], start=start, masks=masks)[0]
     other = train(small, data, recipe, [0.05])[0]
     assert not one.diverged and one.best_step == other.best_step

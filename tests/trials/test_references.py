@@ -37,9 +37,8 @@ def test_a_function_is_given_the_values_and_what_it_says_of_them_is_not_shown(gi
     assert without_secrets({"x": ["open sesame", "swordfish%20%26%20co"]}) == {"x": ["***", "***"]}
 
 
-def test_a_function_that_is_called_later_has_them_too(given, tmp_path, monkeypatch):
-    (tmp_path / "lossy.py").write_text("def loss(outputs, targets, *, a, b):\n    return a, b\n")
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_function_that_is_called_later_has_them_too(given, own_module):
+    own_module("lossy", "def loss(outputs, targets, *, a, b):\n    return a, b\n")
     loss = make_loss(Component(name="lossy:loss", arguments=given))
     assert loss(0, 0) == ("swordfish & co", ["user:open sesame@host", {"c": 3}])
     with pytest.raises(InvalidInput, match="loss 'lossy:loss': the environment variable NO_SUCH is not set"):

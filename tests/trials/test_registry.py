@@ -9,21 +9,6 @@ from trials.registry import call, resolve
 KNOWN = {"resnet20": 1, "vgg19": 2}
 
 
-@pytest.fixture
-def own_module(tmp_path, monkeypatch):
-    """Writes modules of the user's own, outside of every package, and forgets them afterwards."""
-    monkeypatch.syspath_prepend(tmp_path)
-    written = []
-
-    def write(name: str, text: str) -> None:
-        (tmp_path / f"{name}.py").write_text(text)
-        written.append(name)
-
-    yield write
-    for name in written:
-        sys.modules.pop(name, None)
-
-
 def test_known_name():
     assert resolve("network", "vgg19", KNOWN) == 2
 

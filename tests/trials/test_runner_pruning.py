@@ -43,11 +43,8 @@ SMALL = {"conv1.weight": 54, "conv2.weight": 270, "head.weight": 200}
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
-    name = f"own_{tmp_path.name.replace('-', '_')}"
-    (tmp_path / f"{name}.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-    return name
+def own(own_module):
+    return own_module("odd_networks", OWN)
 
 
 @pytest.mark.parametrize("rate", [0.2, (0.5, 0.25)])
@@ -178,27 +175,6 @@ def test_every_pruner_sees_the_trained_network(tmp_path, own, pruner):
         assert child.alive == alive({name: masks[name] for name in names})
         assert child.prunable == sum(SMALL.values())
         assert child.parameters == sum(SMALL.values()) + 6 + 5 + 10 + 2 * (6 + 5)
-
-
-def test_pruned_filters_stay_pruned_in_training(tmp_path, own):
-    worker = runner(tmp_path, network=Component(name=f"{own}:Small"), pruner=Component(name="l1_filter"))
-    outcomes = chain(worker, 3)
-    beside = {"conv1.bias", "norm1.weight", "norm1.bias", "conv2.bias", "norm2.weight", "norm2.bias"}
-    old = None
-    for pruned, later in ((outcomes[1], outcomes[2]), (outcomes[3], outcomes[4])):
-        tensors, masks = opened(worker, pruned)
-        assert set(masks) == set(SMALL) | beside
-        assert not any((masks[name] & ~mask).any() for name, mask in (old or {}).items())
-        filters = masks["conv1.weight"].flatten(1).any(1)
-        assert filters.sum() == (4 if old else 5)
-        for name in ("conv1.bias", "norm1.weight", "norm1.bias"):
-            assert torch.equal(masks[name], filters)
-        for outcome in later:
-            state = worker.store.read(outcome.checkpoint)
-            assert not any(state[name][~mask].any() for name, mask in masks.items())
-            assert state["norm1.weight"][filters].all() and (state["norm1.bias"][filters] != 0).all()
-        assert not any(tensors[name][~mask].any() for name, mask in masks.items())
-        old = masks
 
 
 @pytest.mark.parametrize("pruner", ["global_magnitude", "l1_filter"])

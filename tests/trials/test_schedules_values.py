@@ -20,42 +20,6 @@ def about(expected):
     return pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-def test_linear_decay_over_the_whole_training_stops_one_step_short_of_its_end():
-    assert values("linear_decay", 4) == about([1, 0.75, 0.5, 0.25])
-    assert values("linear_decay", 4, final=0.2) == about([1, 0.8, 0.6, 0.4])
-
-
-def test_linear_decay_stays_at_its_end():
-    got = values("linear_decay", 7, over=4, final=0.2)
-    assert got == about([1, 0.8, 0.6, 0.4, 0.2, 0.2, 0.2])
-    assert got[0] == 1.0 and got[4:] == [0.2] * 3
-
-
-def test_cyclical_starts_low_and_peaks_after_half_a_cycle():
-    got = values("cyclical", 9, low=0.25, step=3)
-    assert got == about([0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25, 0.5, 0.75])
-    assert (got[0], got[3], got[6]) == (0.25, 1.0, 0.25)
-
-
-def test_cosine_without_a_warmup_starts_at_the_peak():
-    assert values("cosine", 4) == about([1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])
-    assert values("cosine", 3, final=0.2) == about([1, 0.8, 0.4])
-
-
-def test_cosine_with_a_warmup_has_the_rest_of_the_training():
-    assert values("cosine", 6, warmup=3) == about([1 / 3, 2 / 3, 1, 1, 0.75, 0.25])
-    assert values("cosine", 3, warmup=1) == about([1, 1, 0.5])
-    assert values("cosine", 2, warmup=2) == about([0.5, 1])
-
-
-def test_one_cycle_between_its_three_corners():
-    linear = {"anneal_strategy": "linear", "div_factor": 4, "final_div_factor": 2}
-    got = values("one_cycle", 10, pct_start=0.4, **linear)
-    assert got == about([0.25, 0.5, 0.75, 1, *(1 - 0.875 * step / 6 for step in range(1, 7))])
-    got = values("one_cycle", 9, pct_start=1 / 3, div_factor=4, final_div_factor=2)
-    assert (got[0], got[1], got[2], got[5], got[8]) == about((0.25, 0.625, 1, 0.5625, 0.125))
-
-
 def test_one_cycle_where_torch_divides_by_zero():
     linear = {"anneal_strategy": "linear", "div_factor": 4, "final_div_factor": 2}
     assert values("one_cycle", 4, pct_start=0.25, **linear) == about([1, 1 - 0.875 / 3, 1 - 1.75 / 3, 0.125])

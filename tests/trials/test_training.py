@@ -234,16 +234,6 @@ def test_the_weights_and_both_accuracies_are_those_of_the_best_validation(outcom
     assert ties and early, "the data is too easy: nothing ties or nothing stops early"
 
 
-def test_the_accuracies_are_shares_of_right_answers(outcomes):
-    data, module = toy_data(noise=2.5), toy_network().double().eval()
-    for outcome in outcomes[0]:
-        module.load_state_dict(outcome.state)
-        for split, accuracy in ((data.validation, outcome.score), (data.test, outcome.test_score)):
-            with torch.no_grad():
-                right = (module(split.inputs).argmax(1) == split.labels).sum().item()
-            assert accuracy == right / len(split) and 0 < accuracy < 1
-
-
 @pytest.mark.parametrize("goal", ["max", "min"])
 @pytest.mark.parametrize("pack_size", [1, len(RATES)])
 def test_the_first_among_equals_by_script(pack_size, goal, monkeypatch):
@@ -269,19 +259,6 @@ def test_the_first_among_equals_by_script(pack_size, goal, monkeypatch):
     assert [outcome.best_step for outcome in found] == [12, 24, 6]
     best = [5 / 23, 6 / 23, 0.0]
     assert [outcome.score for outcome in found] == [each if goal == "max" else 1 - each for each in best]
-
-
-@pytest.mark.parametrize("pack_size", [1, len(RATES)])
-def test_the_loss_is_the_mean_since_the_last_validation(pack_size):
-    data, module = toy_data(), toy_network()
-    steps = {"unit": "iterations", "evaluate_every": 1, "pack_size": pack_size}
-    singles = [
-        [outcome.train_loss for outcome in train(module, data, toy_recipe(length=length, **steps), RATES)]
-        for length in range(1, 8)
-    ]
-    together = train(module, data, toy_recipe(length=7, **steps | {"evaluate_every": 4}), RATES)
-    for index, outcome in enumerate(together):
-        assert outcome.train_loss == pytest.approx(sum(row[index] for row in singles[4:]) / 3, rel=1e-12)
 
 
 @pytest.mark.parametrize("together", [False, True])
