@@ -62,8 +62,10 @@ def digits(
 
 
 def _digits_file() -> Tensor:
-    """What scikit-learn's ``load_digits`` reads, 64 grey levels and a label a row: importing that takes longer
-    than a small search."""
+    """What scikit-learn's load_digits reads, 64 grey levels and a label a row.
+
+    To import that takes as long as a small search.
+    """
     found = importlib.util.find_spec("sklearn")
     if found is None or found.origin is None:
         raise InvalidInput("data set 'digits' comes with scikit-learn: pip install scikit-learn")
