@@ -1,5 +1,6 @@
 """Servers that tests share, the command as a user calls it, and how tests are shared out among processes."""
 
+import gc
 import os
 import shutil
 import signal
@@ -50,6 +51,13 @@ def ray_cluster(tmp_path_factory):
 
     with running(tmp_path_factory.mktemp("ray"), token=False, cpus=2, gpus=1) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_is_there_stays():
+    """What a file's tests begin with is no garbage: to look through it takes longer than many of them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

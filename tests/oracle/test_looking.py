@@ -145,16 +145,20 @@ def test_who_can_not_write_the_ledger_is_told_where_to_stop_a_search(finished, e
     assert "can't be written here (attempt to write a readonly database)" in err and err.count("\n") == 1
 
 
-def test_a_user_of_postgresql_who_only_reads_is_told_where_to_stop_a_search(postgresql, tmp_path, call):
+def test_a_user_of_postgresql_who_only_reads_is_told_where_to_stop_a_search(postgresql, tmp_path):
     url = write_ledger(tmp_path, *invent(cycles=2, replicates=2), postgresql.database())
     with postgresql.connect(url.rpartition("/")[2]) as database:
         database.execute("CREATE ROLE guest LOGIN PASSWORD 'guest-of-tests'")
         database.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest")
         database.execute("INSERT INTO oracle_leases VALUES ('invented', 'somebody', 'there/boot', 7, 1.0, 1)")
     guest = make_url(url).set(username="guest", password="guest-of-tests").render_as_string(False)
-    code, out, err = call("list", "--ledger", guest)
-    assert code == 0 and "invented" in out, err
-    code, out, err = call("stop", "invented", "--ledger", guest)
+    found = {}
+    for command in ("list", "stop invented"):
+        arguments = [sys.executable, "-m", "oracle", *command.split(), "--ledger", guest]
+        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
+        found[command] = done.returncode, done.stdout, done.stderr
+    assert found["list"][0] == 0 and "invented" in found["list"][1]
+    code, out, err = found["stop invented"]
     assert (code, out) == (3, "") and err.count("\n") == 1
     assert err.startswith("oracle: search 'invented' is run by process 7 on there, which is asked to stop")
     assert "can't be written here (permission denied for table oracle_stops)" in err
