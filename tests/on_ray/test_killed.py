@@ -13,7 +13,7 @@ from oracle.ledger import Ledger
 from oracle.ledger.tables import read_rounds
 from tests.processes import raw_rows, rows, run_undisturbed, start, table, write_spec
 
-MINE = """
+OURS = """
 from pathlib import Path
 import torch
 from torch import nn
@@ -55,7 +55,7 @@ def wait_for_rows(process, folder, count):
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """The fields of a spec whose network and data set are modules and files in its folder."""
-    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "ours.py").write_text(OURS)
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "seed").write_text("7")
     linear = (nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
@@ -63,11 +63,11 @@ def own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield SEARCH | {
-        "network": {"name": "mine:Net", "arguments": {"width": 8}},
-        "dataset": {"name": "mine:load", "arguments": {"count": 512}},
+        "network": {"name": "ours:Net", "arguments": {"width": 8}},
+        "dataset": {"name": "ours:load", "arguments": {"count": 512}},
         "policy": "adaptive",
     }
-    sys.modules.pop("mine", None)
+    sys.modules.pop("ours", None)
 
 
 def asked(folder):
