@@ -1,8 +1,8 @@
 """Data sets that need no preparation: scikit-learn's digits, one made up from a seed, and published ones."""
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def _digits_file() -> Tensor:
 
     To import that takes as long as a small search.
     """
-    found = importlib.util.find_spec("sklearn")
+    found = find_spec("sklearn")
     if found is None or found.origin is None:
         raise InvalidInput("data set 'digits' comes with scikit-learn: pip install scikit-learn")
     return torch.from_numpy(
