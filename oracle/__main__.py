@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 
 from oracle.interrupts import interrupt_on_signals
+from trials.imports import uncollected
 
 
 def main() -> None:
     """Runs :func:`oracle.cli.main.main`, which takes a second to import."""
     try:
         interrupt_on_signals()
-        from oracle.cli.main import main as run_command
+        with uncollected():
+            from oracle.cli.main import main as run_command
 
+            gc.freeze()
         run_command()
     except KeyboardInterrupt:
         print("oracle: interrupted", file=sys.stderr)

@@ -37,6 +37,7 @@ from oracle.session import Session
 from oracle.spec import Spec
 from oracle.spec_file import given_specs, load_variants, naming_variant
 from silo.errors import InvalidInput, SiloOracleError
+from trials.imports import uncollected
 from trials.secrets import without_secrets
 from trials.tasks import Execution
 
@@ -192,9 +193,10 @@ def searching(
     watching = careful(observers)  # once for all searches: after its first error one hears of none
     with remembering(), _saying_that_a_ledger_failed(specs.values()), ExitStack() as stack:
         start = stack.enter_context(_starting(list(specs.values()), driver, address))
-        import torch  # which takes longer than to refuse a spec
+        with uncollected():  # which takes longer than to refuse a spec
+            import torch
 
-        from trials.datasets import LoadOnce, load_dataset
+            from trials.datasets import LoadOnce, load_dataset
 
         stack.callback(torch.set_num_threads, torch.get_num_threads())  # workers' threads are the spec's
         prepared, load = [], LoadOnce(load_dataset)

@@ -54,10 +54,15 @@ class Cluster:
         self._with_dashboard = dashboard
         self._dashboard = [f"--include-dashboard={str(dashboard).lower()}", f"--dashboard-port={port}"]
 
-    def start_head(self, *, cpus: int = 1) -> None:
+    @property
+    def address(self) -> str:
+        """Where a driver reaches it."""
+        return f"{self._host}:{self.port}"
+
+    def start_head(self, *, cpus: int = 1, gpus: int = 0) -> None:
         """Starts the head, and waits until it takes jobs, or drivers if it has no dashboard."""
         place = (f"--port={self.port}", f"--node-ip-address={self._host}", *self._dashboard)
-        process = self._start("--head", *place, f"--num-cpus={cpus}")
+        process = self._start("--head", *place, f"--num-cpus={cpus}", f"--num-gpus={gpus}")
         deadline = time.monotonic() + START_SECONDS
         while not (self._takes_jobs() if self._with_dashboard else "Ray runtime started" in self.log()):
             if time.monotonic() > deadline or process.poll() is not None:
@@ -73,7 +78,7 @@ class Cluster:
     def join(self, *options: str, cpus: int = 1, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """Starts a node that joins the head, with a command before it (``unshare``); waits until it has."""
         count = self.nodes()
-        place = (f"--address={self._host}:{self.port}", f"--num-cpus={cpus}", *options)
+        place = (f"--address={self.address}", f"--num-cpus={cpus}", *options)
         process = self._start(*place, before=before)
         deadline = time.monotonic() + START_SECONDS
         while self.nodes() == count:
@@ -156,38 +161,20 @@ def end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
 
 @contextmanager
 def running(
-    folder: Path, *, token: bool = True, dashboard: bool = True, cpus: int = 1, nodes: int = 1
+    folder: Path,
+    *,
+    token: bool = True,
+    dashboard: bool = True,
+    cpus: int = 1,
+    gpus: int = 0,
+    nodes: int = 1,
 ) -> Iterator[Cluster]:
-    """A cluster of so many nodes with so many CPUs each."""
+    """A cluster of so many nodes with so many CPUs each, and a head that says that it has so many GPUs."""
     cluster = Cluster(folder, token=token, dashboard=dashboard)
     try:
-        cluster.start_head(cpus=cpus)
+        cluster.start_head(cpus=cpus, gpus=gpus)
         for _ in range(nodes - 1):
             cluster.join(cpus=cpus)
-        yield cluster
-    finally:
-        cluster.stop()
-
-
-class Shared(Cluster):
-    """A node that many tests use, each as a job of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, token=False, dashboard=False)
-        self.environment["PYTHONPATH"] = str(ROOT)
-
-    @property
-    def address(self) -> str:
-        """Where a driver reaches it."""
-        return f"{self._host}:{self.port}"
-
-
-@contextmanager
-def shared(folder: Path) -> Iterator[Shared]:
-    """A node of two CPUs that runs."""
-    cluster = Shared(folder)
-    try:
-        cluster.start_head(cpus=2)
         yield cluster
     finally:
         cluster.stop()

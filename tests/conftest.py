@@ -1,5 +1,6 @@
 """Servers that tests share, the command as a user calls it, and how tests are shared out among processes."""
 
+import gc
 import os
 import shutil
 import signal
@@ -43,13 +44,20 @@ def postgresql():
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory):
-    """A Ray cluster of a file's tests, with one node of two CPUs; see :class:`tests.clusters.Shared`."""
-    from tests.clusters import shared
+    """A Ray cluster without a token: one node of two CPUs and, by Ray's count, a GPU; each test is a job."""
+    from tests.clusters import running
 
-    with shared(tmp_path_factory.mktemp("ray")) as cluster:
+    with running(tmp_path_factory.mktemp("ray"), token=False, cpus=2, gpus=1) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_is_there_stays():
+    """What a file's tests begin with is no garbage: to look through it takes longer than many of them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

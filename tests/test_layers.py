@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = {"silo": 0, "trials": 1, "oracle": 2, "dashboards": 3, "oracle.service": 4, "oracle.cli": 5}
 TESTING = ("trials.testing", "oracle.testing")
-HEAVY = ("ray", "optuna", "optuna_dashboard", "sqlalchemy", "pydantic", "plotly", "pandas", "rich", "click")
+HEAVY = (
+    *("ray", "optuna", "optuna_dashboard", "sqlalchemy", "pydantic", "plotly", "pandas", "rich", "click"),
+    "sklearn",  # the digits are its file, read without it
+)
 
 
 def level(module: str) -> int | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -16,14 +17,16 @@ from PIL import Image
 from ray.scripts.scripts import cli as ray
 
 import oracle
+from oracle.drivers import ray_tune
+from oracle.drivers.cluster import cluster
 from oracle.errors import Refused
+from oracle.jobs import client
 from oracle.ledger import Ledger
 from silo.errors import InvalidInput
 from tests.clusters import end, running
-from tests.on_ray.networks import slow
 from tests.pages import ON_A_CLUSTER, commands
-from tests.processes import rows
-from tests.support import results, run_in_process, small_spec
+from tests.processes import rows, write_spec
+from tests.support import open_session, results, run_in_process, small_spec
 
 MODULE = """
 import time
@@ -42,10 +45,34 @@ class Mine(nn.Sequential):
         return super().forward(inputs)
 """
 
+BRIEF = {
+    "cycles": 1,
+    "replicates": 1,
+    "grid": {"values": [0.01, 0.1], "extend": False},
+    "training": {"epochs": 1, "batch_size": 64, "pack": 1, "compile": False},
+}
+
 
 @pytest.fixture(scope="module")
-def two_nodes(tmp_path_factory, bucket):
-    with running(tmp_path_factory.mktemp("cluster"), nodes=2) as cluster:
+def hidden(tmp_path_factory):
+    """A folder with a storage and images of which one node sees others; None where that isn't allowed."""
+    folder = tmp_path_factory.mktemp("hidden")
+    write_images(folder / "images")
+    (folder / "networks").mkdir()
+    possible = shutil.which("unshare") and not subprocess.run([*apart(folder), "true"]).returncode
+    return folder if possible else None
+
+
+def apart(folder):
+    """What starts a command that sees other files; another view of the disk takes root."""
+    hide = 'mount -t tmpfs tmpfs "$0/networks" && mount -t tmpfs tmpfs "$0/images/train/cat" && exec "$@"'
+    return ["unshare", "-m", "sh", "-c", hide, str(folder)]
+
+
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory, bucket, hidden):
+    with running(tmp_path_factory.mktemp("cluster")) as cluster:
+        cluster.join(before=apart(hidden) if hidden else ())
         yield cluster
 
 
@@ -109,37 +136,23 @@ def at_work(cluster, folder):
     return found
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="another view of the disk takes a mount of its own")
+@pytest.mark.usefixtures("command")  # its environment
 def test_a_node_that_sees_other_files_is_named_before_anything_starts(
-    two_nodes, spec, bucket, tmp_path, monkeypatch
+    two_nodes, hidden, spec, bucket, tmp_path
 ):
-    storage, images = tmp_path / "networks", tmp_path / "images"
-    storage.mkdir()
-    write_images(images)
-    hidden = f"mount -t tmpfs tmpfs {storage} && mount -t tmpfs tmpfs {images}/train/cat"
-    apart = ["unshare", "-m", "sh", "-c", f'{hidden} && exec "$@"', "sh"]
-    if subprocess.run([*apart, "true"], check=False).returncode:
+    if hidden is None:
         pytest.skip("mounting isn't allowed here")
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.setenv(name, two_nodes.environment[name])
+    images, address = hidden / "images", two_nodes.address
     streamed = {"name": "image_folder", "arguments": {"root": str(images), "stream": True}}
-    elsewhere = {
-        "storage": bucket.uri("blind"),
-        "dataset": streamed,
-        "training": {"epochs": 1, "batch_size": 4},
-    }
-    address = f"127.0.0.1:{two_nodes.port}"
-    node = two_nodes.join(before=apart)
-    try:
-        with pytest.raises(Refused, match="driver writes there can't be seen on it; name a folder that all"):
-            oracle.run(spec(name="apart"), driver="ray", address=address)
-        with pytest.raises(Refused, match="all nodes must find the same files in the same place") as blind:
-            oracle.run(spec(name="blind", **elsewhere), driver="ray", address=address)
-    finally:
-        end(node)
-    assert "dataset 'image_folder': node " in str(blind.value) and f"{images}/train" in str(blind.value)
+    training = {"epochs": 1, "batch_size": 4}
+    blind = spec(name="blind", storage=bucket.uri("blind"), dataset=streamed, training=training)
+    with pytest.raises(Refused, match="all nodes must find the same files in the same place") as refused:
+        oracle.run(blind, driver="ray", address=address)
+    assert "dataset 'image_folder': node " in str(refused.value) and f"{images}/train" in str(refused.value)
+    with pytest.raises(Refused, match="driver writes there can't be seen on it; name a folder that all"):
+        oracle.run(spec(name="apart", storage=str(hidden / "networks")), driver="ray", address=address)
     assert not outcomes(tmp_path, "apart") and not outcomes(tmp_path, "blind")
-    assert not list(storage.rglob("*look*"))
+    assert not list(hidden.rglob("*look*"))
 
 
 @pytest.mark.usefixtures("command")  # its environment
@@ -150,33 +163,61 @@ def test_modules_that_did_not_travel_are_named(two_nodes, spec):
 
 
 @pytest.mark.parametrize("token", [None, "wrong" * 8])
-def test_without_the_clusters_token_nothing_is_answered(two_nodes, spec, tmp_path, token, monkeypatch):
-    (tmp_path / "token").write_text(token or "")
-    environment = {key: two_nodes.environment[key] for key in two_nodes.environment if "RAY" not in key}
-    environment |= {"HOME": str(tmp_path)}
+def test_without_the_clusters_token_nothing_is_answered(two_nodes, spec, tmp_path, token, call, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     if token:
-        environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
-    monkeypatch.setattr(two_nodes, "environment", environment)
-    refused = two_nodes.oracle("submit", spec(name="secret"), "--address", two_nodes.url)
-    assert refused.returncode == 3
-    assert "asks for a token, and this one is missing or wrong; set RAY_AUTH_MODE=token" in refused.stderr
+        (tmp_path / "token").write_text(token)
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    code, _, err = call("submit", spec(name="secret"), "--address", two_nodes.url)
+    assert code == 3
+    assert "asks for a token, and this one is missing or wrong; set RAY_AUTH_MODE=token" in err
+
+
+def test_a_cluster_without_a_token_is_refused_where_one_is_asked_for(ray_cluster, tmp_path, monkeypatch):
+    (tmp_path / "token").write_text("0" * 64)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    why = "has no token, and this process asks for one"
+    with pytest.raises(Refused, match=why), cluster([small_spec(tmp_path, **BRIEF)], ray_cluster.address):
+        pass
+
+
+def test_one_process_runs_searches_on_one_cluster_after_another(
+    ray_cluster, two_nodes, tmp_path, monkeypatch
+):
+    def run(name, address):
+        spec = small_spec(tmp_path / name, **BRIEF, resources={"workers": 1})
+        with cluster([spec], address), open_session(spec) as session:
+            ray_tune.run([session], 1)
+        return results(session)
+
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    first = run("without a token", ray_cluster.address)
+    with monkeypatch.context() as patched:
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+            patched.setenv(name, two_nodes.environment[name])
+        assert run("with a token", two_nodes.address) == first
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert run("local", None) == first and len(first) == 2
+    assert "RAY_AUTH_MODE" not in os.environ
 
 
 def test_variants_share_the_cluster_in_turn_once_all_of_them_fit(two_nodes, command, spec, tmp_path):
-    small = {"cycles": 1, "replicates": 1, "grid": {"values": [0.01, 0.1], "extend": False}}
-    greedy = spec(name="turns", **small, variants={"one": {}, "two": {"resources": {"cpus": 3}}})
-    code, out, _ = command("submit", greedy, "--address", two_nodes.url)
-    assert code == 3 and "a worker needs 3 CPU on one node, the cluster's largest has 1" in out
+    greedy = spec(name="turns", **BRIEF, variants={"one": {}, "two": {"resources": {"cpus": 3}}})
+    code, _, err = command("run", greedy, "--address", two_nodes.address)
+    assert code == 3 and "a worker needs 3 CPU on one node, the cluster's largest has 1" in err
     assert not outcomes(tmp_path, "turns.one")
-    fitting = spec(name="turns", **small, variants={"one": {}, "two": {"resources": {"cpus": 0.5}}})
-    code, out, err = command("submit", fitting, "--address", two_nodes.url, "--follow")
-    assert code == 0, err + out
-    assert "preflight passed: 2 workers on 2 nodes, then 4 workers on 2 nodes\n" in out
+    fitting = spec(name="turns", **BRIEF, variants={"one": {}, "two": {"resources": {"cpus": 0.5}}})
+    code, _, err = command("run", fitting, "--address", two_nodes.address)
+    assert code == 0, err
+    assert "preflight passed: 2 workers on 2 nodes, then 4 workers on 2 nodes\n" in err
     assert [len(outcomes(tmp_path, f"turns.{name}")) for name in ("one", "two")] == [2, 2]
 
 
 def test_a_search_on_an_object_store_outlives_a_node_and_a_stop(
-    two_nodes, command, spec, bucket, tmp_path, monkeypatch
+    two_nodes, command, bucket, tmp_path, monkeypatch
 ):
     mine, slow, address = tmp_path / "modules", tmp_path / "slow", ("--address", two_nodes.url)
     mine.mkdir()
@@ -184,7 +225,8 @@ def test_a_search_on_an_object_store_outlives_a_node_and_a_stop(
     slow.touch()
     network = {"name": "mine:Mine", "arguments": {"slow": str(slow)}}
     own = {"network": network, "training": {"epochs": 2, "batch_size": 64, "pack": 1, "compile": False}}
-    submit = ("submit", spec(**own, storage=bucket.uri("networks")), *address, "--working-dir", mine)
+    spec = small_spec(tmp_path, **own, storage=bucket.uri("networks"))
+    submit = ("submit", write_spec(tmp_path, **own, storage=spec.storage), *address, "--working-dir", mine)
     code, out, err = command(*submit)
     assert code == 0, err + out
     assert "oracle: preflight passed: 2 workers on 2 nodes\n" in out
@@ -205,51 +247,43 @@ def test_a_search_on_an_object_store_outlives_a_node_and_a_stop(
     status = json.loads(command("status", "small", *address, "--json")[1])
     assert status["state"] == "interrupted" and status["job"].startswith("stopped on ")
 
+    heard = []
     slow.unlink()
-    assert command(*submit)[0] == 0
+    job = oracle.submit(spec, address=two_nodes.url, working_dir=mine, follow=True, tell=heard.append)
+    assert job.state == "SUCCEEDED" and "oracle: preflight passed: 1 worker on 1 node\n" in "".join(heard)
     log = command("logs", "-f", "small", *address)[1]
     assert f"; {len(before)} trials are in the ledger already" in log and "Report: " in log
     assert "small  " in command("list", *address)[1]
+    assert oracle.load("small", spec.ledger).runs.state.tolist() == ["interrupted", "done"]
     after = found(tmp_path)
-    assert {place: after[place] for place in with_node} == with_node
     assert {place: after[place] for place in before} == before
     monkeypatch.syspath_prepend(mine)
     assert after == results(run_in_process(small_spec(tmp_path / "alone", **own)))
 
 
 @pytest.mark.usefixtures("command")  # its environment
-def test_a_search_is_submitted_watched_and_stopped_from_python(two_nodes, tmp_path, monkeypatch):
+def test_a_search_is_looked_at_and_stopped_from_python(two_nodes, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", two_nodes.url)
-    flag, heard = tmp_path / "slow", []
-    flag.touch()
-    small = {"name": "python", "cycles": 1, "training": {"epochs": 2, "batch_size": 64, "pack": 1}}
-    spec = small_spec(tmp_path, **small, network=slow(flag, 0.2))
-    job = oracle.submit(spec, tell=heard.append)
-    assert job.state == "RUNNING" and "oracle: preflight passed: " in "".join(heard)
+    spec = small_spec(tmp_path, name="python")
+    job = {"submission_id": spec.name, "metadata": {client._OURS: spec.name}}  # as a search's driver is one
+    client.Jobs(two_nodes.url)._client.submit_job(entrypoint="exec sleep 600", **job)
+    wait_until(lambda: oracle.status("python").state == "RUNNING")
     with pytest.raises(Refused, match="search 'python' runs on this cluster already"):
         oracle.submit(spec)
-    assert oracle.status("python").state == "RUNNING"
-    wait_until(lambda: outcomes(tmp_path, "python"))  # its run is in the ledger by then
-    assert oracle.stop(job)
+    assert oracle.stop(oracle.status(spec))
     assert oracle.status(spec).state == "STOPPED" and not oracle.stop("python")
-    flag.unlink()
-    assert oracle.submit(spec, follow=True).state == "SUCCEEDED"
-    assert oracle.load("python", spec.ledger).runs.state.tolist() == ["interrupted", "done"]
     with pytest.raises(Refused, match=r"no search 'none' was submitted to .*; there are: .*python"):
         oracle.status("none")
 
 
-def test_the_commands_of_the_page_work_as_they_stand(two_nodes, spec, call, tmp_path, monkeypatch):
-    for name, *arguments in (shlex.split(command)[1:] for command in commands(ON_A_CLUSTER, "ray")):
+def test_the_commands_of_the_page_work_as_they_stand(two_nodes, command, spec, tmp_path, monkeypatch):
+    for name, *arguments in (shlex.split(line)[1:] for line in commands(ON_A_CLUSTER, "ray")):
         ray.commands[name].make_context(name, arguments)
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.setenv(name, two_nodes.environment[name])
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", two_nodes.url)
-    short = {"cycles": 1, "replicates": 1, "training": {"epochs": 1, "batch_size": 64, "compile": False}}
-    spec(name="mine", **short).rename(tmp_path / "mine.yaml")
+    spec(name="mine", **BRIEF).rename(tmp_path / "mine.yaml")
     printed = {}
-    for name, *arguments in (shlex.split(command)[1:] for command in commands(ON_A_CLUSTER, "oracle")):
-        code, printed[name], err = call(name, *arguments)
+    for name, *arguments in (shlex.split(line)[1:] for line in commands(ON_A_CLUSTER, "oracle")):
+        code, printed[name], err = command(name, *arguments)
         assert code == 0, f"{name}: {err}"
     assert "Report: " in printed["logs"] and "state     done" in printed["status"]
     assert "mine  " in printed["list"]

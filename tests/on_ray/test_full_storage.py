@@ -4,12 +4,15 @@ import subprocess
 import threading
 
 import pytest
+import torch
 
 from oracle.ledger import Ledger
 from oracle.results import Results
 from tests.processes import raw_rows, rows, run_undisturbed, start, table, write_spec
 from tests.support import needs_compiler, results, run_in_process, small_spec
 from trials.checkpoints import Store
+from trials.engine.compile_cache import CompilerFailed
+from trials.engine.graphs import compile_all, trace
 
 SEARCH = {
     "network": {"name": "fc", "arguments": {"hidden": [64, 64]}},  # 35 KB a file
@@ -66,12 +69,12 @@ def check_what_is_left(folder, storage="networks"):
 
 @pytest.fixture
 def fails(call, tmp_path):
-    """Waits for a process that must end with 1 and with one line, which the status tells, too."""
+    """Runs the command, which must end with 1 and with a line that the status tells, too."""
 
-    def check(process, beginning, *words):
-        out, err = process.communicate()
-        assert process.returncode == 1, (out, err)
-        (line,) = [line for line in err.splitlines() if line.startswith("oracle:")]
+    def check(arguments, beginning, *words):
+        code, out, err = call("run", *arguments)
+        assert code == 1, (out, err)
+        *_, line = [line for line in err.splitlines() if line.startswith("oracle:")]
         assert line.startswith(f"oracle: {beginning}") and all(word in line for word in words), err
         assert "run the same command again" in line and "Traceback" not in err
         code, out, _ = call("status", tmp_path / "spec.yaml")
@@ -94,11 +97,12 @@ def goes_on(call, tmp_path, undisturbed):
 
 
 @pytest.mark.parametrize("driver", ["in-process", "ray"])
-def test_a_folder_that_becomes_full(tmp_path, disk, fails, goes_on, undisturbed, driver):
+def test_a_folder_that_becomes_full(tmp_path, disk, fails, goes_on, undisturbed, driver, ray_cluster):
     disk(f"size={CYCLE_0}")
-    process = start(write_spec(tmp_path, **SEARCH), "--driver", driver)
+    where = ("--address", ray_cluster.address) if driver == "ray" else ("--driver", driver)
     storage = f"storage {tmp_path}/networks/small on "
-    fails(process, storage, "is full (No space left on device); free some space there")
+    full = "is full (No space left on device); free some space there"
+    fails((write_spec(tmp_path, **SEARCH), *where), storage, full)
     assert 0 < check_what_is_left(tmp_path) < rows(undisturbed)
     disk(f"size={ENOUGH}")
     goes_on()
@@ -106,15 +110,19 @@ def test_a_folder_that_becomes_full(tmp_path, disk, fails, goes_on, undisturbed,
 
 def test_a_folder_that_becomes_read_only(tmp_path, disk, fails, goes_on, undisturbed):
     disk(f"size={ENOUGH}")
-    process = start(write_spec(tmp_path, **SEARCH), "--driver", "in-process")
-    while rows(tmp_path) < 3:
-        assert process.poll() is None
-        NAP.wait(0.02)
-    while not disk("ro"):  # a file is just being written
-        assert process.poll() is None
-        NAP.wait(0.001)
+    command = (write_spec(tmp_path, **SEARCH), "--driver", "in-process")
+
+    def make_read_only():
+        while rows(tmp_path) < 3:
+            NAP.wait(0.01)
+        while not disk("ro"):  # a file is just being written
+            NAP.wait(0.001)
+
+    thread = threading.Thread(target=make_read_only)
+    thread.start()
     storage = f"storage {tmp_path}/networks/small on "
-    fails(process, storage, "is read-only (Read-only file system); make it writable")
+    fails(command, storage, "is read-only (Read-only file system); make it writable")
+    thread.join()
     assert 3 <= check_what_is_left(tmp_path) < rows(undisturbed)
     disk("rw")
     goes_on()
@@ -125,6 +133,7 @@ def test_a_ledger_on_the_full_disk(tmp_path, disk, call, monkeypatch):
     disk("size=700k")
     everything = tmp_path / "networks"
     spec_file = write_spec(everything, **LITTLE, storage=str(tmp_path / "elsewhere"))
+    # A process of its own: its lease can't be given back, and ends with it.
     _, err = (process := start(spec_file, "--driver", "in-process")).communicate()
     assert process.returncode == 1 and "Traceback" not in err, err
     *_, line = [line for line in err.splitlines() if line.startswith("oracle:")]
@@ -151,18 +160,30 @@ def test_a_report_for_which_there_is_no_room(tmp_path, disk, call, write):
     assert call("run", spec_file, "--driver", "in-process")[0] == 0 and table(tmp_path)
 
 
-@needs_compiler
-@pytest.mark.parametrize("room", ["8k", "200k"])
-def test_a_full_folder_for_compiled_steps(tmp_path, disk, monkeypatch, room):
-    disk(f"size={room},mode=0700")
+@pytest.fixture
+def small_cache(tmp_path, disk, monkeypatch):
+    """Makes the folder for compiled steps a small disk, of which nothing half done must be left."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "networks"))
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    yield lambda size: disk(f"size={size},mode=0700")
+    assert not list((tmp_path / "networks").rglob("compiling-*"))
+
+
+@needs_compiler
+def test_a_search_does_without_compiled_steps_where_their_folder_is_full(tmp_path, small_cache, call):
+    small_cache("8k")
     changes = LITTLE | {"training": {**LITTLE["training"], "compile": True}, "cycles": 1}
     spec_file = write_spec(tmp_path, **changes, storage=str(tmp_path / "elsewhere"))
-    _, err = (process := start(spec_file, "--driver", "in-process")).communicate()
-    assert process.returncode == 0 and "Traceback" not in err, err
+    code, _, err = call("run", spec_file, "--driver", "in-process")
+    assert code == 0 and "Traceback" not in err, err
     assert "its step is not compiled: " in err and "No space left on device" in err, err
-    assert not list((tmp_path / "networks").rglob("compiling-*"))
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
     assert not ledger.search("small").execution.compiled and len(ledger.outcomes("small")) > 0
     ledger.close()
+
+
+@needs_compiler
+def test_a_folder_that_becomes_full_while_the_compiler_runs_is_its_reason(small_cache):
+    small_cache("200k")
+    with pytest.raises(CompilerFailed, match="No space left on device"):
+        compile_all([trace(lambda numbers: (numbers.exp().sum(0),), [torch.ones(3, 4)])])

@@ -27,10 +27,10 @@ def asked(monkeypatch):
     return found
 
 
-def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, write):
-    for cycles, driver in ((1, "ray"), (2, "in-process")):
+def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, ray_cluster, call, write):
+    for cycles, *driver in ((1, "--address", ray_cluster.address), (2, "--driver", "in-process")):
         spec = write(cycles=cycles, replicates=1, resources={"workers": 1})
-        code, _, err = call("run", spec, "--driver", driver)
+        code, _, err = call("run", spec, *driver)
         assert code == 0, err
     (choice,) = asked
     assert choice.execution == Execution(pack_size=16) and "rule of thumb" in choice.reason
@@ -40,12 +40,13 @@ def test_a_new_search_is_computed_as_a_worker_chose_and_stays_so(asked, call, wr
     assert (record.execution, record.execution_reason) == (choice.execution, choice.reason)
 
 
-def test_why_a_worker_could_not_measure_is_said_and_kept(asked, call, write, monkeypatch):
+def test_why_a_worker_could_not_measure_is_said_and_kept(asked, ray_cluster, call, write, monkeypatch):
     def fails(spec, workers):  # in here, as workers can't import this module
         raise RuntimeError("what comes first\nno CUDA device is here")
 
     monkeypatch.setattr(nodes, "_choose_way", fails)
-    code, _, err = call("run", write(cycles=1, replicates=1, resources={"workers": 1}), "--driver", "ray")
+    spec = write(cycles=1, replicates=1, resources={"workers": 1})
+    code, _, err = call("run", spec, "--address", ray_cluster.address)
     assert code == 0, err
     why = "no CUDA device is here"
     assert asked == [why] and f"that failed ({why}); a rule of thumb decides" in err
@@ -56,13 +57,13 @@ def test_why_a_worker_could_not_measure_is_said_and_kept(asked, call, write, mon
     assert f"measuring on a worker failed ({why})" in err.split(", up to 16", 1)[1]  # the search's first line
 
 
-def test_what_a_worker_refuses_is_said_in_its_words(tmp_path):
+def test_what_a_worker_refuses_is_said_in_its_words(ray_cluster, tmp_path):
     optimizer = "tests.trials.test_engine:Odd"
     training = {"epochs": 1, "compile": True, "optimizer": {"name": optimizer, "arguments": {}}}
     spec = small_spec(tmp_path, training=training)
     here = {"name": f"{__name__}:OnlyHere", "arguments": {"process": os.getpid()}}
     lost = small_spec(tmp_path, network=here, cycles=1)
-    with cluster.cluster([spec], None), open_session(lost) as session:
+    with cluster.cluster([spec], ray_cluster.address), open_session(lost) as session:
         with pytest.raises(InvalidInput, match="has no begin"):
             nodes.choose_execution_on_worker(spec, 1)
         with pytest.raises(

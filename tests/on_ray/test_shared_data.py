@@ -13,6 +13,7 @@ from oracle.drivers.cluster import cluster
 from oracle.drivers.shared_data import SharedData, share
 from oracle.observers import Observer
 from oracle.search import Signal
+from tests.processes import ROOT
 from tests.support import open_session, results, run_in_process, small_spec
 from trials.datasets import LoadOnce, dataset_key, load_dataset
 
@@ -41,7 +42,6 @@ def noted(tmp_path, monkeypatch):
     name, loads = f"noted_{tmp_path.name.replace('-', '_')}", tmp_path / "loads"
     (tmp_path / f"{name}.py").write_text(NOTED.format(loads=str(loads)))
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
     def spec(folder, count=512, **changes):
         dataset = {"name": f"{name}:load", "arguments": {"count": count, "width": WIDTH}}
@@ -78,10 +78,12 @@ def run_sharing(spec, address, **options):
     return session
 
 
-def test_workers_load_nothing_and_find_what_one_process_finds_though_one_is_killed(tmp_path, noted):
+def test_workers_load_nothing_and_find_what_one_process_finds_though_one_is_killed(
+    tmp_path, noted, ray_cluster
+):
     spec, loaders = noted
     killer = KillOnce()
-    session = run_sharing(spec(tmp_path), None, observers=[killer])
+    session = run_sharing(spec(tmp_path), ray_cluster.address, observers=[killer])
     assert set(loaders()) == {os.getpid()}
     workers = {int(trial.worker.split(":")[1]) for trial in session.search.outcomes()}
     assert killer.killed in workers and len(workers) >= 2
@@ -109,31 +111,25 @@ class Reader:
         return psutil.Process().memory_full_info().uss
 
 
-def test_processes_map_one_copy_that_outlives_them_and_load_what_is_not_shared(tmp_path, noted):
+def test_processes_map_one_copy_that_outlives_them_and_load_what_is_not_shared(tmp_path, noted, ray_cluster):
     spec, loaders = noted
     shared_place, large_place = (
         (asked.dataset.name, dict(asked.dataset.arguments))
         for asked in (spec(tmp_path, count=1_000_000), spec(tmp_path, count=1_500_000))
     )
-    size, store = 40e6, 100_000_000  # of which the second takes 60 MB
+    size = 40e6  # of the store's 100 MB; the second takes 60
     kept = {dataset_key(*place, 0): load_dataset(*place, seed=0) for place in (shared_place, large_place)}
     wanted, large = (data.fingerprint() for data in kept.values())
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        num_cpus=2,
-        object_store_memory=store,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    try:
+    with cluster([spec(tmp_path)], ray_cluster.address):
         shared = share(kept)
         assert list(shared) == [dataset_key(*shared_place, 0)] and list(kept) == [
             dataset_key(*large_place, 0)
         ]
-        first, second, last = [ray.remote(Reader).remote(shared) for _ in range(3)]
-        ray.get([reader.read.remote(*shared_place, seed=0) for reader in (first, second)])  # and import torch
-        found = ray.get([reader.read.remote(*shared_place, seed=0) for reader in (first, second)])
+        finds = {"env_vars": {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}}  # the data set's module
+        reader = ray.remote(runtime_env=finds)(Reader)
+        first, second, last = [reader.remote(shared) for _ in range(3)]
+        ray.get([each.read.remote(*shared_place, seed=0) for each in (first, second)])  # and import torch
+        found = ray.get([each.read.remote(*shared_place, seed=0) for each in (first, second)])
         assert len({pid for pid, _, _ in found}) == 2
         assert {checksum for _, checksum, _ in found} == {wanted}
         assert max(grown for _, _, grown in found) < size / 4
@@ -144,8 +140,6 @@ def test_processes_map_one_copy_that_outlives_them_and_load_what_is_not_shared(t
         assert set(loaders()) == {os.getpid()}
         pid, checksum, _ = ray.get(last.read.remote(*large_place, seed=0))
         assert loaders()[-1] == pid and checksum == large
-        orphaned = ray.remote(Reader).remote({dataset_key(*large_place, 0): lost[0]})
+        orphaned = reader.remote({dataset_key(*large_place, 0): lost[0]})
         assert ray.get(orphaned.read.remote(*large_place, seed=0))[1] == large
         assert len(loaders()) == 4
-    finally:
-        ray.shutdown()

@@ -61,11 +61,15 @@ class Witness(Observer):
             worker.resume()
 
 
-def test_files_are_written_beside_the_next_training_and_a_worker_killed_in_between_loses_nothing(tmp_path):
+def test_files_are_written_beside_the_next_training_and_a_worker_killed_in_between_loses_nothing(
+    tmp_path, ray_cluster
+):
     spec = small_spec(tmp_path, **LARGE)
     witness = Witness(spec.storage_root())
-    address = None
-    with cluster([spec], address) as [workers], open_session(spec, observers=[witness]) as session:
+    with (
+        cluster([spec], ray_cluster.address) as [workers],
+        open_session(spec, observers=[witness]) as session,
+    ):
         assert ray_tune.run([session], workers) == {"small": Signal.DONE}
     assert witness.killed and all(path.exists() for path in witness.left)
     assert 1 <= len(witness.retried_tasks) <= 3  # one is written, one trained, one perhaps read for training

@@ -4,7 +4,6 @@ import os
 import signal
 from collections import defaultdict
 from contextlib import ExitStack
-from math import inf
 
 import pytest
 import ray
@@ -29,9 +28,9 @@ STEP_SECONDS = 0.03
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_cluster(tmp_path_factory):
-    """A cluster that this process starts, with two CPUs, for all tests of the file."""
-    with cluster([small_spec(tmp_path_factory.mktemp("spec"), resources={"workers": 2})], None):
+def connected(ray_cluster, tmp_path_factory):
+    """All tests of the file are one job."""
+    with cluster([small_spec(tmp_path_factory.mktemp("spec"))], ray_cluster.address):
         yield
 
 
@@ -157,10 +156,9 @@ def test_a_task_that_a_dead_worker_waited_for_goes_to_the_next_one():
 
 
 def test_a_worker_that_can_never_run_is_refused(tmp_path):
-    spec = small_spec(tmp_path, resources={"gpus": 0.5})
-    why = "needs 0.5 GPU on one node, the cluster's largest has 0 GPU"
-    with pytest.raises(Refused, match=why):
-        worker_count(spec, cpus=inf)
+    spec = small_spec(tmp_path, resources={"cpus": 3, "gpus": 0.5})
+    with pytest.raises(Refused, match="needs 3 CPU on one node, the cluster's largest has 2 CPU"):
+        worker_count(spec)
 
 
 def test_a_training_that_never_ends_is_ended_by_the_time_limit(tmp_path):

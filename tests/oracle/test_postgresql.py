@@ -241,10 +241,9 @@ def test_a_server_that_is_gone_ends_the_search_in_words_and_it_goes_on_later(
     assert "Traceback" not in said
     assert not [form for form in forms(PASSWORD) if form in said]
     before = marks(url)
-    with Process(tmp_path, url) as process:
-        code, said = process.end()
-    assert code == 0, said
-    assert f"{before.total()} trials are in the ledger already" in said
+    done = run_here(tmp_path)
+    assert done.exit_code == 0, done.output
+    assert f"{before.total()} trials are in the ledger already" in done.output
     assert before < marks(url) == marks(f"sqlite:///{on_sqlite}/ledger.db")
     assert table(tmp_path) == table(on_sqlite)
 

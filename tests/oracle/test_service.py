@@ -16,6 +16,7 @@ from oracle.results.frames import COLUMNS
 from silo.errors import InvalidInput
 from tests.support import small_data, small_spec
 
+HERE = {"driver": "in-process"}
 BROKEN = """
 from torch import nn
 
@@ -57,10 +58,10 @@ def test_it_finds_what_the_command_finds(write, call, tmp_path):
     [
         ({}, {"driver": "slurm"}, InvalidInput, "there is no driver 'slurm'"),
         ({}, {"driver": "in-process", "address": "auto"}, InvalidInput, "an address goes with driver 'ray'"),
-        ({"network": "nope"}, {}, InvalidInput, "unknown network 'nope'"),
-        ({"resources": {"gpus": 1}}, {"driver": "in-process"}, Refused, "torch finds no CUDA device"),
-        ({"storage": "/proc/none"}, {}, Refused, "storage"),
-        ({"ledger": "sqlite:////proc/none/ledger.db"}, {}, Refused, "ledger"),
+        ({"network": "nope"}, HERE, InvalidInput, "unknown network 'nope'"),
+        ({"resources": {"gpus": 1}}, HERE, Refused, "torch finds no CUDA device"),
+        ({"storage": "/proc/none"}, HERE, Refused, "storage"),
+        ({"ledger": "sqlite:////proc/none/ledger.db"}, HERE, Refused, "ledger"),
         ({"variants": {"one": {}, "two": {"seed": 1}}}, {}, InvalidInput, "oracle.run_variants runs them"),
     ],
 )

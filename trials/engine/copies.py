@@ -10,6 +10,7 @@ the module itself: all other ways to compute a copy are tried against this one b
 
 from __future__ import annotations
 
+import importlib
 import re
 import textwrap
 import warnings
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.overrides import TorchFunctionMode
 
+from trials.imports import uncollected
 from trials.objectives import Loss, scalar
 
 
@@ -345,6 +347,8 @@ def lone_gradients(module: nn.Module, loss_of: Loss) -> Gradients:
 def packed_gradients(module: nn.Module, loss_of: Loss) -> Gradients:
     """One vectorised call for all copies (``torch.func.vmap``): fast where a single copy is too small to
     keep the machine busy. Modules that draw random numbers or branch on data are refused by vmap."""
+    with uncollected():
+        importlib.import_module("torch._dynamo")  # as torch.func.grad does when it is first called
     vectorised = over_copies(functional_gradients(module, loss_of), in_dims=(0, 0, None, None))
     rows: Tensor | None = None
 
