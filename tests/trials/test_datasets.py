@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silo.errors import InvalidInput
-from trials.datasets import Dataset, Split, load_dataset
+from trials.datasets import Dataset, Split, builtin, load_dataset
 from trials.datasets.augment import pad_crop, pad_crop_flip
 from trials.datasets.base import channel_statistics, split_indices
 from trials.vision import load_torchvision
@@ -83,6 +84,12 @@ def test_digits():
     assert normal.mean().item() == pytest.approx(0, abs=1e-6)
     assert normal.std(unbiased=False).item() == pytest.approx(1, abs=1e-6)
     assert bool((torch.bincount(data.validation.labels) >= 34).all())
+
+
+def test_digits_are_the_same_where_scikit_learn_has_their_file_elsewhere(tmp_path, monkeypatch):
+    expected = load_dataset("digits", {}, seed=0).fingerprint()
+    monkeypatch.setattr(builtin, "find_spec", lambda name: SimpleNamespace(origin=f"{tmp_path}/__init__.py"))
+    assert load_dataset("digits", {}, seed=0).fingerprint() == expected
 
 
 def test_digits_are_the_bundled_ones_each_once():

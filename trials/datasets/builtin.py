@@ -64,14 +64,18 @@ def digits(
 def _digits_file() -> Tensor:
     """What scikit-learn's load_digits reads, 64 grey levels and a label a row.
 
-    To import that takes as long as a small search.
+    To import that takes as long as a small search, so the file is read by itself where it is found.
     """
     found = find_spec("sklearn")
     if found is None or found.origin is None:
         raise InvalidInput("data set 'digits' comes with scikit-learn: pip install scikit-learn")
-    return torch.from_numpy(
-        np.loadtxt(Path(found.origin).parent / "datasets/data/digits.csv.gz", delimiter=",")
-    )
+    path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if path.is_file():
+        return torch.from_numpy(np.loadtxt(path, delimiter=","))
+    from sklearn.datasets import load_digits  # another version may have it elsewhere
+
+    bundle = load_digits()
+    return torch.from_numpy(np.column_stack([bundle.data, bundle.target]))
 
 
 _MIDDLE, _AMPLITUDE = 128, 48
