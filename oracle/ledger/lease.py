@@ -26,6 +26,10 @@ SECONDS = 20.0
 """A lease that has not been renewed for so long, watched by the contender's own clock, is taken over."""
 
 
+_HELD: set[str] = set()
+"""Owners of the leases that this process holds: a row that it couldn't delete is nobody's."""
+
+
 class Lease:
     """A row that its owner renews by counting ``beat`` up.
 
@@ -57,13 +61,12 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Lease:
-        while not self._insert():
-            current = self._current()
-            if current is None:
-                continue
-            if not _is_dead(current):
-                self._watch(current)
-            self._evict(current)
+        _HELD.add(self._owner)
+        try:
+            self._take()
+        except BaseException:
+            _HELD.discard(self._owner)
+            raise
         self._renewed = time.monotonic()
         self._thread = threading.Thread(target=self._renew_forever, name="lease", daemon=True)
         self._thread.start()
@@ -75,12 +78,24 @@ class Lease:
         self._stop.set()
         if self._thread:
             self._thread.join(SECONDS / 4)  # it may hang in a database that is away
-        if error is None:
-            self._release()
-            return
-        self.retries.give_up()
-        with suppress(*DATABASE_ERRORS):  # what is left behind is taken over
-            self._release()
+        try:
+            if error is None:
+                self._release()
+                return
+            self.retries.give_up()
+            with suppress(*DATABASE_ERRORS):  # what is left behind is taken over
+                self._release()
+        finally:
+            _HELD.discard(self._owner)
+
+    def _take(self) -> None:
+        while not self._insert():
+            current = self._current()
+            if current is None:
+                continue
+            if not _is_dead(current):
+                self._watch(current)
+            self._evict(current)
 
     def check(self) -> None:
         """Makes sure that the lease is still ours; asks the database if it was not renewed in time.
@@ -250,9 +265,11 @@ def ask_to_stop(engine: Engine, search: str) -> bool:
 
 
 def _is_dead(row: _Row) -> bool:
-    """Whether the holder is known to have ended: a process of this host that is no more."""
+    """Whether the holder is known to have ended: a process of this host that is no more, or this very one."""
     if row.host != this_host():
         return False
+    if row.pid == os.getpid() and row.owner not in _HELD:
+        return True
     started = start_of(int(str(row.pid)))
     return started is None or abs(started - float(str(row.process_started))) > 1.0
 

@@ -53,6 +53,8 @@ def test_giving_a_lease_back_to_a_database_that_is_gone_hides_no_error_and_waits
     with locked(new()):
         held.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert not clock.slept
+    with new().lease("s"), pytest.raises(Refused, match="is being run by process"):  # what stayed is nobody's
+        new().lease("s").__enter__()
 
 
 def test_a_watch_that_the_database_interrupts_begins_anew(new, monkeypatch):
