@@ -10,14 +10,18 @@ import os
 import re
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import plotly.graph_objects as go
 import plotly.io
+import psutil
 from jinja2.runtime import Macro
 from markupsafe import Markup
 
@@ -377,20 +381,70 @@ def images(figures: Mapping[str, go.Figure], columns: Columns | None = None) -> 
     with tempfile.TemporaryDirectory(prefix="oracle-images-") as place:
         files = [Path(place, name) for name in figures]
         try:
-            plotly.io.write_images(
-                still,
-                files,
-                width=_IMAGE_WIDTH if columns is None else pixels(columns),
-                height=[figure.layout.height for figure in still],
-                scale=[
-                    (_SCALE if columns is None else _PRINT) if file.suffix == ".png" else 1 for file in files
-                ],
+            _by_a_browser(
+                partial(
+                    plotly.io.write_images,
+                    still,
+                    files,
+                    width=_IMAGE_WIDTH if columns is None else pixels(columns),
+                    height=[figure.layout.height for figure in still],
+                    scale=[
+                        (_SCALE if columns is None else _PRINT) if file.suffix == ".png" else 1
+                        for file in files
+                    ],
+                )
             )
         except Exception as error:  # kaleido passes on whatever the browser's start may raise
             first, _, _ = " ".join(str(error).split()).partition(". ")
             reason = first[:200] or type(error).__name__
             raise InvalidInput(f"figure: kaleido can't make {names} ({reason}); {hint}") from error
         return {file.name: file.read_bytes() for file in files}
+
+
+_BROWSER_SECONDS = 180.0
+"""After which a browser is taken for one that will not answer; a slow machine needs a tenth of it."""
+
+_BROWSER_TRIES = 2
+
+
+def _by_a_browser(draw: Callable[[], None]) -> None:
+    """Draws, and ends a browser that doesn't answer, for which kaleido would wait for ever; then by another.
+
+    Raises:
+        TimeoutError: No browser has answered.
+    """
+    for _ in range(_BROWSER_TRIES):
+        before = set(_browsers())
+        failures: list[Exception] = []
+        drawing = threading.Thread(target=_tried, args=(draw, failures), daemon=True)
+        drawing.start()
+        drawing.join(_BROWSER_SECONDS)
+        if not drawing.is_alive():
+            if failures:
+                raise failures[0]
+            return
+        for process in set(_browsers()) - before:
+            with suppress(psutil.NoSuchProcess):
+                for part in (*process.children(recursive=True), process):
+                    with suppress(psutil.NoSuchProcess):
+                        part.kill()
+        drawing.join(_BROWSER_SECONDS)  # kaleido notices, and tidies up
+    raise TimeoutError(f"the browser did not answer within {_BROWSER_SECONDS:g} seconds")
+
+
+def _tried(work: Callable[[], None], failures: list[Exception]) -> None:
+    try:
+        work()
+    except Exception as error:
+        failures.append(error)
+
+
+def _browsers() -> Iterator[psutil.Process]:
+    """The processes of the browsers that this one has started for kaleido."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if "--remote-debugging-pipe" in process.cmdline():
+                yield process
 
 
 def _still(figure: go.Figure) -> go.Figure:

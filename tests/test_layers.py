@@ -12,7 +12,6 @@ LEVELS = {"silo": 0, "trials": 1, "oracle": 2, "dashboards": 3, "oracle.service"
 TESTING = ("trials.testing", "oracle.testing")
 HEAVY = (
     *("ray", "optuna", "optuna_dashboard", "sqlalchemy", "pydantic", "plotly", "pandas", "rich", "click"),
-    "sklearn",  # the digits are its file, read without it
 )
 
 

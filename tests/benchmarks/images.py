@@ -28,6 +28,7 @@ from ruamel.yaml import YAML
 
 import oracle
 from oracle.cycles import Learned
+from oracle.errors import Refused
 from oracle.results.results import Results
 from tests.benchmarks.machine import header, keep
 
@@ -73,11 +74,18 @@ def searched(images: Path, folder: Path, setting: str, policy: str) -> Results:
     spec["dataset"] = {"name": "image_folder", "arguments": arguments}
     with (place / "spec.yaml").open("w") as file:
         YAML(typ="safe").dump(spec, file)
-    if not ((place / "ledger.db").exists() and oracle.load("images", ledger).done):
+    if not _is_done(ledger):
         print(f"running {setting}, {policy}", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", "oracle", "run", str(place / "spec.yaml")]
         subprocess.run(command, check=policy != "edge", stdout=subprocess.DEVNULL)
     return oracle.load("images", ledger)
+
+
+def _is_done(ledger: str) -> bool:
+    try:
+        return oracle.load("images", ledger).done
+    except Refused:  # no ledger yet, or no search in it
+        return False
 
 
 def edges(found: Results) -> list[float]:

@@ -205,7 +205,7 @@ CASES = {
         lambda: Tokens(num_classes=CLASSES),
         Component(name="torch.nn.functional:cross_entropy"),
         ACCURACY,
-        0.1,
+        0.02,
     ),
 }
 
@@ -280,6 +280,12 @@ def plain_training(module, start, masks, data, loss, metric, clip, max_lr, seed=
     )
 
 
+@pytest.fixture(autouse=True)
+def same_networks():
+    """Networks draw their weights as PyTorch's do; a test sees the same ones in any order."""
+    torch.manual_seed(0)
+
+
 WAYS = [(way, case) for case in CASES for way in ("packed", "alone", "traced")]
 WAYS.remove(("traced", "residual"))  # of which test_graph_steps.py traces a step
 COMPILED = pytest.param("compiled", "regression, clipped", marks=pytest.mark.slow)
@@ -319,7 +325,8 @@ def test_the_built_in_loop_is_a_plain_one(case, way):
         best = (max if metric.goal == "max" else min)(each.score for each in one.curve)
         assert one.score == best and one.curve[-1].train_loss == one.train_loss
     if clip is not None:  # the bound is met, so that it is seen to hold
-        unclipped = train(module, data, replace(recipe, clip=None, execution=Execution()), RATES, **where)
+        free = replace(recipe, clip=None, execution=Execution())
+        unclipped = train(module, data, free, RATES, masks=masks, **where)
         assert unclipped[-1].train_loss != pytest.approx(found[-1].train_loss, rel=1e-3)
 
 
