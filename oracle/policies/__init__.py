@@ -559,7 +559,8 @@ class EdgePolicy(GridPolicy):
         known = learned.from_cycles(state.decisions)
         before = last_known(known)
         edges = learned.landscape.edges
-        if known[0] is None or before is None or edges.chances(known[0].edge)[-1] < 0.5:
+        likely = known[0] is not None and edges.chances(known[0].edge)[-1] >= 0.5
+        if known[0] is None or before is None or not (likely and _collapses(first, state.chance)):
             raise Refused(
                 "policy edge follows the rate at which trainings collapse, and at max_lr "
                 f"{first.grid[-1]:g}, the highest of the first cycle, most did not: take policy adaptive, or "
@@ -582,6 +583,19 @@ class EdgePolicy(GridPolicy):
         if terms not in self._kept:
             self._kept[terms] = Learned(*terms)
         return self._kept[terms]
+
+
+def _collapses(cycle: Cycle, chance: float | None) -> bool:
+    """Whether half of the trainings at a cycle's highest rate lost half of what there is to learn, or more.
+
+    A score that falls slowly, as with Adam, is far below the best there, too, and has no edge. Where it isn't
+    known what guessing reaches, the model's word has to do.
+    """
+    if chance is None:
+        return True
+    middle = (cycle.measure.comparable(cycle.best.score) + chance) / 2
+    scores = cycle.measure.all_comparable(trial.score for trial in cycle.candidates[-1].trials)
+    return float(np.mean(scores < middle)) >= 0.5
 
 
 _ARGUMENTS: dict[str, tuple[str, ...]] = {

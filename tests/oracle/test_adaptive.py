@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -223,6 +224,18 @@ def test_without_an_edge_the_rule_refuses_and_what_was_found_stays(tmp_path):
     assert session.first_error == session.search.refusal is not None
     found = Results.read(*Ledger.open_search("small", spec.ledger))
     assert len(found.decided) == 1 and not found.done
+
+
+@pytest.mark.parametrize(("chance", "decided"), [(0.13, 1), (None, 3)])
+def test_a_score_that_falls_slowly_has_no_edge_where_chance_is_known(chance, decided):
+    def accuracy(cycle, replicate, rate):  # about as a small ResNet's with Adam: 0.43, at the top 0.31
+        return 0.43 - 0.006 * math.log(rate / 0.0025) ** 2 + 0.003 * replicate
+
+    grid = Grid(values=tuple(np.geomspace(0.0002, 0.2, 12)), scale="log", limit=0)
+    terms = {"cycles": 3, "replicates": 3, "tolerance": 0.01, "chance": chance}
+    search = replay(Rules(policy=EdgePolicy(grid=grid), **terms), accuracy)
+    assert len(search.decisions) == decided
+    assert (search.ask() is Signal.STUCK) == (decided == 1)
 
 
 def test_rounds_are_in_the_ledger_before_they_are_trained_and_a_search_goes_on_from_them(tmp_path):
