@@ -1,4 +1,4 @@
-"""Imports of large libraries, while nobody looks for garbage in what they make."""
+"""Work that Python's collector keeps out of: imports of large libraries, and the recording of graphs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Keeps Python's collector away: it would look through all modules again and again, and find nothing."""
+    """Keeps Python's collector of cycles away, which may come at any time.
+
+    In an import it would look through all modules again and again, and find nothing.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:

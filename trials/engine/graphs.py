@@ -6,17 +6,16 @@ by ``torch.compile``. Compiled or not, a program's kernels can be recorded on CU
 
 from __future__ import annotations
 
-import gc
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from trials.engine import compile_cache
+from trials.imports import uncollected
 from trials.process import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ class Captured:
             # The products' workspace is the stream's, not the graph's: each graph must get one of its own.
             torch._C._cuda_clearCublasWorkspaces()
             # A graph that goes while another is recorded would take memory with it.
-            with _no_collection(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            with uncollected(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 self._outputs = self._program(*self._arguments)
             torch._C._cuda_clearCublasWorkspaces()
         finally:
@@ -171,18 +170,6 @@ def in_a_line(error: Exception) -> str:
 
 def _on_cpu(traced: Traced) -> bool:
     return all(tensor.device.type == "cpu" for tensor in traced.arguments)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without the collection of cycles, which may come at any time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _just_in_time(traced: Traced) -> Program:
